@@ -1,0 +1,1 @@
+"""textmill: train transformer language models from scratch on your own text."""

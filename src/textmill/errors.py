@@ -1,0 +1,85 @@
+"""What can go wrong, as people and scripts see it: one line of text and one exit code.
+
+An error of this family is for the person at the keyboard. Its message is one line that names what, where (file, key,
+line, byte) and what to do; the command line prints it without a traceback and exits with its code. Any other
+exception is a defect of textmill and exits 70. The codes follow sysexits.h.
+"""
+
+from __future__ import annotations
+
+
+class TextmillError(Exception):
+    """Base of every error that a user can act on."""
+
+    exit_code = 70
+
+
+class ConfigError(TextmillError):
+    """The command line, a configuration file or a keyword is wrong."""
+
+    exit_code = 2
+
+
+class RunExistsError(ConfigError):
+    """The output directory already holds a run, or another process is using it."""
+
+
+class DataError(TextmillError):
+    """The data is there but cannot be used: broken encoding, wrong type, a damaged shard."""
+
+    exit_code = 65
+
+
+class MissingInputError(TextmillError):
+    """A file, a folder, a checkpoint or a model that was named is not there."""
+
+    exit_code = 66
+
+
+class PeerLostError(TextmillError):
+    """Another process of the same distributed run died or stopped answering."""
+
+    exit_code = 69
+
+
+class NonFiniteError(TextmillError):
+    """Loss, gradients or weights became NaN or infinite, and going on would be useless."""
+
+    exit_code = 70
+
+
+class CannotWriteError(TextmillError):
+    """A file or folder cannot be created (73)."""
+
+    exit_code = 73
+
+
+class WriteFailedError(CannotWriteError):
+    """Writing began and failed, as on a full disk (74)."""
+
+    exit_code = 74
+
+
+class ResumeError(TextmillError):
+    """The checkpoint does not fit the configuration that wants to go on from it."""
+
+    exit_code = 78
+
+
+class MissingExtraError(ConfigError):
+    """An optional dependency is needed and not installed; the message names the extra."""
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived: unwind to the nearest place that can save, then leave with 128 + the signal's number.
+
+    A BaseException like KeyboardInterrupt, so that no handler for ordinary errors swallows it.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.signal_number

@@ -1,0 +1,28 @@
+"""Turn `"package.module:attribute"` into the object it names. This function is the whole plug-in system."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from textmill.errors import ConfigError
+
+
+def resolve(name: str) -> Any:
+    """Return the object that `name` points to, written `package.module:attribute` (dots allowed after the colon).
+
+    Raises:
+        ConfigError: the name has no colon, the module cannot be imported or has no such attribute.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ConfigError(f"{name!r} does not name an object: write it as 'package.module:attribute'")
+    try:
+        value: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"cannot import {module_name!r} (from {name!r}): {error}") from error
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            raise ConfigError(f"{module_name!r} has no {attribute!r} (from {name!r})")
+        value = getattr(value, part)
+    return value
