@@ -1,0 +1,64 @@
+"""Which leaf belongs to which section, and the check of one value. Every leaf name is unique in the whole tree."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from textmill.config.values import show
+from textmill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from textmill.config.section import Section
+
+SECTIONS = ("data", "tokenizer", "model", "training", "tracking")
+"""The sections in the order in which they are shown and dumped."""
+
+
+@cache
+def sections() -> dict[str, type[Section]]:
+    """Return the class of every section."""
+    from textmill.config.data import DataConfig, TokenizerConfig
+    from textmill.config.model import ModelConfig
+    from textmill.config.tracking import TrackingConfig
+    from textmill.config.training import TrainingConfig
+
+    classes = (DataConfig, TokenizerConfig, ModelConfig, TrainingConfig, TrackingConfig)
+    return dict(zip(SECTIONS, classes, strict=True))
+
+
+@cache
+def _homes() -> dict[str, str]:
+    return {leaf: name for name, section in sections().items() for leaf in section.model_fields}
+
+
+def section_of(leaf: str) -> str | None:
+    """Return the name of the section that holds the canonical name `leaf`, or None."""
+    return _homes().get(leaf)
+
+
+def validate(leaf: str, value: Any, place: str) -> Any:
+    """Return `value` as the leaf holds it.
+
+    Raises:
+        ConfigError: the leaf does not take it; the message begins with `place`.
+    """
+    section = sections()[_homes()[leaf]].model_construct()
+    try:
+        section.__pydantic_validator__.validate_assignment(section, leaf, value)
+    except ValidationError as error:
+        raise ConfigError(f"{place}: {_sentence(error, value)}") from None
+    return getattr(section, leaf)
+
+
+def _sentence(error: ValidationError, value: Any) -> str:
+    """Return the first complaint of pydantic as the rest of a sentence that names the value."""
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return message
+    for long, short in (("greater than or equal to", "at least"), ("less than or equal to", "at most")):
+        message = message.replace(long, short)
+    return f"{message.replace('Input should be', 'must be')}, not {show(value)}"

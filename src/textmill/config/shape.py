@@ -1,0 +1,113 @@
+"""Rules that tie the numbers of a model together, and the values that follow from others."""
+
+from __future__ import annotations
+
+from textmill.config.model import ModelConfig
+from textmill.config.values import show
+from textmill.errors import ConfigError
+
+
+def resolve(config: ModelConfig) -> tuple[ModelConfig, list[str]]:
+    """Return a copy of `config` without anything left to derive (but vocab_size), and what to tell the user.
+
+    Raises:
+        ConfigError: values that were chosen contradict each other.
+    """
+    model = config.clone()
+    said = _architecture(model) + fit_heads(model)
+    gpt2 = model.architecture == "gpt2"
+    model.derive("activation", "gelu_tanh" if gpt2 else "silu")
+    model.derive("norm", "layernorm" if gpt2 else "rmsnorm")
+    model.derive("norm_eps", 1e-5 if gpt2 else 1e-6)
+    model.derive("pos_encoding", "learned" if gpt2 else "rope")
+    model.derive("bias", gpt2)
+    model.derive("tie_embeddings", gpt2 or model.d_model <= 1024)
+    model.derive("attention_dropout", model.dropout)
+    model.derive("num_kv_heads", model.num_heads)
+    model.derive("head_dim", model.d_model // model.num_heads)
+    model.derive("d_ff", _multiple_of_64(model.d_model * 8 / 3) if model.gated else 4 * model.d_model)
+    _check_heads(model)
+    return model, said
+
+
+def _architecture(model: ModelConfig) -> list[str]:
+    """The architecture is set; when other options decided it, the sentence that says so is returned."""
+    if model.architecture is not None:
+        return []
+    reasons = [
+        f"{leaf} is {getattr(model, leaf)}"
+        for leaf, gpt2_values in (
+            ("activation", {"gelu", "gelu_tanh", "relu"}),
+            ("norm", {"layernorm"}),
+            ("pos_encoding", {"learned", "sinusoidal"}),
+        )
+        if getattr(model, leaf) in gpt2_values
+    ]
+    model.derive("architecture", "gpt2" if reasons else "qwen3")
+    if not reasons:
+        return []
+    return [f"architecture: gpt2, because {' and '.join(reasons)}; set architecture to choose another"]
+
+
+def fit_heads(model: ModelConfig) -> list[str]:
+    """num_heads fits d_model; a number nobody chose is lowered, and the sentence that says so is returned.
+
+    Raises:
+        ConfigError: num_heads was chosen and does not fit; the message lists the numbers that do.
+    """
+    if model.head_dim is not None and model.architecture != "gpt2":
+        return []
+    valid = head_counts(model)
+    if model.num_heads in valid:
+        return []
+    if not valid:
+        raise ConfigError(
+            f"d_model {model.d_model} leaves no even head size, which rotary positions need: use an even d_model"
+        )
+    listed = ", ".join(map(str, valid[:12])) + (", ..." if len(valid) > 12 else "")
+    if model.given("num_heads"):
+        raise ConfigError(f"num_heads {model.num_heads} does not fit d_model {model.d_model}: use one of {listed}")
+    kv_heads = model.num_kv_heads or 1
+    fitting = [heads for heads in valid if heads <= model.num_heads and heads % kv_heads == 0]
+    if not fitting:
+        raise ConfigError(
+            f"no num_heads fits d_model {model.d_model} and num_kv_heads {kv_heads}: set num_heads to one of {listed}"
+        )
+    before = model.num_heads
+    model.derive("num_heads", fitting[-1], force=True)
+    return [
+        f"num_heads: {fitting[-1]} instead of the default {before}, because heads must divide d_model {model.d_model}"
+    ]
+
+
+def head_counts(model: ModelConfig) -> list[int]:
+    """Return every number of heads that divides d_model, with an even head size where positions are rotary."""
+    counts = [heads for heads in range(1, model.d_model + 1) if model.d_model % heads == 0]
+    if _rotary(model):
+        counts = [heads for heads in counts if model.d_model // heads % 2 == 0]
+    return counts
+
+
+def _rotary(model: ModelConfig) -> bool:
+    return model.pos_encoding == "rope" or (model.pos_encoding is None and model.architecture != "gpt2")
+
+
+def _check_heads(model: ModelConfig) -> None:
+    """The head size is even where it must be, and key/value heads divide heads. Raises ConfigError."""
+    assert model.head_dim is not None and model.num_kv_heads is not None
+    if _rotary(model) and model.head_dim % 2:
+        raise ConfigError(f"head_dim {model.head_dim} must be even: rotary positions turn pairs of numbers")
+    if model.architecture == "gpt2" and model.head_dim * model.num_heads != model.d_model:
+        raise ConfigError(
+            f"head_dim {show(model.head_dim)} x num_heads {model.num_heads} must be d_model {model.d_model} in gpt2"
+        )
+    if model.num_heads % model.num_kv_heads:
+        valid = ", ".join(str(n) for n in range(1, model.num_heads + 1) if model.num_heads % n == 0)
+        raise ConfigError(
+            f"num_kv_heads {model.num_kv_heads} does not divide num_heads {model.num_heads}: use one of {valid}"
+        )
+
+
+def _multiple_of_64(width: float) -> int:
+    """Return the multiple of 64 at or above `width`: matrix kernels are fastest there."""
+    return -int(-width // 64) * 64

@@ -1,0 +1,167 @@
+"""Field types that take what people write: 3e-4 in quotes, 1e5 where a whole number belongs, "2h", "2.5B".
+
+Each validator returns the plain value or raises ValueError whose text completes "<where>: ...". Booleans are no
+numbers, and NaN and infinity are refused everywhere, because a run that starts with them only fails later.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, get_args
+
+from pydantic import BeforeValidator
+
+_COUNT = re.compile(r"([0-9._]+(?:e[+-]?[0-9]+)?)\s*([kmbt])?", re.IGNORECASE)
+_DURATION = re.compile(r"([0-9.]+)\s*(d|h|m|s|min|sec)?", re.IGNORECASE)
+_COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def show(value: Any) -> str:
+    """Return `value` as an error shows it: short, one line, strings in quotes."""
+    text = repr(str(value)) if isinstance(value, os.PathLike) else repr(value)
+    text = text.replace("\n", " ")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the known word nearest to `word`, or nothing when none is near."""
+    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def number(value: Any) -> float:
+    """Return a finite float from a number or its spelling."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"must be a number, not {show(value)}")
+    try:
+        result = float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"must be a number, not {show(value)}") from None
+    if not math.isfinite(result):
+        raise ValueError(f"must be a finite number, not {show(value)}")
+    return result
+
+
+def whole(value: Any) -> int:
+    """Return an int from a whole number, however spelled: 8, 8.0, "8", 1e5, "1e5"."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9_]+\s*", value):
+            return int(value)
+        result = number(value)
+    except ValueError:
+        raise ValueError(f"must be a whole number, not {show(value)}") from None
+    if not result.is_integer():
+        raise ValueError(f"must be a whole number, not {show(value)}")
+    return int(result)
+
+
+def count(value: Any) -> int:
+    """Return an int from a whole number or a spelling with a unit: "500k", "2.5B" (k, M, B, T: powers of 1000)."""
+    match = _COUNT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or not match[2]:
+        return whole(value)
+    result = number(match[1]) * _COUNT_UNITS[match[2].lower()]
+    return whole(round(result, 3))
+
+
+def seconds(value: Any) -> float:
+    """Return seconds from a number or a spelling such as "90", "10m", "2h", "1h30m"."""
+    if not isinstance(value, str):
+        return number(value)
+    text = value.replace(" ", "")
+    parts = list(_DURATION.finditer(text))
+    if (
+        not parts
+        or "".join(part[0] for part in parts) != text
+        or (len(parts) > 1 and not all(part[2] for part in parts))
+    ):
+        raise ValueError(f"must be a time such as 90 (seconds), '10m' or '2h', not {show(value)}")
+    return sum(number(part[1]) * _SECONDS[(part[2] or "").lower()] for part in parts)
+
+
+def switch(value: Any) -> bool:
+    """Return a bool from true/false, yes/no, on/off, 1/0."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower() if isinstance(value, str | int) else ""
+    if word in {"true", "yes", "on", "1"}:
+        return True
+    if word in {"false", "no", "off", "0"}:
+        return False
+    raise ValueError(f"must be true or false, not {show(value)}")
+
+
+def text(value: Any) -> str:
+    """Return a string from a string, a path or a number (YAML reads `run_name: 7` as a number)."""
+    if isinstance(value, bool) or not isinstance(value, str | os.PathLike | int | float):
+        raise ValueError(f"must be text, not {show(value)}")
+    result = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    if "\0" in result:
+        raise ValueError(f"must not contain a zero byte, as {show(value)} does")
+    return result
+
+
+def texts(value: Any) -> list[str]:
+    """Return a list of strings from one string or several."""
+    if isinstance(value, str | os.PathLike):
+        return [text(value)]
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise ValueError(f"must be text or a list of texts, not {show(value)}")
+    return [text(item) for item in value]
+
+
+def or_none(validator: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return `validator` extended to None and to the words none and null, which a command line has to use."""
+
+    def validate(value: Any) -> Any:
+        if value is None or (isinstance(value, str) and value.strip().lower() in {"none", "null"}):
+            return None
+        return validator(value)
+
+    return validate
+
+
+def one_of(literal: Any, **synonyms: str) -> Callable[[Any], Any]:
+    """Return a validator for the members of a Literal type, hyphen, case and `synonyms` forgiven."""
+    choices = get_args(literal)
+
+    def validate(value: Any) -> Any:
+        word = str(value).strip().lower().replace("-", "_") if isinstance(value, str) else value
+        word = synonyms.get(word, word) if isinstance(word, str) else word
+        if word not in choices:
+            hint = closest(word, [*choices, *synonyms]) if isinstance(word, str) else ""
+            raise ValueError(f"must be one of {', '.join(map(str, choices))}, not {show(value)}{hint}")
+        return word
+
+    return validate
+
+
+def comma_separated(validator: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    """Return a validator for lists whose items pass `validator`, "a,b" and "a b" being two items."""
+
+    def validate(value: Any) -> list[Any]:
+        words = [word for item in texts([] if value is None else value) for word in re.split(r"[,\s]+", item) if word]
+        return list(dict.fromkeys(validator(word) for word in words))
+
+    return validate
+
+
+Number = Annotated[float, BeforeValidator(number)]
+MaybeNumber = Annotated[float | None, BeforeValidator(or_none(number))]
+Whole = Annotated[int, BeforeValidator(whole)]
+MaybeWhole = Annotated[int | None, BeforeValidator(or_none(whole))]
+MaybeCount = Annotated[int | None, BeforeValidator(or_none(count))]
+MaybeSeconds = Annotated[float | None, BeforeValidator(or_none(seconds))]
+Switch = Annotated[bool, BeforeValidator(switch)]
+MaybeSwitch = Annotated[bool | None, BeforeValidator(or_none(switch))]
+Text = Annotated[str, BeforeValidator(text)]
+MaybeText = Annotated[str | None, BeforeValidator(lambda value: None if value is None else text(value))]
+Texts = Annotated[list[str], BeforeValidator(texts)]
+MaybeTexts = Annotated[list[str] | None, BeforeValidator(lambda value: None if value is None else texts(value))]
