@@ -1,0 +1,114 @@
+"""Causal attention: softmax(q k^T / sqrt(E) + mask) v, with grouped key and value heads.
+
+Two ways to the same numbers. On a CPU the scores are written out (two batched products and a softmax), which is several
+times faster there than PyTorch's fused kernel in bfloat16 and no slower in float32; elsewhere, and where the scores would
+take too much memory, the fused kernel is used.
+
+Sources: Vaswani et al. 2017 (arXiv:1706.03762, eq. 1); grouped heads: Ainslie et al. 2023 (arXiv:2305.13245).
+
+Letters: B sequences, T positions of this call, S positions that can be seen (cached ones included),
+H query heads, K key and value heads, G = H / K query heads per key head, E size of a head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WRITTEN_OUT_LIMIT = 64 * 2**20
+"""Scores of one layer, B*H*T*S, above which the CPU too uses the fused kernel (which does not store them)."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What each position may see, worked out once per call and shared by all layers.
+
+    `written_out` says which of the two ways to take. `bias` is then what is added to the scores, 0 or -inf, shaped
+    (G*T, S) or (B*K, G*T, S), or None when nothing is hidden. Otherwise `allowed` is a boolean (T, S) or (B, 1, T, S),
+    or None, where `causal` tells whether the future is hidden.
+    """
+
+    written_out: bool
+    bias: Tensor | None = None
+    allowed: Tensor | None = None
+    causal: bool = False
+
+
+def make_mask(
+    batch: int,
+    length: int,
+    past: int,
+    *,
+    heads: int,
+    kv_heads: int,
+    segments: Tensor | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Mask:
+    """Return the mask of `length` new positions after `past` cached ones: each sees itself and what came before.
+
+    With `segments` (B, T), positions see only those of their own segment, so that documents in one row stay apart.
+    """
+    total = past + length
+    written_out = device.type == "cpu" and batch * heads * length * total <= WRITTEN_OUT_LIMIT
+    if segments is None and length == 1:
+        return Mask(written_out)
+    if segments is None and not written_out and past == 0:
+        return Mask(written_out, causal=True)
+    allowed = torch.ones(length, total, dtype=torch.bool, device=device).tril(past)  # (T, S)
+    if segments is not None:
+        allowed = allowed & (segments[:, None, :, None] == segments[:, None, None, :])  # (B, 1, T, S)
+    if not written_out:
+        return Mask(written_out, allowed=allowed)
+    bias = torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, float("-inf"))
+    group = heads // kv_heads
+    if segments is None:
+        return Mask(written_out, bias=bias.repeat(group, 1))  # (G*T, S)
+    bias = bias[:, :, None].expand(batch, kv_heads, group, length, total)
+    return Mask(written_out, bias=bias.reshape(batch * kv_heads, group * length, total))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) -> Tensor:
+    """Return what each position gathers, (B, T, H, E).
+
+    Args:
+        q: queries (B, T, H, E).
+        k: keys (B, S, K, E); query head h uses key head h // G.
+        v: values (B, S, K, E).
+        mask: from `make_mask`.
+        dropout: probability with which an attention weight is dropped; 0 outside training.
+    """
+    if mask.written_out:
+        return _written_out(q, k, v, mask.bias, dropout)
+    out = F.scaled_dot_product_attention(
+        q.transpose(1, 2),  # (B, H, T, E)
+        k.transpose(1, 2),  # (B, K, S, E)
+        v.transpose(1, 2),
+        attn_mask=mask.allowed,
+        is_causal=mask.causal,
+        dropout_p=dropout,
+        enable_gqa=q.shape[2] != k.shape[2],
+    )
+    return out.transpose(1, 2)
+
+
+def _written_out(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
+    batch, length, heads, size = q.shape
+    total, kv_heads = k.shape[1], k.shape[2]
+    # The query heads of one key head stand one below the other, so keys and values are never repeated.
+    q = q.transpose(1, 2).reshape(batch * kv_heads, -1, size)  # (B*K, G*T, E)
+    k = k.transpose(1, 2).reshape(batch * kv_heads, total, size)
+    v = v.transpose(1, 2).reshape(batch * kv_heads, total, size)
+    scale = size**-0.5
+    if bias is None:
+        scores = torch.bmm(q, k.transpose(1, 2)) * scale
+    else:  # one kernel for product, scale and mask
+        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)  # (B*K, G*T, S)
+    weights = scores.softmax(-1)
+    if dropout:
+        weights = F.dropout(weights, dropout)
+    out = torch.bmm(weights, v)  # (B*K, G*T, E)
+    return out.view(batch, heads, length, size).transpose(1, 2)

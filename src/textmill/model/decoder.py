@@ -1,0 +1,163 @@
+"""The decoder-only transformer: from token ids to a score for every possible next token.
+
+What the families share is here: embedding, positions, mask, blocks, final norm, head. `llama.py` (llama and qwen3) and
+`gpt2.py` add their blocks and the names that transformers gives to the weights, so that a checkpoint of ours is a model
+folder of theirs without any mapping.
+
+Letters: B sequences, T positions of this call, D width of the model, V tokens in the vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from textmill.config.model import ModelConfig
+from textmill.model.attention import Mask, make_mask
+from textmill.model.cache import Cache
+from textmill.model.layers import Linear
+from textmill.model.positions import Angles, RotaryTable, sinusoids
+
+
+class Block(nn.Module):
+    """One layer: attention and feed-forward, each around the residual stream (B, T, D)."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
+        """Return the stream after this layer, (B, T, D)."""
+
+
+class Decoder(nn.Module):
+    """Base of both families. `config` is the resolved shape; weights are uninitialised until `initialise` fills them."""
+
+    lm_head: Linear
+    positions_table: Tensor | None
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.head_dim is not None
+        self.config = config
+        self.dropout = nn.Dropout(config.dropout)
+        self.rotary = None
+        if config.pos_encoding == "rope":
+            self.rotary = RotaryTable(config.head_dim, config.max_seq_len, config.rope_theta)
+        table = sinusoids(config.max_seq_len, config.d_model) if config.pos_encoding == "sinusoidal" else None
+        self.register_buffer("positions_table", table, persistent=False)
+
+    # What a family provides.
+
+    @property
+    @abstractmethod
+    def token_embedding(self) -> nn.Embedding:
+        """The table of token embeddings, (V, D)."""
+
+    @property
+    @abstractmethod
+    def position_embedding(self) -> nn.Embedding | None:
+        """The table of learned positions, (max_seq_len, D), where the model has one."""
+
+    @property
+    @abstractmethod
+    def blocks(self) -> Sequence[Block]:
+        """The layers, first to last."""
+
+    @property
+    @abstractmethod
+    def final_norm(self) -> nn.Module:
+        """The normalisation before the head; the identity where blocks normalise their own output."""
+
+    # What all share.
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+        cache: Cache | None = None,
+        last_only: bool = False,
+    ) -> Tensor:
+        """Return logits (B, T, V), or (B, 1, V) with `last_only`.
+
+        Args:
+            tokens: ids (B, T), each below `config.vocab_size`.
+            positions: (B, T), below `config.max_seq_len`; default 0, 1, ... after what the cache holds.
+            segments: (B, T); positions attend only within their own segment. Not together with a cache.
+            cache: from `new_cache`; is read and extended by these T positions.
+            last_only: score the last position only, as generation needs.
+
+        Raises:
+            ValueError: more positions than `config.max_seq_len`, or segments with a cache.
+        """
+        x = self.hidden(tokens, positions=positions, segments=segments, cache=cache)
+        return self.lm_head(x[:, -1:] if last_only else x)  # (B, T, D) -> (B, T, V)
+
+    def hidden(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Return the normalised stream before the head, (B, T, D). Arguments and errors: see `forward`."""
+        batch, length = tokens.shape
+        past = 0 if cache is None else cache.length
+        if past + length > self.config.max_seq_len:
+            raise ValueError(f"{past + length} positions, and the model's max_seq_len is {self.config.max_seq_len}")
+        if segments is not None and cache is not None:
+            raise ValueError("segments and a cache do not go together")
+        where = slice(past, past + length) if positions is None else positions
+        x = self.dropout(self._embed(tokens, where))  # (B, T, D)
+        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        mask = make_mask(
+            batch,
+            length,
+            past,
+            heads=self.config.num_heads,
+            kv_heads=self.config.num_kv_heads or self.config.num_heads,
+            segments=segments,
+            device=x.device,
+            dtype=dtype,
+        )
+        angles = self.rotary(where, dtype) if self.rotary is not None else None
+        recompute = self.config.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        for block in self.blocks:
+            if recompute:
+                x = checkpoint(block, x, angles, mask, None, use_reentrant=False)
+            else:
+                x = block(x, angles, mask, cache)
+        if cache is not None:
+            cache.advance(length)
+        return self.final_norm(x)
+
+    def new_cache(self, batch_size: int, max_len: int | None = None) -> Cache:
+        """Return an empty cache for `batch_size` sequences of up to `max_len` (default max_seq_len) positions."""
+        return Cache(self.config.num_layers, batch_size, max_len or self.config.max_seq_len)
+
+    def num_parameters(self) -> int:
+        """Return how many weights there are; a head tied to the embedding counts once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def add_head(self) -> None:
+        """The model has its head, with the embedding's weights where the configuration ties them.
+
+        A family calls this last: shared weights then go by the embedding's name, as they do in transformers.
+        """
+        assert self.config.vocab_size is not None
+        self.lm_head = Linear(self.config.d_model, self.config.vocab_size, bias=False)
+        if self.config.tie_embeddings:
+            self.lm_head.weight = self.token_embedding.weight
+
+    def _embed(self, tokens: Tensor, where: slice | Tensor) -> Tensor:
+        x = self.token_embedding(tokens)  # (B, T, D)
+        if self.position_embedding is not None:
+            x = x + self.position_embedding.weight[where]  # (T, D) or (B, T, D)
+        if self.positions_table is not None:
+            # arXiv:1706.03762, section 3.4: without the factor the sinusoids would drown the tokens.
+            x = x * self.config.d_model**0.5 + self.positions_table[where]
+        return x

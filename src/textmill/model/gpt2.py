@@ -1,0 +1,107 @@
+"""GPT-2: LayerNorm, learned positions, a plain feed-forward layer with tanh-GELU, biases, a tied head.
+
+Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3. Module names, and linear
+maps stored transposed, are transformers' own.
+
+Letters: B sequences, T new positions, S visible positions, D width, H query heads, K key and value heads, E head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from textmill.config.model import ModelConfig
+from textmill.model.attention import Mask, attend
+from textmill.model.cache import Cache
+from textmill.model.decoder import Block, Decoder
+from textmill.model.layers import Conv1D, Embedding
+from textmill.model.mlp import make_mlp
+from textmill.model.norm import make_norm
+from textmill.model.positions import Angles, rotate
+
+
+class GPT2Attention(nn.Module):
+    """Attention with one projection for queries, keys and values."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        heads, kv_heads, size = config.num_heads, config.num_kv_heads, config.head_dim
+        assert kv_heads and size and config.bias is not None
+        self.layer = layer
+        self.heads = [heads, kv_heads, kv_heads]
+        self.size = size
+        self.dropout = config.attention_dropout or 0.0
+        self.c_attn = Conv1D(config.d_model, sum(self.heads) * size, config.bias)
+        self.c_proj = Conv1D(heads * size, config.d_model, config.bias)
+
+    def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
+        batch, length, _ = x.shape
+        qkv = self.c_attn(x).view(batch, length, -1, self.size)  # (B, T, H + 2K, E)
+        q, k, v = qkv.split(self.heads, 2)  # (B, T, H, E) and twice (B, T, K, E)
+        if angles is not None:
+            q, k = rotate(q, angles), rotate(k, angles)
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)  # (B, S, K, E)
+        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)  # (B, T, H, E)
+        return self.c_proj(y.reshape(batch, length, -1))  # (B, T, D)
+
+
+class GPT2Block(Block):
+    """x + attention(norm(x)), then x + mlp(norm(x)); the norms after the sums where pre_norm is off."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.ln_1 = make_norm(config)
+        self.attn = GPT2Attention(config, layer)
+        self.ln_2 = make_norm(config)
+        self.mlp = make_mlp(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.pre_norm = config.pre_norm
+
+    def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
+        if self.pre_norm:
+            x = x + self.dropout(self.attn(self.ln_1(x), angles, mask, cache))
+            return x + self.dropout(self.mlp(self.ln_2(x)))
+        x = self.ln_1(x + self.dropout(self.attn(x, angles, mask, cache)))
+        return self.ln_2(x + self.dropout(self.mlp(x)))
+
+
+class GPT2Stack(nn.Module):
+    """Everything below the head; transformers calls it `transformer`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.vocab_size is not None
+        self.wte = Embedding(config.vocab_size, config.d_model)
+        learned = config.pos_encoding == "learned"
+        self.wpe = Embedding(config.max_seq_len, config.d_model) if learned else None
+        self.h = nn.ModuleList(GPT2Block(config, layer) for layer in range(config.num_layers))
+        self.ln_f = make_norm(config) if config.pre_norm else nn.Identity()
+
+
+class GPT2Decoder(Decoder):
+    """A model of the family gpt2."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.transformer = GPT2Stack(config)
+        self.add_head()
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        return self.transformer.wte
+
+    @property
+    def position_embedding(self) -> nn.Embedding | None:
+        return self.transformer.wpe
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        return cast(Sequence[Block], self.transformer.h)
+
+    @property
+    def final_norm(self) -> nn.Module:
+        return self.transformer.ln_f

@@ -1,0 +1,36 @@
+"""The layers with weights: linear maps and the table of embeddings.
+
+They are PyTorch's, less the initialisation at construction: `init.py` fills every weight once, from one generator, so
+that building a model neither wastes time nor disturbs the global random state.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Linear(nn.Linear):
+    """y = x W^T + b with W of shape (outputs, inputs)."""
+
+    def reset_parameters(self) -> None:
+        """Left to `init.py`."""
+
+
+class Embedding(nn.Embedding):
+    """A table with one row of weights per id."""
+
+    def reset_parameters(self) -> None:
+        """Left to `init.py`."""
+
+
+class Conv1D(nn.Module):
+    """y = x W + b with W of shape (inputs, outputs): how GPT-2's checkpoints store their linear maps."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(in_features, out_features))
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight.t(), self.bias)

@@ -1,0 +1,113 @@
+"""Llama and Qwen3: RMSNorm, rotary positions, a gated feed-forward layer, no biases.
+
+Sources: Llama, Touvron et al. 2023 (arXiv:2302.13971, section 2.2); Qwen3, Yang et al. 2025 (arXiv:2505.09388, section 2):
+the same with queries and keys normalised per head. Module names are transformers' own.
+
+Letters: B sequences, T new positions, S visible positions, D width, H query heads, K key and value heads, E head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from textmill.config.model import ModelConfig
+from textmill.model.attention import Mask, attend
+from textmill.model.cache import Cache
+from textmill.model.decoder import Block, Decoder
+from textmill.model.layers import Embedding, Linear
+from textmill.model.mlp import make_mlp
+from textmill.model.norm import RMSNorm, make_norm
+from textmill.model.positions import Angles, rotate
+
+
+class LlamaAttention(nn.Module):
+    """Attention with separate projections; with Qwen3's norms on queries and keys where the family has them."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        heads, kv_heads, size = config.num_heads, config.num_kv_heads, config.head_dim
+        assert kv_heads and size and config.bias is not None and config.norm_eps is not None
+        self.layer = layer
+        self.size = size
+        self.dropout = config.attention_dropout or 0.0
+        self.q_proj = Linear(config.d_model, heads * size, config.bias)
+        self.k_proj = Linear(config.d_model, kv_heads * size, config.bias)
+        self.v_proj = Linear(config.d_model, kv_heads * size, config.bias)
+        self.o_proj = Linear(heads * size, config.d_model, config.bias)
+        self.q_norm = RMSNorm(size, config.norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(size, config.norm_eps) if config.qk_norm else None
+
+    def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
+        batch, length, _ = x.shape
+        q = self.q_proj(x).view(batch, length, -1, self.size)  # (B, T, H, E)
+        k = self.k_proj(x).view(batch, length, -1, self.size)  # (B, T, K, E)
+        v = self.v_proj(x).view(batch, length, -1, self.size)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if angles is not None:
+            q, k = rotate(q, angles), rotate(k, angles)
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)  # (B, S, K, E)
+        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)  # (B, T, H, E)
+        return self.o_proj(y.reshape(batch, length, -1))  # (B, T, D)
+
+
+class LlamaBlock(Block):
+    """x + attention(norm(x)), then x + mlp(norm(x)); the norms after the sums where pre_norm is off."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attn = LlamaAttention(config, layer)
+        self.mlp = make_mlp(config)
+        self.input_layernorm = make_norm(config)
+        self.post_attention_layernorm = make_norm(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.pre_norm = config.pre_norm
+
+    def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
+        if self.pre_norm:
+            x = x + self.dropout(self.self_attn(self.input_layernorm(x), angles, mask, cache))
+            return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+        x = self.input_layernorm(x + self.dropout(self.self_attn(x, angles, mask, cache)))
+        return self.post_attention_layernorm(x + self.dropout(self.mlp(x)))
+
+
+class LlamaStack(nn.Module):
+    """Everything below the head; transformers calls it `model`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.vocab_size is not None
+        self.embed_tokens = Embedding(config.vocab_size, config.d_model)
+        learned = config.pos_encoding == "learned"
+        self.embed_positions = Embedding(config.max_seq_len, config.d_model) if learned else None
+        self.layers = nn.ModuleList(LlamaBlock(config, layer) for layer in range(config.num_layers))
+        self.norm = make_norm(config) if config.pre_norm else nn.Identity()
+
+
+class LlamaDecoder(Decoder):
+    """A model of the families llama and qwen3."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.model = LlamaStack(config)
+        self.add_head()
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        return self.model.embed_tokens
+
+    @property
+    def position_embedding(self) -> nn.Embedding | None:
+        return self.model.embed_positions
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        return cast(Sequence[Block], self.model.layers)
+
+    @property
+    def final_norm(self) -> nn.Module:
+        return self.model.norm

@@ -1,0 +1,27 @@
+"""The training loss, as a sum: a mean is made once, where the counted targets of all micro-batches are known."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED = -100
+"""Target of a position that does not count."""
+
+
+def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Return the summed cross-entropy of all counted targets in nats, a float32 scalar.
+
+    Args:
+        logits: (B, T, V) of any floating dtype; the sum is taken in float32.
+        targets: ids (B, T); -100 is not counted.
+        label_smoothing: share of the target spread evenly over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567,
+            section 7).
+    """
+    return F.cross_entropy(
+        logits.flatten(0, -2).float(),
+        targets.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )

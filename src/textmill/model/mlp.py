@@ -1,0 +1,61 @@
+"""The feed-forward half of a block.
+
+Letters: B sequences, T positions, D width of the model, F width inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from textmill.config.model import ModelConfig
+from textmill.model.layers import Conv1D, Linear
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": F.relu,
+}
+"""GELU: Hendrycks and Gimpel 2016 (arXiv:1606.08415), exact and in the tanh form that GPT-2 uses."""
+
+
+class GatedMLP(nn.Module):
+    """down(act(gate(x)) * up(x)); with SiLU this is SwiGLU (Shazeer 2020, arXiv:2002.05202, eq. 6)."""
+
+    def __init__(self, d_model: int, d_ff: int, activation: str, bias: bool) -> None:
+        super().__init__()
+        self.gate_proj = Linear(d_model, d_ff, bias)
+        self.up_proj = Linear(d_model, d_ff, bias)
+        self.down_proj = Linear(d_ff, d_model, bias)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))  # (B, T, F) -> (B, T, D)
+
+
+class PlainMLP(nn.Module):
+    """c_proj(act(c_fc(x))), the feed-forward layer of GPT-2 (and, with ReLU, of arXiv:1706.03762, eq. 2)."""
+
+    def __init__(self, d_model: int, d_ff: int, activation: str, bias: bool) -> None:
+        super().__init__()
+        self.c_fc = Conv1D(d_model, d_ff, bias)
+        self.c_proj = Conv1D(d_ff, d_model, bias)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(self.activation(self.c_fc(x)))  # (B, T, F) -> (B, T, D)
+
+
+def make_mlp(config: ModelConfig) -> nn.Module:
+    """Return the feed-forward layer of a resolved configuration: gated for SiLU, plain for the others."""
+    assert config.d_ff is not None and config.activation is not None and config.bias is not None
+    kind = GatedMLP if config.gated else PlainMLP
+    return kind(config.d_model, config.d_ff, config.activation, config.bias)
