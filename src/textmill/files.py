@@ -7,6 +7,7 @@ or a process started after a crash, sees the old state or the new one, never a m
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -17,24 +18,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import CannotWriteError, WriteFailedError
+from textmill.errors import CannotWriteError, DataError, WriteFailedError
 
 TEMPORARY_PREFIX = ".tmp-"
 """Names that start so are leavings of a process that died; they may be deleted by whoever holds the run's lock."""
+
+_ASIDE = ".aside"
+"""Ends the temporary name under which a complete directory waits while its successor takes its place."""
 
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
 
 
 def cannot_write(path: Path | str, error: OSError) -> CannotWriteError:
-    """Return the error to raise when writing `path` failed with `error`: 74 when the medium is full or broken, else 73."""
+    """Return the error to raise when writing `path` failed: 74 when the medium is full or broken, else 73."""
     kind = WriteFailedError if error.errno in _FULL_DISK else CannotWriteError
     return kind(f"cannot write {path}: {error.strerror or error}")
 
 
 def make_directory(path: Path) -> Path:
-    """`path` is a directory, with its parents. Raises CannotWriteError."""
+    """`path` is a directory, with its parents, and stays one after a power failure. Raises CannotWriteError."""
     try:
+        created = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for folder in created:
+            fsync_directory(folder.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
@@ -42,14 +49,14 @@ def make_directory(path: Path) -> Path:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """`path` holds `content`, durably, or its old content if anything failed. Raises CannotWriteError."""
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex[:8]}")
+    temporary = _temporary_name(path)
+    make_directory(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+            flush_to_disk(file.fileno())
+        temporary.replace(path)
         fsync_directory(path.parent)
     except OSError as error:
         with suppress(OSError):
@@ -72,61 +79,139 @@ def new_directory(final: Path) -> Iterator[Path]:
     """Yield an empty temporary directory that becomes `final`, durably, when the block ends without an error.
 
     `final` must not exist, or be a directory that the caller is willing to lose: it is moved aside first and deleted
-    afterwards. Raises CannotWriteError; on any error the temporary directory is gone and `final` is as it was.
+    afterwards. A process that dies between the two renames leaves no `final`, but both directories whole;
+    `remove_temporaries` then moves the old one back. Raises CannotWriteError; after any error before the renames the
+    temporary directory is gone and `final` is as it was.
     """
-    temporary = final.with_name(f"{TEMPORARY_PREFIX}{final.name}-{uuid.uuid4().hex[:8]}")
+    make_directory(final.parent)
+    temporary = _temporary_name(final)
     try:
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         yield temporary
         fsync_tree(temporary)
-        aside = None
-        if final.exists():
-            aside = final.with_name(f"{TEMPORARY_PREFIX}old-{final.name}-{uuid.uuid4().hex[:8]}")
-            os.rename(final, aside)
-        os.rename(temporary, final)
-        fsync_directory(final.parent)
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
+        _replace_directory(temporary, final)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if error.filename is not None and not _concerns(error, final.parent):
+            raise  # something the block read elsewhere: not ours to explain
         raise cannot_write(final, error) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
+def _replace_directory(temporary: Path, final: Path) -> None:
+    """The complete directory `temporary` is now `final`; what was there is deleted. A failed rename changes nothing."""
+    if not final.exists():
+        temporary.rename(final)
+        fsync_directory(final.parent)
+        return
+    aside = _temporary_name(final, _ASIDE)
+    final.rename(aside)
+    try:
+        temporary.rename(final)
+    except BaseException:
+        aside.rename(final)
+        raise
+    fsync_directory(final.parent)
+    with suppress(OSError):
+        remove_directory(aside)
+
+
+def remove_directory(folder: Path) -> None:
+    """`folder` is gone, and never stood half deleted under its own name. Raises OSError."""
+    doomed = _temporary_name(folder)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
 def remove_temporaries(folder: Path) -> None:
-    """No leavings of dead processes are left directly under `folder`. Call it only while holding the lock on it."""
+    """No leavings of dead processes are left directly under `folder`. Call it only while holding the lock on it.
+
+    A directory that was moved aside for a successor that never came is moved back to its own name.
+    """
     if not folder.is_dir():
         return
-    for entry in folder.iterdir():
-        if entry.name.startswith(TEMPORARY_PREFIX):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                with suppress(OSError):
-                    entry.unlink()
+    leavings = [entry for entry in folder.iterdir() if entry.name.startswith(TEMPORARY_PREFIX)]
+    with suppress(OSError):
+        # The latest rename first, should two crashes have left two predecessors of one directory.
+        leavings.sort(key=lambda entry: entry.lstat().st_ctime_ns, reverse=True)
+    for entry in leavings:
+        if entry.is_symlink() or not entry.is_dir():
+            with suppress(OSError):
+                entry.unlink()
+            continue
+        final = folder / entry.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0]
+        if entry.name.endswith(_ASIDE) and not final.exists():
+            entry.rename(final)
+            fsync_directory(folder)
+        else:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _temporary_name(path: Path, ending: str = "") -> Path:
+    return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex[:8]}{ending}")
+
+
+def _concerns(error: OSError, folder: Path) -> bool:
+    """Whether `error` names a path below `folder`."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
+    return Path(os.path.abspath(name)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100 (resolve() follows links)
+
+
+def flush_to_disk(descriptor: int) -> None:
+    """What was written through `descriptor` survives a power failure."""
+    full_fsync = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone stops at the drive's own cache
+    if full_fsync is not None:
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, full_fsync)
+            return
+    os.fsync(descriptor)
+
+
+def fsync_file(path: Path) -> None:
+    """The file's content is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        flush_to_disk(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def fsync_directory(folder: Path) -> None:
     """Renames inside `folder` survive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_file(folder)
 
 
 def fsync_tree(folder: Path) -> None:
     """Every file and directory below `folder` is on the disk."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            descriptor = os.open(Path(parent, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            fsync_file(Path(parent, name))
         fsync_directory(Path(parent))
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSON-lines file, such as a run's metrics.jsonl.
+
+    A last line without its newline is still being written and is left out. A missing file has no rows. Raises
+    DataError naming the line that is not a JSON object.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{path}, line {number}: not a JSON object")
+            yield row
 
 
 def sha256(path: Path) -> str:

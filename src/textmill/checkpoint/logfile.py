@@ -1,0 +1,133 @@
+"""A run's logs: one JSON object per line, readable while the run goes on, cut back exactly on resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from textmill.files import cannot_write, flush_to_disk, make_directory
+
+
+class Log:
+    """The rows appended to `path`. Opening it cuts off a last line that a dying process left without its end.
+
+    A log never stops a run: rows that the disk refuses are kept and tried again with the next one; `say` hears it once.
+    Raises CannotWriteError when the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, say: Callable[[str], None] | None = None) -> None:
+        self.path = path
+        self.say = say or (lambda sentence: None)
+        self._waiting = b""  # rows that the disk has refused so far
+        make_directory(path.parent)
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._offset = self._end_of_line_before(os.fstat(self._descriptor).st_size)
+            os.ftruncate(self._descriptor, self._offset)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    @property
+    def offset(self) -> int:
+        """The size of the file in bytes, whole lines only: what a checkpoint records for `truncate`."""
+        return self._offset
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """`row` is the last line of the file, visible to others. NaN and infinities, which JSON lacks, become null."""
+        refused_before = bool(self._waiting)
+        self._waiting += json.dumps(_plain(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        try:
+            self._write_waiting()
+        except OSError as error:
+            if not refused_before:
+                self.say(f"{self.path} cannot be written ({error.strerror or error}): its rows wait in memory")
+
+    def sync(self) -> int:
+        """Return the offset, everything before it being on the disk: call it before a checkpoint records the offset."""
+        with suppress(OSError):
+            flush_to_disk(self._descriptor)
+        return self._offset
+
+    def truncate(self, offset: int) -> None:
+        """Only the lines that end at or before byte `offset` are left: those that the checkpoint knew.
+
+        A file shorter than `offset`, having lost lines, stays as it is, and `say` hears of it.
+        """
+        if offset > self._offset:
+            self.say(
+                f"{self.path} has lost its last {offset - self._offset} bytes: the rows are missing in this log only"
+            )
+            return
+        self._waiting = b""
+        try:
+            self._offset = self._end_of_line_before(offset)
+            os.ftruncate(self._descriptor, self._offset)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def close(self) -> None:
+        """The file is closed; rows that the disk refused to the end are given up, and `say` hears of it."""
+        if self._descriptor < 0:
+            return
+        if self._waiting:
+            with suppress(OSError):
+                self._write_waiting()
+        if self._waiting:
+            lost = len(self._waiting.splitlines())
+            self.say(f"{self.path} lacks its last {lost} rows: they could not be written")
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write_waiting(self) -> None:
+        """The waiting rows are in the file, or none of them is."""
+        position = self._offset
+        rest = memoryview(self._waiting)
+        try:
+            while rest:
+                written = os.pwrite(self._descriptor, rest, position)
+                position, rest = position + written, rest[written:]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._offset)  # half a row must not stay
+            raise
+        self._offset, self._waiting = position, b""
+
+    def _end_of_line_before(self, limit: int) -> int:
+        """Return the offset after the last newline among the first `limit` bytes; 0 without one."""
+        block = 65536
+        while limit > 0:
+            start = max(0, limit - block)
+            newline = os.pread(self._descriptor, limit - start, start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            limit = start
+        return 0
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` in JSON's own types; a number that JSON cannot write is None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item"):  # a number of NumPy or torch
+        return _plain(value.item())
+    return str(value)

@@ -1,0 +1,99 @@
+"""The manifest of a checkpoint: what its files must be, to the byte.
+
+MANIFEST.json lists every other file with its size and SHA-256 and carries the hash of its own content, so a flipped
+bit anywhere in the folder, the manifest included, is noticed before a weight is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from textmill.files import fsync_file, sha256
+
+MANIFEST = "MANIFEST.json"
+FORMAT = 1
+
+_THREADS = 4  # hashing releases the interpreter lock and overlaps with flushing to the disk
+
+
+def write_manifest(folder: Path, step: int) -> None:
+    """Every file below `folder` is on the disk and listed in `folder/MANIFEST.json`. Raises OSError."""
+
+    def seal(path: Path) -> dict[str, Any]:
+        digest = sha256(path)
+        fsync_file(path)
+        return {"size": path.stat().st_size, "sha256": digest}
+
+    names = list_files(folder)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        entries = pool.map(seal, [folder / name for name in names])
+        files = dict(zip(names, entries))
+    with (folder / MANIFEST).open("wb") as file:
+        file.write(_render({"format": FORMAT, "step": step, "files": files}))
+
+
+def manifest_problems(folder: Path, step: int | None = None) -> list[str]:
+    """Return what is wrong with the checkpoint in `folder`, one phrase per file; an empty list means it is whole.
+
+    `step`, where given, must be the step that the manifest was written for: a folder under another's name is wrong.
+    """
+    try:
+        manifest = _read(folder / MANIFEST)
+    except FileNotFoundError:
+        return [f"{MANIFEST} is missing"]
+    except OSError as error:
+        return [f"{MANIFEST} cannot be read ({error.strerror or error})"]
+    except ValueError as error:
+        return [f"{MANIFEST} is damaged ({error})"]
+    if step is not None and manifest["step"] != step:
+        return [f"{MANIFEST} belongs to step {manifest['step']}"]
+    listed: dict[str, dict[str, Any]] = manifest["files"]
+    present = set(list_files(folder))
+    problems = [f"{name} is missing" for name in listed if name not in present]
+    problems += [f"{name} is not in the manifest" for name in sorted(present - listed.keys())]
+    common = [name for name in listed if name in present]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(lambda name: _file_problem(folder / name, listed[name]), common)
+        problems += [f"{name} {problem}" for name, problem in zip(common, found) if problem]
+    return problems
+
+
+def list_files(folder: Path) -> list[str]:
+    """Return the relative paths of everything below `folder` that is not a directory, manifest left out, sorted."""
+    paths = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return sorted(name for name in (path.relative_to(folder).as_posix() for path in paths) if name != MANIFEST)
+
+
+def _file_problem(path: Path, entry: dict[str, Any]) -> str | None:
+    try:
+        if path.is_symlink() or not path.is_file():
+            return "is not a regular file"
+        size = path.stat().st_size
+        if size != entry["size"]:
+            return f"has {size} bytes instead of {entry['size']}"
+        return None if sha256(path) == entry["sha256"] else "has changed (its SHA-256 differs)"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+
+
+def _render(content: dict[str, Any]) -> bytes:
+    """Return the one spelling of a manifest with this content, its own hash included."""
+    content = {key: value for key, value in content.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return (json.dumps({**content, "sha256": digest}, indent=1) + "\n").encode()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the manifest. Raises OSError, and ValueError when one byte of it is not as it was written."""
+    written = path.read_bytes()
+    content = json.loads(written)
+    if not isinstance(content, dict) or _render(content) != written:
+        raise ValueError("its own SHA-256 differs")
+    if content.get("format") != FORMAT or not isinstance(content.get("files"), dict) or "step" not in content:
+        raise ValueError(f"its format is {content.get('format')}, and this version reads format {FORMAT}")
+    return content

@@ -1,0 +1,138 @@
+"""An optimizer's state as tensors by parameter name plus JSON, and back, bit for bit.
+
+torch numbers the parameters in the order in which they were given; here `exp_avg/model.layers.0.mlp.up_proj.weight`
+says what it is, and the order may change. Works for every optimizer that keeps its state per parameter in `state` and
+its hyperparameters in `param_groups`, as those of torch.optim do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from textmill.errors import ResumeError
+
+_NOT_SETTINGS = ("params", "param_names")
+
+
+def flatten_optimizer(
+    optimizer: Optimizer | Sequence[Optimizer], model: nn.Module
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Return the state tensors, named `key/parameter`, and what JSON can hold of each parameter group.
+
+    The tensors are the optimizer's own, not copies. A group is {"optimizer": class, "settings": lr, betas, ...,
+    "parameters": [{"name", "shape", "tensors": keys, "values": state that is no tensor}]}. Several optimizers over
+    one model are one list of groups. Raises ValueError for a parameter of the optimizer that the model lacks.
+    """
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    tensors: dict[str, Tensor] = {}
+    groups: list[dict[str, Any]] = []
+    for owner, group in _groups(optimizer):
+        described = []
+        for parameter in group["params"]:
+            if parameter not in names:
+                raise ValueError(
+                    f"{type(owner).__name__} holds a parameter of shape {tuple(parameter.shape)} foreign to it"
+                )
+            name, state = names[parameter], owner.state.get(parameter, {})
+            kept = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+            tensors.update({f"{key}/{name}": value.detach() for key, value in kept.items()})
+            rest = {key: value for key, value in state.items() if key not in kept}
+            described.append({"name": name, "shape": list(parameter.shape), "tensors": sorted(kept), "values": rest})
+        settings = {key: _to_json(value) for key, value in group.items() if key not in _NOT_SETTINGS}
+        groups.append({"optimizer": type(owner).__name__, "settings": settings, "parameters": described})
+    return tensors, groups
+
+
+def restore_optimizer(
+    optimizer: Optimizer | Sequence[Optimizer],
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    groups: Sequence[Mapping[str, Any]],
+) -> None:
+    """The optimizer's state and settings are those that `flatten_optimizer` returned, to the bit and in own memory.
+
+    The optimizer must have been built as the saved one was: same classes, same parameters in the same groups. Settings
+    that the saved groups do not know are left alone. Nothing is changed if anything does not fit.
+
+    Raises:
+        ResumeError: naming the tensor, parameter or group that does not fit.
+    """
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    current = list(_groups(optimizer))
+    if len(current) != len(groups):
+        raise ResumeError(f"the checkpoint's optimizer has {len(groups)} parameter groups, this one has {len(current)}")
+    unused = set(tensors)
+    plan: list[tuple[Optimizer, Tensor, dict[str, Any]]] = []
+    for index, ((owner, group), saved) in enumerate(zip(current, groups)):
+        if saved["optimizer"] != type(owner).__name__:
+            raise ResumeError(f"the checkpoint was made with {saved['optimizer']}, not with {type(owner).__name__}")
+        by_name = {names.get(parameter, "?"): parameter for parameter in group["params"]}
+        _refuse_other_parameters(index, by_name.keys(), [entry["name"] for entry in saved["parameters"]])
+        for entry in saved["parameters"]:
+            parameter = by_name[entry["name"]]
+            if list(parameter.shape) != entry["shape"]:
+                shapes = f"shape {entry['shape']} in the checkpoint and {list(parameter.shape)} here"
+                raise ResumeError(f"parameter {entry['name']} of the optimizer has {shapes}")
+            state: dict[str, Any] = dict(entry["values"])
+            for key in entry["tensors"]:
+                full_name = f"{key}/{entry['name']}"
+                if full_name not in tensors:
+                    raise ResumeError(f"the checkpoint lacks the optimizer's tensor {full_name}")
+                unused.discard(full_name)
+                state[key] = _place(tensors[full_name], key, parameter, group)
+            plan.append((owner, parameter, state))
+    if unused:
+        raise ResumeError(f"the checkpoint's optimizer tensor {min(unused)} belongs to no parameter of this model")
+    for (_, group), saved in zip(current, groups):
+        for key, value in saved["settings"].items():
+            group[key] = _from_json(value, group.get(key))
+    for owner, parameter, state in plan:
+        if state:
+            owner.state[parameter] = state
+        else:
+            owner.state.pop(parameter, None)
+
+
+def _groups(optimizer: Optimizer | Sequence[Optimizer]) -> Iterable[tuple[Optimizer, dict[str, Any]]]:
+    for owner in optimizer if isinstance(optimizer, Sequence) else [optimizer]:
+        for group in owner.param_groups:
+            yield owner, group
+
+
+def _refuse_other_parameters(index: int, here: Iterable[str], saved: Iterable[str]) -> None:
+    here, saved = set(here), set(saved)
+    for name in sorted(saved - here):
+        raise ResumeError(f"parameter {name} is in the checkpoint's optimizer group {index} and not in this one's")
+    for name in sorted(here - saved):
+        raise ResumeError(f"parameter {name} is in this optimizer's group {index} and not in the checkpoint's")
+
+
+def _place(saved: Tensor, key: str, parameter: Tensor, group: Mapping[str, Any]) -> Tensor:
+    """Return a copy of `saved` where the optimizer wants it, in the dtype in which it was saved.
+
+    `step` stays on the CPU unless the group computes it on the device (`capturable` or `fused`), which is torch's rule.
+    """
+    device = parameter.device
+    if key == "step" and not (group.get("capturable") or group.get("fused")):
+        device = torch.device("cpu")
+    if saved.shape == parameter.shape:  # in the parameter's own memory layout, on which the fast paths rely
+        return torch.empty_like(parameter, dtype=saved.dtype, device=device, requires_grad=False).copy_(saved)
+    return saved.to(device, copy=True)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.item()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _from_json(value: Any, current: Any) -> Any:
+    """Return the saved setting in the type that the optimizer holds now."""
+    if isinstance(current, Tensor):
+        return torch.full_like(current, value)
+    return tuple(value) if isinstance(value, list) and isinstance(current, tuple) else value

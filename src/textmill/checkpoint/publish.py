@@ -1,0 +1,48 @@
+"""best_model/ and final/: the part of a checkpoint that other tools load, under a fixed name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from textmill.checkpoint.manifest import MANIFEST, list_files
+from textmill.errors import MissingInputError
+from textmill.files import new_directory
+
+TRAINING_ONLY = frozenset({"optimizer.safetensors", "state.json", MANIFEST})
+"""What a model folder does not need of a checkpoint."""
+
+_LINKED_FROM = 1 << 20  # bytes; small files are copied, so that editing one by hand leaves the checkpoint whole
+
+
+def publish(source_checkpoint: Path, target: Path, files: Collection[str] | None = None) -> None:
+    """`target` holds the named files of `source_checkpoint` (None: all but TRAINING_ONLY), durably, and nothing else.
+
+    Large files are hard links where the file system has them: they cost no space and outlive the checkpoint. What
+    `target` held before is replaced as a whole; a process that dies at any instant leaves the old folder or the new
+    one, if need be under a temporary name from which `files.remove_temporaries` on the parent moves it back.
+
+    Raises:
+        MissingInputError: a named file is not in the checkpoint; `target` is as it was.
+        CannotWriteError: `target` cannot be written; it is as it was.
+    """
+    names = sorted(files) if files is not None else [n for n in list_files(source_checkpoint) if n not in TRAINING_ONLY]
+    for name in names:
+        if not (source_checkpoint / name).is_file():
+            raise MissingInputError(f"{source_checkpoint} has no file {name}")
+    with new_directory(target) as temporary:
+        for name in names:
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(source_checkpoint / name, temporary / name)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    if source.stat().st_size >= _LINKED_FROM:
+        try:
+            os.link(source, target)
+            return
+        except OSError:  # no hard links here, or too many of them: a copy always serves
+            target.unlink(missing_ok=True)
+    shutil.copyfile(source, target)

@@ -1,0 +1,130 @@
+"""A run's checkpoints: each is whole or absent, the newest good one is found, the old ones are cleared away.
+
+A checkpoint exists if and only if its folder is called `step-0000500` and its manifest verifies. There is no pointer
+file that could be wrong: the newest is found by looking.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from textmill.checkpoint.manifest import manifest_problems, write_manifest
+from textmill.errors import CannotWriteError, MissingInputError, WriteFailedError
+from textmill.files import make_directory, new_directory, remove_directory, remove_temporaries
+
+_NAME = re.compile(r"step-(\d{7,})")
+_HEADROOM = 1.1  # file systems keep some blocks for themselves
+
+
+class CheckpointStore:
+    """The checkpoints under `folder`, of which the `keep` newest and the protected are kept (None: all).
+
+    One process writes to a store at a time: the holder of the run's lock. `say` hears one sentence per damaged
+    checkpoint that is passed over and per old one that cannot be deleted.
+    """
+
+    def __init__(self, folder: Path, *, keep: int | None = 3, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.keep = keep
+        self.say = say
+
+    def repair(self) -> None:
+        """What a process left behind that died while saving is cleared away. Call it once, holding the run's lock."""
+        remove_temporaries(self.folder)
+
+    def steps(self) -> list[int]:
+        """Return the steps that have a checkpoint, good or damaged, in rising order."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(step for entry in self.folder.iterdir() if (step := _step_of(entry)) is not None)
+
+    def path(self, step: int) -> Path:
+        """Return the folder of the checkpoint of `step`, existing or not."""
+        return self.folder / f"step-{step:07d}"
+
+    def save(
+        self, step: int, write: Callable[[Path], None], *, protect: Collection[int] = (), expected_bytes: int = 0
+    ) -> Path:
+        """Return the folder of a new, durable checkpoint of `step`, filled by `write(temporary_folder)`.
+
+        When this returns, the checkpoint survives a power failure, and only the `keep` newest, those in `protect` and
+        the new one are left. A checkpoint of the same step is replaced. A process that dies at any instant of it leaves
+        every older checkpoint as it was. `expected_bytes`, where given, must be free on the file system.
+
+        Raises:
+            WriteFailedError: the disk is full or broken; nothing of the attempt is left, the older ones are untouched.
+            CannotWriteError: the folder cannot be written to. Whatever `write` raises is passed on.
+        """
+        final = self.path(step)
+        make_directory(self.folder)
+        self._refuse_full_disk(final, expected_bytes)
+        with new_directory(final) as temporary:
+            try:
+                write(temporary)
+            except CannotWriteError as error:  # it speaks of the temporary folder, which is gone when it is read
+                raise type(error)(str(error).replace(os.fspath(temporary), os.fspath(final))) from error
+            write_manifest(temporary, step)
+        self._prune(step, protect)
+        return final
+
+    def verify(self, checkpoint: int | Path) -> list[str]:
+        """Return every problem of a checkpoint, given as its step or its folder; an empty list means it is whole."""
+        folder = self.path(checkpoint) if isinstance(checkpoint, int) else checkpoint
+        if not folder.is_dir():
+            return [f"{folder} is not a folder"]
+        return manifest_problems(folder, _step_of(folder))
+
+    def latest(self) -> Path | None:
+        """Return the newest checkpoint that verifies, or None where none was ever committed.
+
+        Each one passed over is named with its problems. Raises MissingInputError when some exist and none verifies.
+        """
+        reasons = []
+        for step in reversed(self.steps()):
+            problems = self.verify(step)
+            if not problems:
+                return self.path(step)
+            reasons.append(f"{self.path(step).name}: {'; '.join(problems)}")
+            self.say(f"checkpoint {reasons[-1]}: passed over")
+        if reasons:
+            raise MissingInputError(f"no checkpoint in {self.folder} can be used: {' | '.join(reasons)}")
+        return None
+
+    def discard_after(self, step: int) -> list[int]:
+        """Return the steps newer than `step`, whose checkpoints are gone: the run goes on from `step` instead."""
+        newer = [other for other in self.steps() if other > step]
+        for other in reversed(newer):
+            self._delete(other)
+        return newer
+
+    def _refuse_full_disk(self, final: Path, expected_bytes: int) -> None:
+        needed, free = expected_bytes * _HEADROOM, shutil.disk_usage(self.folder).free
+        if expected_bytes and free < needed:
+            sizes = f"it needs about {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free on the disk"
+            raise WriteFailedError(f"cannot write {final}: {sizes}")
+
+    def _prune(self, saved: int, protect: Collection[int]) -> None:
+        """Only the `keep` newest checkpoints, the protected ones and the one just saved are left."""
+        if self.keep is None:
+            return
+        steps = self.steps()
+        kept = {saved, *protect, *steps[-max(1, self.keep) :]}
+        for step in steps:
+            if step not in kept:
+                self._delete(step)
+
+    def _delete(self, step: int) -> None:
+        """The checkpoint of `step` is gone, or `say` has heard why not: clearing away never stops a run."""
+        try:
+            remove_directory(self.path(step))
+        except OSError as error:
+            self.say(f"the old checkpoint {self.path(step)} cannot be deleted: {error.strerror or error}")
+
+
+def _step_of(folder: Path) -> int | None:
+    match = _NAME.fullmatch(folder.name)
+    return int(match[1]) if match else None

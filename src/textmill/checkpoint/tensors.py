@@ -1,0 +1,82 @@
+"""Tensors in safetensors files: a format without code in it, unlike pickle."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from textmill.errors import DataError, MissingInputError, NonFiniteError
+from textmill.files import cannot_write
+
+_OS_ERROR = re.compile(r"os error (\d+)")
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """`path` holds every tensor under its name, with dtype and shape; devices and strides are not kept.
+
+    Tensors that share memory are each written whole. `metadata` defaults to {"format": "pt"}, which transformers asks
+    for. The file is neither flushed to the disk nor atomic: write it into a `files.new_directory` or a checkpoint.
+    Raises CannotWriteError.
+    """
+    seen: set[int] = set()
+    prepared: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().to("cpu").contiguous()
+        storage = plain.untyped_storage().data_ptr()
+        if plain.numel() and storage in seen:
+            plain = plain.clone()
+        seen.add(storage)
+        prepared[name] = plain
+    try:
+        save_file(prepared, path, dict(metadata) if metadata is not None else {"format": "pt"})
+        path.chmod(path.parent.stat().st_mode & 0o666)  # the library makes it the owner's alone; the umask decides
+    except SafetensorError as error:  # the library puts the operating system's error into words only
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise cannot_write(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def load_tensors(path: Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file by name, on `device`.
+
+    On the CPU they are backed by the file until they are written to or copied.
+
+    Raises:
+        MissingInputError: there is no such file.
+        DataError: it is not a whole safetensors file.
+    """
+    try:
+        return load_file(path, str(device))
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path} does not exist") from error
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is damaged or not a safetensors file: {error}") from error
+
+
+def refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Every element of the floating-point `tensors` is finite. Raises NonFiniteError naming the first that is not.
+
+    One read at memory speed and one value per device back to the host, as long as all is well.
+    """
+    by_kind: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel():
+            by_kind.setdefault((tensor.device, tensor.dtype), {})[name] = tensor.detach()
+    for group in by_kind.values():
+        # NaN and infinity show in the norm, and so does an overflow of the squares: what it suspects is looked at again.
+        norms = torch.stack(torch._foreach_norm(list(group.values())))  # pyright: ignore[reportPrivateImportUsage]
+        if bool(norms.isfinite().all()):
+            continue
+        for name, suspected in zip(group, norms.isfinite().logical_not().tolist()):
+            if suspected and not bool(group[name].isfinite().all()):
+                raise NonFiniteError(f"tensor {name} holds NaN or infinite values: it is not saved")
