@@ -1,0 +1,35 @@
+"""Where a long text may be cut so that its parts, tokenised one by one, give the ids of the whole.
+
+The word pattern of GPT-2 matches either a run of white space or a word with at most one space before it. So a match always
+ends where white space follows something else, and no earlier match looks past that place: cutting there changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# Python counts a few control characters as white space that the pattern does not; \S leaves them out, which is the safe side.
+_BEFORE_SPACE = re.compile(r"\S(?=[ \n])")
+
+
+def cut_point(text: str, size: int) -> int:
+    """Return the first place at or after `size` where `text` may be cut, or -1 if there is none before its end."""
+    found = _BEFORE_SPACE.search(text, max(size - 1, 0))
+    return found.end() if found else -1
+
+
+def pieces(text: str, size: int) -> Iterator[str]:
+    """Yield `text` in parts of about `size` characters that end before white space; their sum is `text`.
+
+    A part without a place to cut is left as long as it is.
+    """
+    start = 0
+    while len(text) - start > size:
+        found = _BEFORE_SPACE.search(text, start + size - 1)
+        if not found:
+            break
+        yield text[start : found.end()]
+        start = found.end()
+    if start < len(text):
+        yield text[start:]

@@ -1,0 +1,174 @@
+"""Text to ids and back, for every kind of tokenizer, in the form that Hugging Face tools load.
+
+A tokenizer is its tokenizer.json. Characters and bytes are stored in that form too, so that a model folder opens in
+transformers without custom code; for encoding them we take a shorter way to the same ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer as Backend
+
+from textmill import files
+from textmill.errors import DataError
+from textmill.tokenizers.bytelevel import CHARACTER_OF_BYTE, token_bytes
+from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
+from textmill.tokenizers.direct import CharacterIds, byte_ids
+from textmill.tokenizers.pieces import pieces
+
+ROLES = ("eos_token", "bos_token", "unk_token", "pad_token")
+"""What tokenizer_config.json may call a token."""
+
+_PIECE_CHARACTERS = 16384  # the backend is several times faster, and parallel, on pieces than on one long string
+
+
+class Tokenizer:
+    """Text to ids and back.
+
+    Attributes:
+        kind: "char", "byte", "bpe" (byte-level BPE: ours, GPT-2's, Llama 3's ...) or "pretrained" (anything else).
+        vocab_size: the highest id plus one.
+        roles: the tokens that the folder declares, such as {"eos_token": "<|endoftext|>"}.
+        eos_id: the id that follows every document of a corpus, or None.
+        unk_id: the id of what the vocabulary cannot spell, or None when it can spell everything.
+        content: the text of tokenizer.json.
+        fingerprint: the SHA-256 of `content`, hexadecimal.
+    """
+
+    def __init__(self, content: str, roles: Mapping[str, str] | None = None) -> None:
+        """Open the tokenizer whose tokenizer.json reads `content`. Raises ValueError when it is not one."""
+        self.content = content
+        try:
+            described: dict[str, Any] = json.loads(content)
+            self._backend = Backend.from_str(content)
+        except Exception as error:  # the backend raises plain Exception
+            raise ValueError(str(error)) from error
+        # In data and prompts, "<|endoftext|>" is thirteen characters; the id is put there by us and by nobody's text.
+        self._backend.encode_special_tokens = True
+        vocabulary = self._backend.get_vocab(with_added_tokens=True)
+        self.vocab_size = max(vocabulary.values(), default=-1) + 1
+        self.roles = {role: name for role, name in (roles or {}).items() if role in ROLES and name in vocabulary}
+        self.eos_id = vocabulary.get(self.roles.get("eos_token", ""))
+        unknown = described["model"].get("unk_token")
+        self.unk_id = vocabulary.get(unknown) if unknown else None
+        self.kind = _kind(described)
+        self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
+        self._special_ids = {token["id"] for token in described.get("added_tokens", []) if token["special"]}
+        self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
+        self._cuts_at_spaces = _cuts_at_spaces(described)
+        self._direct: Callable[[str], np.ndarray] | None = None
+        if self.kind == "byte":
+            self._direct = byte_ids
+        elif self.kind == "char" and self.unk_id is not None:
+            self._direct = CharacterIds({c: i for c, i in vocabulary.items() if len(c) == 1}, self.unk_id)
+
+    @classmethod
+    def from_backend(cls, backend: Backend, roles: Mapping[str, str] | None = None) -> Tokenizer:
+        """Return the tokenizer that a Hugging Face `tokenizers.Tokenizer` describes."""
+        return cls(backend.to_str(), roles)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tokenizer, (self.content, self.roles)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the ids of `text`, uint32 (tokens,).
+
+        No special token is ever added, and a special token that stands in the text is read as plain text. Raises
+        DataError when the text holds a lone surrogate, which no encoding can spell.
+        """
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return `encode` of every text, on all cores where the tokenizer is slow enough to be worth it."""
+        try:
+            if self._direct is not None:
+                return [self._direct(text) for text in texts]
+            return self._encode_on_all_cores(texts)
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"the text holds U+{ord(error.object[error.start]):04X}, half of a character, at position {error.start}: "
+                "it cannot be encoded as UTF-8"
+            ) from error
+
+    def _encode_on_all_cores(self, texts: Sequence[str]) -> list[np.ndarray]:
+        parts: list[str] = []
+        ends = [0]
+        for text in texts:
+            parts.extend(pieces(text, _PIECE_CHARACTERS) if self._cuts_at_spaces else [text])
+            ends.append(len(parts))
+        encoded = self._backend.encode_batch_fast(parts, add_special_tokens=False)
+        ids = [np.array(encoding.ids, dtype=np.uint32) for encoding in encoded]
+        return [
+            np.concatenate(ids[start:end]) if end > start else np.empty(0, dtype=np.uint32)
+            for start, end in zip(ends, ends[1:])
+        ]
+
+    def decode(self, ids: Sequence[int] | np.ndarray, skip_special_tokens: bool = True) -> str:
+        """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD. Special tokens are left out by default."""
+        return self._backend.decode(np.asarray(ids, dtype=np.int64).tolist(), skip_special_tokens=skip_special_tokens)
+
+    def stream(self) -> Detokenizer:
+        """Return a detokenizer that gives the text of ids pushed one by one, special tokens left out."""
+        return ByteDetokenizer(self._bytes_of) if self._spells_bytes else TextDetokenizer(self.decode)
+
+    def _bytes_of(self, token_id: int) -> bytes:
+        token = None if token_id in self._special_ids else self._backend.id_to_token(int(token_id))
+        return token_bytes(token) if token is not None else b""
+
+    def token_text(self, token_id: int) -> str:
+        """Return one token for human eyes: its text, its bytes like `<E2><82>` where they are no text, or its name."""
+        if token_id in self._special_ids or not self._spells_bytes:
+            return self._backend.id_to_token(int(token_id)) or f"<no token {token_id}>"
+        spelled = self._bytes_of(token_id)
+        try:
+            return spelled.decode("utf-8") or f"<no token {token_id}>"
+        except UnicodeDecodeError:
+            return "".join(f"<{byte:02X}>" for byte in spelled)
+
+    def save(self, folder: Path) -> None:
+        """`folder` holds tokenizer.json and tokenizer_config.json, which textmill and transformers load alike.
+
+        Without tokenizer_config.json transformers would guess a class from the model's type, and guess wrong.
+        """
+        files.write_text(Path(folder) / "tokenizer.json", self.content)
+        files.write_json(
+            Path(folder) / "tokenizer_config.json",
+            {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **self.roles},
+        )
+
+
+def _kind(described: dict[str, Any]) -> str:
+    model, splitter = described["model"], described.get("pre_tokenizer") or {}
+    if model.get("type") != "BPE" or described.get("normalizer") is not None:
+        return "pretrained"
+    vocabulary: dict[str, int] = model["vocab"]
+    added = {token["content"] for token in described.get("added_tokens", [])}
+    unknown = model.get("unk_token")
+    if not model["merges"] and splitter.get("type") == "ByteLevel" and not splitter.get("use_regex", True):
+        spelled = {CHARACTER_OF_BYTE[byte]: byte for byte in range(256)}
+        if not splitter["add_prefix_space"] and {t: i for t, i in vocabulary.items() if t not in added} == spelled:
+            return "byte"
+    if not model["merges"] and not splitter and unknown and not model.get("fuse_unk"):
+        return "char" if all(len(t) == 1 for t in vocabulary if t not in added and t != unknown) else "pretrained"
+    return "bpe" if (described.get("decoder") or {}).get("type") == "ByteLevel" else "pretrained"
+
+
+def _cuts_at_spaces(described: dict[str, Any]) -> bool:
+    """Whether `pieces` gives the ids of the whole text: GPT-2's word pattern, nothing else that looks at neighbours."""
+    splitter = described.get("pre_tokenizer") or {}
+    return (
+        described.get("normalizer") is None
+        and splitter.get("type") == "ByteLevel"
+        and splitter.get("use_regex", True)
+        and not splitter.get("add_prefix_space", True)
+        and all(token["special"] for token in described.get("added_tokens", []))
+    )
