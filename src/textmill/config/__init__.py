@@ -1,8 +1,21 @@
 """The vocabulary of a run: every setting, its type, its default and its other spellings. Imports without torch."""
 
 from textmill.config.data import DataConfig, TokenizerConfig
+from textmill.config.load import load_config
 from textmill.config.model import ModelConfig
+from textmill.config.presets import PRESETS, choose_preset
 from textmill.config.tracking import TrackingConfig
 from textmill.config.training import TrainingConfig
+from textmill.config.tree import Config
 
-__all__ = ["DataConfig", "ModelConfig", "TokenizerConfig", "TrackingConfig", "TrainingConfig"]
+__all__ = [
+    "PRESETS",
+    "Config",
+    "DataConfig",
+    "ModelConfig",
+    "TokenizerConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "choose_preset",
+    "load_config",
+]

@@ -112,7 +112,7 @@ def _mixed_precision(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
         return {"precision": value}
     if not on:
         return {"precision": "fp32"}
-    return {"precision": layer["amp_dtype"] if "amp_dtype" in layer else "auto"}
+    return {"precision": layer.get("amp_dtype", "auto")}
 
 
 def _amp_dtype(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,14 +65,14 @@ def resolve(entries: Iterable[Entry], below: Mapping[str, Any] | None = None) ->
         elif section_of(name) is not None:
             _put(layer, name, entry)
         else:
-            known = [*sections_leaves(), *ALIASES, *REWRITES, *SECTIONS]
+            known = [*leaf_names(), *ALIASES, *REWRITES, *SECTIONS]
             raise ConfigError(f"{entry.place}: no such setting{closest(name, known)}")
     for entry in rewritten:
         _rewrite(layer, entry, {item.key: item.value for item in rewritten}, below or {})
     return layer
 
 
-def sections_leaves() -> list[str]:
+def leaf_names() -> list[str]:
     """Return the canonical names of all leaves."""
     return [leaf for section in sections().values() for leaf in section.model_fields]
 

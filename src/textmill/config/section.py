@@ -64,8 +64,13 @@ class Section(BaseModel):
         """Settings of other sections that were given to this one."""
         return dict(self._strays)
 
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where the values came from that are not defaults; see `origin`."""
+        return dict(self._origins)
+
     def origin(self, leaf: str) -> str:
-        """Return where the value of `leaf` came from: default, preset NAME, a file, a flag, keyword, derived, fitted."""
+        """Return where a value came from: default, preset NAME, a file, --flag, keyword, derived or fitted."""
         return self._origins.get(canonical(leaf), "default")
 
     def given(self, leaf: str) -> bool:

@@ -1,0 +1,158 @@
+"""Rules across settings. `check` refuses contradictions; the `fit_` functions adapt what nobody chose, and say so.
+
+A value that somebody gave is refused when it does not fit, one from a default or preset is made to fit. Two given
+values are adapted all the same, because guides give them without knowing the data: warm-up steps and the vocabulary
+of a BPE tokenizer. The `fit_` functions change the Config they get and return one sentence per change.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textmill.config import shape
+from textmill.config.tree import Config
+from textmill.errors import ConfigError
+
+
+def check(config: Config) -> None:
+    """No given values contradict each other. Raises ConfigError naming them and what is valid."""
+    shape.resolve(config.model)
+    _exclusive(config, "min_lr_ratio", "min_learning_rate")
+    _exclusive(config, "warmup_steps", "warmup_ratio")
+    _exclusive(config, "data", "dataset_name")
+    _exclusive(config, "overwrite", "resume")
+    _exclusive(config, "overwrite", "resume_from")
+    _exclusive(config, "init_from", "resume")
+    _exclusive(config, "init_from", "resume_from")
+    training = config.training
+    floor = training.min_learning_rate
+    if floor is not None and floor > training.learning_rate:
+        raise ConfigError(f"min_learning_rate {floor} is above learning_rate {training.learning_rate}")
+    if training.engine not in {"auto", "deepspeed"} and training.deepspeed_config is not None:
+        raise ConfigError(f"deepspeed_config needs engine deepspeed, not {training.engine}")
+    if training.distributed_backend == "nccl" and training.device == "cpu":
+        raise ConfigError("distributed_backend nccl needs GPUs, and device is cpu: use gloo")
+    if training.early_stopping_patience and not validates(config):
+        raise ConfigError("early_stopping_patience needs a validation set: give val_data or a val_split above 0")
+
+
+def _exclusive(config: Config, one: str, other: str) -> None:
+    values = config.values()
+    if all(config.given(leaf) and values[leaf] not in (None, False) for leaf in (one, other)):
+        raise ConfigError(f"{one} {values[one]} and {other} {values[other]} exclude each other: give one of them")
+
+
+def validates(config: Config) -> bool:
+    """Return whether some text is kept for validation."""
+    data = config.data
+    return bool(data.val_split or data.val_data or (data.dataset_name and data.validation_split))
+
+
+def fit_model(config: Config) -> list[str]:
+    """num_heads fits d_model and the architecture is decided. Raises ConfigError when a given number does not fit."""
+    resolved, said = shape.resolve(config.model)
+    config.model.derive("architecture", resolved.architecture)
+    if config.model.num_heads != resolved.num_heads:
+        config.model.derive("num_heads", resolved.num_heads, force=True)
+    return said
+
+
+def fit_vocab(config: Config, tokenizer_size: int, kind: str) -> list[str]:
+    """vocab_size is set and covers the tokenizer's ids.
+
+    A larger one is left as it is unless a BPE tokenizer (`kind` "bpe") found fewer pieces than it was asked for.
+    Raises ConfigError when a given vocab_size is smaller than the tokenizer.
+    """
+    wanted = config.model.vocab_size
+    if wanted is None or wanted == tokenizer_size or not config.model.given("vocab_size"):
+        shrunk = wanted is not None and wanted > tokenizer_size and kind == "bpe"
+        config.model.derive("vocab_size", tokenizer_size, force=wanted not in (None, tokenizer_size))
+        return [_fewer_pieces(tokenizer_size, wanted)] if shrunk else []
+    if wanted < tokenizer_size:
+        raise ConfigError(f"vocab_size {wanted} is smaller than the tokenizer's {tokenizer_size}: leave it out")
+    if kind == "bpe":
+        config.model.derive("vocab_size", tokenizer_size, force=True)
+        return [_fewer_pieces(tokenizer_size, wanted)]
+    return [f"vocab_size: {wanted}, of which the tokenizer uses {tokenizer_size}"]
+
+
+def _fewer_pieces(found: int, wanted: Any) -> str:
+    return f"vocab_size: {found} instead of {wanted}, because the text has no more pieces worth a token"
+
+
+def fit_batch(config: Config, num_rows: int, world_size: int = 1) -> list[str]:
+    """One optimizer step takes no more rows than there are.
+
+    A batch nobody chose is made smaller, accumulation first. Raises ConfigError when the given values are too large.
+    """
+    training = config.training
+    batch, accumulation = training.batch_size, training.gradient_accumulation_steps
+    room = max(1, num_rows // world_size)
+    if not training.given("gradient_accumulation_steps"):
+        accumulation = max(1, min(accumulation, room // batch))
+    if not training.given("batch_size"):
+        batch = max(1, min(batch, room // accumulation))
+    rows = batch * accumulation * world_size
+    if rows > num_rows and rows > 1:
+        raise ConfigError(
+            f"batch_size {batch} x gradient_accumulation_steps {accumulation} x {world_size} processes takes {rows} "
+            f"rows per step, and the training data has {num_rows}: lower batch_size or max_seq_len, or give more text"
+        )
+    said = []
+    for leaf, value in (("batch_size", batch), ("gradient_accumulation_steps", accumulation)):
+        before = getattr(training, leaf)
+        if value != before:
+            training.derive(leaf, value, force=True)
+            said.append(f"{leaf}: {value} instead of {before}, because the training data has {num_rows} rows")
+    return said
+
+
+def fit_warmup(config: Config, total_steps: int) -> list[str]:
+    """The warm-up leaves most of the run to the learning rate it leads to, whoever chose it."""
+    before = config.training.warmup_steps
+    if before is None or before == 0 or before < total_steps:
+        return []
+    after = max(0, total_steps // 10)
+    config.training.derive("warmup_steps", after, force=True)
+    return [f"warmup_steps: {after} instead of {before}, because the run has {total_steps} steps"]
+
+
+def without_effect(config: Config) -> list[str]:
+    """Return a sentence for every given setting that this configuration makes idle."""
+    training, data, model = config.training, config.data, config.model
+    adam = training.optimizer in {"adamw", "adam", "muon"} or ":" in training.optimizer
+    architecture = shape.resolve(model)[0]
+    packed = data.pack_sequences
+    idle = [
+        ("val_split", data.val_data is not None, "val_data is given"),
+        ("val_split", data.dataset_name is not None, "the dataset has a split for validation"),
+        ("dataset_config", data.dataset_name is None, "no dataset_name is given"),
+        ("dataset_split", data.dataset_name is None, "no dataset_name is given"),
+        ("validation_split", data.dataset_name is None, "no dataset_name is given"),
+        ("packing_strategy", not packed, "pack_sequences is false"),
+        ("mask_documents", not packed, "pack_sequences is false"),
+        ("augmentation_prob", not data.augmentation, "no augmentation is chosen"),
+        ("rope_theta", architecture.pos_encoding != "rope", f"pos_encoding is {architecture.pos_encoding}"),
+        ("momentum", training.optimizer not in {"sgd", "muon"}, f"optimizer is {training.optimizer}"),
+        ("beta1", not adam, f"optimizer is {training.optimizer}"),
+        ("beta2", not adam, f"optimizer is {training.optimizer}"),
+        ("eps", not adam, f"optimizer is {training.optimizer}"),
+        ("lr_decay", training.lr_schedule != "step", f"lr_schedule is {training.lr_schedule}"),
+        ("lr_decay_every", training.lr_schedule != "step", f"lr_schedule is {training.lr_schedule}"),
+        ("early_stopping_min_delta", training.early_stopping_patience == 0, "early_stopping_patience is 0"),
+        ("eval_steps", not validates(config), "there is no validation set"),
+        ("eval_batches", not validates(config), "there is no validation set"),
+        ("eval_batch_size", not validates(config), "there is no validation set"),
+        ("log_dir", "tensorboard" not in config.tracking.report_to, "report_to has no tensorboard"),
+        ("wandb_project", "wandb" not in config.tracking.report_to, "report_to has no wandb"),
+        *((leaf, training.sample_steps == 0, "sample_steps is 0") for leaf in SAMPLING),
+    ]
+    values = config.values()
+    return [
+        f"{leaf}: has no effect, because {reason}"
+        for leaf, is_idle, reason in idle
+        if is_idle and config.given(leaf) and values[leaf] not in (None, False)
+    ]
+
+
+SAMPLING = ("sample_prompt", "sample_tokens", "sample_temperature", "sample_top_p")

@@ -1,0 +1,228 @@
+"""Between our shape and the `config.json` of a Hugging Face folder, for the families both sides compute alike.
+
+What transformers would compute and we would not is refused when a folder is read, and a shape of ours that transformers
+has no class for is written under our own model type, which only textmill loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from textmill.config.model import ModelConfig
+from textmill.config.values import show
+from textmill.errors import ConfigError, DataError
+
+OWN_MODEL_TYPE = "textmill"
+"""The `model_type` of a shape that transformers has no class for."""
+
+_CLASSES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}
+_GELUS = {"gelu_tanh": "gelu_new", "gelu": "gelu"}
+_GELU_NAMES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+
+_FIXED = {
+    "llama": {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
+    "qwen3": {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False},
+    "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+}
+"""Per family, the keys whose only value we compute. A file that leaves one out means this value too."""
+
+
+def export_problem(config: ModelConfig) -> str | None:
+    """Return why no class of transformers computes this shape and how to change it, or None where one does."""
+    config = config.resolved()
+    family = config.architecture
+    gpt2 = family == "gpt2"
+    expected = {
+        "norm": ["layernorm"] if gpt2 else ["rmsnorm"],
+        "pos_encoding": ["learned"] if gpt2 else ["rope"],
+        "activation": list(_GELUS) if gpt2 else ["silu"],
+        "bias": [gpt2],
+        "pre_norm": [True],
+        "num_kv_heads": [config.num_heads] if gpt2 else [config.num_kv_heads],
+    }
+    for leaf, values in expected.items():
+        if (value := getattr(config, leaf)) not in values:
+            known = " or ".join(str(other) for other in values)
+            return f"{family} models of other tools have {leaf} {known}, and this one has {value}"
+    return None
+
+
+def to_huggingface(config: ModelConfig, eos_id: int | None = None, *, dtype: str = "float32") -> dict[str, Any]:
+    """Return the `config.json` of a model of this shape, whose weights are stored in `dtype`.
+
+    `eos_id` ends a document; None is written as null, because transformers would otherwise assume an id of its own.
+    A shape with an `export_problem` gets our own model type and the values of ModelConfig.
+
+    Raises:
+        ConfigError: the vocabulary size is not known.
+    """
+    config = config.resolved()
+    if config.vocab_size is None:
+        raise ConfigError("vocab_size is not known: a model folder needs it")
+    ends = {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": None}
+    if export_problem(config):
+        return {
+            "architectures": ["TextmillDecoder"],
+            "model_type": OWN_MODEL_TYPE,
+            **config.values(),
+            **ends,
+            "dtype": dtype,
+        }
+    family = config.architecture
+    assert family is not None
+    shared = {
+        "architectures": [_CLASSES[family]],
+        "model_type": family,
+        "vocab_size": config.vocab_size,
+        "initializer_range": config.init_std,
+        "tie_word_embeddings": config.tie_embeddings,
+        **_FIXED[family],
+        **ends,
+        "dtype": dtype,
+    }
+    return shared | (_gpt2_keys(config) if family == "gpt2" else _llama_keys(config))
+
+
+def from_huggingface(values: Mapping[str, Any], source: str = "config.json") -> ModelConfig:
+    """Return the shape that a `config.json` describes, complete.
+
+    Raises:
+        DataError: it describes something we would compute differently, or a key is missing or malformed; the message
+            begins with `source` and names the key.
+    """
+    family = values.get("model_type")
+    if values.get("auto_map"):
+        raise DataError(f"{source}: the model needs Python code of its own (auto_map), which textmill does not run")
+    if values.get("quantization_config"):
+        raise DataError(f"{source}: the weights are quantised (quantization_config); use the unquantised model")
+    try:
+        if family == OWN_MODEL_TYPE:
+            leaves = {leaf: values[leaf] for leaf in ModelConfig.model_fields if leaf in values}
+        elif family == "gpt2":
+            _refuse_other(values, family)
+            leaves = _gpt2_leaves(values)
+        elif family in ("llama", "qwen3"):
+            _refuse_other(values, family)
+            leaves = _llama_leaves(values, family)
+        else:
+            raise DataError(f"model_type {show(family)} is not supported: qwen3, llama and gpt2 are")
+        config = ModelConfig(**leaves)
+        if config.vocab_size is None:
+            raise DataError("vocab_size is missing")
+        return config.resolved()
+    except KeyError as error:
+        raise DataError(f"{source}: the key {error.args[0]} is missing") from None
+    except (ConfigError, DataError) as error:
+        raise DataError(f"{source}: {error}") from None
+
+
+def _refuse_other(values: Mapping[str, Any], family: str) -> None:
+    """Every key of `_FIXED` has the value we compute, and attention sees all positions. Raises DataError."""
+    for key, fixed in _FIXED[family].items():
+        value = values.get(key, fixed)
+        if value != fixed:
+            raise DataError(f"{key} {show(value)} is not supported, only {show(fixed)}")
+    sliding = values.get("sliding_window") is not None and family != "qwen3"
+    partial = any(kind != "full_attention" for kind in values.get("layer_types") or [])
+    if sliding or partial:
+        raise DataError("sliding-window attention is not supported")
+
+
+def _llama_keys(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "hidden_size": config.d_model,
+        "intermediate_size": config.d_ff,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "max_position_embeddings": config.max_seq_len,
+        "rms_norm_eps": config.norm_eps,
+        "attention_dropout": config.attention_dropout,
+        "rope_theta": config.rope_theta,  # where transformers 4, llama.cpp and vLLM look
+        "rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"},  # where transformers 5 looks
+    }
+
+
+def _llama_leaves(values: Mapping[str, Any], family: str) -> dict[str, Any]:
+    heads, width = values["num_attention_heads"], values["hidden_size"]
+    kv_heads, head_dim = values.get("num_key_value_heads"), values.get("head_dim")
+    if family == "qwen3":  # transformers' defaults for keys that are left out
+        kv_heads, head_dim = values.get("num_key_value_heads", 32), values.get("head_dim", 128)
+    return {
+        "architecture": family,
+        "vocab_size": values["vocab_size"],
+        "d_model": width,
+        "num_layers": values["num_hidden_layers"],
+        "num_heads": heads,
+        "num_kv_heads": kv_heads,
+        "head_dim": head_dim,
+        "d_ff": values["intermediate_size"],
+        "max_seq_len": values["max_position_embeddings"],
+        "norm_eps": values.get("rms_norm_eps", 1e-6),
+        "rope_theta": _rope_theta(values),
+        "tie_embeddings": values.get("tie_word_embeddings", False),
+        "attention_dropout": values.get("attention_dropout", 0.0),
+        "init_std": values.get("initializer_range", 0.02),
+        "activation": "silu",
+        "norm": "rmsnorm",
+        "pos_encoding": "rope",
+        "bias": False,
+    }
+
+
+def _rope_theta(values: Mapping[str, Any]) -> float:
+    """Return the base of the rotary frequencies. Raises DataError for scaled or partial rotation."""
+    parameters = values.get("rope_parameters") or {}
+    scaling = {**parameters, **(values.get("rope_scaling") or {})}
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind != "default":
+        raise DataError(f"rotary positions of type {show(kind)} (rope_scaling) are not supported, only 'default'")
+    for place in (values, scaling):
+        if place.get("partial_rotary_factor", 1.0) != 1.0:
+            raise DataError("partial_rotary_factor is not supported: all of a head is rotated")
+    thetas = {place["rope_theta"] for place in (values, parameters) if place.get("rope_theta") is not None}
+    if len(thetas) > 1:
+        raise DataError("rope_theta and rope_parameters.rope_theta differ")
+    return thetas.pop() if thetas else 10000.0
+
+
+def _gpt2_keys(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "n_embd": config.d_model,
+        "n_inner": config.d_ff,
+        "n_layer": config.num_layers,
+        "n_head": config.num_heads,
+        "n_positions": config.max_seq_len,
+        "layer_norm_epsilon": config.norm_eps,
+        "activation_function": _GELUS[str(config.activation)],
+        "embd_pdrop": config.dropout,
+        "resid_pdrop": config.dropout,
+        "attn_pdrop": config.attention_dropout,
+    }
+
+
+def _gpt2_leaves(values: Mapping[str, Any]) -> dict[str, Any]:
+    activation = values.get("activation_function", "gelu_new")
+    if activation not in _GELU_NAMES:
+        raise DataError(f"activation_function {show(activation)} is not supported: {', '.join(_GELU_NAMES)} are")
+    width = values["n_embd"]
+    return {
+        "architecture": "gpt2",
+        "vocab_size": values["vocab_size"],
+        "d_model": width,
+        "num_layers": values["n_layer"],
+        "num_heads": values["n_head"],
+        "d_ff": values.get("n_inner") or 4 * width,
+        "max_seq_len": values["n_positions"],
+        "norm_eps": values.get("layer_norm_epsilon", 1e-5),
+        "activation": _GELU_NAMES[activation],
+        "tie_embeddings": values.get("tie_word_embeddings", True),
+        "dropout": values.get("resid_pdrop", 0.1),
+        "attention_dropout": values.get("attn_pdrop", 0.1),
+        "init_std": values.get("initializer_range", 0.02),
+        "norm": "layernorm",
+        "pos_encoding": "learned",
+        "bias": True,
+    }
