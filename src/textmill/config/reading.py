@@ -146,6 +146,7 @@ class _Tree:
         """Return the mappings that a `<<` key merges in."""
         self.left -= 1
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        if not all(isinstance(source, yaml.MappingNode) for source in sources):
+        mappings = [source for source in sources if isinstance(source, yaml.MappingNode)]
+        if len(mappings) < len(sources):
             raise ConfigError(f"{self.file}:{node.start_mark.line + 1}: << needs a mapping of settings")
-        return sources
+        return mappings
