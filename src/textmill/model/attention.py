@@ -1,8 +1,8 @@
 """Causal attention: softmax(q k^T / sqrt(E) + mask) v, with grouped key and value heads.
 
-Two ways to the same numbers. On a CPU the scores are written out (two batched products and a softmax), which is several
-times faster there than PyTorch's fused kernel in bfloat16 and no slower in float32; elsewhere, and where the scores would
-take too much memory, the fused kernel is used.
+Two ways to the same numbers. On a CPU the scores are written out (two batched products and a softmax), which is
+several times faster there than PyTorch's fused kernel in bfloat16 and no slower in float32; elsewhere, and where the
+scores would take too much memory, the fused kernel is used.
 
 Sources: Vaswani et al. 2017 (arXiv:1706.03762, eq. 1); grouped heads: Ainslie et al. 2023 (arXiv:2305.13245).
 

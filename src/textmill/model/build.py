@@ -10,8 +10,8 @@ from textmill.model.gpt2 import GPT2Decoder
 from textmill.model.init import initialise
 from textmill.model.llama import LlamaDecoder
 
-BYTES = 256
-"""Vocabulary of a model whose configuration names none: every byte is a token."""
+BYTES = 257
+"""Vocabulary of a model whose configuration names none: that of the byte tokenizer, every byte and the end of a text."""
 
 
 def build_model(config: ModelConfig, *, seed: int | None = None) -> Decoder:

@@ -1,7 +1,7 @@
 """GPT-2: LayerNorm, learned positions, a plain feed-forward layer with tanh-GELU, biases, a tied head.
 
-Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3. Module names, and linear
-maps stored transposed, are transformers' own.
+Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3. Module names, and
+linear maps stored transposed, are transformers' own.
 
 Letters: B sequences, T new positions, S visible positions, D width, H query heads, K key and value heads, E head size.
 """

@@ -1,7 +1,7 @@
 """Llama and Qwen3: RMSNorm, rotary positions, a gated feed-forward layer, no biases.
 
-Sources: Llama, Touvron et al. 2023 (arXiv:2302.13971, section 2.2); Qwen3, Yang et al. 2025 (arXiv:2505.09388, section 2):
-the same with queries and keys normalised per head. Module names are transformers' own.
+Sources: Llama, Touvron et al. 2023 (arXiv:2302.13971, section 2.2); Qwen3, Yang et al. 2025 (arXiv:2505.09388,
+section 2): the same with queries and keys normalised per head. Module names are transformers' own.
 
 Letters: B sequences, T new positions, S visible positions, D width, H query heads, K key and value heads, E head size.
 """

@@ -22,7 +22,7 @@ class RMSNorm(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """y = (x - mean(x)) / sqrt(var(x) + eps) * w + b over the last dimension (Ba et al. 2016, arXiv:1607.06450, eq. 3)."""
+    """y = (x - mean(x)) / sqrt(var(x) + eps) * w + b over the last dimension (Ba et al. 2016, arXiv:1607.06450)."""
 
     def __init__(self, size: int, eps: float, bias: bool) -> None:
         super().__init__()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-
 Angles = tuple[Tensor, Tensor]
 """Cosines and sines of the positions of one call, (T, 1, E) or (B, T, 1, E) each."""
 

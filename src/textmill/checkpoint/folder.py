@@ -1,0 +1,211 @@
+"""A model as a folder: config.json, model.safetensors and the tokenizer, as transformers and vLLM load it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from textmill import files
+from textmill.checkpoint.resolve import PICKLES, resolve_model
+from textmill.checkpoint.tensors import load_tensors, save_tensors
+from textmill.config.huggingface import from_huggingface, to_huggingface
+from textmill.config.model import ModelConfig
+from textmill.errors import DataError, MissingInputError
+from textmill.model.build import empty_model
+from textmill.model.decoder import Decoder
+from textmill.tokenizers import Tokenizer, load_tokenizer
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+_HEAD = "lm_head.weight"
+_STACKS = {"transformer.": ("wte.", "wpe.", "h.", "ln_f."), "model.": ("embed_tokens.", "layers.", "norm.")}
+_CONSTANTS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+"""Ends of names that older files hold though they are no weights: masks and frequencies, the same in every model."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that was read from `path`, in evaluation mode, and its tokenizer, where the folder has one."""
+
+    model: Decoder
+    tokenizer: Tokenizer | None
+    path: Path
+
+
+def save_model_folder(
+    folder: Path, model: nn.Module, tokenizer: Tokenizer | None, *, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """`folder`, created if need be, holds the model in the form that transformers loads.
+
+    A shape that transformers has no class for is written for textmill alone (see `config.huggingface`), and of a module
+    that is not ours only the weights and the class's name. The files are written one after the other: for all or
+    nothing, give a temporary folder of `files.new_directory` or of a checkpoint.
+
+    Args:
+        folder: where.
+        model: its weights are saved in their own dtype, a tied head once.
+        tokenizer: saved beside it, and its end-of-text id in the configuration; None writes neither.
+        weights: the model's state_dict, for an engine whose processes hold a part each.
+
+    Raises:
+        CannotWriteError: the folder cannot be written.
+    """
+    folder = files.make_directory(Path(folder))
+    tensors = dict(model.state_dict() if weights is None else weights)
+    config = getattr(model, "config", None)
+    eos_id = tokenizer.eos_id if tokenizer is not None else None
+    if isinstance(config, ModelConfig):
+        if config.tie_embeddings:
+            tensors.pop(_HEAD, None)
+        if eos_id is not None and eos_id >= (config.vocab_size or 0):
+            eos_id = None
+        described = to_huggingface(config, eos_id, dtype=_dtype_name(tensors.values()))
+    else:
+        described = {"architectures": [type(model).__name__], "model_type": "unknown"}
+    files.write_json(folder / "config.json", described)
+    if eos_id is not None:
+        files.write_json(folder / "generation_config.json", {"eos_token_id": eos_id, "pad_token_id": eos_id})
+    save_tensors(folder / WEIGHTS, tensors)
+    if tokenizer is not None:
+        tokenizer.save(folder)
+
+
+def load_model(
+    path: str | Path, device: str | torch.device = "cpu", *, say: Callable[[str], None] | None = None
+) -> Loaded:
+    """Return the model that `path` means (see `resolve_model`) on `device`, its weights in float32.
+
+    Raises:
+        MissingInputError: there is no model at `path`.
+        DataError: it is damaged, of another kind than textmill computes, or its weights do not fit its configuration.
+    """
+    folder = resolve_model(path, say=say)
+    described = read_json(folder / "config.json")
+    model = empty_model(from_huggingface(described, str(folder / "config.json")))
+    load_weights(model, folder)
+    return Loaded(model.to(device).eval(), _tokenizer_of(folder), folder)
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """`model` has the weights stored in `folder`, converted to the dtype and device of its own.
+
+    Raises:
+        MissingInputError: the folder has no weights.
+        DataError: they are damaged, stored as a pickle, or their names or shapes are not those of the model; nothing
+            in the model has changed then.
+    """
+    folder = Path(folder)
+    stored = _rename(_read_weights(folder))
+    wanted = dict(model.state_dict())
+    tied = isinstance(config := getattr(model, "config", None), ModelConfig) and bool(config.tie_embeddings)
+    if tied:
+        wanted.pop(_HEAD, None)
+        _drop_tied_head(model, stored, folder)
+    _compare(wanted, stored, folder)
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(stored[name])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds. Raises MissingInputError, or DataError when it holds none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds no JSON object")
+    return value
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return every stored tensor by name, from one file or from the shards that an index lists."""
+    if (folder / WEIGHTS).is_file():
+        return load_tensors(folder / WEIGHTS)
+    if (folder / INDEX).is_file():
+        places = read_json(folder / INDEX).get("weight_map")
+        shards = sorted(set(places.values())) if isinstance(places, dict) else []
+        if not shards or any(not isinstance(shard, str) or Path(shard).name != shard for shard in shards):
+            raise DataError(f"{folder / INDEX} lists no files of this folder under weight_map")
+        tensors: dict[str, Tensor] = {}
+        for shard in shards:
+            tensors |= load_tensors(folder / shard)
+        return tensors
+    if folder.is_dir():
+        pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
+        if pickles:
+            raise DataError(
+                f"{folder} holds its weights as a pickle ({pickles[0]}), which may run any code when it is loaded: "
+                "save the model again with safe_serialization=True where it came from"
+            )
+    raise MissingInputError(f"{folder} has no weights: expected {WEIGHTS}")
+
+
+def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the full names: some files leave the stack's name out, and some hold constants."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        if name.endswith(_CONSTANTS):
+            continue
+        prefix = next((stack for stack, starts in _STACKS.items() if name.startswith(starts)), "")
+        renamed[prefix + name] = tensor
+    return renamed
+
+
+def _drop_tied_head(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
+    """A copy of the embedding stored as the head is gone. Raises DataError when it is no copy."""
+    head = stored.pop(_HEAD, None)
+    assert isinstance(model, Decoder)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    embedding = stored.get(names[id(model.token_embedding.weight)])
+    if head is not None and embedding is not None and not torch.equal(head, embedding):
+        raise DataError(
+            f"{folder}: the configuration ties the head to the embedding, and the weights of the two differ"
+        )
+
+
+def _compare(wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], folder: Path) -> None:
+    """The stored tensors are those of the model. Raises DataError with all differences in one line."""
+    problems = []
+    if missing := sorted(wanted.keys() - stored.keys()):
+        problems.append(f"missing {_few(missing)}")
+    if extra := sorted(stored.keys() - wanted.keys()):
+        problems.append(f"unknown {_few(extra)}")
+    common = [name for name in wanted if name in stored]
+    if reshaped := [name for name in common if stored[name].shape != wanted[name].shape]:
+        shapes = [f"{name} {list(stored[name].shape)} instead of {list(wanted[name].shape)}" for name in reshaped]
+        problems.append(f"wrong shape of {_few(shapes)}")
+    if integers := [name for name in common if not stored[name].is_floating_point()]:
+        problems.append(f"not floating-point: {_few(integers)}")
+    if problems:
+        raise DataError(f"the weights in {folder} do not fit the model: {'; '.join(problems)}")
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _tokenizer_of(folder: Path) -> Tokenizer | None:
+    """Return the tokenizer in the folder or in the run it belongs to, or None where there is none."""
+    for place in (folder, folder.parent, folder.parent.parent):
+        if place is not folder and not (place / "config.yaml").is_file():
+            continue
+        try:
+            return load_tokenizer(place)
+        except MissingInputError:
+            continue
+    return None
+
+
+def _dtype_name(tensors: Iterable[Tensor]) -> str:
+    """Return the name of the dtype of the first floating-point tensor, as transformers writes it."""
+    return next((str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()), "float32")
