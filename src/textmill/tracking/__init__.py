@@ -1,0 +1,10 @@
+"""Where a run's numbers go besides its own files: TensorBoard, Weights & Biases, MLflow, a picture."""
+
+from __future__ import annotations
+
+from textmill.tracking.base import Tracker, Trackers
+from textmill.tracking.build import build_trackers
+from textmill.tracking.metrics import METRICS, MetricInfo
+from textmill.tracking.plot import draw_training_curves
+
+__all__ = ["METRICS", "MetricInfo", "Tracker", "Trackers", "build_trackers", "draw_training_curves"]

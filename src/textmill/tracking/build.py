@@ -1,0 +1,32 @@
+"""From the names in `report_to` to live trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from textmill.errors import ConfigError
+from textmill.tracking.base import Tracker, Trackers
+from textmill.tracking.mlflow import MLflow
+from textmill.tracking.tensorboard import TensorBoard
+from textmill.tracking.wandb import WandB
+
+
+def build_trackers(
+    report_to: Sequence[str], log_dir: Path, *, project: str | None = None, say: Callable[[str], None]
+) -> Trackers:
+    """Return the trackers named `tensorboard`, `wandb` and `mlflow`, writing below `log_dir`; nothing is opened yet.
+
+    project: of Weights & Biases and the experiment of MLflow; None means textmill. Raises ConfigError for another name.
+    """
+    trackers: list[Tracker] = []
+    for name in dict.fromkeys(report_to):
+        if name == "tensorboard":
+            trackers.append(TensorBoard(log_dir))
+        elif name == "wandb":
+            trackers.append(WandB(log_dir, project or "textmill", say))
+        elif name == "mlflow":
+            trackers.append(MLflow(log_dir, project or "textmill", say))
+        else:
+            raise ConfigError(f"report_to: unknown tracker {name!r}; choose among tensorboard, wandb, mlflow")
+    return Trackers(trackers, say)

@@ -1,0 +1,90 @@
+"""Report to MLflow: a local database, or the server that MLflow's own settings name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from textmill.files import make_directory, write_text
+from textmill.tracking.base import missing_library
+from textmill.tracking.metrics import tagged
+
+_STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
+_BATCH = 100  # parameters that MLflow takes in one call
+_LONGEST = 6000  # characters that it takes in one parameter
+
+
+class MLflow:
+    """One MLflow run, kept across resumes: its id stands in `log_dir/mlflow_run_id`.
+
+    Without MLFLOW_TRACKING_URI the runs are in the SQLite file `log_dir/mlflow.db` and texts below
+    `log_dir/mlflow_artifacts`. MLflow keeps what it was once told: rows between the checkpoint and the interruption are
+    reported twice, at the same steps.
+    """
+
+    def __init__(self, log_dir: Path, experiment: str, say: Callable[[str], None]) -> None:
+        self.log_dir = log_dir
+        self.experiment = experiment
+        self.say = say
+        self._client: Any = None
+        self._run_id = ""
+
+    def start(self, run_info: Mapping[str, Any]) -> None:
+        """Open the run, the configuration being its parameters. Raises MissingExtraError without the mlflow package."""
+        try:
+            from mlflow.entities import Param  # pyright: ignore[reportMissingImports]
+            from mlflow.environment_variables import MLFLOW_TRACKING_URI  # pyright: ignore[reportMissingImports]
+            from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise missing_library("MLflow") from error
+        make_directory(self.log_dir)
+        local = f"sqlite:///{(self.log_dir / 'mlflow.db').resolve()}"
+        uri = MLFLOW_TRACKING_URI.get() or local
+        self._client = MlflowClient(tracking_uri=uri)
+        path = self.log_dir / "mlflow_run_id"
+        if run_info["step"] and path.is_file():
+            self._run_id = path.read_text("utf-8").strip()
+            self._client.update_run(self._run_id, status="RUNNING")
+        else:
+            self._run_id = self._client.create_run(
+                self._experiment_id(uri == local), run_name=run_info["name"]
+            ).info.run_id
+            write_text(path, self._run_id + "\n")
+            parameters = [Param(key, value[:_LONGEST]) for key, value in _flat(run_info["config"])]
+            for start in range(0, len(parameters), _BATCH):
+                self._client.log_batch(self._run_id, params=parameters[start : start + _BATCH])
+        if uri == local:
+            self.say(f"MLflow shows the run with: mlflow ui --backend-store-uri {uri}")
+
+    def log(self, row: Mapping[str, Any], step: int) -> None:
+        """Each number of the row is a point of its curve."""
+        from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
+
+        now = int(time.time() * 1000)
+        self._client.log_batch(self._run_id, [Metric(name, value, now, step) for name, value in tagged(row).items()])
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """The text is an artifact of the run, one file per step."""
+        self._client.log_text(self._run_id, text, f"{name}/step-{step:07d}.txt")
+
+    def finish(self, status: str) -> None:
+        """The run is marked as ended."""
+        self._client.set_terminated(self._run_id, _STATUS.get(status, "FAILED"))
+
+    def _experiment_id(self, local: bool) -> str:
+        found = self._client.get_experiment_by_name(self.experiment)
+        if found is not None:
+            return found.experiment_id
+        artifacts = (self.log_dir / "mlflow_artifacts").resolve().as_uri() if local else None
+        return self._client.create_experiment(self.experiment, artifact_location=artifacts)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the leaves of nested values under dotted names."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)

@@ -1,0 +1,111 @@
+"""training_curves.png: what a run did, in one picture."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textmill.files import read_rows, write_bytes
+from textmill.tracking.metrics import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Rows = Sequence[Mapping[str, Any]]
+
+# Distinguishable without colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color), and by marker and line too.
+_BLUE, _ORANGE, _GREEN, _PURPLE, _GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#666666"
+_FEW_POINTS = 60  # up to here every point gets a marker
+
+
+def draw_training_curves(run: Path) -> Path:
+    """Return the path of `run/training_curves.png`, drawn from the run's metrics.jsonl and steps.jsonl.
+
+    Loss, perplexity, learning rate and throughput over the steps; a panel without any value says so. Raises DataError
+    for a log that is damaged, CannotWriteError.
+    """
+    target = run / "training_curves.png"
+    evaluations, reports = list(read_rows(run / "metrics.jsonl")), list(read_rows(run / "steps.jsonl"))
+    write_bytes(target, training_curves(evaluations, reports, title=run.resolve().name))
+    return target
+
+
+def training_curves(evaluations: Rows, reports: Rows, *, title: str) -> bytes:
+    """Return the picture as PNG, from the rows of metrics.jsonl and those of steps.jsonl; both may be empty."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # without pyplot, which keeps global state
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 7.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=13, fontweight="bold")
+    loss, perplexity, rate, speed = figure.subplots(2, 2).flat
+    _draw_loss(loss, evaluations, reports)
+    _curve(perplexity, evaluations, "val_perplexity", _ORANGE, "validation", marker="o")
+    _finish_panel(perplexity, "Validation perplexity", "")
+    values = [value for value in _series(evaluations, "val_perplexity")[1] if math.isfinite(value)]
+    if values and max(values) > 20 * min(values):
+        perplexity.set_yscale("log")
+    _curve(rate, reports or evaluations, "learning_rate", _GREEN, "learning rate")
+    _finish_panel(rate, "Learning rate", METRICS["learning_rate"].unit)
+    _curve(speed, reports or evaluations, "tokens_per_second", _PURPLE, "throughput")
+    _finish_panel(speed, "Throughput", METRICS["tokens_per_second"].unit)
+    if speed.lines:
+        speed.set_ylim(bottom=0)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def _draw_loss(axes: Axes, evaluations: Rows, reports: Rows) -> None:
+    """Training loss of every report (thin) and evaluation window, validation loss, and a star at the best of it."""
+    _curve(axes, reports, "train_loss", _BLUE, "training" if not evaluations else "", alpha=0.35, linewidth=1.0)
+    _curve(axes, evaluations, "train_loss", _BLUE, "training", marker="s")
+    _curve(axes, evaluations, "val_loss", _ORANGE, "validation", marker="o")
+    steps, losses = _series(evaluations, "val_loss")
+    finite = [(loss, step) for step, loss in zip(steps, losses) if math.isfinite(loss)]
+    if finite:
+        best, step = min(finite)
+        axes.axhline(best, color=_GREY, linewidth=0.8, linestyle=":")
+        axes.plot([step], [best], "*", color=_ORANGE, markersize=12, label=f"best {best:.4g} at step {step:,.0f}")
+    _finish_panel(axes, "Loss", METRICS["val_loss"].unit)
+
+
+def _series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
+    """Return the steps and the values of a metric; a value that was not finite is NaN and makes a gap in the line."""
+    points = [(row["step"], row[name]) for row in rows if name in row and "step" in row]
+    return [float(step) for step, _ in points], [math.nan if value is None else float(value) for _, value in points]
+
+
+def _curve(axes: Axes, rows: Rows, name: str, color: str, label: str, marker: str = "", **style: Any) -> None:
+    steps, values = _series(rows, name)
+    if not any(math.isfinite(value) for value in values):
+        return
+    if len(values) == 1:
+        marker = marker or "o"  # a single point has no line
+    elif len(values) > _FEW_POINTS:
+        marker = ""
+    axes.plot(
+        steps, values, color=color, label=label or None, marker=marker, markersize=4, **{"linewidth": 1.6, **style}
+    )
+
+
+def _finish_panel(axes: Axes, title: str, unit: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(title if not unit else f"{title} [{unit}]", fontsize=10.5, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_xlabel("step", fontsize=9)
+    axes.tick_params(labelsize=8.5)
+    if not axes.lines:
+        axes.text(0.5, 0.5, "nothing was measured", ha="center", va="center", color=_GREY, transform=axes.transAxes)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    axes.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend(fontsize=8.5, frameon=False)

@@ -1,0 +1,51 @@
+"""Report to TensorBoard: event files in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textmill.tracking.base import missing_library
+from textmill.tracking.metrics import tagged
+
+
+class TensorBoard:
+    """Writes event files into `folder`: `tensorboard --logdir FOLDER` shows them.
+
+    A run that goes on writes a new file, whose head makes TensorBoard forget what was reported after the checkpoint.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer: Any = None
+
+    def start(self, run_info: Mapping[str, Any]) -> None:
+        """Open the folder. Raises MissingExtraError without the tensorboard package."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise missing_library("TensorBoard") from error
+        step = run_info["step"]
+        self._writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
+        if not step:
+            self._writer.add_text("config", f"```json\n{json.dumps(run_info['config'], indent=2, default=str)}\n```")
+
+    def log(self, row: Mapping[str, Any], step: int) -> None:
+        """Each number of the row is a point of its curve."""
+        for name, value in tagged(row).items():
+            self._writer.add_scalar(name, value, step)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """The text stands in the text tab, unformatted."""
+        fence = "`" * (max((len(run) for run in _backtick_runs(text)), default=2) + 1)
+        self._writer.add_text(name, f"{fence}\n{text}\n{fence}", step)
+
+    def finish(self, status: str) -> None:
+        """Everything reported is in the files."""
+        self._writer.close()
+
+
+def _backtick_runs(text: str) -> list[str]:
+    return [run for run in "".join(c if c == "`" else " " for c in text).split() if len(run) >= 2]

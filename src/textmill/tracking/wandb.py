@@ -1,0 +1,77 @@
+"""Report to Weights & Biases, or into a local folder that `wandb sync` sends later."""
+
+from __future__ import annotations
+
+import html
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from textmill.files import write_text
+from textmill.tracking.base import missing_library
+from textmill.tracking.metrics import tagged
+
+
+class WandB:
+    """One W&B run, kept across resumes: its id stands in `log_dir/wandb_run_id`.
+
+    Curves are drawn over `step`, the optimizer step. W&B keeps what it was once told: rows between the checkpoint and
+    the interruption are reported twice, at the same steps. Where W&B cannot be reached or nobody is logged in, the run
+    is recorded offline below `log_dir/wandb`, and `say` hears how to send it.
+    """
+
+    def __init__(self, log_dir: Path, project: str, say: Callable[[str], None]) -> None:
+        self.log_dir = log_dir
+        self.project = project
+        self.say = say
+        self._run: Any = None
+
+    def start(self, run_info: Mapping[str, Any]) -> None:
+        """Open the run. Raises MissingExtraError without the wandb package."""
+        try:
+            import wandb  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise missing_library("Weights & Biases") from error
+        arguments: dict[str, Any] = {
+            "project": self.project,
+            "name": run_info["name"],
+            "config": run_info["config"],
+            "dir": str(self.log_dir),
+            "id": self._run_id(fresh=not run_info["step"]),
+            "resume": "allow",
+            "settings": wandb.Settings(silent=True, console="off"),
+        }
+        try:
+            self._run = wandb.init(**arguments)
+        except (wandb.Error, OSError) as error:
+            self.say(f"Weights & Biases cannot be used online: {(str(error).splitlines() or [''])[0]}")
+            self._run = wandb.init(**arguments, mode="offline")
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+        if self._run.offline:
+            self.say(f"Weights & Biases records offline; send it with: wandb sync {Path(self._run.dir).parent}")
+        else:
+            self.say(f"Weights & Biases shows the run at {self._run.url}")
+
+    def log(self, row: Mapping[str, Any], step: int) -> None:
+        """Each number of the row is a point of its curve."""
+        self._run.log({**tagged(row), "step": step})
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """The text is shown as it is, in a panel of its own."""
+        import wandb  # pyright: ignore[reportMissingImports]
+
+        self._run.log({name: wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False), "step": step})
+
+    def finish(self, status: str) -> None:
+        """Everything reported is sent or on the disk, and the run is marked as ended well or not."""
+        self._run.finish(exit_code=0 if status == "finished" else 1)
+
+    def _run_id(self, *, fresh: bool) -> str:
+        path = self.log_dir / "wandb_run_id"
+        if not fresh and path.is_file():
+            return path.read_text("utf-8").strip()
+        run_id = uuid.uuid4().hex[:12]
+        write_text(path, run_id + "\n")
+        return run_id
