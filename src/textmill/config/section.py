@@ -55,7 +55,7 @@ class Section(BaseModel):
 
     def _store(self, leaf: str, value: Any, origin: str) -> None:
         """The leaf holds an already checked value."""
-        self.__dict__.update({leaf: value})
+        vars(self)[leaf] = value
         self.__pydantic_fields_set__.add(leaf)
         self._origins[leaf] = origin
 
