@@ -40,20 +40,23 @@ def training_curves(evaluations: Rows, reports: Rows, *, title: str) -> bytes:
 
     figure = Figure(figsize=(11, 7.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=13, fontweight="bold")
+    figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
     loss, perplexity, rate, speed = figure.subplots(2, 2).flat
     _draw_loss(loss, evaluations, reports)
     _curve(perplexity, evaluations, "val_perplexity", _ORANGE, "validation", marker="o")
-    _finish_panel(perplexity, "Validation perplexity", "")
     values = [value for value in _series(evaluations, "val_perplexity")[1] if math.isfinite(value)]
     if values and max(values) > 20 * min(values):
         perplexity.set_yscale("log")
     _curve(rate, reports or evaluations, "learning_rate", _GREEN, "learning rate")
-    _finish_panel(rate, "Learning rate", METRICS["learning_rate"].unit)
     _curve(speed, reports or evaluations, "tokens_per_second", _PURPLE, "throughput")
-    _finish_panel(speed, "Throughput", METRICS["tokens_per_second"].unit)
-    if speed.lines:
-        speed.set_ylim(bottom=0)
+    last_step = max((float(row.get("step", 0)) for row in [*evaluations, *reports]), default=0.0)
+    _finish_panel(loss, "Loss", METRICS["val_loss"].unit, last_step)
+    _finish_panel(perplexity, "Validation perplexity", "", last_step)
+    for axes, title, metric in ((rate, "Learning rate", "learning_rate"), (speed, "Throughput", "tokens_per_second")):
+        _finish_panel(axes, title, METRICS[metric].unit, last_step)
+        if axes.lines:
+            axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_formatter(lambda value, position: f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()
@@ -70,7 +73,6 @@ def _draw_loss(axes: Axes, evaluations: Rows, reports: Rows) -> None:
         best, step = min(finite)
         axes.axhline(best, color=_GREY, linewidth=0.8, linestyle=":")
         axes.plot([step], [best], "*", color=_ORANGE, markersize=12, label=f"best {best:.4g} at step {step:,.0f}")
-    _finish_panel(axes, "Loss", METRICS["val_loss"].unit)
 
 
 def _series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
@@ -92,7 +94,7 @@ def _curve(axes: Axes, rows: Rows, name: str, color: str, label: str, marker: st
     )
 
 
-def _finish_panel(axes: Axes, title: str, unit: str) -> None:
+def _finish_panel(axes: Axes, title: str, unit: str, last_step: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title if not unit else f"{title} [{unit}]", fontsize=10.5, loc="left")
@@ -105,6 +107,7 @@ def _finish_panel(axes: Axes, title: str, unit: str) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
+    axes.set_xlim(0, max(1.0, last_step * 1.03))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     axes.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
     if len(axes.get_legend_handles_labels()[1]) > 1:
