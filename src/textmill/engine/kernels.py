@@ -1,0 +1,87 @@
+"""Which of several ways this machine computes the same thing: threads, the matrix library, the memory allocator.
+
+The choices change the last bits of a result, so a run records them and a resumed run restores them. They follow from
+the machine alone, never from a stopwatch: the same run started twice makes the same choices.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+MEBIBYTE = 1 << 20
+
+
+def apply_kernels(device: torch.device, *, threads: int | None = None, onednn: bool | None = None) -> dict[str, Any]:
+    """This process computes in the fastest way that is known to be right here; return the choices made.
+
+    threads: CPU threads of one operation (None: what PyTorch chose).
+    onednn: whether float32 matrix products go through oneDNN instead of the default library (None: choose).
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    keep_large_blocks()
+    use_onednn = prefers_onednn(device) if onednn is None else onednn
+    set_onednn(use_onednn)
+    return {"threads": torch.get_num_threads(), "onednn": use_onednn, "capability": cpu_capability()}
+
+
+def cpu_capability() -> str:
+    """Return the vector instruction set that PyTorch's own kernels use here, such as AVX512."""
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def set_onednn(on: bool) -> None:
+    """Float32 matrix products on the CPU go through oneDNN, or through the default library."""
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)
+    if matmul is not None and hasattr(matmul, "fp32_precision"):
+        # The name of the setting says bf16; without AMX oneDNN still computes in float32, which the probe verifies.
+        matmul.fp32_precision = "bf16" if on else "none"
+
+
+def prefers_onednn(device: torch.device) -> bool:
+    """Whether oneDNN is the faster float32 library here and as exact as the default one.
+
+    The default library, MKL, is slower than oneDNN by a factor of about two on AMD processors. On processors with
+    matrix tiles (AMX) the same setting would round to bfloat16: the probe sees that and the answer is no.
+    """
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available() or "AuthenticAMD" not in cpu_vendor():
+        return False
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(2, 64, 256, generator=generator).unbind(0)
+    exact = left.double() @ right.double().T
+    set_onednn(True)
+    error = ((left @ right.T).double() - exact).abs().max() / exact.abs().max()
+    set_onednn(False)
+    return error.item() < 1e-5  # float32 gives about 3e-7 here, bfloat16 about 3e-3
+
+
+def cpu_vendor() -> str:
+    """Return what the operating system says of the processor's maker, or an empty string."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith("vendor_id")), "")
+
+
+def keep_large_blocks() -> None:
+    """glibc's allocator keeps freed blocks for the next step instead of returning them to the system and back.
+
+    A training step frees and allocates the same large tensors each time; without this, each costs page faults.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # another C library, such as musl
+        return
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+    mallopt(mmap_threshold, 1024 * MEBIBYTE)
+    mallopt(trim_threshold, 2047 * MEBIBYTE)
+    mallopt(top_pad, 64 * MEBIBYTE)

@@ -1,0 +1,59 @@
+"""In which number format the matrix products run. The weights and the optimizer are always float32."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from textmill.errors import ConfigError
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """`name` is fp32, bf16 or fp16; the last two are torch.autocast over float32 weights."""
+
+    name: str
+    device_type: str
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return a context in which matrix products run in this format."""
+        if self.name == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.name == "bf16" else torch.float16
+        return torch.autocast(self.device_type, dtype=dtype)
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """Return a fresh loss scaler where the format needs one: fp16, whose small gradients would become zero."""
+        return torch.amp.GradScaler(self.device_type) if self.name == "fp16" else None
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """Return the precision that `name` means on `device`.
+
+    `auto` is bf16 where the hardware multiplies bf16 natively, else fp16 on a CUDA GPU, else fp32.
+
+    Raises:
+        ConfigError: the format is unknown or the device cannot run it.
+    """
+    if name == "auto":
+        if device.type == "cuda":
+            name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        else:
+            name = "bf16" if device.type == "cpu" and cpu_multiplies_bf16() else "fp32"
+    if name not in PRECISIONS:
+        raise ConfigError(f"precision: {name!r} is unknown; choose auto, {', '.join(PRECISIONS)}")
+    if name != "fp32" and device.type == "mps":
+        raise ConfigError(f"precision: {name} is not supported on mps; use --precision fp32")
+    return Precision(name, device.type)
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this processor has instructions for bfloat16 products (AVX512-BF16, AMX, or Arm's BF16)."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.13
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))

@@ -1,0 +1,139 @@
+"""Muon for matrices, AdamW for everything else, as one optimizer with one state.
+
+Muon replaces a matrix's momentum by the nearest semi-orthogonal matrix, so that every direction of the update has the
+same size (Jordan et al., https://kellerjordan.github.io/posts/muon). The orthogonalisation is five Newton-Schulz
+iterations, all of them matrix products; matrices of one shape are stacked and iterated together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic that the author tuned for slope at zero; its fixed points lie in about [0.7, 1.2]."""
+
+
+class Muon(torch.optim.Optimizer):
+    """Groups named `matrices` are updated by Muon, all others by AdamW; both use the group's `lr` and `weight_decay`.
+
+    The update of an (A, B) matrix is scaled by 0.2 sqrt(max(A, B)), which gives it the root mean square that AdamW's
+    updates have (arXiv:2502.16982, eq. 4): one learning rate serves both kinds of group.
+
+    momentum: of Muon, with Nesterov's look-ahead. betas, eps: of AdamW. iterations: Newton-Schulz steps.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        lr: float,
+        *,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        iterations: int = 5,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "iterations": iterations,
+            "name": "vectors",
+        }
+        super().__init__(groups, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Every parameter that has a gradient has moved by one update."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            if group["name"] == "matrices":
+                self._step_matrices(parameters, group)
+            else:
+                self._step_adamw(parameters, group)
+        return loss
+
+    def _step_matrices(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        buffers = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            buffers.append(state["momentum_buffer"])
+        torch._foreach_lerp_(buffers, gradients, 1.0 - group["momentum"])
+        updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1.0 - group["lr"] * group["weight_decay"])
+        shapes: dict[torch.Size, list[int]] = defaultdict(list)
+        for index, parameter in enumerate(parameters):
+            shapes[parameter.shape].append(index)
+        for shape, indices in shapes.items():
+            stacked = torch.stack([updates[index] for index in indices])  # (n, A, B)
+            directions = orthogonalise(stacked.flatten(2), iterations=group["iterations"])
+            scale = 0.2 * math.sqrt(max(directions.shape[-2:]))
+            torch._foreach_add_(
+                [parameters[index] for index in indices],
+                [direction.view(shape).to(parameters[0].dtype) for direction in directions],
+                alpha=-group["lr"] * scale,
+            )
+
+    def _step_adamw(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+        states = [self.state[parameter] for parameter in parameters]
+        beta1, beta2 = group["betas"]
+        adamw(
+            parameters,
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            foreach=False,
+            fused=True,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def orthogonalise(matrices: Tensor, *, iterations: int = 5) -> Tensor:
+    """Return matrices (n, A, B) whose singular values lie near 1 and whose singular vectors are those of `matrices`.
+
+    Iterates X <- aX + (bXX' + c(XX')^2)X in bfloat16 from X = M / |M|, on the orientation with the smaller Gram matrix.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.to(torch.bfloat16)
+    transposed = x.size(-2) > x.size(-1)
+    if transposed:
+        x = x.mT
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT  # (n, A, A)
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # (n, A, A)
+        x = torch.baddbmm(x, polynomial, x, beta=a)  # (n, A, B)
+    return x.mT if transposed else x

@@ -1,0 +1,107 @@
+"""How long a run is and when its periodic acts happen: pure arithmetic on counts of rows, tokens and steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+DEFAULT_EVALUATIONS = 20
+"""About how many times a run is evaluated and saved when nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """When something periodic is due: every `steps` optimizer steps, or whenever an epoch ends, or never.
+
+    Exactly one of the two is set; `Cadence()` is never.
+    """
+
+    steps: int | None = None
+    epoch_rows: float | None = None
+    rows_per_step: int = 1
+
+    def due(self, step: int) -> bool:
+        """Whether it is due after `step` optimizer steps (counted from 1)."""
+        if self.steps is not None:
+            return step % self.steps == 0
+        if self.epoch_rows is not None:
+            rows = step * self.rows_per_step
+            return rows // self.epoch_rows > (rows - self.rows_per_step) // self.epoch_rows
+        return False
+
+
+@dataclass(frozen=True)
+class Length:
+    """The length of a run in optimizer steps, and what set it.
+
+    total_steps: None while only a time limit is known; it is planned once the speed has been measured.
+    limit: the setting that ends the run first, such as `epochs`.
+    rows_per_step: rows of the global batch. rows_per_epoch: rows of the training set. row_tokens: targets in one.
+    """
+
+    total_steps: int | None
+    limit: str
+    rows_per_step: int
+    rows_per_epoch: int
+    row_tokens: int
+    max_seconds: float | None = None
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Targets of a full global batch."""
+        return self.rows_per_step * self.row_tokens
+
+    @property
+    def epochs(self) -> float | None:
+        """Passes over the training set in the whole run."""
+        return None if self.total_steps is None else self.total_steps * self.rows_per_step / self.rows_per_epoch
+
+    def planned(self, total_steps: int) -> Length:
+        """Return the same length with its number of steps known."""
+        return replace(self, total_steps=max(1, total_steps))
+
+    def cadence(self, value: int | str | None, *, default_per_run: int | None = None) -> Cadence:
+        """Return the cadence that a setting means: a number of steps, `epoch`, or None for the default.
+
+        The default is every epoch when `epochs` sets the length, else about `default_per_run` times over the run;
+        0, or None without a default, is never.
+        """
+        if value is None and default_per_run is not None:
+            if self.limit == "epochs":
+                value = "epoch"
+            elif self.total_steps is not None:
+                value = math.ceil(self.total_steps / default_per_run)
+        if value == "epoch":
+            return Cadence(epoch_rows=self.rows_per_epoch, rows_per_step=self.rows_per_step)
+        return Cadence(steps=int(value)) if value else Cadence()
+
+
+def plan_length(
+    *,
+    rows_per_epoch: int,
+    rows_per_step: int,
+    row_tokens: int,
+    epochs: float | None = None,
+    max_steps: int | None = None,
+    max_tokens: int | None = None,
+    max_time: float | None = None,
+) -> Length:
+    """Return the length of a run that ends at the first limit reached of those given (at least one).
+
+    epochs may be fractional; max_tokens counts targets; max_time is in seconds and says nothing of steps.
+    """
+    limits = {}
+    if epochs is not None:
+        limits["epochs"] = math.ceil(epochs * rows_per_epoch / rows_per_step - 1e-9)
+    if max_steps is not None:
+        limits["max_steps"] = max_steps
+    if max_tokens is not None:
+        limits["max_tokens"] = math.ceil(max_tokens / (rows_per_step * row_tokens))
+    limit = min(limits, key=lambda name: limits[name]) if limits else "max_time"
+    total = max(1, limits[limit]) if limits else None
+    return Length(total, limit, rows_per_step, rows_per_epoch, row_tokens, max_time)
+
+
+def plan_warmup(total_steps: int, *, warmup_steps: int | None, warmup_ratio: float) -> int:
+    """Return the steps of warm-up: those asked for, else their share of the run."""
+    return round(warmup_ratio * total_steps) if warmup_steps is None else warmup_steps

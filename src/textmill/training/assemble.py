@@ -1,0 +1,328 @@
+"""The composition root: the one place where configuration values become live objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from textmill import files
+from textmill.checkpoint.folder import load_weights
+from textmill.checkpoint.lock import RunLock
+from textmill.checkpoint.resolve import resolve_checkpoint, resolve_model
+from textmill.checkpoint.store import CheckpointStore
+from textmill.config import Config, checks
+from textmill.data.loader import Rows, TrainLoader, eval_batches
+from textmill.data.prepare import Corpus
+from textmill.engine.kernels import apply_kernels
+from textmill.engine.precision import choose_precision
+from textmill.engine.single import Engine
+from textmill.engine.world import World, join_world, leave_world
+from textmill.errors import ConfigError
+from textmill.evaluation.metrics import Metric
+from textmill.model.build import build_model
+from textmill.names import resolve
+from textmill.optim.build import OptimizerFactory, build_optimizer
+from textmill.optim.schedule import Schedule
+from textmill.planning.count import flops_per_token
+from textmill.planning.devices import peak_flops
+from textmill.planning.length import DEFAULT_EVALUATIONS, Length, plan_length, plan_warmup
+from textmill.tracking.base import Trackers
+from textmill.tracking.build import build_trackers
+from textmill.training import outputs, resume
+from textmill.training.corpus import open_corpus, settle_preset
+from textmill.training.loss import causal_loss
+from textmill.training.progress import Progress
+from textmill.training.run import LossFunction, Run
+from textmill.training.sample import first_words
+from textmill.training.screen import Screen
+from textmill.training.session import environment, opening_lines, session
+from textmill.training.signals import SignalFlag
+from textmill.training.state import load_state, restore
+
+
+@contextmanager
+def assemble(
+    config: Config,
+    *,
+    model: nn.Module | None = None,
+    data: Any = None,
+    validation: Any = None,
+    optimizer: OptimizerFactory | None = None,
+    loss: LossFunction | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    screen: Screen | None = None,
+) -> Iterator[Run]:
+    """Open everything that `config` describes and yield it as a Run; afterwards its last state is saved, all is closed.
+
+    A part given by hand replaces the one that the configuration would make:
+
+    model: any module from ids (B, T) to logits (B, T, V).
+    data, validation: TextDatasets, or a prepared Corpus.
+    optimizer: a function from parameter groups to an optimizer.
+    loss: from the model and a Batch to summed nats over the counted targets.
+    metrics: further metrics by name, each a function (logits, batch) -> (sum, count).
+
+    Raises:
+        TextmillError: of the kind that tells what the user can put right; before the run began, nothing was written.
+    """
+    config = config.copy()
+    with ExitStack() as stack:
+        signals = stack.enter_context(SignalFlag())
+        world = _join(config, stack)
+        screen = screen or Screen(quiet=not world.is_first)
+        stack.callback(screen.close)
+        output = _open_output(config)
+        config, start = _find_start(config, output, screen)
+        kernels = apply_kernels(world.device, threads=config.training.threads)
+        preset = None if start else settle_preset(config, world.device.type)
+        corpus = open_corpus(config, data, validation, world, screen, signals.check)
+        length = _fit(config, corpus, world, start, own_model=model is None, screen=screen)
+
+        # Everything that can be refused has been: from here on files are written.
+        if world.is_first:
+            files.make_directory(output.folder)
+            stack.enter_context(RunLock(output.folder, say=screen.say))
+            if output.fresh:
+                outputs.clear_run(output.folder)
+            files.remove_temporaries(output.folder)
+        world.barrier()
+        run = _build(config, output.folder, world, corpus, length, screen, signals, model, optimizer, loss, metrics)
+        offsets = _restore(run, start, output) if start else {}
+        if world.is_first:
+            files.write_json(output.folder / "environment.json", environment(run, corpus, kernels))
+            if corpus.tokenizer is not None:
+                corpus.tokenizer.save(output.folder / "tokenizer")
+        for name, text in opening_lines(run, corpus, preset):
+            screen.field(name, text)
+        stack.enter_context(session(run, offsets))
+        yield run
+
+
+def _join(config: Config, stack: ExitStack) -> World:
+    settings = config.training
+    world = join_world(settings.device, settings.distributed_backend)
+    stack.callback(leave_world, world)
+    if settings.world_size is not None and settings.world_size != world.size:
+        raise ConfigError(
+            f"world_size is {settings.world_size}, but {world.size} process(es) were started; "
+            f"start them with: torchrun --nproc_per_node={settings.world_size} -m textmill train ..."
+        )
+    return world
+
+
+def _open_output(config: Config) -> outputs.Output:
+    settings = config.training
+    return outputs.open_output(
+        settings.output_dir,
+        run_name=config.tracking.run_name,
+        resume=settings.resume,
+        resume_from=settings.resume_from,
+        overwrite=settings.overwrite,
+    )
+
+
+def _find_start(config: Config, output: outputs.Output, screen: Screen) -> tuple[Config, Path | None]:
+    """Return the configuration to run with and the checkpoint to start from, or None for step 0."""
+    if output.resume_from is None:
+        return config, None
+    if output.fork:
+        start = resolve_checkpoint(output.resume_from)
+        source = outputs.run_of(str(start))
+        assert source is not None
+        return resume.merge_with_saved(config, source, screen.say), start
+    merged = resume.merge_with_saved(config, output.folder, screen.say)
+    store = CheckpointStore(output.checkpoints, say=screen.say)
+    if output.resume_from == "last":
+        start = store.latest()
+        if start is None:
+            screen.say(f"{output.folder} has no checkpoint yet: the run starts at step 0")
+        return merged, start
+    return merged, resolve_checkpoint(output.resume_from, output.folder)
+
+
+def _fit(
+    config: Config, corpus: Corpus, world: World, start: Path | None, *, own_model: bool, screen: Screen
+) -> Length:
+    """Values that nobody chose fit the data and each other, each change said; return the length of the run."""
+    said = [] if start else checks.without_effect(config)
+    if own_model:
+        said += checks.fit_model(config)
+    kind = config.tokenizer.tokenizer if corpus.tokenizer is not None else "ids"
+    said += checks.fit_vocab(config, corpus.vocab_size, kind)
+    rows = len(Rows(corpus.train, config.model.max_seq_len))
+    if start is not None:
+        resume.split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
+    said += checks.fit_batch(config, rows, world.size)
+    settings = config.training
+    length = plan_length(
+        rows_per_epoch=rows,
+        rows_per_step=settings.batch_size * settings.gradient_accumulation_steps * world.size,
+        row_tokens=config.model.max_seq_len,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        max_tokens=settings.max_tokens,
+        max_time=settings.max_time,
+    )
+    if length.total_steps is not None:
+        said += checks.fit_warmup(config, length.total_steps)
+    for sentence in said:
+        screen.say(sentence)
+    return length
+
+
+def _build(
+    config: Config,
+    folder: Path,
+    world: World,
+    corpus: Corpus,
+    length: Length,
+    screen: Screen,
+    signals: SignalFlag,
+    model: nn.Module | None,
+    optimizer: OptimizerFactory | None,
+    loss: LossFunction | None,
+    metrics: Mapping[str, Metric] | None,
+) -> Run:
+    """Return the run at step 0."""
+    settings = config.training
+    own_model = model is None
+    if model is None:
+        model = build_model(config.model, seed=settings.seed)
+        config.model = model.config
+        if settings.init_from is not None:
+            load_weights(model, resolve_model(settings.init_from))
+    model = model.to(world.device)
+    precision = choose_precision(settings.precision, world.device)
+    engine = Engine(model, _optimizer(config, model, optimizer), precision, world, compile=settings.compile)
+    loader = TrainLoader(
+        Rows(corpus.train, config.model.max_seq_len),
+        batch_size=settings.batch_size,
+        accumulation=settings.gradient_accumulation_steps,
+        world_size=world.size,
+        rank=world.rank,
+        seed=settings.seed,
+    )
+    validation = None
+    if corpus.validation is not None:
+        validation = eval_batches(
+            Rows(corpus.validation, config.model.max_seq_len),
+            settings.eval_batch_size or settings.batch_size,
+            world_size=world.size,
+            rank=world.rank,
+            limit=settings.eval_batches,
+        )
+    whole = settings.eval_batches is None
+    named = {name.partition(":")[2]: resolve(name) for name in settings.metrics}
+    device_name = _device_name(world)
+    plan_schedule = partial(_schedule, config)
+    return Run(
+        config=config,
+        folder=folder,
+        world=world,
+        model=model,
+        engine=engine,
+        loss=loss or causal_loss(label_smoothing=settings.label_smoothing),
+        loader=loader,
+        validation=validation,
+        validation_bytes=corpus.validation.num_bytes or None if corpus.validation is not None and whole else None,
+        tokenizer=corpus.tokenizer,
+        metrics={**named, **(metrics or {})},
+        schedule=plan_schedule(length.total_steps),
+        plan_schedule=plan_schedule,
+        length=length,
+        progress=Progress(total_steps=length.total_steps),
+        checkpoints=CheckpointStore(folder / "checkpoints", keep=settings.save_total_limit, say=screen.say),
+        identity={
+            "data": corpus.fingerprint,
+            "tokenizer": corpus.tokenizer.fingerprint if corpus.tokenizer is not None else None,
+            "global_batch": length.rows_per_step,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        },
+        screen=screen,
+        signals=signals,
+        trackers=_trackers(config, folder, world, screen),
+        logs={},
+        log_every=length.cadence(settings.logging_steps),
+        eval_every=length.cadence(settings.eval_steps, default_per_run=DEFAULT_EVALUATIONS),
+        save_every=length.cadence(settings.save_steps, default_per_run=DEFAULT_EVALUATIONS),
+        sample_every=length.cadence(
+            settings.sample_steps if corpus.tokenizer is not None else 0, default_per_run=DEFAULT_EVALUATIONS
+        ),
+        sample_prompt=first_words(settings.sample_prompt, corpus),
+        max_grad_norm=settings.max_grad_norm,
+        patience=settings.early_stopping_patience,
+        min_delta=settings.early_stopping_min_delta,
+        is_own_model=own_model,
+        flops_per_token=flops_per_token(config.model) if own_model else None,
+        peak_flops=peak_flops(device_name) if device_name else None,
+    )
+
+
+def _optimizer(config: Config, model: nn.Module, factory: OptimizerFactory | None) -> Any:
+    settings = config.training
+    return build_optimizer(
+        model,
+        factory or settings.optimizer,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.eps,
+        momentum=settings.momentum,
+    )
+
+
+def _schedule(config: Config, total_steps: int | None) -> Schedule:
+    """Return the learning rate's course over `total_steps`; over the warm-up alone while they are not known."""
+    settings = config.training
+    floor = settings.min_learning_rate
+    known = total_steps is not None
+    total = total_steps if total_steps is not None else 1_000_000_000
+    return Schedule(
+        kind=settings.lr_schedule if known else "constant",
+        peak=settings.learning_rate,
+        total_steps=total,
+        warmup_steps=plan_warmup(
+            total if known else 1000, warmup_steps=settings.warmup_steps, warmup_ratio=settings.warmup_ratio
+        ),
+        min_ratio=settings.min_lr_ratio if floor is None else floor / settings.learning_rate,
+        decay_steps=settings.decay_steps,
+        decay_factor=settings.lr_decay,
+        decay_every=settings.lr_decay_every,
+    )
+
+
+def _restore(run: Run, start: Path, output: outputs.Output) -> dict[str, int]:
+    """The run is where the checkpoint was; return the sizes to cut its logs to, none of them for a fork."""
+    state = load_state(start)
+    resume.check_identity(state["identity"], run.identity, same_run=not output.fork)
+    restore(run, start, state)
+    if run.length.total_steps is None and run.progress.total_steps is not None:
+        run.length = run.length.planned(run.progress.total_steps)
+        run.schedule = run.plan_schedule(run.progress.total_steps)
+    run.progress.total_steps = run.length.total_steps
+    if output.fork:
+        run.last_saved_step = None
+        return {}
+    run.checkpoints.discard_after(run.progress.step)
+    return state["log_offsets"]
+
+
+def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Trackers:
+    tracking = config.tracking
+    return build_trackers(
+        tracking.report_to if world.is_first else [],
+        Path(tracking.log_dir) if tracking.log_dir else folder / "logs",
+        project=tracking.wandb_project,
+        say=screen.say,
+    )
+
+
+def _device_name(world: World) -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None

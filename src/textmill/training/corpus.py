@@ -1,0 +1,81 @@
+"""The text of a run: which preset fits it, and the token stores that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from textmill.config import Config
+from textmill.config.presets import choose_preset
+from textmill.data.dataset import TextDataset
+from textmill.data.prepare import Corpus, prepare
+from textmill.data.read import corpus_size_bytes
+from textmill.engine.world import World
+from textmill.errors import ConfigError
+from textmill.training.screen import Screen
+
+
+def settle_preset(config: Config, device_type: str) -> str | None:
+    """The values that nobody chose are those of the preset that fits device and corpus; return the sentence about it.
+
+    Nothing happens, and None is returned, when a preset was named.
+    """
+    if config.training.preset != "auto":
+        return None
+    name, values, sentence = choose_preset(device_type, corpus_size_bytes(config.data.data))
+    config.settle(name, values)
+    return sentence
+
+
+def open_corpus(
+    config: Config,
+    data: Any,
+    validation: Any,
+    world: World,
+    screen: Screen,
+    interrupted: Callable[[], None],
+) -> Corpus:
+    """Return the corpus of the run: `data` where it was given by hand, else what the configuration names.
+
+    The first process reads and tokenises; the others wait and find the finished stores.
+    """
+    if isinstance(data, Corpus):
+        return data
+    if isinstance(data, TextDataset):
+        return _from_datasets(data, validation)
+    if data is not None:
+        raise ConfigError(f"data: {type(data).__name__} is neither a TextDataset nor a prepared Corpus")
+    if not world.is_first:
+        world.barrier()
+    try:
+        return _prepare(config, screen, interrupted)
+    finally:
+        if world.is_first:
+            world.barrier()
+
+
+def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) -> Corpus:
+    values = config.data
+    return prepare(
+        values.data,
+        val_data=values.val_data,
+        val_split=values.val_split,
+        tokenizer=config.tokenizer.tokenizer,
+        vocab_size=config.model.vocab_size,
+        special_tokens=config.tokenizer.special_tokens,
+        text_column=values.text_column,
+        min_length=values.min_length,
+        encoding_errors=values.encoding_errors,
+        cache_dir=values.cache_dir,
+        workers=values.preprocessing_num_workers,
+        say=screen.say,
+        progress=screen.reading,
+        interrupted=interrupted,
+    )
+
+
+def _from_datasets(training: TextDataset, validation: Any) -> Corpus:
+    """Return the corpus that two datasets made by hand amount to."""
+    if validation is not None and not isinstance(validation, TextDataset):
+        raise ConfigError(f"validation: {type(validation).__name__} is not a TextDataset")
+    return training.corpus(validation)

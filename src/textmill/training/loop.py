@@ -1,0 +1,59 @@
+"""The loop: everything that happens during training is on this page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from textmill.training.evaluate import evaluate
+from textmill.training.progress import Step
+from textmill.training.sample import sample
+
+if TYPE_CHECKING:
+    from textmill.training.run import Run
+
+
+def run_loop(run: Run) -> None:
+    """Train until the run's length, early stopping or a signal ends it, doing every periodic act on the way."""
+    for step in steps(run):
+        if step.every(run.log_every):
+            run.track(step.measured())
+        if step.every(run.eval_every) or step.last:
+            run.track_evaluation(step, evaluate(run))
+        if step.every(run.sample_every):
+            run.show(sample(run))
+        if step.every(run.save_every) or step.last or run.improved:
+            run.save()
+
+
+def steps(run: Run) -> Iterator[Step]:
+    """Take one optimizer step per iteration and yield what is known of it.
+
+    The objective is the mean loss over all counted targets of the global batch. Rows may be padded, so the divisor is
+    counted over micro-batches and processes, never assumed; the counts come with the batches, before any computation.
+    """
+    if run.progress.chores_pending:  # the run was stopped between this step and its periodic acts
+        run.progress.chores_pending = False
+        yield run.current_step()
+    while (stop_reason := run.should_stop()) is None:
+        started = time.perf_counter()
+        step = run.progress.step
+        run.engine.set_learning_rate(run.schedule(step))
+        batches = run.loader.batches(step)
+        num_targets = int(run.world.sum(sum(batch.num_targets for batch in batches)))
+        nats = torch.zeros((), dtype=run.sum_dtype, device=run.world.device)
+        for index, batch in enumerate(batches):
+            run.seed_dropout(step, index)
+            with run.engine.micro_batch(last=index == len(batches) - 1):
+                with run.engine.precision.autocast():
+                    loss = run.loss(
+                        run.engine.model, batch.to(run.world.device)
+                    )  # () nats, summed over this process's rows
+                run.engine.backward(loss / num_targets)
+            nats += loss.detach()
+        grad_norm = run.engine.step(run.max_grad_norm)
+        yield run.finish_step(nats, num_targets, grad_norm, started)
+    run.stop_reason = stop_reason

@@ -1,0 +1,196 @@
+"""The run directory: where it is, whether it may be used, and the small files that describe the run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from textmill import files
+from textmill.errors import ConfigError, MissingInputError, RunExistsError
+
+RUN_MARKERS = ("config.yaml", "status.json", "checkpoints", "metrics.jsonl", "final", "best_model")
+"""What a run leaves at the top of its directory; any of them means that the directory holds a run."""
+
+RUN_FILES = (
+    *RUN_MARKERS,
+    "environment.json",
+    "steps.jsonl",
+    "samples.jsonl",
+    "train.log",
+    "tokenizer",
+    "logs",
+    "training_curves.png",
+)
+"""Everything a run writes; this and nothing else is deleted by `--overwrite`."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A run directory that this process may use, and what is to be done in it.
+
+    resume_from: name or path of the checkpoint to go on from (`last` when the run is simply continued), or None for a
+        run that starts at step 0. fork: the checkpoint belongs to another run, whose files stay as they are.
+    """
+
+    folder: Path
+    resume_from: str | None = None
+    fork: bool = False
+    fresh: bool = True
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+
+def open_output(
+    output_dir: str | None,
+    *,
+    run_name: str | None = None,
+    resume: bool | str = False,
+    resume_from: str | None = None,
+    overwrite: bool = False,
+) -> Output:
+    """Return the run directory that the settings mean. Nothing is created or deleted yet.
+
+    Without `output_dir` it is `runs/<run_name>`, or the next free `runs/experiment_N`; when `resume` or `resume_from`
+    is given, the run that they mean. `resume="auto"` also accepts a directory in which no run has begun.
+
+    Raises:
+        RunExistsError: the directory holds a run and neither resuming nor overwriting was asked for.
+        MissingInputError: there is no run to resume.
+    """
+    if resume and overwrite:
+        raise ConfigError(
+            "--resume and --overwrite contradict each other: continue the run, or delete it and begin anew"
+        )
+    if resume_from is not None:
+        return _open_for_checkpoint(resume_from, output_dir, run_name, overwrite)
+    if output_dir is None and run_name is None and resume:
+        folder = newest_run()
+        if folder is None:
+            raise MissingInputError("there is no run under runs/ to resume; name one with --output-dir")
+    else:
+        folder = _folder(output_dir, run_name)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; --output-dir needs a directory")
+    if not holds_run(folder):
+        if resume is True:
+            raise MissingInputError(f"{folder} holds no run to resume; leave out --resume, or use --resume auto")
+        return Output(folder)
+    if resume:
+        return Output(folder, resume_from="last", fresh=False)
+    if overwrite:
+        return Output(folder)
+    raise RunExistsError(
+        f"{folder} already holds a run; continue it with --resume, replace it with --overwrite, "
+        "or choose another --output-dir"
+    )
+
+
+def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str | None, overwrite: bool) -> Output:
+    """`resume_from` inside the output directory resumes that run; elsewhere it is the start of a new one."""
+    named = run_of(resume_from)
+    if output_dir is None and run_name is None:
+        if named is None:
+            raise ConfigError(f"resume_from: {resume_from!r} needs --output-dir, to say of which run")
+        return Output(named, resume_from=resume_from, fresh=False)
+    folder = _folder(output_dir, run_name)
+    if named is None or named.resolve() == folder.resolve():
+        if not holds_run(folder):
+            raise MissingInputError(f"{folder} holds no run to resume from {resume_from!r}")
+        return Output(folder, resume_from=resume_from, fresh=False)
+    if holds_run(folder) and not overwrite:
+        raise RunExistsError(
+            f"{folder} already holds a run; replace it with --overwrite, or choose another --output-dir"
+        )
+    return Output(folder, resume_from=resume_from, fork=True)
+
+
+def run_of(checkpoint: str) -> Path | None:
+    """Return the directory of the run that a checkpoint's path belongs to, or None for a mere name such as `best`."""
+    path = Path(checkpoint)
+    if len(path.parts) < 2 and not path.is_dir():
+        return None
+    for folder in (path, *path.parents):
+        if folder.name == "checkpoints":
+            return folder.parent
+        if holds_run(folder):
+            return folder
+    return path.parent
+
+
+def _folder(output_dir: str | None, run_name: str | None) -> Path:
+    if output_dir is not None:
+        return Path(output_dir)
+    return Path("runs") / run_name if run_name else next_free_run()
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether `folder` has anything in it that a run leaves."""
+    return any((folder / name).exists() for name in RUN_MARKERS)
+
+
+def next_free_run(parent: Path = Path("runs")) -> Path:
+    """Return `parent/experiment_N` with the smallest N above every one that exists."""
+    numbers = [_run_number(entry.name) for entry in parent.glob("experiment_*")]
+    return parent / f"experiment_{max(numbers, default=0) + 1}"
+
+
+def newest_run(parent: Path = Path("runs")) -> Path | None:
+    """Return the run under `parent` that wrote its status last, or None."""
+    runs = [entry for entry in parent.glob("*") if holds_run(entry)]
+    return max(runs, key=lambda run: run.stat().st_mtime, default=None)
+
+
+def _run_number(name: str) -> int:
+    digits = name.removeprefix("experiment_")
+    return int(digits) if digits.isdigit() else 0
+
+
+def clear_run(folder: Path) -> None:
+    """Nothing of an earlier run is left in `folder`; other files are. Raises CannotWriteError."""
+    for name in RUN_FILES:
+        path = folder / name
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.exists():
+                path.unlink()
+        except OSError as error:
+            raise files.cannot_write(path, error) from error
+
+
+def write_config(folder: Path, values: dict[str, Any]) -> None:
+    """`config.yaml` holds the resolved configuration, which is itself a valid `--config`."""
+    header = "# The resolved configuration of this run; `textmill train --config` with this file repeats it.\n"
+    files.write_text(folder / "config.yaml", header + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str, resumable: bool, step: int) -> None:
+    """`status.json` says how the run stands: `running`, `finished`, `interrupted` or `failed`."""
+    files.write_json(
+        folder / "status.json",
+        {
+            "state": state,
+            "exit_code": exit_code,
+            "reason": reason,
+            "resumable": resumable,
+            "step": step,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        },
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a run's JSON file holds, or an empty dictionary where it is missing or broken."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,165 @@
+"""Where a run stands: everything that changes from step to step besides weights, in one small value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textmill.engine.world import World
+from textmill.planning.length import Cadence
+
+
+@dataclass(frozen=True)
+class Window:
+    """Sums over the steps since something was last reported; a mean is `nats / targets`.
+
+    nats: summed loss of this process, on the device, so that adding costs no synchronisation.
+    targets: counted over all processes. seconds: time spent training.
+    """
+
+    nats: Tensor | float = 0.0
+    targets: int = 0
+    seconds: float = 0.0
+    steps: int = 0
+
+    def add(self, nats: Tensor, targets: int, seconds: float) -> Window:
+        """Return this window with one more step in it."""
+        return Window(self.nats + nats, self.targets + targets, self.seconds + seconds, self.steps + 1)
+
+    def loss(self, world: World) -> float:
+        """Return the mean nats per target over all processes; NaN for an empty window. Waits for the device."""
+        return world.sum(float(self.nats)) / self.targets if self.targets else math.nan
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.targets / self.seconds if self.seconds > 0 else 0.0
+
+    def state(self, world: World) -> dict[str, Any]:
+        """Return the window of all processes together as JSON-ready values."""
+        nats = world.sum(float(self.nats))
+        return {
+            "nats": nats if math.isfinite(nats) else None,
+            "targets": self.targets,
+            "seconds": self.seconds,
+            "steps": self.steps,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], world: World) -> Window:
+        """Return this process's part of a saved window: the sum belongs to the first process alone."""
+        nats = math.nan if state["nats"] is None else state["nats"]
+        return cls(**{**state, "nats": nats if world.is_first else 0.0})
+
+
+_WINDOWS = ("since_log", "since_evaluation")
+
+
+@dataclass
+class Progress:
+    """The moving part of a run. Copies are cheap: every value in it is replaced, never changed in place.
+
+    step: optimizer steps taken. tokens: targets trained on. total_steps: the length the schedule plans for.
+    bad_evaluations: evaluations since the validation loss last improved by more than the minimum delta.
+    patience_loss: the loss that the next improvement is measured against.
+    chores_pending: the state was saved before the periodic acts of this step were done; a resumed run does them first.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    total_steps: int | None = None
+    best_val_loss: float | None = None
+    best_step: int | None = None
+    patience_loss: float | None = None
+    bad_evaluations: int = 0
+    last_train_loss: float | None = None
+    last_val_loss: float | None = None
+    training_seconds: float = 0.0
+    elapsed_seconds: float = 0.0
+    early_stopped: bool = False
+    chores_pending: bool = False
+    since_log: Window = field(default_factory=Window)
+    since_evaluation: Window = field(default_factory=Window)
+
+    def advance(self, nats: Tensor, targets: int, seconds: float) -> None:
+        """One more step was taken: `nats` summed loss over `targets` targets of all processes, in `seconds`."""
+        self.step += 1
+        self.tokens += targets
+        self.training_seconds += seconds
+        self.since_log = self.since_log.add(nats, targets, seconds)
+        self.since_evaluation = self.since_evaluation.add(nats, targets, seconds)
+
+    def copy(self) -> Progress:
+        return replace(self)
+
+    def state(self, world: World) -> dict[str, Any]:
+        """Return this progress as JSON-ready values."""
+        windows = {name: getattr(self, name).state(world) for name in _WINDOWS}
+        return {name: None if value != value else value for name, value in {**self.__dict__, **windows}.items()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], world: World) -> Progress:
+        """Return the progress that `state` was taken of."""
+        windows = {name: Window.from_state(state[name], world) for name in _WINDOWS}
+        return cls(**{**state, **windows})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step that was just taken. Values that live on the device stay there until `measured` asks.
+
+    number: steps taken so far. last: whether the run ends with it by its planned length.
+    """
+
+    number: int
+    last: bool
+    progress: Progress
+    world: World
+    learning_rate: float
+    grad_norm: Tensor
+    epoch: float
+    elapsed_seconds: float
+    flops_per_token: float | None = None
+    peak_flops: float | None = None
+
+    def every(self, cadence: Cadence | int) -> bool:
+        """Whether an act with this cadence (or number of steps) is due now."""
+        return (cadence if isinstance(cadence, Cadence) else Cadence(steps=cadence)).due(self.number)
+
+    def measured(self) -> dict[str, Any]:
+        """Return what is known of the steps since the last report, and begin a new report. Waits for the device."""
+        window, self.progress.since_log = self.progress.since_log, Window()
+        self.progress.last_train_loss = window.loss(self.world)
+        return {"train_loss": self.progress.last_train_loss, **self.context(window)}
+
+    def context(self, window: Window) -> dict[str, Any]:
+        """Return the values every report has, over the steps of `window`."""
+        speed = window.tokens_per_second
+        utilisation = None
+        if self.flops_per_token and self.peak_flops:
+            utilisation = speed * self.flops_per_token / self.peak_flops
+        return {
+            "step": self.number,
+            "epoch": self.epoch,
+            "tokens": self.progress.tokens,
+            "learning_rate": self.learning_rate,
+            "grad_norm": float(self.grad_norm),
+            "tokens_per_second": speed,
+            "mfu": utilisation,
+            "elapsed_time": self.elapsed_seconds,
+            "peak_memory_gib": peak_memory_gib(self.grad_norm.device),
+        }
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Return the most memory held so far in GiB: by PyTorch on a GPU, by the process (resident) on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

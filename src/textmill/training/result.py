@@ -1,0 +1,42 @@
+"""What a finished training run returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TrainingResult(Mapping[str, Any]):
+    """How a run ended. Every value is an attribute and a key; losses are nats per token, None where never measured.
+
+    stop_reason: `finished`, `early stopping`, `max_time`, `SIGINT` or `SIGTERM`. exit_code: that of the command.
+    training_time: seconds spent in training, evaluation and saving, over all sessions of the run.
+    """
+
+    output_dir: Path
+    final_model: Path
+    best_model: Path | None
+    final_train_loss: float | None
+    final_val_loss: float | None
+    best_val_loss: float | None
+    best_step: int | None
+    total_steps: int
+    total_epochs: float
+    total_tokens: int
+    training_time: float
+    stop_reason: str
+    exit_code: int = 0
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.keys():
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return (field.name for field in fields(self))
+
+    def __len__(self) -> int:
+        return len(fields(self))

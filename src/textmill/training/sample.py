@@ -1,0 +1,42 @@
+"""Text that the model in training writes, so that a person can see how far it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textmill.data.prepare import Corpus
+from textmill.generation.text import generate_text
+
+if TYPE_CHECKING:
+    from textmill.training.run import Run
+
+DEFAULT_PROMPT_TOKENS = 8
+"""Tokens of the validation text (else the training text) that samples go on from when no prompt is set."""
+
+
+def sample(run: Run) -> str:
+    """Return the sample prompt and its continuation by the model as it is now.
+
+    The draw depends on the seed and the step only. Returns "" where there is no tokenizer to write with.
+    """
+    if run.tokenizer is None:
+        return ""
+    settings = run.config.training
+    return run.sample_prompt + generate_text(
+        run.model,
+        run.tokenizer,
+        run.sample_prompt,
+        max_new_tokens=settings.sample_tokens,
+        temperature=settings.sample_temperature,
+        top_p=settings.sample_top_p,
+        seed=settings.seed + run.progress.step,
+        interrupted=run.may_interrupt,
+    )
+
+
+def first_words(prompt: str | None, corpus: Corpus) -> str:
+    """Return the prompt of a run's samples: the one that was set, else the first tokens of the held-out text."""
+    if prompt is not None or corpus.tokenizer is None:
+        return prompt or ""
+    store = corpus.validation or corpus.train
+    return corpus.tokenizer.decode(store.read(0, min(DEFAULT_PROMPT_TOKENS, store.num_tokens)))

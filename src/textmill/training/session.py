@@ -1,0 +1,189 @@
+"""The beginning and the end of a run: what is said, opened and written around the loop."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+import torch
+
+import textmill
+from textmill.checkpoint.logfile import Log
+from textmill.checkpoint.publish import publish
+from textmill.data.prepare import Corpus
+from textmill.errors import Interrupted, TextmillError
+from textmill.tracking.plot import draw_training_curves
+from textmill.training import outputs
+from textmill.training.run import Run
+from textmill.training.screen import count, duration, size
+
+LOG_FILES = {"metrics": "metrics.jsonl", "steps": "steps.jsonl", "samples": "samples.jsonl"}
+
+
+@contextmanager
+def session(run: Run, offsets: dict[str, int]) -> Iterator[None]:
+    """Logs and trackers are open inside; afterwards the last state is saved, published, drawn and told.
+
+    offsets: sizes to cut the logs of an earlier session to, by name; what was written later is written again.
+    Interrupted ends the block quietly, after saving, with `run.stop_reason` set.
+    """
+    first = run.world.is_first
+    if first:
+        run.screen.open_log(run.folder / "train.log", offsets.get("train.log"))
+        for name, file_name in LOG_FILES.items():
+            log = run.logs[name] = Log(run.folder / file_name, say=run.screen.say)
+            log.truncate(offsets.get(name, 0))
+        outputs.write_config(run.folder, run.config.dump())
+        outputs.write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
+        run.trackers.start(
+            {
+                "name": run.config.tracking.run_name or run.folder.name,
+                "config": run.config.dump(),
+                "step": run.progress.step,
+            }
+        )
+    run.screen.begin(run.progress.step, run.progress.total_steps)
+    status, code, reason = "failed", 70, "an error"
+    try:
+        yield
+        reason = run.stop_reason or "left by the caller"
+        run.save()
+        interrupted = reason.startswith("SIG")
+        status = "interrupted" if interrupted else "finished"
+        code = 128 + getattr(signal, reason) if interrupted else 0
+    except Interrupted as error:
+        run.stop_reason = reason = signal.Signals(error.signal_number).name
+        run.save_interrupted()
+        status, code = "interrupted", error.exit_code
+    except BaseException as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        code = (
+            error.exit_code if isinstance(error, TextmillError) else 130 if isinstance(error, KeyboardInterrupt) else 70
+        )
+        raise
+    finally:
+        run.screen.end()
+        if first:
+            _close(run, status, code, reason)
+
+
+def _close(run: Run, status: str, code: int, reason: str) -> None:
+    """The run's files say how it ended, and everything that was opened is closed."""
+    for log in run.logs.values():
+        log.close()
+    run.trackers.finish(status)
+    if status != "failed":
+        _publish(run)
+    try:
+        draw_training_curves(run.folder)
+    except (TextmillError, OSError) as error:
+        run.screen.say(f"training_curves.png was not drawn: {error}")
+    resumable = bool(run.checkpoints.steps()) and status != "finished"
+    outputs.write_status(run.folder, status, exit_code=code, reason=reason, resumable=resumable, step=run.progress.step)
+    if status != "failed":
+        for name, text in closing_lines(run, reason):
+            run.screen.field(name, text)
+
+
+def _publish(run: Run) -> None:
+    """final/ is the last checkpoint's model and best_model/ the best one's."""
+    step, best = run.last_saved_step, run.progress.best_step
+    if step is not None:
+        publish(run.checkpoints.path(step), run.folder / "final")
+    if best is not None and best in run.checkpoints.steps():
+        publish(run.checkpoints.path(best), run.folder / "best_model")
+
+
+def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[str, str]]:
+    """Return what a person should know before the first step, as (name, text)."""
+    settings, length = run.config.training, run.length
+    device = torch.cuda.get_device_name(run.world.device) if run.world.device.type == "cuda" else run.world.device.type
+    machine = f"{device}, {run.engine.precision.name}"
+    if run.world.device.type == "cpu":
+        machine += f", {torch.get_num_threads()} threads"
+    if run.world.size > 1:
+        machine += f", {run.world.size} processes"
+    train, held_out = corpus.train, corpus.validation
+    text = f" of {size(train.num_bytes)} of text" if train.num_bytes else ""
+    data = f"{count(train.num_tokens)} tokens{text} to train on"
+    data += f", {count(held_out.num_tokens)} to validate on" if held_out else ", none to validate on"
+    lines = [("textmill", f"{textmill.__version__} on {machine}"), ("data", ", ".join(corpus.sources)), ("", data)]
+    if corpus.tokenizer is not None:
+        per_token = f", {train.num_bytes / train.num_tokens:.2f} bytes per token" if train.num_bytes else ""
+        lines.append(("tokenizer", f"{corpus.tokenizer.kind}, {corpus.tokenizer.vocab_size:,} entries{per_token}"))
+    model = run.config.model
+    parameters = count(sum(parameter.numel() for parameter in run.model.parameters()))
+    shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}, "
+    lines.append(
+        ("model", (shape if run.is_own_model else f"{type(run.model).__name__}, ") + f"{parameters} parameters")
+    )
+    if preset is not None:
+        lines.append(("preset", preset))
+    lines.append(("plan", plan_line(run, settings.gradient_accumulation_steps)))
+    lines.append(("output", str(run.folder)))
+    if run.progress.step:
+        lines.append(("resumed", f"at step {run.progress.step:,} of {length.total_steps or '?'}"))
+    return lines
+
+
+def plan_line(run: Run, accumulation: int) -> str:
+    """Return how long the run is, what ends it, and how large a step is."""
+    length = run.length
+    rows = run.config.training.batch_size
+    batch = f"{rows} rows of {length.row_tokens}"
+    if accumulation > 1:
+        batch += f" x {accumulation} accumulated"
+    if run.world.size > 1:
+        batch += f" x {run.world.size} processes"
+    limit = f"ends at max_time, {duration(length.max_seconds)}" if length.max_seconds else ""
+    if length.total_steps is None:
+        return f"{limit}; {batch} per step"
+    tokens = count(length.total_steps * length.tokens_per_step)
+    epochs = f"{length.epochs:.2f} epochs" if length.epochs is not None else ""
+    text = f"{length.total_steps:,} steps (set by {length.limit}) of {batch} = {tokens} tokens, {epochs}"
+    return text + (f"; {limit} at the latest" if limit else "")
+
+
+def closing_lines(run: Run, reason: str) -> list[tuple[str, str]]:
+    """Return what a person should know when a run has ended, as (name, text)."""
+    progress = run.progress
+    took = duration(progress.elapsed_seconds)
+    lines = [("ended", f"{reason} at step {progress.step:,} after {took}, {count(progress.tokens)} tokens")]
+    if progress.best_val_loss is not None:
+        lines.append(("best", f"validation loss {progress.best_val_loss:.4f} at step {progress.best_step:,}"))
+    final = run.folder / "final"
+    best = run.folder / "best_model"
+    lines.append(("model", str(final) + (f", the best one in {best}" if progress.best_step is not None else "")))
+    lines.append(("curves", str(run.folder / "training_curves.png")))
+    folder = shlex.quote(str(run.folder))
+    if reason.startswith("SIG"):
+        lines.append(("go on", f"textmill train --output-dir {folder} --resume"))
+    elif run.tokenizer is not None:
+        prompt = shlex.quote(run.sample_prompt.splitlines()[0][:40] if run.sample_prompt.strip() else "Once")
+        lines.append(("try it", f"textmill generate {folder} --prompt {prompt}"))
+    return lines
+
+
+def environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> dict[str, Any]:
+    """Return on what and with what the run is made, for environment.json."""
+    device = run.world.device
+    return {
+        "textmill": textmill.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": run.engine.precision.name,
+        "processes": run.world.size,
+        "kernels": kernels,
+        "identity": run.identity,
+        "store": str(corpus.folder),
+        "command": shlex.join(sys.argv),
+    }

@@ -1,0 +1,81 @@
+"""Training as one call: configuration in, a trained model's folder out."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from textmill.config import Config, load_config
+from textmill.evaluation.metrics import Metric
+from textmill.optim.build import OptimizerFactory
+from textmill.training.assemble import assemble
+from textmill.training.loop import run_loop
+from textmill.training.result import TrainingResult
+from textmill.training.run import LossFunction, Run
+from textmill.training.screen import Screen
+
+
+def train(
+    config: Config | Mapping[str, Any] | str | Path | None = None,
+    *,
+    model: nn.Module | None = None,
+    data: Any = None,
+    validation: Any = None,
+    optimizer: OptimizerFactory | str | None = None,
+    loss: LossFunction | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    screen: Screen | None = None,
+    **settings: Any,
+) -> TrainingResult:
+    """Train a model as `config` and `settings` say, and return how it went.
+
+    config: a Config, a mapping, or the path of a YAML, JSON or TOML file. `settings` are further leaves by any of their
+    names (`d_model=128`, `data_path="book.txt"`), over those of `config`. `data` and `optimizer` may be values of the
+    configuration as well as objects; the other parts are described at `assemble`.
+
+    Raises:
+        TextmillError: of the kind that tells what can be put right.
+    """
+    if isinstance(data, str | Path | list | tuple):
+        settings["data"], data = [str(path) for path in ([data] if isinstance(data, str | Path) else data)], None
+    if isinstance(optimizer, str):
+        settings["optimizer"], optimizer = optimizer, None
+    merged = load_config(*([] if config is None else [config]), **settings)
+    with assemble(
+        merged,
+        model=model,
+        data=data,
+        validation=validation,
+        optimizer=optimizer,
+        loss=loss,
+        metrics=metrics,
+        screen=screen,
+    ) as run:
+        run_loop(run)
+    return result_of(run)
+
+
+def result_of(run: Run) -> TrainingResult:
+    """Return how a run that is over went."""
+    progress = run.progress
+    reason = run.stop_reason or "left by the caller"
+    best = run.folder / "best_model"
+    return TrainingResult(
+        output_dir=run.folder,
+        final_model=run.folder / "final",
+        best_model=best if best.is_dir() else None,
+        final_train_loss=progress.last_train_loss,
+        final_val_loss=progress.last_val_loss,
+        best_val_loss=progress.best_val_loss,
+        best_step=progress.best_step,
+        total_steps=progress.step,
+        total_epochs=progress.step * run.length.rows_per_step / run.length.rows_per_epoch,
+        total_tokens=progress.tokens,
+        training_time=progress.elapsed_seconds,
+        stop_reason=reason,
+        exit_code=128 + getattr(signal, reason) if reason.startswith("SIG") else 0,
+    )

@@ -1,0 +1,115 @@
+"""Optimizers and the groups they work on."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from textmill.errors import ConfigError
+from textmill.optim.build import build_optimizer
+from textmill.optim.groups import parameter_groups
+from textmill.optim.muon import Muon, orthogonalise
+
+
+class Small(nn.Module):
+    """An embedding, two matrices, a norm and a head tied to the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(11, 8)
+        self.up = nn.Linear(8, 24)
+        self.norm = nn.LayerNorm(24)
+        self.down = nn.Linear(24, 8)
+        self.lm_head = nn.Linear(8, 11, bias=False)
+        self.lm_head.weight = self.table.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.lm_head(self.down(self.norm(self.up(self.table(tokens)))))
+
+
+def test_every_parameter_is_in_one_group() -> None:
+    """Groups hold each parameter once, decay matrices only, and count a tied head as the embedding it is."""
+    model = Small()
+    groups = {group["name"]: group for group in parameter_groups(model, weight_decay=0.1)}
+    ids = [id(parameter) for group in groups.values() for parameter in group["params"]]
+    assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
+    assert groups["matrices"]["weight_decay"] == 0.1
+    assert groups["embeddings"]["weight_decay"] == groups["vectors"]["weight_decay"] == 0.0
+    assert groups["embeddings"]["params"] == [model.table.weight]
+    assert {tuple(p.shape) for p in groups["matrices"]["params"]} == {(24, 8), (8, 24)}
+
+
+def test_muon_is_that_of_torch() -> None:
+    """On a matrix, Muon takes the same steps as torch.optim.Muon with updates matched to AdamW's."""
+    torch.manual_seed(0)
+    ours = nn.Parameter(torch.randn(16, 40))
+    theirs = nn.Parameter(ours.detach().clone())
+    muon = Muon([{"params": [ours], "name": "matrices", "weight_decay": 0.1}], lr=0.02)
+    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    for _ in range(6):
+        gradient = torch.randn(16, 40)
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        muon.step()
+        reference.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_muon_updates_everything_else_as_adamw() -> None:
+    """Parameters outside the group of matrices move as under torch.optim.AdamW, bit for bit."""
+    torch.manual_seed(0)
+    ours = nn.Parameter(torch.randn(9))
+    theirs = nn.Parameter(ours.detach().clone())
+    muon = Muon([{"params": [ours], "name": "vectors", "weight_decay": 0.2}], lr=0.02, betas=(0.8, 0.9))
+    reference = torch.optim.AdamW([theirs], lr=0.02, betas=(0.8, 0.9), weight_decay=0.2, fused=True)
+    for _ in range(6):
+        gradient = torch.randn(9)
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        muon.step()
+        reference.step()
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 50), (3, 50, 20)])
+def test_orthogonalised_matrices_have_singular_values_near_one(shape: tuple[int, ...]) -> None:
+    """Newton-Schulz brings every singular value into [0.6, 1.3] and keeps the singular vectors."""
+    torch.manual_seed(1)
+    matrices = torch.randn(shape)
+    result = orthogonalise(matrices).float()
+    values = torch.linalg.svdvals(result)
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
+    cosine = (result * (u @ vh)).sum() / (result.norm() * (u @ vh).norm())
+    assert cosine > 0.98
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "muon"])
+def test_every_optimizer_lowers_a_loss(name: str) -> None:
+    """Each optimizer, built by name, fits a few tokens."""
+    torch.manual_seed(0)
+    model = Small()
+    tokens = torch.tensor([1, 5, 3, 7])
+    optimizer = build_optimizer(model, name, learning_rate=0.1 if name == "sgd" else 0.01, weight_decay=0.01)
+    losses = []
+    for _ in range(40):
+        loss = nn.functional.cross_entropy(model(tokens), tokens.roll(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+
+
+def test_factories_replace_names() -> None:
+    """A function from groups to an optimizer, or its import string, is used as it is; other results are refused."""
+    model = Small()
+    made = build_optimizer(model, lambda groups: torch.optim.RMSprop(groups, lr=0.5), learning_rate=1.0)
+    assert isinstance(made, torch.optim.RMSprop)
+    assert build_optimizer(model, "torch.optim:RAdam", learning_rate=1.0).__class__ is torch.optim.RAdam
+    with pytest.raises(ConfigError, match="not a torch"):
+        build_optimizer(model, lambda groups: groups, learning_rate=1.0)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ConfigError, match="adamw"):
+        build_optimizer(copy.deepcopy(model), "adamww", learning_rate=1.0)
