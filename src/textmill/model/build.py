@@ -11,7 +11,7 @@ from textmill.model.init import initialise
 from textmill.model.llama import LlamaDecoder
 
 BYTES = 257
-"""Vocabulary of a model whose configuration names none: that of the byte tokenizer, every byte and the end of a text."""
+"""Vocabulary of a model whose configuration names none: the byte tokenizer's, every byte and the end of a text."""
 
 
 def build_model(config: ModelConfig, *, seed: int | None = None) -> Decoder:

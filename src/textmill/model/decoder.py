@@ -32,7 +32,7 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Base of both families. `config` is the resolved shape; the weights are undefined until `initialise` fills them."""
+    """Base of both families. `config` is the resolved shape; weights are undefined until `initialise` fills them."""
 
     lm_head: Linear
     positions_table: Tensor | None

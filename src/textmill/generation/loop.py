@@ -1,0 +1,197 @@
+"""Token by token: the model's next-token scores, a choice, and again.
+
+A model sees at most `max_seq_len` tokens. What it sees of a longer sequence is decided by `window_start`, a function of
+the length alone, so that the result with a cache is the result without one.
+
+Letters: N sequences of one length, T tokens so far, V tokens in the vocabulary.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from textmill.errors import ConfigError
+from textmill.generation.sampling import Sampling, sample
+
+_GOLDEN = 0x9E3779B97F4A7C15
+"""2^64 over the golden ratio: spreads the seeds of neighbouring sequences over the whole range."""
+
+
+def generate(
+    model: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    stop_ids: Collection[int] = (),
+    banned_ids: Collection[int] = (),
+    seed: int | None = None,
+    use_cache: bool = True,
+    interrupted: Callable[[], bool | None] | None = None,
+) -> Iterator[list[int | None]]:
+    """Yield one list per step: the next id of every prompt, or None where the sequence has ended.
+
+    A sequence ends at `max_new_tokens` or at an id of `stop_ids`, which is not yielded; the iteration ends with the last
+    sequence, or when `interrupted()`, asked before every step, returns true. The arguments are checked at once, before
+    the first step. The sequence at index i draws from a generator of its own, seeded by (seed, i): it does not depend on
+    how many others there are.
+
+    Args:
+        model: a Decoder, or any module from ids (N, T) to logits (N, T, V). It is switched to evaluation mode for the
+            steps and back.
+        prompts: ids; at least one each, of any lengths.
+        max_new_tokens: at most so many new ids per sequence.
+        temperature, top_k, top_p, min_p, repetition_penalty: see `Sampling`.
+        stop_ids: ids that end a sequence.
+        banned_ids: ids that are never chosen.
+        seed: None draws differently every time.
+        use_cache: keep keys and values of what was read; off only to compare.
+        interrupted: see above.
+
+    Raises:
+        ConfigError: an argument is out of range, a prompt is empty, or an id is not in the model's vocabulary.
+        NonFiniteError: the model's scores are not finite.
+    """
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+        raise ConfigError(f"max_new_tokens must be a whole number of at least 0, not {max_new_tokens!r}")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise ConfigError(f"seed must be a whole number, not {seed!r}")
+    config = getattr(model, "config", None)
+    _check_prompts(prompts, getattr(config, "vocab_size", None))
+    context = getattr(config, "max_seq_len", None)
+    # Sequences of one length advance together, so nothing has to be padded.
+    by_length: dict[int, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        by_length.setdefault(len(prompt), []).append(index)
+    generators = _generators(len(prompts), seed)
+    groups = [
+        _Group(model, indices, [prompts[i] for i in indices], max_new_tokens, context, use_cache, list(banned_ids))
+        for indices in by_length.values()
+    ]
+    return _steps(groups, generators, sampling, max_new_tokens, frozenset(stop_ids), interrupted)
+
+
+def _steps(
+    groups: list[_Group],
+    generators: list[torch.Generator],
+    sampling: Sampling,
+    max_new_tokens: int,
+    stop_ids: frozenset[int],
+    interrupted: Callable[[], bool | None] | None,
+) -> Iterator[list[int | None]]:
+    alive = [True] * len(generators)
+    for _ in range(max_new_tokens):
+        if interrupted is not None and interrupted():
+            return
+        step: list[int | None] = [None] * len(generators)
+        for group in groups:
+            if not any(alive[index] for index in group.indices):
+                continue
+            draws = [torch.rand((), generator=generators[index], dtype=torch.float64) for index in group.indices]
+            tokens = sample(group.logits(), sampling, torch.stack(draws), group.tokens)
+            group.append(tokens)
+            for index, token in zip(group.indices, tokens.tolist()):
+                alive[index] = alive[index] and token not in stop_ids
+                step[index] = token if alive[index] else None
+        if not any(alive):
+            return
+        yield step
+
+
+class _Group:
+    """Sequences of one length, and what the model remembers of them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        indices: list[int],
+        prompts: list[Sequence[int]],
+        max_new_tokens: int,
+        context: int | None,
+        use_cache: bool,
+        banned_ids: list[int],
+    ) -> None:
+        self.model = model
+        self.indices = indices
+        self.context = context
+        self.banned_ids = banned_ids
+        self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        self.length = len(prompts[0])
+        self._tokens = torch.empty(len(prompts), self.length + max_new_tokens, dtype=torch.int64, device=self.device)
+        self._tokens[:, : self.length] = torch.tensor([list(map(int, prompt)) for prompt in prompts])
+        self.start = 0
+        new_cache = getattr(model, "new_cache", None)
+        total = self._tokens.shape[1]
+        self.cache = new_cache(len(prompts), min(total, context or total)) if use_cache and new_cache else None
+
+    @property
+    def tokens(self) -> Tensor:
+        """All ids so far, (N, T)."""
+        return self._tokens[:, : self.length]
+
+    def append(self, tokens: Tensor) -> None:
+        """Each sequence is one id longer."""
+        self._tokens[:, self.length] = tokens
+        self.length += 1
+
+    def logits(self) -> Tensor:
+        """Return the scores of the next token, (N, V)."""
+        start = window_start(self.length, self.context)
+        if self.cache is not None and start != self.start:
+            self.cache.clear()  # what is remembered has seen tokens that are out of sight now
+        self.start = start
+        training = self.model.training
+        if training:
+            self.model.eval()
+        try:
+            with torch.no_grad():
+                if self.cache is not None:
+                    unread = self.tokens[:, start + self.cache.length :]
+                    logits = self.model(unread, cache=self.cache, last_only=True)
+                else:
+                    logits = self.model(self.tokens[:, start:])
+        finally:
+            if training:
+                self.model.train()
+        logits = logits[:, -1]  # (N, V)
+        if self.banned_ids:
+            logits[:, self.banned_ids] = float("-inf")
+        return logits
+
+
+def window_start(length: int, context: int | None) -> int:
+    """Return the index of the first token that is seen when `length` tokens are there.
+
+    A full context drops its older half and fills up again: most steps then add one position to what is remembered, and
+    one in context/2 reads the window anew. The last context/2 tokens are always seen.
+    """
+    if context is None or length <= context:
+        return 0
+    stride = max(1, context // 2)
+    return -(-(length - context) // stride) * stride
+
+
+def _generators(count: int, seed: int | None) -> list[torch.Generator]:
+    first = secrets.randbits(63) if seed is None else seed
+    return [torch.Generator().manual_seed((first + index * _GOLDEN) % 2**63) for index in range(count)]
+
+
+def _check_prompts(prompts: Sequence[Sequence[int]], vocab_size: int | None) -> None:
+    """Every prompt has a token, and every token is one of the model's. Raises ConfigError."""
+    for index, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise ConfigError(f"prompt {index} is empty: it needs at least one token to go on from")
+        outside = [token for token in prompt if token < 0 or (vocab_size is not None and token >= vocab_size)]
+        if outside:
+            raise ConfigError(
+                f"prompt {index} holds the id {outside[0]}, and the model knows 0 to {(vocab_size or 0) - 1}"
+            )

@@ -1,0 +1,128 @@
+"""From scores to a token: pure functions of logits.
+
+Letters: N sequences, V tokens in the vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from textmill.errors import ConfigError, NonFiniteError
+
+_HIDDEN = float("-inf")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. The filters apply in the order in which they stand here, as in transformers.
+
+    repetition_penalty: tokens that occurred become less likely by this factor (1: no penalty).
+    temperature: divides the logits; 0 takes the likeliest token.
+    top_k: only the k likeliest tokens. top_p: only the likeliest tokens that together reach probability p.
+    min_p: only tokens at least min_p times as likely as the likeliest.
+
+    Raises ConfigError for values outside their range, naming the setting.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check("temperature", self.temperature, lambda t: t >= 0, "0 (always the likeliest token) or more")
+        _check("repetition_penalty", self.repetition_penalty, lambda f: f > 0, "above 0 (1: no penalty)")
+        if self.top_k is not None:
+            _check("top_k", self.top_k, lambda k: k >= 1 and int(k) == k, "a whole number of at least 1")
+        if self.top_p is not None:
+            _check("top_p", self.top_p, lambda p: 0 < p <= 1, "above 0 and at most 1")
+        if self.min_p is not None:
+            _check("min_p", self.min_p, lambda p: 0 <= p <= 1, "between 0 and 1")
+
+
+def _check(name: str, value: object, fits: Callable[[float], bool], meaning: str) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not fits(value):  # type: ignore[arg-type]
+        raise ConfigError(f"{name} must be {meaning}, not {value!r}")
+
+
+def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Return one token id per sequence, (N,).
+
+    Args:
+        logits: (N, V).
+        sampling: how to choose.
+        uniforms: (N,) draws from [0, 1), one per sequence; the same draw gives the same token. Unused at temperature 0.
+        seen: ids (N, T) that occurred so far, for the repetition penalty.
+
+    Raises:
+        NonFiniteError: a score is NaN, or no token has a finite score.
+    """
+    logits = logits.float()
+    best = logits.amax(-1)  # (N,)
+    if not bool(best.isfinite().all()):
+        raise NonFiniteError("the model's scores are not finite: its weights are damaged or it diverged in training")
+    if sampling.repetition_penalty != 1.0 and seen is not None:
+        logits = penalise_repetition(logits, seen, sampling.repetition_penalty)
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    logits = logits / sampling.temperature
+    if sampling.top_k is not None:
+        logits = keep_top_k(logits, sampling.top_k)
+    if sampling.top_p is not None and sampling.top_p < 1:
+        logits = keep_top_p(logits, sampling.top_p)
+    if sampling.min_p:
+        logits = keep_min_p(logits, sampling.min_p)
+    return draw(logits, uniforms)
+
+
+def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Return logits in which positive scores of the tokens in `seen` (N, T) are divided by `penalty`, negative multiplied.
+
+    Both make the token less likely; dividing a negative score would make it likelier (Keskar et al. 2019,
+    arXiv:1909.05858, section 4.1, with the sign taken into account).
+    """
+    scores = logits.gather(-1, seen)  # (N, T)
+    scores = torch.where(scores < 0, scores * penalty, scores / penalty)
+    return logits.scatter(-1, seen, scores)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Return logits in which all but the k largest of each row are -inf; ties with the k-th stay."""
+    k = min(int(k), logits.shape[-1])
+    smallest = logits.topk(k, -1).values[..., -1:]
+    return logits.masked_fill(logits < smallest, _HIDDEN)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Return logits in which only the likeliest tokens are left whose probabilities together reach `p`.
+
+    The token that crosses `p` stays, so at least one is always left (Holtzman et al. 2020, arXiv:1904.09751, eq. 2).
+    """
+    ordered, order = logits.sort(-1, descending=True, stable=True)
+    before = ordered.softmax(-1).cumsum(-1).roll(1, -1)  # probability of all likelier tokens
+    before[..., 0] = 0.0
+    hidden = torch.empty_like(logits, dtype=torch.bool).scatter_(-1, order, before >= p)
+    return logits.masked_fill(hidden, _HIDDEN)
+
+
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Return logits in which tokens less likely than `p` times the likeliest are -inf (arXiv:2407.01082, section 3)."""
+    if p <= 0:
+        return logits
+    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), _HIDDEN)
+
+
+def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """Return the token at which the summed probabilities pass the sequence's draw, (N,)."""
+    device = torch.device("cpu") if logits.device.type == "mps" else logits.device  # no float64 there
+    summed = logits.to(device).double().softmax(-1).cumsum(-1)  # (N, V)
+    # Scaled by the total, which rounding keeps from being exactly 1, so that the draw always falls on a token.
+    target = uniforms.to(device).double()[:, None] * summed[:, -1:]
+    return torch.searchsorted(summed, target, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)

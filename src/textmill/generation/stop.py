@@ -1,0 +1,50 @@
+"""Ending a text at a given string, which may be spread over several tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textmill.errors import ConfigError
+
+
+class StopStrings:
+    """Passes a stream of text through until one of the strings appears; neither it nor what follows is passed on.
+
+    Text that could be the beginning of one of the strings is held back until that is decided.
+    """
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        if isinstance(strings, str):
+            strings = [strings]
+        if not all(isinstance(string, str) and string for string in strings):
+            raise ConfigError(f"stop strings must be text and not empty: {list(strings)!r}")
+        self.strings = tuple(strings)
+        self.stopped = False
+        """Whether one of the strings has appeared."""
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """Return what may be shown now that `text` has arrived."""
+        if self.stopped:
+            return ""
+        text = self._held + text
+        ends = [end for end in (text.find(string) for string in self.strings) if end >= 0]
+        if ends:
+            self.stopped, self._held = True, ""
+            return text[: min(ends)]
+        keep = max((_overlap(text, string) for string in self.strings), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def flush(self) -> str:
+        """Return what was held back: nothing more will arrive."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, string: str) -> int:
+    """Return the length of the longest end of `text` that is a beginning of `string`, but not all of it."""
+    for length in range(min(len(text), len(string) - 1), 0, -1):
+        if text.endswith(string[:length]):
+            return length
+    return 0
