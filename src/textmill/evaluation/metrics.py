@@ -1,4 +1,4 @@
-"""What is measured of a model's scores. A metric is a sum and a count, never a mean: means are made once, at the end."""
+"""What is measured of a model's scores. A metric is a sum and a count; the mean is made once, at the end."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _sums(
     interrupted: Callable[[], bool | None] | None,
     progress: Callable[[int], None] | None,
 ) -> dict[str, list[Tensor | float]]:
-    """Return [sum, count] of every metric over the batches; what lives on a device stays there, without waiting for it."""
+    """Return [sum, count] of every metric over the batches; what is on a device stays there, so nothing waits."""
     sums: dict[str, list[Tensor | float]] = {name: [0.0, 0.0] for name in metrics}
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     counted = 0

@@ -83,7 +83,7 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor, seen: Tensor | 
 
 
 def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Return logits in which positive scores of the tokens in `seen` (N, T) are divided by `penalty`, negative multiplied.
+    """Return logits in which scores of the tokens in `seen` (N, T) are divided by `penalty`, negative ones multiplied.
 
     Both make the token less likely; dividing a negative score would make it likelier (Keskar et al. 2019,
     arXiv:1909.05858, section 4.1, with the sign taken into account).
@@ -105,7 +105,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
     The token that crosses `p` stays, so at least one is always left (Holtzman et al. 2020, arXiv:1904.09751, eq. 2).
     """
-    ordered, order = logits.sort(-1, descending=True, stable=True)
+    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
     before = ordered.softmax(-1).cumsum(-1).roll(1, -1)  # probability of all likelier tokens
     before[..., 0] = 0.0
     hidden = torch.empty_like(logits, dtype=torch.bool).scatter_(-1, order, before >= p)
