@@ -1,7 +1,7 @@
 """The alphabet with which byte-level tokenizers spell bytes: every byte is one printable character.
 
-Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2), and the `ByteLevel` parts of Hugging
-Face `tokenizers`, which write these characters into tokenizer.json.
+Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2), and the `ByteLevel` parts of
+Hugging Face `tokenizers`, which write these characters into tokenizer.json.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ _USUAL_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
 def load_tokenizer(source: str | Path) -> Tokenizer:
     """Return the tokenizer at `source`.
 
-    `source` is a folder with tokenizer.json or with vocab.json and merges.txt (or one whose `tokenizer` folder has them:
-    a run, a prepared corpus), one of those files, or `hf:NAME` for a model's name on the Hugging Face hub.
+    `source` is a folder with tokenizer.json or with vocab.json and merges.txt (or one whose `tokenizer` folder has
+    them: a run, a prepared corpus), one of those files, or `hf:NAME` for a model's name on the Hugging Face hub.
 
     Raises:
         MissingInputError: there is nothing at `source`, or the hub cannot be reached and has not been before.

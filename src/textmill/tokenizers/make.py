@@ -29,7 +29,7 @@ def make_byte(special_tokens: Sequence[str] = ()) -> Tokenizer:
 
 
 def make_char(texts: Iterable[str], special_tokens: Sequence[str] = ()) -> Tokenizer:
-    """Return the tokenizer of single characters: those of `texts` in code point order, then <unk>, then `special_tokens`.
+    """Return the tokenizer of single characters: those of `texts` in code point order, <unk>, then `special_tokens`.
 
     Every other character becomes <unk>, which decodes to "<unk>". There is no end-of-text token. Raises DataError when
     `texts` hold no character.
@@ -51,8 +51,8 @@ def make_char(texts: Iterable[str], special_tokens: Sequence[str] = ()) -> Token
 def train_bpe(texts: Iterable[str], vocab_size: int, special_tokens: Sequence[str] = ()) -> Tokenizer:
     """Return a byte-level BPE tokenizer with GPT-2's word pattern, learned from `texts`.
 
-    Its vocabulary is <|endoftext|> (id 0), `special_tokens`, the 256 bytes, and merges of pairs seen at least twice; so it
-    spells every text, and it is smaller than `vocab_size` when the texts do not support as many merges. An exception
+    Its vocabulary is <|endoftext|> (id 0), `special_tokens`, the 256 bytes, and merges of pairs seen at least twice; so
+    it spells every text, and it is smaller than `vocab_size` when the texts do not support as many merges. An exception
     raised by `texts` passes through. Raises ConfigError when `vocab_size` leaves no room for the bytes.
     """
     named = [END_OF_TEXT, *special_tokens]

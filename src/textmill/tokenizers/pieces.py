@@ -1,7 +1,8 @@
 """Where a long text may be cut so that its parts, tokenised one by one, give the ids of the whole.
 
-The word pattern of GPT-2 matches either a run of white space or a word with at most one space before it. So a match always
-ends where white space follows something else, and no earlier match looks past that place: cutting there changes nothing.
+The word pattern of GPT-2 matches either a run of white space or a word with at most one space before it. So a match
+always ends where white space follows something else, and no earlier match looks past that place: cutting there changes
+nothing.
 """
 
 from __future__ import annotations
@@ -9,20 +10,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# Python counts a few control characters as white space that the pattern does not; \S leaves them out, which is the safe side.
+# Python counts a few control characters as white space that the pattern does not; leaving them out is the safe side.
 _BEFORE_SPACE = re.compile(r"\S(?=[ \n])")
+_TAIL = 4096
 
 
-def cut_point(text: str, size: int) -> int:
-    """Return the first place at or after `size` where `text` may be cut, or -1 if there is none before its end."""
-    found = _BEFORE_SPACE.search(text, max(size - 1, 0))
-    return found.end() if found else -1
+def last_cut(text: str) -> int:
+    """Return the last place where `text` may be cut, 0 if there is none."""
+    for start in (max(len(text) - _TAIL, 0), 0):
+        end = 0
+        for found in _BEFORE_SPACE.finditer(text, start):
+            end = found.end()
+        if end:
+            return end
+    return 0
 
 
 def pieces(text: str, size: int) -> Iterator[str]:
     """Yield `text` in parts of about `size` characters that end before white space; their sum is `text`.
 
-    A part without a place to cut is left as long as it is.
+    A stretch without a place to cut is left as long as it is.
     """
     start = 0
     while len(text) - start > size:

@@ -7,6 +7,7 @@ transformers without custom code; for encoding them we take a shorter way to the
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ class Tokenizer:
         roles: the tokens that the folder declares, such as {"eos_token": "<|endoftext|>"}.
         eos_id: the id that follows every document of a corpus, or None.
         unk_id: the id of what the vocabulary cannot spell, or None when it can spell everything.
+        exact_in_parts: a text cut before white space (see `pieces`) gives, part by part, the ids of the whole.
         content: the text of tokenizer.json.
         fingerprint: the SHA-256 of `content`, hexadecimal.
     """
@@ -61,12 +63,12 @@ class Tokenizer:
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
         self._special_ids = {token["id"] for token in described.get("added_tokens", []) if token["special"]}
         self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
-        self._cuts_at_spaces = _cuts_at_spaces(described)
         self._direct: Callable[[str], np.ndarray] | None = None
         if self.kind == "byte":
             self._direct = byte_ids
         elif self.kind == "char" and self.unk_id is not None:
             self._direct = CharacterIds({c: i for c, i in vocabulary.items() if len(c) == 1}, self.unk_id)
+        self.exact_in_parts = self._direct is not None or _cuts_at_spaces(described)
 
     @classmethod
     def from_backend(cls, backend: Backend, roles: Mapping[str, str] | None = None) -> Tokenizer:
@@ -95,21 +97,21 @@ class Tokenizer:
             return self._encode_on_all_cores(texts)
         except UnicodeEncodeError as error:
             raise DataError(
-                f"the text holds U+{ord(error.object[error.start]):04X}, half of a character, at position {error.start}: "
-                "it cannot be encoded as UTF-8"
+                f"the text holds U+{ord(error.object[error.start]):04X}, half a character, at position {error.start}: "
+                "UTF-8 cannot spell it"
             ) from error
 
     def _encode_on_all_cores(self, texts: Sequence[str]) -> list[np.ndarray]:
         parts: list[str] = []
         ends = [0]
         for text in texts:
-            parts.extend(pieces(text, _PIECE_CHARACTERS) if self._cuts_at_spaces else [text])
+            parts.extend(pieces(text, _PIECE_CHARACTERS) if self.exact_in_parts else [text])
             ends.append(len(parts))
         encoded = self._backend.encode_batch_fast(parts, add_special_tokens=False)
         ids = [np.array(encoding.ids, dtype=np.uint32) for encoding in encoded]
         return [
             np.concatenate(ids[start:end]) if end > start else np.empty(0, dtype=np.uint32)
-            for start, end in zip(ends, ends[1:])
+            for start, end in itertools.pairwise(ends)
         ]
 
     def decode(self, ids: Sequence[int] | np.ndarray, skip_special_tokens: bool = True) -> str:

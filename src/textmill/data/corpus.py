@@ -1,0 +1,99 @@
+"""A prepared corpus: a folder of token ids with the tokenizer that made them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textmill import files
+from textmill.data.shards import TokenStore
+from textmill.errors import DataError, MissingInputError
+from textmill.tokenizers import Tokenizer, load_tokenizer
+
+PREPARED = "prepared.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What training reads.
+
+    Attributes:
+        folder: where it is stored.
+        tokenizer: what made the ids, or None where ids were given without one.
+        train: the ids to learn from.
+        validation: the ids to measure on, or None.
+        fingerprint: a hash of ids and tokenizer, hexadecimal: equal exactly when training would see the same.
+        vocab_size: the tokenizer's, or the highest id plus one.
+        sources: the files it was made of.
+        notes: what was said about them.
+        key: a hash of the files' content and of the settings they were prepared with.
+    """
+
+    folder: Path
+    tokenizer: Tokenizer | None
+    train: TokenStore
+    validation: TokenStore | None
+    fingerprint: str
+    vocab_size: int
+    sources: list[str]
+    notes: list[str]
+    key: str
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether `folder` is a prepared corpus."""
+    return (folder / PREPARED).is_file()
+
+
+def describe(
+    folder: Path, key: str, settings: dict[str, Any], tokenizer: Tokenizer | None, sources: list[str], notes: list[str]
+) -> None:
+    """`folder`, which holds the stores and the tokenizer, is a prepared corpus."""
+    described = {
+        "format": FORMAT,
+        "key": key,
+        "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
+        "settings": settings,
+        "sources": sources,
+        "notes": notes,
+    }
+    files.write_json(folder / PREPARED, described)
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Return the prepared corpus in `folder`. Raises MissingInputError and DataError naming the file at fault."""
+    path = folder / PREPARED
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        version, key, made_by = described["format"], described["key"], described["tokenizer"]
+        sources, notes = list(described["sources"]), list(described["notes"])
+    except OSError as error:
+        raise MissingInputError(f"there is no prepared corpus in {folder}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged: prepare the corpus again") from error
+    if version != FORMAT:
+        raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
+    tokenizer = load_tokenizer(folder / "tokenizer") if made_by is not None else None
+    if tokenizer is not None and tokenizer.fingerprint != made_by:
+        raise DataError(f"the tokenizer in {folder} is not the one that made its ids: prepare the corpus again")
+    train = TokenStore.open(folder / "train")
+    validation = TokenStore.open(folder / "validation") if (folder / "validation").is_dir() else None
+    highest = max(train.max_id, validation.max_id if validation is not None else -1)
+    if tokenizer is not None and highest >= tokenizer.vocab_size:
+        raise DataError(f"{folder} holds id {highest}, its tokenizer has {tokenizer.vocab_size}: prepare it again")
+    identity = [train.fingerprint, validation.fingerprint if validation is not None else None, made_by]
+    return Corpus(
+        folder=folder,
+        tokenizer=tokenizer,
+        train=train,
+        validation=validation,
+        fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
+        vocab_size=tokenizer.vocab_size if tokenizer is not None else highest + 1,
+        sources=sources,
+        notes=notes,
+        key=key,
+    )

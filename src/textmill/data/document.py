@@ -1,0 +1,39 @@
+"""What reading gives: documents, and findings about them that people should hear of once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document, or one part of a long one, in the order of the text.
+
+    Attributes:
+        text: the text, byte order mark dropped and otherwise as it stands in the file.
+        source: where it stands, as `book.txt` or `stories.jsonl:17`.
+        continues: the next part belongs to the same document. Long texts come in parts so that they need no memory.
+    """
+
+    text: str
+    source: str
+    continues: bool = False
+
+
+class Notes:
+    """Findings while reading, each said once however many files it concerns."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[str, int]] = {}
+
+    def add(self, finding: str, where: str) -> None:
+        """`finding`, a sentence without full stop, holds for `where` too."""
+        first, count = self._found.get(finding, (where, 0))
+        self._found[finding] = (first, count + 1)
+
+    def sentences(self) -> list[str]:
+        """Return one line per finding, naming the first place and how many more there are."""
+        return [
+            f"{finding}: {first}" + (f" and {count - 1:,} more" if count > 1 else "")
+            for finding, (first, count) in self._found.items()
+        ]

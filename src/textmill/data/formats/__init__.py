@@ -1,0 +1,1 @@
+"""One small module per file format: each turns an open file into documents."""

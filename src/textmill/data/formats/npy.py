@@ -1,0 +1,103 @@
+"""NumPy arrays of token ids, read without ever unpickling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from textmill.errors import DataError
+
+_BLOCK = 1 << 20  # ids
+_REMEDY = "save a one-dimensional array of integers, as np.save(path, ids.astype(np.uint16))"
+
+
+@dataclass(frozen=True)
+class Ids:
+    """A .npy file of token ids whose header was read and whose size fits.
+
+    Attributes:
+        count: how many ids there are, at least one.
+        dtype: their little-endian integer type.
+        offset: where they begin in the file, in bytes.
+    """
+
+    path: Path
+    count: int
+    dtype: np.dtype
+    offset: int
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield the ids in order, a few megabytes at a time."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            left = self.count
+            while left:
+                block = np.fromfile(file, dtype=self.dtype, count=min(left, _BLOCK))
+                if not block.size:
+                    raise DataError(f"{self.path} became shorter while it was read")
+                left -= block.size
+                yield block
+
+    def highest(self) -> int:
+        """Return the highest id. Raises DataError, with its place, for an id that is negative or beyond 32 bits."""
+        highest, place = 0, 0
+        for block in self.blocks():
+            low, high = int(block.min()), int(block.max())
+            if low < 0:
+                at = place + int(np.argmax(block < 0))
+                raise DataError(f"{self.path}: id {block[at - place]} at index {at:,} is negative")
+            if high >= 2**32:
+                at = place + int(np.argmax(block >= 2**32))
+                raise DataError(f"{self.path}: id {block[at - place]} at index {at:,} does not fit 32 bits")
+            highest, place = max(highest, high), place + block.size
+        return highest
+
+
+def open_ids(path: Path) -> Ids:
+    """Return the array in `path`, its header checked. Raises DataError for anything but a 1-D array of integers."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if size == 0:
+            raise DataError(f"{path} is empty: {_REMEDY}")
+        shape, dtype = _header(file, path)
+        offset = file.tell()
+    if dtype.hasobject:
+        raise DataError(f"{path} holds pickled Python objects, which are never loaded: {_REMEDY}")
+    if len(shape) != 1:
+        raise DataError(f"{path} has {len(shape)} dimensions {shape}: {_REMEDY}")
+    if dtype.kind not in "iu" or dtype.str in ("|i1",) or dtype.byteorder == ">":
+        raise DataError(f"{path} holds {_type_name(dtype)}: {_REMEDY}")
+    count = shape[0]
+    if count == 0:
+        raise DataError(f"{path} holds no ids")
+    if size != offset + count * dtype.itemsize:
+        raise DataError(
+            f"{path} is damaged: its header promises {count:,} ids, {offset + count * dtype.itemsize:,} bytes, "
+            f"and the file has {size:,}"
+        )
+    return Ids(path, count, dtype, offset)
+
+
+def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype]:
+    try:
+        version = npy_format.read_magic(file)
+        if version == (1, 0):
+            shape, _, dtype = npy_format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, _, dtype = npy_format.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"format version {version[0]}.{version[1]}")
+    except (ValueError, EOFError, SyntaxError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{path} is not a .npy file ({reason}): {_REMEDY}") from error
+    return shape, dtype
+
+
+def _type_name(dtype: np.dtype) -> str:
+    order = "big-endian " if dtype.byteorder == ">" else ""
+    return f"{order}{dtype.name} values"

@@ -1,0 +1,226 @@
+"""Token ids on disk: flat files of little-endian integers and one JSON file that describes them.
+
+Reading goes through `os.preadv` into the caller's memory: a store of any size costs no memory, and a file that lost its
+end is an error where a memory map would be a crash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textmill import files
+from textmill.errors import DataError, MissingInputError
+
+DESCRIPTION = "shards.json"
+FORMAT = 1
+SHARD_BYTES = 1 << 30
+
+
+class ShardWriter:
+    """Appends ids to a folder, a new file every `shard_bytes`. `close` makes it a store."""
+
+    def __init__(
+        self, folder: Path, vocab_size: int, eos_id: int | None = None, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        self.folder = files.make_directory(folder)
+        self.eos_id = eos_id
+        self.dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+        self._vocab_size = vocab_size
+        self._capacity = max(shard_bytes // self.dtype.itemsize, 1)
+        self._shards: list[dict[str, Any]] = []
+        self._file: Any = None
+        self._hash: Any = None
+        self._num_documents = 0
+        self._max_id = -1
+
+    @property
+    def num_tokens(self) -> int:
+        """Ids written so far."""
+        return sum(shard["tokens"] for shard in self._shards)
+
+    def write(self, ids: np.ndarray, num_bytes: int) -> None:
+        """Append `ids`, the tokens of `num_bytes` bytes of text. Raises DataError for an id outside the vocabulary."""
+        if ids.size:
+            low, high = int(ids.min()), int(ids.max())
+            if low < 0 or high >= self._vocab_size:
+                raise DataError(f"id {high if low >= 0 else low} is outside the vocabulary of {self._vocab_size:,}")
+            self._max_id = max(self._max_id, high)
+        ids = ids.astype(self.dtype, copy=False)
+        first = True
+        while ids.size or first:
+            if self._file is None or self._shards[-1]["tokens"] == self._capacity:
+                self._next_file()
+            shard = self._shards[-1]
+            head = ids[: self._capacity - shard["tokens"]]
+            content = head.tobytes()
+            self._file.write(content)
+            self._hash.update(content)
+            shard["tokens"] += head.size
+            shard["bytes"] += num_bytes if first else 0
+            ids, first = ids[head.size :], False
+
+    def end_document(self, mark: bool) -> None:
+        """One document more is complete; `mark` writes the end-of-text id behind it."""
+        self._num_documents += 1
+        if mark and self.eos_id is not None:
+            self.write(np.array([self.eos_id]), 0)
+
+    def _next_file(self) -> None:
+        self._close_file()
+        name = f"{len(self._shards):05d}.bin"
+        self._file, self._hash = (self.folder / name).open("wb"), hashlib.sha256()
+        self._shards.append({"file": name, "tokens": 0, "bytes": 0, "sha256": ""})
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._shards[-1]["sha256"] = self._hash.hexdigest()
+            self._file = None
+
+    def close(self) -> None:
+        """The store is complete: a reader may open it."""
+        self._close_file()
+        described = {
+            "format": FORMAT,
+            "dtype": "uint16" if self.dtype.itemsize == 2 else "uint32",
+            "eos_id": self.eos_id,
+            "max_id": self._max_id,
+            "num_documents": self._num_documents,
+            "shards": self._shards,
+        }
+        files.write_json(self.folder / DESCRIPTION, described)
+
+
+@dataclass(frozen=True)
+class _Shard:
+    name: str
+    tokens: int
+    start: int  # index of its first token in the store
+    sha256: str
+    descriptor: int
+
+
+class TokenStore:
+    """The token ids of one side of a corpus, read at any place without being loaded.
+
+    Attributes:
+        folder: where it is.
+        num_tokens: ids, end-of-text marks included.
+        num_bytes: UTF-8 bytes of the text alone; 0 where the ids came without text.
+        num_documents: documents that end in it.
+        dtype: uint16 or uint32.
+        max_id: the highest id.
+        eos_id: the id behind every document, or None.
+        fingerprint: a hash of the ids, hexadecimal.
+    """
+
+    def __init__(self, folder: Path, described: dict[str, Any]) -> None:
+        """Use `TokenStore.open`."""
+        self.folder = folder
+        self.dtype = np.dtype("<u2" if described["dtype"] == "uint16" else "<u4")
+        self.max_id: int = described["max_id"]
+        self.eos_id: int | None = described["eos_id"]
+        self.num_documents: int = described["num_documents"]
+        self.num_bytes = sum(shard["bytes"] for shard in described["shards"])
+        self._shards: list[_Shard] = []
+        start = 0
+        for shard in described["shards"]:
+            descriptor = self._open_shard(shard["file"], shard["tokens"])
+            self._shards.append(_Shard(shard["file"], shard["tokens"], start, shard["sha256"], descriptor))
+            start += shard["tokens"]
+        self.num_tokens = start
+        self._starts = [shard.start for shard in self._shards]
+        identity = [described["dtype"], *([shard.tokens, shard.sha256] for shard in self._shards)]
+        self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+    @classmethod
+    def open(cls, folder: Path) -> TokenStore:
+        """Return the store in `folder`, the size of every file checked.
+
+        Raises MissingInputError when there is none, DataError when a file is missing, damaged or of another version.
+        """
+        path = folder / DESCRIPTION
+        try:
+            described = json.loads(path.read_text(encoding="utf-8"))
+            version = described["format"]
+        except OSError as error:
+            raise MissingInputError(f"there is no token store in {folder}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is damaged: prepare the corpus again") from error
+        if version != FORMAT:
+            raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
+        try:
+            return cls(folder, described)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path} is damaged: prepare the corpus again") from error
+
+    def _open_shard(self, name: str, tokens: int) -> int:
+        path = self.folder / name
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DataError(f"the shard {path} cannot be read ({error.strerror}): prepare the corpus again") from error
+        size, expected = os.fstat(descriptor).st_size, tokens * self.dtype.itemsize
+        if size != expected:
+            os.close(descriptor)
+            raise DataError(f"the shard {path} is damaged: {size:,} bytes instead of {expected:,}; prepare it again")
+        return descriptor
+
+    def __len__(self) -> int:
+        return self.num_tokens
+
+    def __repr__(self) -> str:
+        return f"TokenStore({str(self.folder)!r}, num_tokens={self.num_tokens:,}, dtype={self.dtype.name})"
+
+    def __reduce__(self) -> tuple[Callable[[Path], TokenStore], tuple[Path]]:
+        return TokenStore.open, (self.folder,)
+
+    def __del__(self) -> None:
+        for shard in getattr(self, "_shards", []):
+            os.close(shard.descriptor)
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Return ids `start` to `start + count`, as they are stored (count,). Raises IndexError outside the store."""
+        ids = np.empty(count, dtype=self.dtype)
+        self.read_into(start, ids)
+        return ids
+
+    def read_into(self, start: int, ids: np.ndarray) -> None:
+        """The contiguous array `ids`, of the store's dtype, holds the ids from `start`.
+
+        Raises IndexError outside the store, DataError when a file lost its end since it was opened.
+        """
+        if start < 0 or start + ids.size > self.num_tokens:
+            raise IndexError(f"tokens {start}..{start + ids.size} of a store of {self.num_tokens}")
+        buffer = ids.data.cast("B")
+        number = int(np.searchsorted(self._starts, start, side="right")) - 1 if len(self._shards) > 1 else 0
+        while buffer:
+            shard = self._shards[number]
+            wanted = min(len(buffer), (shard.start + shard.tokens - start) * self.dtype.itemsize)
+            self._read_shard(shard, (start - shard.start) * self.dtype.itemsize, buffer[:wanted])
+            buffer = buffer[wanted:]
+            start += wanted // self.dtype.itemsize
+            number += 1
+
+    def _read_shard(self, shard: _Shard, offset: int, buffer: memoryview) -> None:
+        while buffer:
+            got = os.preadv(shard.descriptor, [buffer], offset)
+            if got == 0:
+                raise DataError(f"the shard {self.folder / shard.name} became shorter while it was in use")
+            buffer, offset = buffer[got:], offset + got
+
+    def verify(self) -> list[str]:
+        """Return what is wrong with the files, [] when every hash is as it was written. Reads everything."""
+        return [
+            f"the shard {self.folder / shard.name} does not hold the ids that were written"
+            for shard in self._shards
+            if files.sha256(self.folder / shard.name) != shard.sha256
+        ]
