@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from textmill.data.loader import Batch
 from textmill.errors import ConfigError, DataError, Interrupted
 from textmill.evaluation.metrics import Metric, accuracy, exact_sum, nats
+from textmill.model.loss import forward
 
 
 def evaluate(
@@ -82,7 +83,7 @@ def _sums(
                     raise Interrupted(signal.SIGINT)
                 batch = batch.to(device)
                 with autocast():
-                    logits = model(batch.tokens, **_extras(batch))  # (B, T, V)
+                    logits = forward(model, batch)  # (B, T, V)
                 for name, metric in metrics.items():
                     for place, value in enumerate(metric(logits, batch)):
                         sums[name][place] += exact_sum(value) if isinstance(value, Tensor) else value
@@ -92,12 +93,6 @@ def _sums(
     finally:
         model.train(training)
     return sums
-
-
-def _extras(batch: Batch) -> dict[str, Tensor]:
-    """Return what a batch says beyond its tokens; a module of the user's need not know arguments it never gets."""
-    extras = {"positions": batch.positions, "segments": batch.segments}
-    return {name: value for name, value in extras.items() if value is not None}
 
 
 def _report(totals: Mapping[str, tuple[float, float]], num_bytes: int | None) -> dict[str, float]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from textmill.data.loader import Batch
 
 IGNORED = -100
 """Target of a position that does not count."""
@@ -25,3 +29,17 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float
         reduction="sum",
         label_smoothing=label_smoothing,
     )
+
+
+def forward(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the logits (B, T, V) of `model` for a batch; models that return an object with `.logits` are welcome.
+
+    Positions and segments are passed only where the batch has them, so that any module from ids to logits will do.
+    """
+    options: dict[str, Any] = {}
+    if batch.positions is not None:
+        options["positions"] = batch.positions
+    if batch.segments is not None:
+        options["segments"] = batch.segments
+    output = model(batch.tokens, **options)  # (B, T) -> (B, T, V)
+    return getattr(output, "logits", output)

@@ -17,7 +17,7 @@ from textmill.checkpoint.resolve import resolve_checkpoint, resolve_model
 from textmill.checkpoint.store import CheckpointStore
 from textmill.config import Config, checks
 from textmill.data.loader import Rows, TrainLoader, eval_batches
-from textmill.data.prepare import Corpus
+from textmill.data.corpus import Corpus
 from textmill.engine.kernels import apply_kernels
 from textmill.engine.precision import choose_precision
 from textmill.engine.single import Engine
@@ -191,12 +191,7 @@ def _build(
     """Return the run at step 0."""
     settings = config.training
     own_model = model is None
-    if model is None:
-        model = build_model(config.model, seed=settings.seed)
-        config.model = model.config
-        if settings.init_from is not None:
-            load_weights(model, resolve_model(settings.init_from))
-    model = model.to(world.device)
+    model = (_model(config, screen) if model is None else model).to(world.device)
     precision = choose_precision(settings.precision, world.device)
     engine = Engine(model, _optimizer(config, model, optimizer), precision, world, compile=settings.compile)
     loader = TrainLoader(
@@ -261,6 +256,15 @@ def _build(
         flops_per_token=flops_per_token(config.model) if own_model else None,
         peak_flops=peak_flops(device_name) if device_name else None,
     )
+
+
+def _model(config: Config, screen: Screen) -> nn.Module:
+    """Return the model that the configuration describes, whose derived values are in the configuration afterwards."""
+    model = build_model(config.model, seed=config.training.seed)
+    config.model = model.config
+    if config.training.init_from is not None:
+        load_weights(model, resolve_model(config.training.init_from, say=screen.say))
+    return model
 
 
 def _optimizer(config: Config, model: nn.Module, factory: OptimizerFactory | None) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from textmill.config import Config
 from textmill.config.presets import choose_preset
 from textmill.data.dataset import TextDataset
-from textmill.data.prepare import Corpus, prepare
-from textmill.data.read import corpus_size_bytes
+from textmill.data.corpus import Corpus
+from textmill.data.prepare import prepare
+from textmill.data.sources import corpus_size_bytes
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.training.screen import Screen
@@ -67,7 +70,6 @@ def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) ->
         min_length=values.min_length,
         encoding_errors=values.encoding_errors,
         cache_dir=values.cache_dir,
-        workers=values.preprocessing_num_workers,
         say=screen.say,
         progress=screen.reading,
         interrupted=interrupted,
@@ -76,6 +78,10 @@ def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) ->
 
 def _from_datasets(training: TextDataset, validation: Any) -> Corpus:
     """Return the corpus that two datasets made by hand amount to."""
-    if validation is not None and not isinstance(validation, TextDataset):
+    if validation is None:
+        return training.corpus
+    if not isinstance(validation, TextDataset):
         raise ConfigError(f"validation: {type(validation).__name__} is not a TextDataset")
-    return training.corpus(validation)
+    held_out = validation.corpus
+    digest = hashlib.sha256(f"{training.corpus.fingerprint} {held_out.fingerprint}".encode()).hexdigest()
+    return replace(training.corpus, validation=held_out.train, fingerprint=digest)

@@ -10,25 +10,11 @@ from textmill.config import Config, load_config
 from textmill.config.tree import LENGTHS, NOT_DUMPED
 from textmill.errors import MissingInputError, ResumeError
 
-SHAPE = [
-    "architecture",
-    "vocab_size",
-    "d_model",
-    "num_layers",
-    "num_heads",
-    "num_kv_heads",
-    "head_dim",
-    "d_ff",
-    "max_seq_len",
-    "activation",
-    "norm",
-    "norm_eps",
-    "pre_norm",
-    "pos_encoding",
-    "rope_theta",
-    "tie_embeddings",
+SHAPE = (
+    *("architecture", "vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff"),
+    *("max_seq_len", "activation", "norm", "norm_eps", "pre_norm", "pos_encoding", "rope_theta", "tie_embeddings"),
     "bias",
-]
+)
 """Settings that decide which tensors there are and what they mean."""
 
 FORBIDDEN = {

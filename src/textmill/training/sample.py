@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textmill.data.prepare import Corpus
+from textmill.data.corpus import Corpus
 from textmill.generation.text import generate_text
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def sample(run: Run) -> str:
     if run.tokenizer is None:
         return ""
     settings = run.config.training
-    return run.sample_prompt + generate_text(
+    return generate_text(
         run.model,
         run.tokenizer,
         run.sample_prompt,

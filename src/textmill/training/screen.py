@@ -84,15 +84,15 @@ class Screen:
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._console = Console(file=self._out)
-        self._bar = Progress(
+        self._bar = bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[report]}"),
             console=self._console,
             transient=True,
         )
-        self._bar.start()
-        self._task = self._bar.add_task("training", total=total_steps, completed=step, report="")
+        bar.start()
+        self._task = bar.add_task("training", total=total_steps, completed=step, report="")
 
     def training(self, row: dict[str, Any], total_steps: int | None, seconds_left: float | None) -> None:
         """A training report is on the bar, or on a line of its own where there is no terminal."""

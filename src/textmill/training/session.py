@@ -16,7 +16,7 @@ import torch
 import textmill
 from textmill.checkpoint.logfile import Log
 from textmill.checkpoint.publish import publish
-from textmill.data.prepare import Corpus
+from textmill.data.corpus import Corpus
 from textmill.errors import Interrupted, TextmillError
 from textmill.tracking.plot import draw_training_curves
 from textmill.training import outputs
