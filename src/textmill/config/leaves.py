@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
@@ -37,6 +37,17 @@ def _homes() -> dict[str, str]:
 def section_of(leaf: str) -> str | None:
     """Return the name of the section that holds the canonical name `leaf`, or None."""
     return _homes().get(leaf)
+
+
+def is_list(leaf: str) -> bool:
+    """Return whether a leaf holds a list."""
+    return "list[" in str(sections()[_homes()[leaf]].model_fields[leaf].annotation)
+
+
+def is_switch(leaf: str) -> bool:
+    """Return whether a leaf is true or false, or something that may stand for it."""
+    annotation = sections()[_homes()[leaf]].model_fields[leaf].annotation
+    return annotation is bool or bool in get_args(annotation)
 
 
 def validate(leaf: str, value: Any, place: str) -> Any:

@@ -25,7 +25,7 @@ class Section(BaseModel):
     when sections meet in a Config. Raises ConfigError for unknown names, wrong values and contradictions.
     """
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", defer_build=True, use_attribute_docstrings=True, validate_assignment=True)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _strays: dict[str, Any] = PrivateAttr(default_factory=dict)

@@ -1,0 +1,73 @@
+"""textmill config: what a run would be made with."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from cyclopts import App, Parameter
+
+from textmill.cli.settings import group_of, takes_settings
+from textmill.config.entries import Entry
+from textmill.config.leaves import SECTIONS
+from textmill.config.load import from_layers
+from textmill.config.reading import read_config
+from textmill.config.schema import schema as json_schema
+from textmill.config.tree import Config
+
+app = App(name="config", help="Show what a run would be made with, and where each value comes from.")
+
+
+@app.command
+@takes_settings()
+def show(
+    *,
+    config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
+    json: Annotated[bool, Parameter(negative=(), group=group_of("preset"))] = False,
+    settings: list[Entry],
+) -> None:
+    """Print every setting with its value and where that comes from, as a configuration file.
+
+    It takes the flags of textmill train. Preset auto is chosen when training begins and sees text and machine.
+
+    Parameters
+    ----------
+    config
+        Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
+    json
+        Print JSON: for every setting its value and origin.
+    """
+    values = from_layers([*(read_config(path) for path in config or ()), settings])
+    values.model = values.model.resolved(lambda sentence: print(sentence, file=sys.stderr))
+    if json:
+        tree = {name: {leaf: _entry(values, name, leaf) for leaf in _leaves(values, name)} for name in SECTIONS}
+        print(json_format.dumps(tree, indent=2, ensure_ascii=False))
+        return
+    for name in SECTIONS:
+        print(f"{name}:")
+        for leaf in _leaves(values, name):
+            line = f"  {leaf}: {_scalar(getattr(getattr(values, name), leaf))}"
+            print(f"{line:<45} # {getattr(values, name).origin(leaf)}")
+
+
+@app.command
+def schema() -> None:
+    """Print the JSON schema of configuration files, for editors that complete and check them."""
+    print(json_format.dumps(json_schema(), indent=2))
+
+
+def _leaves(values: Config, section: str) -> list[str]:
+    return list(type(getattr(values, section)).model_fields)
+
+
+def _entry(values: Config, section: str, leaf: str) -> dict[str, Any]:
+    return {"value": getattr(getattr(values, section), leaf), "origin": getattr(values, section).origin(leaf)}
+
+
+def _scalar(value: Any) -> str:
+    """Return a value as YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,176 @@
+"""From the flags people type to the flags the parser knows.
+
+Other spellings become canonical names, a switch takes an optional value from a closed set, `--no-X` means false, and
+every value is joined to its flag, so that the parser never mistakes a value for a file or a flag.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from textmill.config.aliases import ALIASES, REWRITES
+from textmill.config.leaves import is_list, is_switch, section_of, validate
+from textmill.config.values import closest
+from textmill.errors import ConfigError
+
+_BOOL = frozenset({"true", "false", "yes", "no", "on", "off", "0", "1"})
+_PRECISIONS = frozenset({"auto", "fp16", "bf16", "fp32", "float16", "bfloat16", "float32"})
+_OPTIONAL: dict[str, Callable[[str], object]] = {
+    "mixed_precision": (_BOOL | _PRECISIONS).__contains__,
+    "early_stopping": re.compile(r"true|false|yes|no|on|off|[0-9]+").fullmatch,
+    "resume": re.compile(r"true|false|yes|no|on|off|0|1|auto|best|last|final|(step|epoch)-[0-9]+").fullmatch,
+}
+"""Spellings that may stand alone -> which next words are their value. All other switches take a boolean word."""
+
+_SEVERAL: dict[str, frozenset[str]] = {
+    "report_to": frozenset({"tensorboard", "wandb", "mlflow"}),
+    "augmentation": frozenset({"case", "punctuation", "whitespace"}),
+}
+"""Lists whose words are known: `--report-to tensorboard wandb` takes both."""
+
+VERB_ALIASES: dict[str, dict[str, str]] = {
+    "generate": {
+        "max_tokens": "max_new_tokens",
+        "max_length": "max_new_tokens",
+        "num_return_sequences": "num_samples",
+        "n": "num_samples",
+        "model_path": "model",
+        "checkpoint": "model",
+        "tokenizer_path": "tokenizer",
+    },
+}
+"""Other spellings that only one verb knows, beside the aliases of the configuration."""
+
+
+class Rewriter:
+    """Rewrites the arguments of one verb; `spelling` then says how each canonical flag was typed.
+
+    verb: its first word. flags: canonical name -> whether the flag takes a value, as against a switch such as --json.
+    """
+
+    def __init__(self, verb: str, flags: Mapping[str, bool]) -> None:
+        self.flags = dict(flags)
+        self.aliases = VERB_ALIASES.get(verb, {})
+        self.spelling: dict[str, str] = {}
+        self._values: dict[str, list[str]] = {}
+        self._positional: list[str] = []
+
+    def rewrite(self, arguments: Sequence[str]) -> list[str]:
+        """Return the arguments in canonical flags, positionals first.
+
+        Raises:
+            ConfigError: an unknown flag, a missing value, or one setting given two different values.
+        """
+        words = list(arguments)
+        plain: list[str] = []
+        while words:
+            word = words.pop(0)
+            if word == "--":
+                self._positional += words
+                break
+            if word.startswith("--"):
+                plain += self._flag(word, words)
+            elif re.fullmatch(r"-[a-zA-Z]", word):
+                plain.append(word)
+            else:
+                self._positional.append(word)
+        valued = [f"--{name.replace('_', '-')}={value}" for name, values in self._values.items() for value in values]
+        tail = ["--", *self._positional] if any(word.startswith("-") for word in self._positional) else self._positional
+        return [*plain, *valued, *tail]
+
+    def _flag(self, word: str, words: list[str]) -> list[str]:
+        """Take one flag with its value off `words`; return it when the parser is to see it as it stands."""
+        typed, equals, value = word.partition("=")
+        name = typed[2:].replace("-", "_")
+        if name in {"help", "version"}:
+            return [typed]
+        canonical = self._canonical(name)
+        if canonical is None and name.startswith("no_"):
+            canonical = self._canonical(name[3:])
+            if canonical is not None and (self._stands_alone(canonical) or not self.flags[canonical]):
+                if equals:
+                    raise ConfigError(f"{typed}: takes no value")
+                if self.flags[canonical]:
+                    self._add(canonical, typed, "false")
+                    return []
+                return [f"--no-{canonical.replace('_', '-')}"]
+            canonical = None
+        if canonical is None:
+            raise ConfigError(f"{typed}: no such flag{self._nearest(name)}")
+        if not self.flags[canonical]:
+            self.spelling[canonical] = typed
+            return [f"--{canonical.replace('_', '-')}{equals}{value}"]
+        for item in [value] if equals else self._following(canonical, typed, words):
+            self._add(canonical, typed, item)
+        return []
+
+    def _canonical(self, name: str) -> str | None:
+        """Return the verb's own name for a flag, or None where it has none."""
+        for candidate in (name, self.aliases.get(name), ALIASES.get(name)):
+            if candidate in self.flags:
+                return candidate
+        return None
+
+    def _nearest(self, name: str) -> str:
+        known = [*self.flags, *self.aliases, *(alias for alias, leaf in ALIASES.items() if leaf in self.flags)]
+        return closest(name, known).replace("_", "-").replace("'", "'--", 1)
+
+    def _stands_alone(self, name: str) -> bool:
+        return (section_of(name) is not None and is_switch(name)) or (name in REWRITES and name not in _WITH_VALUE)
+
+    def _following(self, name: str, typed: str, words: list[str]) -> list[str]:
+        """Return the values that follow a flag, taken off `words`."""
+        if self._stands_alone(name):
+            accepts = _OPTIONAL.get(name, _BOOL.__contains__)
+            return [words.pop(0)] if words and accepts(words[0].lower()) else ["true"]
+        if not words or words[0].startswith("--"):
+            raise ConfigError(f"{typed}: needs a value")
+        values = [words.pop(0)]
+        known = _SEVERAL.get(name, frozenset())
+        while words and all(part in known for part in words[0].lower().split(",")):
+            values.append(words.pop(0))
+        if name == "val_data":
+            values += self._more_files(typed, words)
+        if name == "betas" and words and re.fullmatch(r"[0-9.e-]+", words[0]) and "," not in values[0]:
+            values = [f"{values[0]},{words.pop(0)}"]
+        return values
+
+    def _more_files(self, typed: str, words: list[str]) -> list[str]:
+        """Return further validation files, as a shell makes of `val/*.txt`.
+
+        One word after the value is the training text; several are further values where the training text came before,
+        and anything else would be a guess.
+        """
+        more = 0
+        while more < len(words) and not words[more].startswith("-"):
+            more += 1
+        if self._positional or self._values.get("data"):
+            return [words.pop(0) for _ in range(more)]
+        if more > 1:
+            raise ConfigError(f"{typed}: takes one file here; name the training text first, or quote the pattern")
+        return []
+
+    def _add(self, name: str, typed: str, value: str) -> None:
+        """Note a value; the same again is fine, a different one for a single setting is not."""
+        values = self._values.setdefault(name, [])
+        first = self.spelling.setdefault(name, typed)
+        repeats = not (section_of(name) is not None and not is_list(name)) and name not in REWRITES
+        if not values or repeats:
+            values.append(value)
+        elif values[0] != value and (
+            section_of(name) is None or validate(name, values[0], first) != validate(name, value, typed)
+        ):
+            raise ConfigError(f"{typed}: {value!r} contradicts {first}: {values[0]!r}; give {name} once")
+
+
+_WITH_VALUE = frozenset({"amp_dtype", "train_split", "betas"})
+"""Rewritten spellings that always have a value."""
+
+
+def guide_words(verb: str, arguments: Sequence[str], exists: Callable[[str], bool]) -> list[str]:
+    """Return the arguments without the word `model` of `train model --data FILE`, unless a file is called that."""
+    words = list(arguments)
+    if verb == "train" and words[:1] == ["model"] and "--data" in words and not exists("model"):
+        return words[1:]
+    return words

@@ -1,0 +1,166 @@
+"""The command line: one verb per file, imported when it is called, and one line on stderr when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textmill.errors import ConfigError, Interrupted, TextmillError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+VERBS = {
+    "train": ("textmill.cli.train:train", "Train a model on your text."),
+    "evaluate": ("textmill.cli.evaluate:evaluate", "Measure a model: loss, perplexity, bits per byte, accuracy."),
+    "generate": ("textmill.cli.generate:generate", "Let a model go on from a prompt."),
+    "prepare": ("textmill.cli.prepare:prepare", "Read and tokenize text once, to train on it many times."),
+    "tokenizer": ("textmill.cli.tokenizer:app", "Train a tokenizer, use it and look into it."),
+    "config": ("textmill.cli.config:app", "Show what a run would be made with, and where each value comes from."),
+    "presets": ("textmill.cli.presets:presets", "List the presets, or show the values of one."),
+}
+"""Verb -> where it is, and its line in the list of verbs."""
+
+BROKEN_PIPE = 141
+"""What a shell reports of a program that SIGPIPE ended."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `argv` is without the program's name, default the process's own."""
+    arguments = _strip_launcher(sys.argv[1:] if argv is None else argv)
+    before_end = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in before_end
+    if debug:
+        arguments.remove("--debug")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _silence_stdout()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _failed("interrupted", 130, debug)
+    except Interrupted as interruption:
+        return _failed("interrupted", interruption.exit_code, debug)
+    except TextmillError as error:
+        return _failed(str(error), error.exit_code, debug)
+    except Exception as error:
+        advice = "" if debug else "; run it again with --debug to see where, and report it"
+        return _failed(f"a defect of textmill: {type(error).__name__}: {error}{advice}", 70, debug)
+
+
+def console() -> None:
+    """The `textmill` command."""
+    sys.exit(main())
+
+
+def _strip_launcher(argv: Sequence[str]) -> list[str]:
+    """Return `argv` without the --local-rank that older launchers put before the verb; the environment has it too."""
+    arguments = list(argv)
+    while arguments and re.fullmatch(r"--local[-_]rank(=.*)?", arguments[0]):
+        arguments = arguments[1 if "=" in arguments[0] else 2 :]
+    return arguments
+
+
+def _run(arguments: list[str]) -> int:
+    app = _app()
+    words = _check_verb(arguments)
+    _, apps, rest = app.parse_commands(words)
+    spelling: dict[str, str] = {}
+    if rest and apps[-1].default_command is not None and "--help" not in rest and "-h" not in rest:
+        words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
+    return _call(app, words, spelling)
+
+
+def _call(app: App, words: list[str], spelling: dict[str, str]) -> int:
+    from cyclopts import CycloptsError
+
+    try:
+        command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise ConfigError(_one_line(error)) from None
+    extra = {"spelling": spelling} if "spelling" in injected else {}
+    result = command(*bound.args, **bound.kwargs, **extra)
+    return result if isinstance(result, int) else 0
+
+
+def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the whole command line in canonical flags, and how each flag was typed."""
+    from textmill.cli.flags import Rewriter, guide_words
+
+    arguments = app.assemble_argument_collection()
+    flags = {
+        name.removeprefix("--").replace("-", "_"): not argument.is_flag()
+        for argument in arguments
+        for name in argument.names
+        if name.startswith("--") and name not in argument.negatives
+    }
+    rewriter = Rewriter(chain[0], flags)
+    rest = guide_words(chain[0], rest, lambda name: Path(name).exists())
+    return [*chain, *rewriter.rewrite(rest)], rewriter.spelling
+
+
+def _app() -> App:
+    """Return the command line's parser. The verbs are imported when they are needed."""
+    from cyclopts import App, Group
+
+    from textmill import __version__
+    from textmill.cli.pages import formatter
+
+    app = App(
+        name="textmill",
+        help="Train transformer language models from scratch on your own text.",
+        help_epilogue="textmill VERB --help explains a verb. --debug shows where an error comes from.",
+        help_format="plaintext",
+        help_formatter=formatter(),
+        version=__version__,
+        result_action="return_value",
+        group_commands=Group("Verbs", sort_key=0),
+    )
+    for order, (name, (target, text)) in enumerate(VERBS.items()):
+        app.command(target, name=name, help=text, sort_key=order)
+    return app
+
+
+def _check_verb(arguments: list[str]) -> list[str]:
+    """Return the arguments if their first word is a verb or a flag of the program. Raises ConfigError."""
+    if not arguments:
+        return ["--help"]
+    first = arguments[0]
+    if first in VERBS or first in {"--help", "-h", "--version"}:
+        return arguments
+    if first.startswith("-"):
+        raise ConfigError(f"{first}: a flag needs a verb before it, such as textmill train {first} ...")
+    from textmill.config.values import closest
+
+    hint = closest(first, VERBS) or f"; there are {', '.join(VERBS)}"
+    if Path(first).exists():
+        hint = f"; to train on it: textmill train {first}"
+    raise ConfigError(f"{first!r} is no verb of textmill{hint}")
+
+
+def _one_line(error: Any) -> str:
+    """Return the parser's complaint as one line."""
+    return " ".join(str(error).split()).removesuffix(".")
+
+
+def _failed(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    line = " ".join(message.split())
+    with suppress(OSError):
+        print(f"textmill: error: {line}", file=sys.stderr, flush=True)
+    return code
+
+
+def _silence_stdout() -> None:
+    """Nothing is written to the closed pipe when the interpreter flushes at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

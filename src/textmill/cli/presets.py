@@ -1,0 +1,45 @@
+"""textmill presets: the named sets of values."""
+
+from __future__ import annotations
+
+import json as json_format
+import textwrap
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from textmill.config.presets import AUTO, PRESETS, preset_values
+
+
+def presets(name: Annotated[str | None, Parameter(name="NAME")] = None, /, *, json: bool = False) -> None:
+    """List the presets, or show the values of one.
+
+    Parameters
+    ----------
+    name
+        Preset to show.
+    json
+        Print JSON.
+    """
+    if name is not None:
+        values = preset_values(name)
+        print(json_format.dumps(values, indent=2) if json else _as_yaml(values))
+        return
+    purposes = {"auto": "the default: one of the last six, by machine and size of the text"}
+    purposes |= {name: preset.purpose for name, preset in PRESETS.items()}
+    for kind, choices in AUTO.items():
+        for choice in choices:
+            limit = f"below {choice.bytes_below / 1e6:g} MB of text" if choice.bytes_below < 1e15 else "for more text"
+            purposes[choice.name] = f"what auto means on a {kind.upper()} {limit}"
+    if json:
+        print(json_format.dumps(purposes, indent=2))
+        return
+    for preset, purpose in purposes.items():
+        print(textwrap.fill(purpose, 79, initial_indent=f"{preset:<20}", subsequent_indent=" " * 20))
+    print("\ntextmill presets NAME shows the values of one, textmill train --preset NAME uses it.")
+
+
+def _as_yaml(values: dict[str, object]) -> str:
+    import yaml
+
+    return yaml.safe_dump(values, sort_keys=False).rstrip()

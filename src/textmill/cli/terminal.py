@@ -1,0 +1,31 @@
+"""Text from models and files on standard output: bytes as they are in a pipe, harmless on a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+
+def write(text: str, *, end: str = "\n") -> None:
+    """`text` is on standard output at once.
+
+    On a terminal, control characters that could move the cursor or change its state show as U+FFFD; what the output's
+    encoding cannot spell shows as a question mark everywhere.
+    """
+    from textmill.training.screen import printable
+
+    if sys.stdout.isatty():
+        text = printable(text)
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), end=end, flush=True)
+
+
+def read_input(what: str) -> str:
+    """Return standard input as text, without its last line break. Raises ConfigError when nobody pipes anything in."""
+    from textmill.errors import ConfigError, DataError
+
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ConfigError(f"{what}: give it as an argument or through a pipe")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input is not UTF-8 at byte {error.start}") from None

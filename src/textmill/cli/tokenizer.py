@@ -1,0 +1,165 @@
+"""textmill tokenizer: train one, use it, look into it."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from textmill.cli.settings import takes_settings
+from textmill.cli.terminal import read_input, write
+from textmill.config.entries import Entry
+from textmill.config.load import from_layers
+from textmill.config.tree import Config
+from textmill.config.values import whole
+from textmill.errors import ConfigError
+
+app = App(name="tokenizer", help="Train a tokenizer, use it and look into it.")
+
+DEFAULT_VOCAB_SIZE = 8192
+
+TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tokenizer, a model or a run; or hf:NAME.")]
+
+
+@app.command
+@takes_settings("data", "tokenizer", "vocab_size", "special_tokens", "text_column", "encoding_errors")
+def train(*, output: Path, settings: list[Entry]) -> None:
+    """Train a tokenizer on text and write it in Hugging Face's format; textmill train takes it with --tokenizer.
+
+    Parameters
+    ----------
+    output
+        Folder to write tokenizer.json and tokenizer_config.json to.
+    """
+    from textmill.tokenizers import make_byte, make_char, train_bpe
+
+    config = from_layers([settings])
+    kind, special = config.tokenizer.tokenizer, config.tokenizer.special_tokens
+    if kind == "bpe":
+        wanted = config.model.vocab_size or DEFAULT_VOCAB_SIZE
+        made = train_bpe(_texts(config), wanted, special)
+        if made.vocab_size < wanted:
+            print(f"vocab_size: {made.vocab_size}; the text has no more pieces worth a token", file=sys.stderr)
+    elif kind == "char":
+        made = make_char(_texts(config), special)
+    elif kind == "byte":
+        made = make_byte(special)
+    else:
+        raise ConfigError(f"--tokenizer: must be bpe, char or byte to be trained, not {kind!r}")
+    made.save(output)
+    print(f"{made.kind} tokenizer with {made.vocab_size:,} tokens in {output}")
+
+
+def _texts(config: Config) -> Iterator[str]:
+    """Yield the documents of the data, then say what was found odd in them."""
+    from textmill.data.document import Notes
+    from textmill.data.read import Reading, read_documents
+    from textmill.data.sources import default_corpus, list_files
+
+    data = config.data
+    files = default_corpus() if data.data is None else list_files(data.data, _say)
+    notes = Notes()
+    for document in read_documents(files, Reading(data.text_column, data.encoding_errors), notes):
+        yield document.text
+    for sentence in notes.sentences():
+        _say(sentence)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+@app.command
+def encode(
+    tokenizer: TokenizerPath,
+    text: Annotated[str | None, Parameter(name="TEXT")] = None,
+    /,
+    *,
+    json: bool = False,
+) -> None:
+    """Print the token ids of a text.
+
+    Parameters
+    ----------
+    text
+        The text; without it, standard input.
+    json
+        Print a JSON list.
+    """
+    from textmill.tokenizers import load_tokenizer
+
+    loaded = load_tokenizer(tokenizer)
+    ids = loaded.encode(read_input("TEXT") if text is None else text).tolist()
+    print(json_format.dumps(ids) if json else " ".join(map(str, ids)))
+
+
+@app.command
+def decode(tokenizer: TokenizerPath, /, *ids: Annotated[str, Parameter(name="IDS")]) -> None:
+    """Print the text of token ids, special tokens included.
+
+    Parameters
+    ----------
+    ids
+        The ids; without them, standard input.
+    """
+    from textmill.tokenizers import load_tokenizer
+
+    loaded = load_tokenizer(tokenizer)
+    words = ids or read_input("IDS").replace(",", " ").strip("[] ").split()
+    numbers = []
+    for word in words:
+        try:
+            numbers.append(whole(word.strip(",")))
+        except ValueError as error:
+            raise ConfigError(f"IDS: {error}") from None
+        if not 0 <= numbers[-1] < loaded.vocab_size:
+            raise ConfigError(
+                f"IDS: {numbers[-1]} is no id of this tokenizer, whose ids are 0 to {loaded.vocab_size - 1}"
+            )
+    write(loaded.decode(numbers, skip_special_tokens=False))
+
+
+@app.command
+def inspect(
+    tokenizer: TokenizerPath,
+    text: Annotated[str | None, Parameter(name="TEXT")] = None,
+    /,
+    *,
+    json: bool = False,
+) -> None:
+    """Describe a tokenizer, or show how it cuts a text.
+
+    Parameters
+    ----------
+    text
+        Text to cut.
+    json
+        Print JSON.
+    """
+    from textmill.tokenizers import load_tokenizer
+
+    loaded = load_tokenizer(tokenizer)
+    described = {
+        "kind": loaded.kind,
+        "vocab_size": loaded.vocab_size,
+        "eos_id": loaded.eos_id,
+        "unk_id": loaded.unk_id,
+        "fingerprint": loaded.fingerprint,
+    }
+    if text is not None:
+        ids = loaded.encode(text).tolist()
+        described["tokens"] = [{"id": token, "text": loaded.token_text(token)} for token in ids]
+        described["bytes_per_token"] = len(text.encode()) / len(ids) if ids else None
+    if json:
+        print(json_format.dumps(described, indent=2, ensure_ascii=False))
+        return
+    for name in ("kind", "vocab_size", "eos_id", "unk_id", "fingerprint"):
+        print(f"{name:<12} {described[name]}")
+    for token in described.get("tokens", []):
+        write(f"{token['id']:>12} {token['text']!r}")
+    if described.get("bytes_per_token"):
+        print(f"{len(described['tokens'])} tokens, {described['bytes_per_token']:.2f} bytes per token")
