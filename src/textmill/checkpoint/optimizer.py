@@ -42,7 +42,7 @@ def flatten_optimizer(
             kept = {key: value for key, value in state.items() if isinstance(value, Tensor)}
             tensors.update({f"{key}/{name}": value.detach() for key, value in kept.items()})
             rest = {key: value for key, value in state.items() if key not in kept}
-            described.append({"name": name, "shape": list(parameter.shape), "tensors": sorted(kept), "values": rest})
+            described.append({"name": name, "shape": list(parameter.shape), "tensors": list(kept), "values": rest})
         settings = {key: _to_json(value) for key, value in group.items() if key not in _NOT_SETTINGS}
         groups.append({"optimizer": type(owner).__name__, "settings": settings, "parameters": described})
     return tensors, groups

@@ -73,7 +73,7 @@ def refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:
         if tensor.is_floating_point() and tensor.numel():
             by_kind.setdefault((tensor.device, tensor.dtype), {})[name] = tensor.detach()
     for group in by_kind.values():
-        # NaN and infinity show in the norm, and so does an overflow of the squares: what it suspects is looked at again.
+        # NaN and infinity show in the norm, and so does an overflow of the squares: suspects are looked at again.
         norms = torch.stack(torch._foreach_norm(list(group.values())))  # pyright: ignore[reportPrivateImportUsage]
         if bool(norms.isfinite().all()):
             continue

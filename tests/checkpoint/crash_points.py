@@ -1,0 +1,233 @@
+"""Faults for tests: every change that Python makes to the file system is an operation that can be counted and hit.
+
+`watched` numbers them and lets a function die, tear or fail at the i-th. Death is the real one (`exit`, in a child
+process) or, much faster, a disk that nothing reaches any more (`die`): a dead process cannot tidy up. `Disk` replays a
+record of operations as a disk with a power failure would: what was not flushed may be lost.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+CRASHED = 137
+
+
+class Died(BaseException):
+    """The process is dead as far as the disk is concerned."""
+
+
+@dataclass
+class Operations:
+    """What was done, in order. The operation with the number `at` meets `fault`.
+
+    "die" and "exit": neither it nor any later one happens. "tear" and "torn exit": the same, after half of a write.
+    "error": it alone fails, as on a full disk.
+    """
+
+    root: Path
+    at: int = -1
+    fault: str = ""
+    dead: bool = False
+    record: list[tuple[Any, ...]] = field(default_factory=list)
+    lock: Any = field(default_factory=threading.RLock)
+
+    def note(self, *event: Any) -> None:
+        """Record an operation that is about to happen, or let the fault happen instead. The caller holds the lock."""
+        if self.dead:
+            raise Died
+        if len(self.record) == self.at:
+            if self.fault == "error":
+                self.at = -1  # the clean-up that follows is not to fail too
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.die()
+        self.record.append(event)
+
+    def tears(self) -> bool:
+        """Whether the write that is about to happen is to stop half-way."""
+        return not self.dead and len(self.record) == self.at and self.fault in ("tear", "torn exit")
+
+    def die(self) -> NoReturn:
+        """Nothing reaches the disk from now on."""
+        if self.fault.endswith("exit"):
+            os._exit(CRASHED)
+        self.dead = True
+        raise Died
+
+    def path(self, target: Any, dir_fd: int | None = None) -> str:
+        """Return the absolute path of a name, or of an open descriptor."""
+        if isinstance(target, int):
+            return str(Path(f"/proc/self/fd/{target}").readlink())
+        base = Path(f"/proc/self/fd/{dir_fd}").readlink() if dir_fd is not None else Path.cwd()
+        return os.path.normpath(base / target)
+
+    def watches(self, path: str) -> bool:
+        return Path(path).is_relative_to(self.root)
+
+
+class WatchedFile(io.FileIO):
+    """An unbuffered file whose writes are operations."""
+
+    operations: Operations
+
+    def write(self, content: Any) -> int:
+        ops, data = self.operations, bytes(content)
+        with ops.lock:
+            if ops.tears():
+                super().write(data[: len(data) // 2])
+                ops.die()
+            ops.note("write", str(Path(str(self.name)).absolute()), data)
+            return super().write(data) or 0
+
+
+@contextmanager
+def watched(root: Path, at: int = -1, fault: str = "") -> Iterator[Operations]:
+    """While the block runs, changes below `root` are recorded, and the `at`-th meets its fault."""
+    ops = Operations(root.resolve(), at, fault)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fsync", "rename", "replace", "unlink", "rmdir", "mkdir", "link"):
+            patch.setattr(os, name, _watch(ops, name, getattr(os, name)))
+        watched_open = _watch_open(ops, io.open)
+        for module in (io, builtins):
+            patch.setattr(module, "open", watched_open)
+        patch.setattr(shutil, "_USE_CP_SENDFILE", False, raising=False)  # copies then write through the watched file
+        yield ops
+
+
+def _watch(ops: Operations, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    def operation(*arguments: Any, **options: Any) -> Any:
+        paths = [
+            ops.path(a, options.get("dir_fd")) for a in arguments[: 2 if name in ("rename", "replace", "link") else 1]
+        ]
+        with ops.lock:
+            if not ops.watches(paths[0]):
+                return real(*arguments, **options)
+            ops.note(name, *paths)
+            if name == "fsync":  # recorded for the model; the real disk need not turn
+                return None
+            try:
+                return real(*arguments, **options)
+            except OSError:  # such as making a directory that exists: nothing has changed
+                ops.record.pop()
+                raise
+
+    return operation
+
+
+def _watch_open(ops: Operations, real: Callable[..., Any]) -> Callable[..., Any]:
+    def opened(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if mode != "wb" or not ops.watches(ops.path(file)):
+            return real(file, mode, *arguments, **options)
+        with ops.lock:
+            ops.note("create", ops.path(file))
+            watched_file = WatchedFile(file, "w")
+        watched_file.operations = ops
+        return watched_file
+
+    return opened
+
+
+def in_child(act: Callable[[], None]) -> int:
+    """Return the exit code of a child process that does `act`: 0, CRASHED, or 1 with a traceback on stderr."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class File:
+    """A file of the model disk: what programs see, and what a power failure leaves of it."""
+
+    def __init__(self, seen: bytes = b"", kept: bytes = b"") -> None:
+        self.seen, self.kept = seen, kept
+
+
+class Folder:
+    """A directory of the model disk. Entries that were not flushed may be there after a power failure, or not."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, File | Folder] = {}
+        self.kept: dict[str, File | Folder] = {}
+
+
+class Disk:
+    """A model of the tree below `root`, all of it durable at first, changed by recorded operations."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.top = self._load(self.root)
+
+    def _load(self, folder: Path) -> Folder:
+        loaded = Folder()
+        for entry in folder.iterdir():
+            content = self._load(entry) if entry.is_dir() else File(entry.read_bytes(), entry.read_bytes())
+            loaded.seen[entry.name] = content
+        loaded.kept = dict(loaded.seen)
+        return loaded
+
+    def apply(self, event: tuple[Any, ...]) -> None:
+        """Do one recorded operation."""
+        kind, path = event[0], event[1]
+        folder, name = self._parent(path)
+        if kind == "create":
+            folder.seen[name] = File()
+        elif kind == "mkdir":
+            folder.seen[name] = Folder()
+        elif kind == "write":
+            file = folder.seen[name]
+            assert isinstance(file, File)
+            file.seen += event[2]
+        elif kind == "fsync":
+            target = folder.seen[name] if name else self.top
+            if isinstance(target, File):
+                target.kept = target.seen
+            else:
+                target.kept = dict(target.seen)
+        elif kind in ("rename", "replace"):
+            other, other_name = self._parent(event[2])
+            other.seen[other_name] = folder.seen.pop(name)
+        elif kind == "link":
+            other, other_name = self._parent(event[2])
+            other.seen[other_name] = folder.seen[name]
+        else:
+            del folder.seen[name]
+
+    def _parent(self, path: str) -> tuple[Folder, str]:
+        parts = Path(path).relative_to(self.root).parts
+        folder: Any = self.top
+        for part in parts[:-1]:
+            folder = folder.seen[part]
+        return folder, parts[-1] if parts else ""
+
+    def after_power_failure(self, target: Path, *, names_survive: bool) -> None:
+        """Write what is left into `target`: unflushed content is lost, unflushed names are lost or all survive."""
+
+        def write(folder: Folder, place: Path) -> None:
+            place.mkdir()
+            for name, entry in (folder.seen if names_survive else folder.kept).items():
+                if isinstance(entry, Folder):
+                    write(entry, place / name)
+                else:
+                    (place / name).write_bytes(entry.kept)
+
+        write(self.top, target)
