@@ -1,0 +1,179 @@
+"""Each tracker holds what was reported; none of them ever stops a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textmill.errors import ConfigError, MissingExtraError
+from textmill.tracking.base import Trackers
+from textmill.tracking.build import build_trackers
+
+CONFIG = {"model": {"d_model": 8, "norm": None}, "training": {"learning_rate": 3e-4}}
+
+
+def info(step: int = 0) -> dict[str, Any]:
+    return {"name": "test-run", "config": CONFIG, "step": step}
+
+
+def row(step: int, loss: float) -> dict[str, Any]:
+    return {"step": step, "train_loss": loss, "learning_rate": 3e-4, "tokens_per_second": 100.0, "mfu": None}
+
+
+class Recorder:
+    """A tracker that remembers its calls, and fails in one of them."""
+
+    def __init__(self, fails_in: str = "") -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.fails_in = fails_in
+
+    def _call(self, *call: Any) -> None:
+        if call[0] == self.fails_in:
+            raise RuntimeError("server gone\nsecond line")
+        self.calls.append(call)
+
+    def start(self, run_info: Mapping[str, Any]) -> None:
+        self._call("start", run_info["name"])
+
+    def log(self, row: Mapping[str, Any], step: int) -> None:
+        self._call("log", row["train_loss"], step)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        self._call("text", name, text, step)
+
+    def finish(self, status: str) -> None:
+        self._call("finish", status)
+
+
+ALL_CALLS = [
+    ("start", "test-run"),
+    ("log", 2.0, 1),
+    ("log", 1.0, 2),
+    ("text", "sample", "x", 2),
+    ("finish", "finished"),
+]
+
+
+def report(trackers: Trackers) -> None:
+    trackers.start(info())
+    trackers.log(row(1, 2.0), 1)
+    trackers.log(row(2, 1.0), 2)
+    trackers.text("sample", "x", 2)
+    trackers.finish("finished")
+    trackers.finish("failed")
+
+
+def test_everything_reaches_every_tracker_once() -> None:
+    """In order, and the end only once."""
+    first, second = Recorder(), Recorder()
+    report(Trackers([first, second], say=lambda sentence: None))
+    assert first.calls == second.calls == ALL_CALLS
+
+
+@pytest.mark.parametrize("place", ["start", "log", "text", "finish"])
+def test_a_tracker_that_fails_is_said_once_and_the_others_go_on(place: str) -> None:
+    """The run never notices; the person does."""
+    said: list[str] = []
+    broken, sound = Recorder(fails_in=place), Recorder()
+    report(Trackers([broken, sound], say=said.append))
+    assert said == ["Recorder failed and hears no more of this run: server gone"]
+    assert sound.calls == ALL_CALLS
+    assert broken.calls == ALL_CALLS[: [call[0] for call in ALL_CALLS].index(place)]
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
+def test_a_missing_library_is_one_line_that_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Before anything was trained, and nothing is written."""
+    for module in ("torch.utils.tensorboard", "wandb", "mlflow", "mlflow.entities"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[track\]'") as caught:
+        build_trackers([name], tmp_path, say=lambda sentence: None).start(info())
+    assert caught.value.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_tracker_is_refused(tmp_path: Path) -> None:
+    """The message names the choices."""
+    with pytest.raises(ConfigError, match="unknown tracker 'neptune'; choose among tensorboard, wandb, mlflow"):
+        build_trackers(["neptune"], tmp_path, say=lambda sentence: None)
+    assert build_trackers([], tmp_path, say=lambda sentence: None).trackers == []
+
+
+def run_in_two_sessions(tmp_path: Path, name: str) -> list[str]:
+    """Report steps 1 to 4, then go on from step 2 as after a crash: 3 and 4 again, and 5."""
+    said: list[str] = []
+    first = build_trackers([name], tmp_path, project="proj", say=said.append)
+    first.start(info())
+    for step in (1, 2, 3, 4):
+        first.log(row(step, 1 / step), step)
+    first.log({"step": 2, "val_loss": 0.75, "train_loss": 9.0}, 2)
+    first.text("sample", "To be, or <not> `to` ```be```", 2)
+    first.finish("interrupted")
+    second = build_trackers([name], tmp_path, project="proj", say=said.append)
+    second.start(info(step=2))
+    for step in (3, 4, 5):
+        second.log(row(step, 1 / step), step)
+    second.finish("finished")
+    return said
+
+
+def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path: Path) -> None:
+    """Read back with TensorBoard's own reader: what was reported after the checkpoint is purged."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert run_in_two_sessions(tmp_path, "tensorboard") == []
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    losses = [(event.step, event.value) for event in events.Scalars("train/loss")]
+    assert losses == [(step, pytest.approx(1 / step)) for step in (1, 2, 3, 4, 5)]
+    assert [(event.step, event.value) for event in events.Scalars("eval/loss")] == [(2, 0.75)]
+    assert set(events.Tags()["scalars"]) == {
+        "train/loss",
+        "train/learning_rate",
+        "system/tokens_per_second",
+        "eval/loss",
+    }
+    (sample,) = events.Tensors("sample/text_summary")
+    assert sample.tensor_proto.string_val[0].decode() == "````\nTo be, or <not> `to` ```be```\n````"
+    (config,) = events.Tensors("config/text_summary")
+    assert b'"d_model": 8' in config.tensor_proto.string_val[0]
+
+
+def test_mlflow_keeps_one_run_across_a_resume(tmp_path: Path) -> None:
+    """Read back with MLflow's own client: parameters, curves, text and the final status."""
+    pytest.importorskip("mlflow")
+    from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
+
+    (said, _) = run_in_two_sessions(tmp_path, "mlflow")
+    assert said == f"MLflow shows the run with: mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("proj")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == "test-run"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"model.d_model": "8", "model.norm": "None", "training.learning_rate": "0.0003"}
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert sorted({(point.step, point.value) for point in history}) == [(step, 1 / step) for step in (1, 2, 3, 4, 5)]
+    (text,) = (tmp_path / "mlflow_artifacts").rglob("step-0000002.txt")
+    assert text.read_text() == "To be, or <not> `to` ```be```"
+
+
+@pytest.mark.slow
+def test_wandb_records_offline_with_one_id_across_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is logged in: the run is recorded locally all the same, and the way to send it is said."""
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    said = run_in_two_sessions(tmp_path, "wandb")
+    run_id = (tmp_path / "wandb_run_id").read_text().strip()
+    recorded = [path for path in (tmp_path / "wandb").iterdir() if path.name.startswith("offline-run-")]
+    assert recorded
+    assert all(list(folder.glob(f"run-{run_id}.wandb")) for folder in recorded)
+    assert all(b"train/loss" in path.read_bytes() for folder in recorded for path in folder.glob("*.wandb"))
+    assert any(f"wandb sync {recorded[0].parent}" in sentence for sentence in said)

@@ -1,0 +1,113 @@
+"""Signals set a flag; the second Ctrl-C ends the process; the handlers from before come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from textmill.errors import Interrupted
+from textmill.training.signals import SignalFlag
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_only_sets_the_flag(number: signal.Signals) -> None:
+    """Nothing is raised until the run asks; then with the exit code that shells expect."""
+    with SignalFlag() as flag:
+        flag.check()
+        assert flag.raised is None
+        assert not flag.interrupted()
+        os.kill(os.getpid(), number)
+        assert flag.raised == number
+        assert flag.interrupted()
+        with pytest.raises(Interrupted) as caught:
+            flag.check()
+        assert caught.value.exit_code == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+
+
+def test_the_first_of_two_kinds_counts() -> None:
+    """SIGTERM followed by Ctrl-C is still a SIGTERM, and does not end the process at once."""
+    with SignalFlag() as flag:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert flag.raised == signal.SIGTERM
+
+
+def test_the_handlers_from_before_come_back() -> None:
+    """After an error too, and when blocks are nested."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(RuntimeError), SignalFlag() as outer:
+        with SignalFlag() as inner:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert inner.raised == signal.SIGTERM
+        assert outer.raised is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert outer.raised == signal.SIGINT
+        raise RuntimeError
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_outside_the_main_thread_it_is_inert() -> None:
+    """Python allows handlers in the main thread only; a server's worker may train all the same."""
+    seen: list[object] = []
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work() -> None:
+        with SignalFlag() as flag:
+            seen.append(signal.getsignal(signal.SIGTERM))
+            flag.check()
+            seen.append(flag.raised)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before, None]
+
+
+PROGRAM = """
+import sys, time
+from textmill.training.signals import SignalFlag
+with SignalFlag() as flag:
+    print("ready", flush=True)
+    while True:
+        time.sleep(0.01)
+        if flag.raised:
+            print("raised", flag.raised, flush=True)
+            flag.raised = None
+"""
+
+
+def start() -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_a_second_ctrl_c_ends_the_process_at_once_with_130() -> None:
+    """A person presses again because it takes too long."""
+    with start() as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "raised 2\n"
+        time.sleep(0.35)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+
+
+def test_the_same_key_press_passed_on_by_a_launcher_counts_once() -> None:
+    """A launcher sends its workers the SIGINT that the terminal has already sent them: the run must still save."""
+    with start() as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "raised 2\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "raised 2\n"
+        assert process.poll() is None
+        process.kill()
