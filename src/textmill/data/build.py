@@ -18,13 +18,13 @@ from textmill.data.split import (
     TRAIN,
     VALIDATION,
     Fragment,
-    Split,
     Survey,
     divide,
     everything,
     plan_split,
     survey,
 )
+from textmill.data.vocabulary import TokenizerChoice
 from textmill.errors import DataError
 from textmill.tokenizers import Tokenizer
 
@@ -47,80 +47,74 @@ class Files:
 def build_from_text(
     folder: Path,
     files: Files,
-    *,
     reading: Reading,
-    min_length: int,
+    choice: TokenizerChoice,
+    *,
     val_split: float | None,
-    make_tokenizer: Callable[[Iterator[str], int], Tokenizer],
+    workers: int | None,
     say: Say,
     tick: Tick,
 ) -> Tokenizer:
     """`folder` holds the stores `train` and, unless the share is 0, `validation`; return the tokenizer that made them.
 
-    `make_tokenizer` gets the training texts and their number of characters. Raises DataError when the text is unusable
-    or leaves a side with less than two tokens.
+    Raises DataError when the text is unusable or leaves a side with less than two tokens.
     """
     notes = Notes()
-    found = _survey(files.train, reading, min_length, notes, say, tick)
-    if files.validation is None:
-        split, validation_split = plan_split(found, val_split, say), None
-    else:
-        split = everything(TRAIN, found)
-        other = _survey(files.validation, reading, min_length, notes, say, tick)
-        validation_split = everything(VALIDATION, other)
+    found = _survey(files.train, reading, notes, say, tick)
+    splits = [
+        (files.train, plan_split(found, val_split, say) if files.validation is None else everything(TRAIN, found))
+    ]
+    if files.validation is not None:
+        other = _survey(files.validation, reading, notes, say, tick)
+        splits.append((files.validation, everything(VALIDATION, other)))
     for sentence in notes.sentences():
         say(sentence)
 
     def fragments() -> Iterator[Fragment]:
-        yield from divide(read_documents(files.train, reading, on_bytes=tick), split)
-        if files.validation is not None and validation_split is not None:
-            yield from divide(read_documents(files.validation, reading, on_bytes=tick), validation_split)
+        for paths, split in splits:
+            yield from divide(read_documents(paths, reading, on_bytes=tick), split)
 
-    tokenizer = make_tokenizer((part.text for part in fragments() if part.side == TRAIN), found.kept_characters)
-    mark = found.kept_documents > 1 and tokenizer.eos_id is not None
-    sides = SIDES if files.validation is not None or _validates(split) else SIDES[:1]
-    writers = [ShardWriter(folder / side, tokenizer.vocab_size, tokenizer.eos_id if mark else None) for side in sides]
-    _write(fragments(), tokenizer, writers, mark, say)
-    for side, writer in zip(sides, writers):
-        _check_side(side, writer.num_tokens)
+    training_text = (part.text for part in fragments() if part.side == TRAIN)
+    tokenizer = choice.make(training_text, found.kept_characters, say)
+    # A single text needs no mark, and one that training never saw must not stand in the validation text either.
+    eos_id = tokenizer.eos_id if found.kept_documents > 1 else None
+    sides = SIDES[: 1 if files.validation is None and val_split == 0 else 2]
+    writers = [ShardWriter(folder / side, tokenizer.vocab_size, eos_id) for side in sides]
+    _write(fragments(), tokenizer, writers, workers, say)
+    _close(writers)
     return tokenizer
 
 
-def _validates(split: Split) -> bool:
-    return split.validates is None or bool(split.validates[split.kept].any())
-
-
-def _survey(paths: Sequence[Path], reading: Reading, min_length: int, notes: Notes, say: Say, tick: Tick) -> Survey:
-    found = survey(read_documents(paths, reading, notes, tick), min_length)
-    short = int((found.characters < min_length).sum())
+def _survey(paths: Sequence[Path], reading: Reading, notes: Notes, say: Say, tick: Tick) -> Survey:
+    found = survey(read_documents(paths, reading, notes, tick), reading.min_length)
+    short = int((found.characters < reading.min_length).sum())
     blank = int((~found.kept).sum()) - short
     if not found.kept_documents:
         name = str(paths[0]) + (f" and {len(paths) - 1:,} more files" if len(paths) > 1 else "")
-        raise DataError(
-            f"{name} holds no text: "
-            + (f"every document is shorter than {min_length} characters" if short else "it is empty or blank")
-        )
-    if blank:
-        say(f"skipped {blank:,} of {found.kept.size:,} documents, which are empty or blank")
-    if short:
-        say(f"skipped {short:,} of {found.kept.size:,} documents, which are shorter than {min_length} characters")
+        reason = f"no document has {reading.min_length} characters" if short else "it is empty or blank"
+        raise DataError(f"there is no text to use in {name}: {reason}")
+    for count, reason in ((blank, "empty or blank"), (short, f"shorter than {reading.min_length} characters")):
+        if count:
+            say(f"skipped {count:,} of {found.kept.size:,} documents: {reason}")
     return found
 
 
 def _write(
-    fragments: Iterable[Fragment], tokenizer: Tokenizer, writers: Sequence[ShardWriter], mark: bool, say: Say
+    fragments: Iterable[Fragment],
+    tokenizer: Tokenizer,
+    writers: Sequence[ShardWriter],
+    workers: int | None,
+    say: Say,
 ) -> None:
     """Every fragment is encoded and written by the writer of its side."""
     unknown = [0] * len(SIDES)
     for batch in _batches(fragments if tokenizer.exact_in_parts else _whole_documents(fragments)):
-        for part, ids in zip(batch, tokenizer.encode_batch([part.text for part in batch])):
+        for part, ids in zip(batch, tokenizer.encode_batch([part.text for part in batch], workers)):
             writers[part.side].write(ids, utf8_size(part.text))
             if part.ends:
-                writers[part.side].end_document(mark)
+                writers[part.side].end_document()
             if tokenizer.unk_id is not None:
                 unknown[part.side] += int((ids == tokenizer.unk_id).sum())
-    for writer in writers:
-        writer.close()
     for side, count in zip(SIDES, unknown):
         if count:
             say(f"{count:,} tokens of the {side} text are not in the vocabulary and count as unknown")
@@ -156,11 +150,14 @@ def utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8"))
 
 
-def _check_side(side: str, num_tokens: int) -> None:
-    if num_tokens < 2:
-        raise DataError(
-            f"the {side} text has {num_tokens} tokens and needs two: give more text, --val-data or another --val-split"
-        )
+def _close(writers: Sequence[ShardWriter]) -> None:
+    for side, writer in zip(SIDES, writers):
+        if writer.num_tokens < 2:
+            raise DataError(
+                f"the {side} text is {writer.num_tokens} tokens long and needs two: give more text, --val-data, "
+                "or another --val-split (0 for no validation)"
+            )
+        writer.close()
 
 
 def build_from_ids(folder: Path, files: Files, *, val_split: float | None, vocab_size: int | None, tick: Tick) -> None:
@@ -170,30 +167,21 @@ def build_from_ids(folder: Path, files: Files, *, val_split: float | None, vocab
     """
     train = [open_ids(path) for path in files.train]
     validation = [open_ids(path) for path in files.validation or []]
-    highest = -1
-    for array in [*train, *validation]:
-        high = array.highest()
-        if vocab_size is not None and high >= vocab_size:
-            raise DataError(f"{array.path} holds id {high}, which is outside vocab_size {vocab_size}")
-        highest = max(highest, high)
-        tick(array.count * array.dtype.itemsize)
+    highest = max(array.highest(vocab_size, tick) for array in [*train, *validation])
     total = sum(array.count for array in train)
     share = DEFAULT_SHARE if val_split is None else val_split
     cut = total if validation or share == 0 else int(total * (1 - share))
-    sides = SIDES if validation or cut < total else SIDES[:1]
-    writers = [ShardWriter(folder / side, highest + 1) for side in sides]
+    writers = [ShardWriter(folder / side, highest + 1) for side in SIDES[: 2 if validation or cut < total else 1]]
     for array in train:
         for block in array.blocks():
-            head = block[: max(cut, 0)]
+            head, tail = block[: max(cut, 0)], block[max(cut, 0) :]
             writers[TRAIN].write(head, 0)
-            if head.size < block.size:
-                writers[VALIDATION].write(block[head.size :], 0)
-            cut -= head.size
+            if tail.size:
+                writers[VALIDATION].write(tail, 0)
+            cut -= block.size
             tick(block.nbytes)
     for array in validation:
         for block in array.blocks():
             writers[VALIDATION].write(block, 0)
             tick(block.nbytes)
-    for side, writer in zip(sides, writers):
-        writer.close()
-        _check_side(side, writer.num_tokens)
+    _close(writers)

@@ -38,7 +38,7 @@ class TextDataset(Dataset):
         say: Callable[[str], None] = lambda sentence: None,
         **settings: Any,
     ) -> None:
-        """Prepare `path` (see `prepare`, which takes the other settings and raises the errors) or find it in the cache."""
+        """Prepare `path`, or find it in the cache. `prepare` takes the other settings and raises the errors."""
         self.corpus = prepare(
             path,
             val_split=0,

@@ -23,10 +23,12 @@ class Reading:
     Attributes:
         text_column: the field of a JSON line, the column of a table, that holds the text.
         encoding_errors: "strict" refuses bytes that are not UTF-8, "replace" turns them into U+FFFD.
+        min_length: documents of fewer characters are passed over, by those who count them.
     """
 
     text_column: str = "text"
     encoding_errors: str = "strict"
+    min_length: int = 0
 
     def __post_init__(self) -> None:
         if self.encoding_errors not in ("strict", "replace"):

@@ -67,10 +67,10 @@ class ShardWriter:
             shard["bytes"] += num_bytes if first else 0
             ids, first = ids[head.size :], False
 
-    def end_document(self, mark: bool) -> None:
-        """One document more is complete; `mark` writes the end-of-text id behind it."""
+    def end_document(self) -> None:
+        """One document more is complete, and the end-of-text id, if there is one, stands behind it."""
         self._num_documents += 1
-        if mark and self.eos_id is not None:
+        if self.eos_id is not None:
             self.write(np.array([self.eos_id]), 0)
 
     def _next_file(self) -> None:

@@ -106,7 +106,12 @@ def _files_of(path: Path, notes: Notes) -> list[Path]:
 
 def _matching(pattern: Path) -> list[Path]:
     root = Path(pattern.anchor)
-    found = sorted(path for path in root.glob(str(pattern.relative_to(root))) if path.is_file())
+    hidden = any(part.startswith(".") and part != ".." for part in pattern.parts)
+    found = sorted(
+        path
+        for path in root.glob(str(pattern.relative_to(root)))
+        if path.is_file() and (hidden or not any(part.startswith(".") and part != ".." for part in path.parts))
+    )
     if not found:
         raise MissingInputError(f"no file matches {pattern}")
     return found

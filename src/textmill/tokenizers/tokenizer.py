@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,17 @@ class Tokenizer:
         self.unk_id = vocabulary.get(unknown) if unknown else None
         self.kind = _kind(described)
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
-        self._special_ids = {token["id"] for token in described.get("added_tokens", []) if token["special"]}
+        added = described.get("added_tokens", [])
+        self._special_ids = {token["id"] for token in added if token["special"]}
+        self._words = [token["content"] for token in added if not token["special"]]  # one id wherever a text has them
         self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
         self._direct: Callable[[str], np.ndarray] | None = None
         if self.kind == "byte":
             self._direct = byte_ids
         elif self.kind == "char" and self.unk_id is not None:
             self._direct = CharacterIds({c: i for c, i in vocabulary.items() if len(c) == 1}, self.unk_id)
-        self.exact_in_parts = self._direct is not None or _cuts_at_spaces(described)
+        spaced = any(character.isspace() for word in self._words for character in word)
+        self.exact_in_parts = not spaced and (self._direct is not None or _splits_like_gpt2(described))
 
     @classmethod
     def from_backend(cls, backend: Backend, roles: Mapping[str, str] | None = None) -> Tokenizer:
@@ -89,25 +93,29 @@ class Tokenizer:
         """
         return self.encode_batch([text])[0]
 
-    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return `encode` of every text, on all cores where the tokenizer is slow enough to be worth it."""
+    def encode_batch(self, texts: Sequence[str], workers: int | None = None) -> list[np.ndarray]:
+        """Return `encode` of every text, on `workers` cores (None: all) where that is worth it."""
         try:
-            if self._direct is not None:
+            if self._direct is not None and not any(word in text for word in self._words for text in texts):
                 return [self._direct(text) for text in texts]
-            return self._encode_on_all_cores(texts)
+            return self._encode_in_parallel(texts, workers)
         except UnicodeEncodeError as error:
             raise DataError(
                 f"the text holds U+{ord(error.object[error.start]):04X}, half a character, at position {error.start}: "
                 "UTF-8 cannot spell it"
             ) from error
 
-    def _encode_on_all_cores(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def _encode_in_parallel(self, texts: Sequence[str], workers: int | None) -> list[np.ndarray]:
         parts: list[str] = []
         ends = [0]
         for text in texts:
             parts.extend(pieces(text, _PIECE_CHARACTERS) if self.exact_in_parts else [text])
             ends.append(len(parts))
-        encoded = self._backend.encode_batch_fast(parts, add_special_tokens=False)
+        if workers is None:
+            encoded = self._backend.encode_batch_fast(parts, add_special_tokens=False)
+        else:  # the backend has no setting for its threads; given one text at a time, it uses the thread that asks
+            with ThreadPoolExecutor(workers) as pool:
+                encoded = list(pool.map(lambda part: self._backend.encode_batch_fast([part], False, False)[0], parts))
         ids = [np.array(encoding.ids, dtype=np.uint32) for encoding in encoded]
         return [
             np.concatenate(ids[start:end]) if end > start else np.empty(0, dtype=np.uint32)
@@ -164,13 +172,12 @@ def _kind(described: dict[str, Any]) -> str:
     return "bpe" if (described.get("decoder") or {}).get("type") == "ByteLevel" else "pretrained"
 
 
-def _cuts_at_spaces(described: dict[str, Any]) -> bool:
-    """Whether `pieces` gives the ids of the whole text: GPT-2's word pattern, nothing else that looks at neighbours."""
+def _splits_like_gpt2(described: dict[str, Any]) -> bool:
+    """Whether words are found by GPT-2's pattern and nothing else looks across them."""
     splitter = described.get("pre_tokenizer") or {}
     return (
         described.get("normalizer") is None
         and splitter.get("type") == "ByteLevel"
         and splitter.get("use_regex", True)
         and not splitter.get("add_prefix_space", True)
-        and all(token["special"] for token in described.get("added_tokens", []))
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -43,18 +43,21 @@ class Ids:
                 left -= block.size
                 yield block
 
-    def highest(self) -> int:
-        """Return the highest id. Raises DataError, with its place, for an id that is negative or beyond 32 bits."""
-        highest, place = 0, 0
+    def highest(self, vocab_size: int | None, tick: Callable[[int], None]) -> int:
+        """Return the highest id. `tick` hears the bytes read.
+
+        Raises DataError, with its place, for the first id that is negative, beyond `vocab_size` or beyond 32 bits.
+        """
+        bound = 2**32 if vocab_size is None else vocab_size
+        highest, start = 0, 0
         for block in self.blocks():
             low, high = int(block.min()), int(block.max())
-            if low < 0:
-                at = place + int(np.argmax(block < 0))
-                raise DataError(f"{self.path}: id {block[at - place]} at index {at:,} is negative")
-            if high >= 2**32:
-                at = place + int(np.argmax(block >= 2**32))
-                raise DataError(f"{self.path}: id {block[at - place]} at index {at:,} does not fit 32 bits")
-            highest, place = max(highest, high), place + block.size
+            if low < 0 or high >= bound:
+                at = int(np.argmax((block < 0) | (block >= bound)))
+                reason = "is negative" if block[at] < 0 else f"does not fit vocab_size {bound:,}"
+                raise DataError(f"{self.path}: id {block[at]} at index {start + at:,} {reason}")
+            highest, start = max(highest, high), start + block.size
+            tick(block.nbytes)
         return highest
 
 

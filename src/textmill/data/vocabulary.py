@@ -1,0 +1,92 @@
+"""The tokenizer of a corpus: there already, or learned from its training text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from textmill.errors import ConfigError
+from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
+
+MOST_TEXT_FOR_BPE = 1 << 29
+"""Characters. Of a larger training text BPE learns from parts spread evenly over it."""
+
+_VOCABULARY_BELOW = (
+    (100_000, 512),
+    (500_000, 1024),
+    (3_000_000, 2048),
+    (30_000_000, 4096),
+    (300_000_000, 8192),
+    (3_000_000_000, 16384),
+)
+
+
+class TokenizerChoice:
+    """What was asked for: "char" and "bpe" are learned from text, everything else is `ready`.
+
+    Attributes:
+        ready: the tokenizer, if nothing has to be learned.
+        identity: what its ids depend on beside the text, as plain values.
+    """
+
+    def __init__(
+        self, wanted: str | Path | Tokenizer, vocab_size: int | None, special_tokens: Sequence[str], *, for_ids: bool
+    ) -> None:
+        """Load what exists. `for_ids`: the data is ids already, so "char" and "bpe" have nothing to learn from.
+
+        Raises ConfigError when a setting cannot take effect, and what `load_tokenizer` raises.
+        """
+        name = "" if isinstance(wanted, Tokenizer) else str(wanted)
+        self.kind = name if name in ("char", "bpe") else None
+        self.ready: Tokenizer | None = None
+        if isinstance(wanted, Tokenizer):
+            self.ready = wanted
+        elif name == "byte":
+            self.ready = make_byte(special_tokens)
+        elif self.kind is None:
+            self.ready = load_tokenizer(wanted)
+        if special_tokens and (for_ids or (self.kind is None and name != "byte")):
+            raise ConfigError("special_tokens has no effect here: the tokens are made already")
+        self.learns = self.kind is not None and not for_ids
+        self._vocab_size = vocab_size
+        self._special_tokens = list(special_tokens)
+        self.identity: dict[str, Any] = {}
+        if self.ready is not None:
+            self.identity = {"fingerprint": self.ready.fingerprint}
+        elif self.learns:
+            size = vocab_size if self.kind == "bpe" else None
+            self.identity = {"kind": self.kind, "vocab_size": size, "special_tokens": self._special_tokens}
+
+    def make(self, texts: Iterator[str], characters: int, say: Callable[[str], None]) -> Tokenizer:
+        """Return the tokenizer, learned from `texts`, of a corpus of so many `characters`, unless it is ready."""
+        if self.ready is not None:
+            return self.ready
+        if self.kind == "char":
+            return make_char(texts, self._special_tokens)
+        if characters > MOST_TEXT_FOR_BPE:
+            share = MOST_TEXT_FOR_BPE / characters
+            say(f"BPE learns from {share:.1%} of the text, spread evenly over it")
+            texts = spread(texts, share)
+        wanted = self._vocab_size or suitable_vocab_size(characters)
+        made = train_bpe(texts, wanted, self._special_tokens)
+        if self._vocab_size is not None and made.vocab_size < wanted:
+            say(
+                f"the text supports a BPE vocabulary of {made.vocab_size:,}, not of {wanted:,}: the smaller one is used"
+            )
+        return made
+
+
+def suitable_vocab_size(characters: int) -> int:
+    """Return a BPE vocabulary for a text of this size: small enough that most of its tokens are seen often."""
+    return next((size for below, size in _VOCABULARY_BELOW if characters < below), 32768)
+
+
+def spread(texts: Iterator[str], share: float) -> Iterator[str]:
+    """Yield about `share` of `texts`, by their length, evenly spread."""
+    owed = 0.0
+    for text in texts:
+        owed += share * len(text)
+        if owed > 0:
+            yield text
+            owed -= len(text)

@@ -1,0 +1,51 @@
+"""Reading under watch: how far it is, whether to stop, and whether a file changed meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from textmill.errors import DataError, MissingInputError
+
+
+class Watch:
+    """Sees files being read `passes` times."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        passes: int,
+        progress: Callable[[int, int], None] | None,
+        interrupted: Callable[[], None] | None,
+    ) -> None:
+        self._states = {path: _state(path) for path in paths}
+        self._total = max(sum(size for size, *_ in self._states.values()) * passes, 1)
+        self._done = 0
+        self._progress = progress
+        self._interrupted = interrupted
+
+    def tick(self, more: int) -> None:
+        """`more` bytes have been read. Raises what `interrupted` raises."""
+        if self._interrupted is not None:
+            self._interrupted()
+        self._done = min(self._done + more, self._total)
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+    def finish(self) -> None:
+        """Everything that had to be read has been read."""
+        self.tick(self._total)
+
+    def check_unchanged(self) -> None:
+        """Raise DataError when a file is not what it was at the start: what was read is neither text then."""
+        for path, state in self._states.items():
+            if _state(path) != state:
+                raise DataError(f"{path} changed while it was read: start again when it is complete")
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise MissingInputError(f"cannot read {path}: {error.strerror or error}") from error
+    return found.st_size, found.st_mtime_ns, found.st_ino
