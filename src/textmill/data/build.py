@@ -61,12 +61,11 @@ def build_from_text(
     """
     notes = Notes()
     found = _survey(files.train, reading, notes, say, tick)
-    splits = [
-        (files.train, plan_split(found, val_split, say) if files.validation is None else everything(TRAIN, found))
-    ]
-    if files.validation is not None:
+    if files.validation is None:
+        splits = [(files.train, plan_split(found, val_split, say))]
+    else:
         other = _survey(files.validation, reading, notes, say, tick)
-        splits.append((files.validation, everything(VALIDATION, other)))
+        splits = [(files.train, everything(TRAIN, found)), (files.validation, everything(VALIDATION, other))]
     for sentence in notes.sentences():
         say(sentence)
 

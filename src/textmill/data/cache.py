@@ -44,7 +44,7 @@ def _content(path: Path, tick: Callable[[int], None]) -> tuple[str, str]:
 
 
 def cache_folder(cache_dir: str | Path | None, key: str) -> Path:
-    """Return the place of the corpus `key` below `cache_dir`, or below the user's cache folder (XDG base directories)."""
+    """Return the place of the corpus `key` below `cache_dir`, or below the user's cache folder (XDG)."""
     if cache_dir is not None:
         base = Path(cache_dir).expanduser()
     else:

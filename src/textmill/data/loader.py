@@ -122,9 +122,9 @@ def documents_in_rows(tokens: np.ndarray, eos_id: int | None) -> tuple[np.ndarra
 class TrainLoader:
     """Batches of shuffled rows for every optimizer step, an endless run over the epochs.
 
-    Step s reads the places [s * G, (s + 1) * G) of the order, G = batch_size * accumulation * world_size, so the rows of
-    a step depend on nothing but seed, s and G: not on the number of ranks, not on what was read before. A rank owns one
-    stretch of them, cut into micro-batches. Steps may span epochs.
+    Step s reads the places [s * G, (s + 1) * G) of the order, G = batch_size * accumulation * world_size, so the rows
+    of a step depend on nothing but seed, s and G: not on the number of ranks, not on what was read before. A rank owns
+    one stretch of them, cut into micro-batches. Steps may span epochs.
     """
 
     def __init__(

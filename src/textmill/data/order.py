@@ -1,8 +1,9 @@
 """The order of rows as a pure function: no shuffled list in memory, no state beyond the position itself.
 
-A keyed bijection of range(n): a Feistel network on pairs (a, b) with a * b just above n, walked along its cycles until it
-lands inside (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002, methods 2 and 3). It is our own arithmetic
-on uint64, because the streams of numpy's generators may change from version to version and a resumed run must not notice.
+A keyed bijection of range(n): a Feistel network on pairs (a, b) with a * b just above n, walked along its cycles until
+it lands inside (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002, methods 2 and 3). It is our own
+arithmetic on uint64, because the streams of numpy's generators may change from version to version and a resumed run
+must not notice.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def _feistel(value: np.ndarray, tall: np.ndarray, wide: np.ndarray, round_keys: 
 def row_order(position: np.ndarray, num_rows: int, seed: int, block_rows: int | None = None) -> np.ndarray:
     """Return the row at each position of an endless run over `num_rows` rows: int64, the shape of `position`.
 
-    Positions `[e * num_rows, (e + 1) * num_rows)` are epoch e; each epoch visits every row once, in an order of its own.
-    With `block_rows`, blocks of that many neighbouring rows are permuted, and rows within windows of WINDOW_BLOCKS
+    Positions `[e * num_rows, (e + 1) * num_rows)` are epoch e; each epoch visits every row once, in an order of its
+    own. With `block_rows`, blocks of that many neighbouring rows are permuted, and rows within windows of WINDOW_BLOCKS
     blocks: a store beyond the machine's memory is then read a window at a time instead of a row here and there.
     """
     position = np.asarray(position, dtype=np.int64)

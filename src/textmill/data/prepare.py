@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def prepare(
     if val_split is not None and not 0 <= val_split < 1:
         raise ConfigError(f"val_split is {val_split}: give a share from 0 up to, not including, 1")
     if val_data is not None and val_split:
-        raise ConfigError("val_split has no effect beside val_data: leave one of them out")
+        say("val_split has no effect beside val_data")
     items = [data] if isinstance(data, str | Path) else data
     if items is not None and len(items) == 1 and is_prepared(Path(items[0])):
         return _as_it_is(Path(items[0]), val_data, output, say)
@@ -80,7 +81,8 @@ def prepare(
     choice = TokenizerChoice(tokenizer, vocab_size, special_tokens, for_ids=ids)
     passes = 2 if ids else 3 + choice.learns
     watch = Watch([*chosen.train, *(chosen.validation or [])], passes, progress, interrupted)
-    settings = {"format": FORMAT, "tokenizer": choice.identity, "val_split": val_split, **vars(reading)}
+    settings = {"format": FORMAT, "tokenizer": choice.identity, "val_split": None if val_data else val_split}
+    settings |= vars(reading)
     key = content_key(chosen, settings, watch.tick, say)
     if output is not None:
         folder = Path(output).expanduser()
@@ -88,31 +90,49 @@ def prepare(
     else:
         folder = cache_folder(cache_dir, key)
         corpus = cached(folder, key, say)
+    sources = [str(path.absolute()) for path in chosen.train]
     if corpus is None:
-        notes: list[str] = []
-
-        def note(sentence: str) -> None:
-            notes.append(sentence)
-            say(sentence)
-
         with files.new_directory(folder) as temporary:
-            if ids:
-                made = choice.ready
-                build_from_ids(temporary, chosen, val_split=val_split, vocab_size=vocab_size, tick=watch.tick)
-                if made is None:
-                    note("the data is token ids without a tokenizer: no samples of text and no bits per byte")
-            else:
-                made = build_from_text(
-                    temporary, chosen, reading, choice, val_split=val_split, workers=workers, say=note, tick=watch.tick
-                )
-            if made is not None:
-                made.save(temporary / "tokenizer")
+            made, notes = _build(temporary, chosen, reading, choice, val_split, vocab_size, workers, say, watch.tick)
             watch.check_unchanged()
-            describe(temporary, key, settings, made, [str(path.absolute()) for path in chosen.train], notes)
+            describe(temporary, key, settings, made, sources, notes)
         corpus = open_corpus(folder)
     watch.finish()
     _check_bound(corpus, vocab_size)
-    return corpus
+    return replace(corpus, sources=sources)  # the same content may have been prepared under other names
+
+
+def _build(
+    folder: Path,
+    chosen: Files,
+    reading: Reading,
+    choice: TokenizerChoice,
+    val_split: float | None,
+    vocab_size: int | None,
+    workers: int | None,
+    say: Callable[[str], None],
+    tick: Callable[[int], None],
+) -> tuple[Tokenizer | None, list[str]]:
+    """`folder` holds stores and tokenizer; return the tokenizer and what was said."""
+    notes: list[str] = []
+
+    def note(sentence: str) -> None:
+        notes.append(sentence)
+        say(sentence)
+
+    if holds_ids(chosen):
+        made = choice.ready
+        bound = made.vocab_size if made is not None else vocab_size
+        build_from_ids(folder, chosen, val_split=val_split, vocab_size=bound, tick=tick)
+        if made is None:
+            note("the data is token ids without a tokenizer: no samples of text and no bits per byte")
+    else:
+        made = build_from_text(
+            folder, chosen, reading, choice, val_split=val_split, workers=workers, say=note, tick=tick
+        )
+    if made is not None:
+        made.save(folder / "tokenizer")
+    return made, notes
 
 
 def holds_ids(chosen: Files) -> bool:

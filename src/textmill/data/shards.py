@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -36,8 +36,8 @@ class ShardWriter:
         self._vocab_size = vocab_size
         self._capacity = max(shard_bytes // self.dtype.itemsize, 1)
         self._shards: list[dict[str, Any]] = []
-        self._file: Any = None
-        self._hash: Any = None
+        self._file: BinaryIO | None = None
+        self._hash = hashlib.sha256()
         self._num_documents = 0
         self._max_id = -1
 
@@ -56,12 +56,11 @@ class ShardWriter:
         ids = ids.astype(self.dtype, copy=False)
         first = True
         while ids.size or first:
-            if self._file is None or self._shards[-1]["tokens"] == self._capacity:
-                self._next_file()
+            file = self._file_with_room()
             shard = self._shards[-1]
             head = ids[: self._capacity - shard["tokens"]]
             content = head.tobytes()
-            self._file.write(content)
+            file.write(content)
             self._hash.update(content)
             shard["tokens"] += head.size
             shard["bytes"] += num_bytes if first else 0
@@ -73,11 +72,13 @@ class ShardWriter:
         if self.eos_id is not None:
             self.write(np.array([self.eos_id]), 0)
 
-    def _next_file(self) -> None:
-        self._close_file()
-        name = f"{len(self._shards):05d}.bin"
-        self._file, self._hash = (self.folder / name).open("wb"), hashlib.sha256()
-        self._shards.append({"file": name, "tokens": 0, "bytes": 0, "sha256": ""})
+    def _file_with_room(self) -> BinaryIO:
+        if self._file is None or self._shards[-1]["tokens"] == self._capacity:
+            self._close_file()
+            name = f"{len(self._shards):05d}.bin"
+            self._file, self._hash = (self.folder / name).open("wb"), hashlib.sha256()
+            self._shards.append({"file": name, "tokens": 0, "bytes": 0, "sha256": ""})
+        return self._file
 
     def _close_file(self) -> None:
         if self._file is not None:

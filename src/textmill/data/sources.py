@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from textmill.data.corpus import is_prepared, open_corpus
 from textmill.data.document import Notes
 from textmill.errors import DataError, MissingInputError
 
@@ -64,7 +65,14 @@ def list_files(data: Sequence[str | Path] | str | Path, say: Callable[[str], Non
 
 
 def corpus_size_bytes(data: Sequence[str | Path] | str | Path | None) -> int:
-    """Return the size of all files that `data` names (None: the default corpus) without reading them."""
+    """Return the size of all files that `data` names (None: the default corpus) without reading them.
+
+    Of a prepared corpus it is the size of its text. Raises what `list_files` and `open_corpus` raise.
+    """
+    items = [data] if isinstance(data, str | Path) else data
+    if items is not None and len(items) == 1 and is_prepared(Path(items[0])):
+        corpus = open_corpus(Path(items[0]))
+        return sum(store.num_bytes for store in (corpus.train, corpus.validation) if store is not None)
     return sum(path.stat().st_size for path in (default_corpus() if data is None else list_files(data)))
 
 

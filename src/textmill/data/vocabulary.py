@@ -53,7 +53,7 @@ class TokenizerChoice:
         self._special_tokens = list(special_tokens)
         self.identity: dict[str, Any] = {}
         if self.ready is not None:
-            self.identity = {"fingerprint": self.ready.fingerprint}
+            self.identity = {"fingerprint": self.ready.fingerprint, "eos_id": self.ready.eos_id}
         elif self.learns:
             size = vocab_size if self.kind == "bpe" else None
             self.identity = {"kind": self.kind, "vocab_size": size, "special_tokens": self._special_tokens}
@@ -71,9 +71,7 @@ class TokenizerChoice:
         wanted = self._vocab_size or suitable_vocab_size(characters)
         made = train_bpe(texts, wanted, self._special_tokens)
         if self._vocab_size is not None and made.vocab_size < wanted:
-            say(
-                f"the text supports a BPE vocabulary of {made.vocab_size:,}, not of {wanted:,}: the smaller one is used"
-            )
+            say(f"the text supports {made.vocab_size:,} BPE tokens, not {wanted:,}: the smaller vocabulary is used")
         return made
 
 
