@@ -5,8 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-DEFAULT_EVALUATIONS = 20
+MOST_REPORTS = 20
 """About how many times a run is evaluated and saved when nothing else is asked for."""
+
+FEWEST_EVALUATIONS = 4
+"""Evaluations of a run whose validation set is large beside it."""
+
+EVALUATION_SHARE = 0.1
+"""Share of the training's work that evaluations may add unless their number was chosen."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,17 @@ def plan_length(
     limit = min(limits, key=lambda name: limits[name]) if limits else "max_time"
     total = max(1, limits[limit]) if limits else None
     return Length(total, limit, rows_per_step, rows_per_epoch, row_tokens, max_time)
+
+
+def default_evaluations(length: Length, validation_targets: int) -> int:
+    """Return how often to evaluate a run: MOST_REPORTS times, fewer where that would add too much work.
+
+    Evaluating a token is a forward pass, a third of the work of training on it.
+    """
+    if length.total_steps is None or validation_targets == 0:
+        return MOST_REPORTS
+    affordable = EVALUATION_SHARE * 3 * length.total_steps * length.tokens_per_step / validation_targets
+    return max(FEWEST_EVALUATIONS, min(MOST_REPORTS, int(affordable)))
 
 
 def plan_warmup(total_steps: int, *, warmup_steps: int | None, warmup_ratio: float) -> int:

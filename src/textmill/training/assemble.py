@@ -30,7 +30,7 @@ from textmill.optim.build import OptimizerFactory, build_optimizer
 from textmill.optim.schedule import Schedule
 from textmill.planning.count import flops_per_token
 from textmill.planning.devices import peak_flops
-from textmill.planning.length import DEFAULT_EVALUATIONS, Length, plan_length, plan_warmup
+from textmill.planning.length import MOST_REPORTS, Length, default_evaluations, plan_length, plan_warmup
 from textmill.tracking.base import Trackers
 from textmill.tracking.build import build_trackers
 from textmill.training import outputs, resume
@@ -78,7 +78,8 @@ def assemble(
         stack.callback(screen.close)
         output = _open_output(config)
         config, start = _find_start(config, output, screen)
-        kernels = apply_kernels(world.device, threads=config.training.threads)
+        _make_absolute(config)
+        kernels = apply_kernels(world.device, **_kernel_choices(config, output))
         preset = None if start else settle_preset(config, world.device.type)
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         length = _fit(config, corpus, world, start, own_model=model is None, screen=screen)
@@ -145,6 +146,30 @@ def _find_start(config: Config, output: outputs.Output, screen: Screen) -> tuple
     return merged, resolve_checkpoint(output.resume_from, output.folder)
 
 
+def _make_absolute(config: Config) -> None:
+    """Paths of data mean the same from every folder, so that the run's config.yaml repeats the run from anywhere."""
+    for section, leaf in ((config.data, "data"), (config.data, "val_data")):
+        paths = getattr(section, leaf)
+        if paths:
+            setattr(section, leaf, [str(Path(path).absolute()) if _is_path(path) else path for path in paths])
+    tokenizer = config.tokenizer.tokenizer
+    if tokenizer not in ("char", "byte", "bpe") and Path(tokenizer).exists():
+        config.tokenizer.tokenizer = str(Path(tokenizer).absolute())
+
+
+def _is_path(text: str) -> bool:
+    return not text.startswith("hf:") and text != "-"
+
+
+def _kernel_choices(config: Config, output: outputs.Output) -> dict[str, Any]:
+    """Return the kernel choices to make: a run that goes on computes as it did before, whatever would be chosen now."""
+    recorded = {}
+    if not output.fresh:
+        recorded = outputs.read_json(output.folder / "environment.json").get("kernels", {})
+    threads = config.training.threads
+    return {"threads": threads or recorded.get("threads"), "onednn": recorded.get("onednn")}
+
+
 def _fit(
     config: Config, corpus: Corpus, world: World, start: Path | None, *, own_model: bool, screen: Screen
 ) -> Length:
@@ -202,15 +227,16 @@ def _build(
         rank=world.rank,
         seed=settings.seed,
     )
-    validation = None
+    validation, evaluations = None, MOST_REPORTS
     if corpus.validation is not None:
         validation = eval_batches(
             Rows(corpus.validation, config.model.max_seq_len),
-            settings.eval_batch_size or settings.batch_size,
+            settings.eval_batch_size or _evaluation_rows(config),
             world_size=world.size,
             rank=world.rank,
             limit=settings.eval_batches,
         )
+        evaluations = default_evaluations(length, validation.num_targets)
     whole = settings.eval_batches is None
     named = {name.partition(":")[2]: resolve(name) for name in settings.metrics}
     device_name = _device_name(world)
@@ -243,10 +269,10 @@ def _build(
         trackers=_trackers(config, folder, world, screen),
         logs={},
         log_every=length.cadence(settings.logging_steps),
-        eval_every=length.cadence(settings.eval_steps, default_per_run=DEFAULT_EVALUATIONS),
-        save_every=length.cadence(settings.save_steps, default_per_run=DEFAULT_EVALUATIONS),
+        eval_every=length.cadence(settings.eval_steps, default_per_run=evaluations),
+        save_every=length.cadence(settings.save_steps, default_per_run=MOST_REPORTS),
         sample_every=length.cadence(
-            settings.sample_steps if corpus.tokenizer is not None else 0, default_per_run=DEFAULT_EVALUATIONS
+            settings.sample_steps if corpus.tokenizer is not None else 0, default_per_run=evaluations
         ),
         sample_prompt=first_words(settings.sample_prompt, corpus),
         max_grad_norm=settings.max_grad_norm,
@@ -256,6 +282,12 @@ def _build(
         flops_per_token=flops_per_token(config.model) if own_model else None,
         peak_flops=peak_flops(device_name) if device_name else None,
     )
+
+
+def _evaluation_rows(config: Config) -> int:
+    """Return the rows of an evaluation batch: as many as keep its logits at 64 MB, but no fewer than in training."""
+    model = config.model
+    return max(config.training.batch_size, 2**24 // (model.max_seq_len * (model.vocab_size or 1)))
 
 
 def _model(config: Config, screen: Screen) -> nn.Module:

@@ -22,7 +22,7 @@ from textmill.engine.world import World
 from textmill.errors import NonFiniteError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.schedule import Schedule
-from textmill.planning.length import Cadence, Length
+from textmill.planning.length import MOST_REPORTS, Cadence, Length
 from textmill.tokenizers import Tokenizer
 from textmill.tracking.base import Trackers
 from textmill.training.progress import Progress, Step, Window
@@ -176,8 +176,8 @@ class Run:
         progress.total_steps = total
         self.schedule = self.plan_schedule(total)
         settings = self.config.training
-        self.eval_every = self.length.cadence(settings.eval_steps, default_per_run=20)
-        self.save_every = self.length.cadence(settings.save_steps, default_per_run=20)
+        self.eval_every = self.length.cadence(settings.eval_steps, default_per_run=MOST_REPORTS)
+        self.save_every = self.length.cadence(settings.save_steps, default_per_run=MOST_REPORTS)
         self.screen.field("plan", f"{total:,} steps fit into the time limit")
 
     # --- what becomes of results -----------------------------------------------------------------------------------

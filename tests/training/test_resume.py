@@ -1,0 +1,138 @@
+"""Killed anywhere is never killed: a resumed run is the run that was never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from runs import Command, assert_same_run, wait_for
+
+from textmill.cli.main import main
+from textmill.training.run import Run
+
+LENGTH = ["--epochs", "2.5", "--eval-steps", "7", "--early-stopping-patience", "50"]
+SAVES = ["--save-steps", "5"]
+
+
+@pytest.fixture(scope="session")
+def golden(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of about 60 steps that nobody stops."""
+    folder = tmp_path_factory.mktemp("golden") / "run"
+    assert main([*small, *LENGTH, *SAVES, "--output-dir", str(folder)]) == 0
+    return folder
+
+
+def duration_of(folder: Path) -> float:
+    return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["elapsed_time"]
+
+
+def test_the_same_run_twice_is_the_same(small: list[str], golden: Path, tmp_path: Path) -> None:
+    """Two runs of one configuration are equal, which everything else here stands on."""
+    assert main([*small, *LENGTH, *SAVES, "--output-dir", str(tmp_path / "again")]) == 0
+    assert_same_run(golden, tmp_path / "again")
+
+
+def test_five_kills_at_random_instants_leave_no_trace(
+    small: list[str], golden: Path, tmp_path: Path, command: Callable[[list[str]], Command]
+) -> None:
+    """SIGKILL at five random instants, each followed by --resume, ends in the same bits and the same logs."""
+    clock = random.Random(11)
+    folder = tmp_path / "killed"
+    first = command([*small, *LENGTH, *SAVES, "--output-dir", str(folder)])
+    wait_for(folder / "checkpoints")
+    killed = 0
+    codes = [first.kill_after(clock.uniform(0.05, 0.3) * duration_of(golden))]
+    for _ in range(4):
+        again = command(["train", "--output-dir", str(folder), "--resume"])
+        codes.append(again.kill_after(clock.uniform(0.2, 0.5) * duration_of(golden)))
+    killed = codes.count(-signal.SIGKILL)
+    assert killed >= 3, codes
+    assert command(["train", "--output-dir", str(folder), "--resume"]).wait() == 0
+    assert_same_run(golden, folder)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_save_and_exit(
+    small: list[str], golden: Path, tmp_path: Path, command: Callable[[list[str]], Command], number: int, code: int
+) -> None:
+    """SIGTERM and SIGINT, wherever they hit, save a checkpoint of that step and exit 143 or 130; resumed, the run is whole."""
+    clock = random.Random(number)
+    folder = tmp_path / "stopped"
+    start = [*small, *LENGTH, "--save-steps", "1000", "--output-dir", str(folder)]
+    codes = []
+    for attempt in range(3):
+        running = command(start if attempt == 0 else ["train", "--output-dir", str(folder), "--resume"])
+        if attempt == 0:
+            wait_for(folder / "steps.jsonl")
+        time.sleep(0.2)
+        codes.append(running.kill_after(clock.uniform(0.05, 0.3) * duration_of(golden), number))
+        if codes[-1] == code:
+            status = json.loads((folder / "status.json").read_text())
+            assert (status["state"], status["exit_code"], status["resumable"]) == ("interrupted", code, True)
+            assert (folder / "checkpoints" / f"step-{status['step']:07d}").is_dir()
+    assert codes[0] == code
+    assert command(["train", "--output-dir", str(folder), "--resume"]).wait() == 0
+    assert_same_run(golden, folder)
+
+
+def test_a_stop_in_the_middle_of_an_evaluation_is_made_up_for(
+    small: list[str], golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal inside evaluation or sampling discards what was half done; the resumed run does it again, once."""
+    from textmill.evaluation import run as evaluation
+    from textmill.training import sample as sampling
+
+    folder = tmp_path / "run"
+    calls = {"evaluate": 0, "sample": 0}
+    whole_evaluate, whole_generate = evaluation.evaluate, sampling.generate_text
+
+    def evaluate(*arguments: object, interrupted: Callable[[], None], **options: object) -> object:
+        calls["evaluate"] += 1
+        if calls["evaluate"] == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return whole_evaluate(*arguments, interrupted=interrupted, **options)  # type: ignore[arg-type]
+
+    def generate_text(*arguments: object, **options: object) -> object:
+        calls["sample"] += 1
+        if calls["sample"] == 1:
+            signal.raise_signal(signal.SIGINT)
+        return whole_generate(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(sampling, "generate_text", generate_text)
+    assert main([*small, *LENGTH, *SAVES, "--output-dir", str(folder)]) == 143
+    assert main(["train", "--output-dir", str(folder), "--resume"]) == 130
+    assert main(["train", "--output-dir", str(folder), "--resume"]) == 0
+    assert_same_run(golden, folder)
+
+
+def test_early_stopping_is_carried_over(small: list[str], tmp_path: Path) -> None:
+    """Patience counts on across a stop: a run stopped early ends at the same step, resumed or not."""
+    stops = ["--max-steps", "400", "--eval-steps", "2", "--save-steps", "2", "--early-stopping-patience", "2"]
+    stops += ["--early-stopping-min-delta", "0.08"]
+    assert main([*small, *stops, "--output-dir", str(tmp_path / "whole")]) == 0
+    status = json.loads((tmp_path / "whole" / "status.json").read_text())
+    assert status["reason"] == "early stopping"
+    assert status["step"] < 200
+    halves = tmp_path / "halves"
+    stopped_at = status["step"] - 1  # one evaluation without improvement has been counted by then
+    original = Run.finish_step
+
+    def finish_step(self: Run, *arguments: object) -> object:
+        if self.progress.step + 1 == stopped_at:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, *arguments)  # type: ignore[arg-type]
+
+    Run.finish_step = finish_step  # type: ignore[method-assign,assignment]
+    try:
+        assert main([*small, *stops, "--output-dir", str(halves)]) == 143
+    finally:
+        Run.finish_step = original  # type: ignore[method-assign]
+    assert main(["train", "--output-dir", str(halves), "--resume"]) == 0
+    assert json.loads((halves / "status.json").read_text())["step"] == status["step"]
+    assert_same_run(tmp_path / "whole", halves)
