@@ -90,13 +90,15 @@ ALIASES: dict[str, str] = {alias: leaf for leaf, spelled in _SPELLINGS.items() f
 class Rewrite(NamedTuple):
     """A spelling that stands for canonical settings with other values.
 
-    `write(value, layer)` returns what it sets; `layer` holds the plain settings given beside it and below it, and a
-    name in `yields` gives way to one of them instead of contradicting it. `read(get)` is the way back, for attributes.
+    `write(value, layer)` returns what it sets; `layer` holds the settings given beside it and below it. Where the same
+    leaf is given beside it too, the two must agree, except that a leaf in `yields` keeps the value given beside and one
+    in `replaces` takes the new one. `read(get)` is the way back, for attributes.
     """
 
     write: Callable[[Any, Mapping[str, Any]], dict[str, Any]]
     read: Callable[[Callable[[str], Any]], Any]
     yields: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
 
 
 def _early_stopping(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +114,8 @@ def _mixed_precision(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
         return {"precision": value}
     if not on:
         return {"precision": "fp32"}
+    if layer.get("precision") in ("bf16", "fp16"):
+        return {}
     return {"precision": layer.get("amp_dtype", "auto")}
 
 
@@ -128,7 +132,11 @@ def _reporter(name: str) -> Rewrite:
         others = [item for item in texts(layer.get("report_to") or []) if item != name]
         return {"report_to": [*others, name] if switch(value) else others}
 
-    return Rewrite(write, lambda get: name in get("report_to"), yields=("report_to",))
+    return Rewrite(write, lambda get: name in get("report_to"), replaces=("report_to",))
+
+
+def _use_deepspeed(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
+    return {"engine": "deepspeed"} if switch(value) else {"deepspeed_config": None}
 
 
 def _train_split(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +161,7 @@ REWRITES: dict[str, Rewrite] = {
     "early_stopping": Rewrite(
         _early_stopping, lambda get: get("early_stopping_patience") > 0, yields=("early_stopping_patience",)
     ),
-    "mixed_precision": Rewrite(_mixed_precision, lambda get: get("precision"), yields=()),
+    "mixed_precision": Rewrite(_mixed_precision, lambda get: get("precision")),
     "use_amp": Rewrite(_mixed_precision, lambda get: get("precision") != "fp32"),
     "amp_dtype": Rewrite(_amp_dtype, lambda get: get("precision")),
     "fp16": Rewrite(_when_true(precision="fp16"), lambda get: get("precision") == "fp16"),
@@ -164,7 +172,7 @@ REWRITES: dict[str, Rewrite] = {
     "use_wandb": _reporter("wandb"),
     "train_split": Rewrite(_train_split, lambda get: round(1 - get("val_split"), 12)),
     "betas": Rewrite(_betas, lambda get: (get("beta1"), get("beta2"))),
-    "use_deepspeed": Rewrite(_when_true(engine="deepspeed"), lambda get: get("engine") == "deepspeed"),
+    "use_deepspeed": Rewrite(_use_deepspeed, lambda get: get("engine") == "deepspeed", replaces=("deepspeed_config",)),
     "use_data_augmentation": Rewrite(
         _when_true(augmentation=["case", "punctuation", "whitespace"]),
         lambda get: bool(get("augmentation")),

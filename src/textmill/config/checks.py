@@ -27,9 +27,9 @@ def check(config: Config) -> None:
     training = config.training
     floor = training.min_learning_rate
     if floor is not None and floor > training.learning_rate:
-        raise ConfigError(f"min_learning_rate {floor} is above learning_rate {training.learning_rate}")
+        raise ConfigError(f"{training.described('min_learning_rate')} is above {training.described('learning_rate')}")
     if training.engine not in {"auto", "deepspeed"} and training.deepspeed_config is not None:
-        raise ConfigError(f"deepspeed_config needs engine deepspeed, not {training.engine}")
+        raise ConfigError(f"deepspeed_config needs engine deepspeed, and there is {training.described('engine')}")
     if training.distributed_backend == "nccl" and training.device == "cpu":
         raise ConfigError("distributed_backend nccl needs GPUs, and device is cpu: use gloo")
     if training.early_stopping_patience and not validates(config):
@@ -37,9 +37,12 @@ def check(config: Config) -> None:
 
 
 def _exclusive(config: Config, one: str, other: str) -> None:
-    values = config.values()
-    if all(config.given(leaf) and values[leaf] not in (None, False) for leaf in (one, other)):
-        raise ConfigError(f"{one} {values[one]} and {other} {values[other]} exclude each other: give one of them")
+    sections = {leaf: config.section(leaf) for leaf in (one, other)}
+    # A dump gives every leaf, so a value that is the default all the same contradicts nothing.
+    defaults = {leaf: type(section).model_fields[leaf].default for leaf, section in sections.items()}
+    if all(section.given(leaf) and getattr(section, leaf) != defaults[leaf] for leaf, section in sections.items()):
+        both = " and ".join(section.described(leaf) for leaf, section in sections.items())
+        raise ConfigError(f"{both} exclude each other: give one of them")
 
 
 def validates(config: Config) -> bool:

@@ -37,12 +37,12 @@ def flatten(values: Mapping[Any, Any], *, origin: str, place: Any, path: tuple[s
         here = (*path, str(key))
         if not isinstance(key, str):
             raise ConfigError(f"{place(here)}: a setting's name must be text, not {show(key)}")
-        if not path and key in SECTIONS:
+        if key in SECTIONS:
             if isinstance(value, Mapping):
                 yield from flatten(value, origin=origin, place=place, path=here)
                 continue
-            if value is None:
-                continue
+            if value is None and (origin != "keyword" or section_of(key) is None):
+                continue  # an empty section of a file
             if section_of(key) is None:
                 raise ConfigError(f"{place(here)}: must be a section of settings, not {show(value)}")
         yield Entry(key, value, origin, place(here))
@@ -95,7 +95,7 @@ def _rewrite(layer: dict[str, Entry], entry: Entry, beside: Mapping[str, Any], b
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{entry.place}: {error}") from None
     for leaf, value in settings.items():
-        if leaf in rewrite.yields and leaf == "report_to":
+        if leaf in rewrite.replaces:
             layer[leaf] = entry._replace(value=validate(leaf, value, entry.place))
         elif leaf not in rewrite.yields or leaf not in layer:
             _put(layer, leaf, entry._replace(value=value))

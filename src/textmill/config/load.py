@@ -8,18 +8,20 @@ from typing import Any
 
 from textmill.config.checks import check
 from textmill.config.entries import Entry, keywords, merge, resolve
+from textmill.config.leaves import sections
 from textmill.config.presets import preset_values
 from textmill.config.reading import read_config
+from textmill.config.section import Section
 from textmill.config.tree import Config
 
 
 def load_config(
-    *sources: str | Path | Mapping[str, Any] | Config, preset: str | None = None, **overrides: Any
+    *sources: str | Path | Mapping[str, Any] | Section | Config, preset: str | None = None, **overrides: Any
 ) -> Config:
     """Return the configuration of `sources`, each over the ones before it, and `overrides` over all of them.
 
-    A source is a file (YAML, JSON, TOML), a run's folder, a mapping or a Config. The preset, given here or as the
-    setting `preset`, lies below all of them. Everything is validated, rules across settings included.
+    A source is a file (YAML, JSON, TOML), a run's folder, a mapping, a section or a Config. The preset, given here or
+    as the setting `preset`, lies below all of them. Everything is validated, rules across settings included.
 
     Raises:
         ConfigError: unknown names, wrong values, contradictions; one line that names file, line and setting.
@@ -31,9 +33,14 @@ def load_config(
     for source in sources:
         if isinstance(source, Config):
             layers.append(source)
+        elif isinstance(source, Section):
+            name = next(name for name, section in sections().items() if isinstance(source, section))
+            layers.append(Config(**{name: source}))
         else:
             layers.append(keywords(source) if isinstance(source, Mapping) else read_config(source))
-    return from_layers([*layers, keywords(overrides)])
+    built = {name: value for name, value in overrides.items() if isinstance(value, Section)}
+    plain = {name: value for name, value in overrides.items() if name not in built}
+    return from_layers([*layers, Config(**built), keywords(plain)])
 
 
 def from_layers(layers: Iterable[Iterable[Entry] | Config]) -> Config:

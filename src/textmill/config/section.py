@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from textmill.config.aliases import REWRITES, canonical
-from textmill.config.values import closest
+from textmill.config.values import closest, show
 
 if TYPE_CHECKING:
     from textmill.config.entries import Entry
@@ -25,6 +25,7 @@ class Section(BaseModel):
     when sections meet in a Config. Raises ConfigError for unknown names, wrong values and contradictions.
     """
 
+    # Building validators only when the first value arrives keeps them out of the time that a help page takes.
     model_config = ConfigDict(extra="forbid", defer_build=True, use_attribute_docstrings=True, validate_assignment=True)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -76,6 +77,11 @@ class Section(BaseModel):
     def given(self, leaf: str) -> bool:
         """Return whether somebody chose the value of `leaf`, as against default, preset and derived values."""
         return self.origin(leaf).split(" ")[0] not in NOT_GIVEN
+
+    def described(self, leaf: str) -> str:
+        """Return a leaf as errors name it: its name, its value and, but for keywords, where that came from."""
+        origin = self.origin(leaf)
+        return f"{leaf} {show(getattr(self, leaf))}" + ("" if origin == "keyword" else f" ({origin})")
 
     def derive(self, leaf: str, value: Any, *, force: bool = False) -> None:
         """An unset leaf holds `value`, marked as derived; with `force` any leaf does, marked as fitted."""

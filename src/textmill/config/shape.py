@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from textmill.config.model import ModelConfig
-from textmill.config.values import show
 from textmill.errors import ConfigError
 
 
@@ -62,16 +61,19 @@ def fit_heads(model: ModelConfig) -> list[str]:
         return []
     if not valid:
         raise ConfigError(
-            f"d_model {model.d_model} leaves no even head size, which rotary positions need: use an even d_model"
+            f"{model.described('d_model')} leaves no even head size, which rotary positions need: use an even d_model"
         )
     listed = ", ".join(map(str, valid[:12])) + (", ..." if len(valid) > 12 else "")
     if model.given("num_heads"):
-        raise ConfigError(f"num_heads {model.num_heads} does not fit d_model {model.d_model}: use one of {listed}")
+        raise ConfigError(
+            f"{model.described('num_heads')} does not fit {model.described('d_model')}: use one of {listed}"
+        )
     kv_heads = model.num_kv_heads or 1
     fitting = [heads for heads in valid if heads <= model.num_heads and heads % kv_heads == 0]
     if not fitting:
         raise ConfigError(
-            f"no num_heads fits d_model {model.d_model} and num_kv_heads {kv_heads}: set num_heads to one of {listed}"
+            f"the default num_heads fits neither {model.described('d_model')} nor num_kv_heads {kv_heads}: "
+            f"set num_heads to one of {listed}"
         )
     before = model.num_heads
     model.derive("num_heads", fitting[-1], force=True)
@@ -96,15 +98,15 @@ def _check_heads(model: ModelConfig) -> None:
     """The head size is even where it must be, and key/value heads divide heads. Raises ConfigError."""
     assert model.head_dim is not None and model.num_kv_heads is not None
     if _rotary(model) and model.head_dim % 2:
-        raise ConfigError(f"head_dim {model.head_dim} must be even: rotary positions turn pairs of numbers")
+        raise ConfigError(f"{model.described('head_dim')} must be even: rotary positions turn pairs of numbers")
     if model.architecture == "gpt2" and model.head_dim * model.num_heads != model.d_model:
         raise ConfigError(
-            f"head_dim {show(model.head_dim)} x num_heads {model.num_heads} must be d_model {model.d_model} in gpt2"
+            f"head_dim {model.head_dim} x num_heads {model.num_heads} must be d_model {model.d_model} in gpt2"
         )
     if model.num_heads % model.num_kv_heads:
         valid = ", ".join(str(n) for n in range(1, model.num_heads + 1) if model.num_heads % n == 0)
         raise ConfigError(
-            f"num_kv_heads {model.num_kv_heads} does not divide num_heads {model.num_heads}: use one of {valid}"
+            f"{model.described('num_kv_heads')} does not divide {model.described('num_heads')}: use one of {valid}"
         )
 
 

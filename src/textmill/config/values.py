@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BeforeValidator
 
 _COUNT = re.compile(r"([0-9._]+(?:e[+-]?[0-9]+)?)\s*([kmbt])?", re.IGNORECASE)
-_DURATION = re.compile(r"([0-9.]+)\s*(d|h|m|s|min|sec)?", re.IGNORECASE)
+_DURATION = re.compile(r"([0-9.]+)\s*(d|h|min|m|sec|s)?", re.IGNORECASE)
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -1,0 +1,187 @@
+"""Rules across settings: given values that do not fit are refused, others are made to fit and said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textmill.config import ModelConfig, choose_preset, load_config
+from textmill.config.checks import fit_batch, fit_model, fit_vocab, fit_warmup, without_effect
+from textmill.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"d_model": 256, "num_heads": 7}, "use one of 1, 2, 4, 8, 16, 32, 64, 128"),
+        ({"d_model": 255, "num_heads": 5}, "d_model 255 leaves no even head size"),
+        ({"d_model": 6, "num_heads": 6, "pos_encoding": "rope"}, "use one of 1, 3"),
+        ({"num_heads": 8, "num_kv_heads": 3}, "num_kv_heads 3 does not divide num_heads 8: use one of 1, 2, 4, 8"),
+        ({"head_dim": 33}, "head_dim 33 must be even"),
+        ({"architecture": "gpt2", "head_dim": 16}, "head_dim 16 x num_heads 8 must be d_model 256"),
+        ({"min_lr_ratio": 0.5, "min_lr": 1e-5}, "exclude each other"),
+        ({"warmup_steps": 5, "warmup_ratio": 0.2}, "exclude each other"),
+        ({"data": "a", "dataset_name": "wikitext"}, "exclude each other"),
+        ({"overwrite": True, "resume": True}, "exclude each other"),
+        ({"resume_from": "best", "init_from": "m"}, "exclude each other"),
+        ({"min_lr": 1.0}, "min_learning_rate 1.0 is above learning_rate 0.0003 (default)"),
+        ({"engine": "ddp", "deepspeed_config": "d.json"}, "deepspeed_config needs engine deepspeed"),
+        ({"distributed_backend": "nccl", "device": "cpu"}, "use gloo"),
+        ({"patience": 3, "val_split": 0}, "needs a validation set"),
+    ],
+)
+def test_contradictions(values: dict[str, Any], message: str) -> None:
+    """The message names the settings and, where they are few, the valid values."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(values)
+    assert message in str(caught.value)
+
+
+@given(st.integers(1, 2000), st.integers(1, 64))
+def test_heads_fit_or_are_refused_with_those_that_do(d_model: int, num_heads: int) -> None:
+    """A resolved shape has an even head size that divides the width; a refused one lists only heads that pass."""
+    try:
+        model = ModelConfig(d_model=d_model, num_heads=num_heads).resolved()
+        assert model.num_heads == num_heads
+        assert model.head_dim and model.head_dim * num_heads == d_model and model.head_dim % 2 == 0
+    except ConfigError as error:
+        listed = str(error).partition("use one of ")[2].removesuffix(", ...").split(", ")
+        assert d_model % 2 or listed != [""]
+        for heads in listed if listed != [""] else []:
+            assert ModelConfig(d_model=d_model, num_heads=int(heads)).resolved().num_heads == int(heads)
+
+
+def test_default_heads_are_lowered_and_said() -> None:
+    """A number of heads nobody chose gives way to the width, in the Config and in a shape alone."""
+    config = load_config(d_model=100)
+    assert fit_model(config) == ["num_heads: 5 instead of the default 8, because heads must divide d_model 100"]
+    assert config.model.num_heads == 5
+    assert config.origins["num_heads"] == "fitted"
+    said: list[str] = []
+    assert ModelConfig(d_model=100).resolved(said.append).num_heads == 5
+    assert len(said) == 1 and said[0].startswith("num_heads: ")
+
+
+@pytest.mark.parametrize(
+    ("values", "architecture", "says"),
+    [
+        ({}, "qwen3", False),
+        ({"activation": "gelu"}, "gpt2", True),
+        ({"activation": "relu"}, "gpt2", True),
+        ({"norm": "layernorm"}, "gpt2", True),
+        ({"pos_encoding": "sinusoidal"}, "gpt2", True),
+        ({"activation": "gelu", "architecture": "llama"}, "llama", False),
+        ({"activation": "swiglu", "norm": "rmsnorm"}, "qwen3", False),
+    ],
+)
+def test_architecture_follows_from_the_options(values: dict[str, Any], architecture: str, says: bool) -> None:
+    """GELU, ReLU, LayerNorm and absolute positions mean gpt2 unless an architecture is set, and that is said."""
+    said: list[str] = []
+    assert ModelConfig(**values).resolved(said.append).architecture == architecture
+    assert bool(said) is says
+
+
+def test_derived_shape() -> None:
+    """The values that follow from others are those of the families."""
+    qwen3 = ModelConfig(d_model=512).resolved()
+    assert (qwen3.d_ff, qwen3.activation, qwen3.norm, qwen3.norm_eps, qwen3.bias) == (
+        1408,
+        "silu",
+        "rmsnorm",
+        1e-6,
+        False,
+    )
+    gpt2 = ModelConfig(architecture="gpt2", d_model=512, dropout=0.1).resolved()
+    assert (gpt2.d_ff, gpt2.activation, gpt2.norm, gpt2.norm_eps, gpt2.bias) == (
+        2048,
+        "gelu_tanh",
+        "layernorm",
+        1e-5,
+        True,
+    )
+    assert (gpt2.pos_encoding, gpt2.tie_embeddings, gpt2.attention_dropout) == ("learned", True, 0.1)
+    assert ModelConfig(d_model=2048).resolved().tie_embeddings is False
+    assert gpt2.resolved() == gpt2
+
+
+def test_vocabulary_follows_the_tokenizer() -> None:
+    """Unset it is the tokenizer's; for BPE a larger wish is lowered and said; a smaller one is refused."""
+    config = load_config()
+    assert fit_vocab(config, 97, "char") == [] and config.model.vocab_size == 97
+    config = load_config(vocab_size=8000)
+    assert fit_vocab(config, 700, "bpe") == [
+        "vocab_size: 700 instead of 8000, because the text has no more pieces worth a token"
+    ]
+    assert config.model.vocab_size == 700
+    config = load_config(vocab_size=50304)
+    assert "of which the tokenizer uses 50257" in fit_vocab(config, 50257, "pretrained")[0]
+    assert config.model.vocab_size == 50304
+    with pytest.raises(ConfigError, match="vocab_size 100 is smaller than the tokenizer's 257"):
+        fit_vocab(load_config(vocab_size=100), 257, "byte")
+
+
+@given(st.integers(1, 500), st.integers(1, 4))
+def test_a_default_batch_never_asks_for_more_rows_than_there_are(rows: int, world_size: int) -> None:
+    """Without a chosen batch, any data that every process gets a row of can be trained on."""
+    config = load_config()
+    config.settle("x", {"batch_size": 16, "gradient_accumulation_steps": 4})
+    try:
+        said = fit_batch(config, rows, world_size)
+    except ConfigError:
+        assert rows < world_size
+        return
+    training = config.training
+    per_step = training.batch_size * training.gradient_accumulation_steps * world_size
+    assert per_step <= max(rows, 1)
+    assert bool(said) == (64 * world_size > rows)
+
+
+def test_a_given_batch_that_is_too_large_is_refused() -> None:
+    """The message counts rows asked for and rows there are."""
+    with pytest.raises(ConfigError, match="takes 32 rows per step, and the training data has 8"):
+        fit_batch(load_config(batch_size=32), 8)
+
+
+def test_warmup_is_shortened_whoever_chose_it() -> None:
+    """A warm-up as long as the run would never reach the learning rate: it becomes a tenth, said."""
+    config = load_config(warmup_steps=1000)
+    assert fit_warmup(config, 1001) == []
+    assert fit_warmup(config, 100) == ["warmup_steps: 10 instead of 1000, because the run has 100 steps"]
+    assert config.training.warmup_steps == 10
+    assert fit_warmup(load_config(), 1) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "leaf"),
+    [
+        ({"val_data": "v", "val_split": 0.2}, "val_split"),
+        ({"momentum": 0.5}, "momentum"),
+        ({"optimizer": "sgd", "beta1": 0.5}, "beta1"),
+        ({"rope_theta": 1.0, "pos_encoding": "learned"}, "rope_theta"),
+        ({"lr_decay": 0.5}, "lr_decay"),
+        ({"mask_documents": True, "pack_sequences": False}, "mask_documents"),
+        ({"wandb_project": "p"}, "wandb_project"),
+        ({"log_dir": "runs"}, "log_dir"),
+        ({"prompt": "x", "sample_steps": 0}, "sample_prompt"),
+        ({"val_split": 0, "eval_steps": 5}, "eval_steps"),
+    ],
+)
+def test_idle_settings_are_said(values: dict[str, Any], leaf: str) -> None:
+    """A given setting that cannot have an effect gets one sentence with the reason."""
+    sentences = without_effect(load_config(values))
+    assert [sentence.partition(":")[0] for sentence in sentences] == [leaf]
+    assert "because" in sentences[0]
+    assert without_effect(load_config()) == []
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+@given(size=st.integers(0, 10**12))
+def test_auto_chooses_for_every_machine_and_size(device: str, size: int) -> None:
+    """The choice is a known preset, and larger text never gets a smaller model."""
+    name, values, sentence = choose_preset(device, size)
+    assert name in sentence and name.startswith("auto-cpu" if device == "cpu" else "auto-gpu")
+    larger = choose_preset(device, size * 10)[1]
+    assert larger["d_model"] * larger["num_layers"] >= values["d_model"] * values["num_layers"]

@@ -1,0 +1,19 @@
+"""The JSON schema editors use agrees with what is loaded."""
+
+from __future__ import annotations
+
+from textmill.config import Config
+from textmill.config.leaves import SECTIONS
+from textmill.config.schema import schema
+
+
+def test_the_schema_describes_every_leaf() -> None:
+    """Every leaf of a dump is in the schema with its sentence, and unknown keys are not allowed."""
+    properties = schema()["properties"]
+    for name in SECTIONS:
+        described = properties[name].get("anyOf", [properties[name]])[0]
+        leaves = set(Config().dump()[name])
+        assert leaves <= set(described["properties"])
+        assert all(described["properties"][leaf]["description"] for leaf in leaves)
+        assert described["additionalProperties"] is False
+    assert properties["model"]["properties"]["d_model"]["minimum"] == 1
