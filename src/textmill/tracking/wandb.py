@@ -16,9 +16,9 @@ from textmill.tracking.metrics import tagged
 class WandB:
     """One W&B run, kept across resumes: its id stands in `log_dir/wandb_run_id`.
 
-    Curves are drawn over `step`, the optimizer step. W&B keeps what it was once told: rows between the checkpoint and
-    the interruption are reported twice, at the same steps. Where W&B cannot be reached or nobody is logged in, the run
-    is recorded offline below `log_dir/wandb`, and `say` hears how to send it.
+    W&B's own step is the optimizer step, and it takes each step once: what a resumed run reports again, up to where the
+    interrupted one had come, is ignored there, being the same. Where W&B cannot be reached or nobody is logged in, the
+    run is recorded offline below `log_dir/wandb`, and `say` hears how to send it.
     """
 
     def __init__(self, log_dir: Path, project: str, say: Callable[[str], None]) -> None:
@@ -47,8 +47,6 @@ class WandB:
         except (wandb.Error, OSError) as error:
             self.say(f"Weights & Biases cannot be used online: {(str(error).splitlines() or [''])[0]}")
             self._run = wandb.init(**arguments, mode="offline")
-        self._run.define_metric("step")
-        self._run.define_metric("*", step_metric="step")
         if self._run.offline:
             self.say(f"Weights & Biases records offline; send it with: wandb sync {Path(self._run.dir).parent}")
         else:
@@ -56,13 +54,13 @@ class WandB:
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
         """Each number of the row is a point of its curve."""
-        self._run.log({**tagged(row), "step": step})
+        self._run.log(tagged(row), step=step)
 
     def text(self, name: str, text: str, step: int) -> None:
         """The text is shown as it is, in a panel of its own."""
         import wandb  # pyright: ignore[reportMissingImports]
 
-        self._run.log({name: wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False), "step": step})
+        self._run.log({name: wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False)}, step=step)
 
     def finish(self, status: str) -> None:
         """Everything reported is sent or on the disk, and the run is marked as ended well or not."""
