@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer as Backend
 
 from textmill import files
 from textmill.errors import DataError
@@ -23,6 +22,7 @@ from textmill.tokenizers.bytelevel import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
 from textmill.tokenizers.direct import CharacterIds, byte_ids
 from textmill.tokenizers.pieces import pieces
+from tokenizers import Tokenizer as Backend
 
 ROLES = ("eos_token", "bos_token", "unk_token", "pad_token")
 """What tokenizer_config.json may call a token."""
@@ -99,11 +99,13 @@ class Tokenizer:
             if self._direct is not None and not any(word in text for word in self._words for text in texts):
                 return [self._direct(text) for text in texts]
             return self._encode_in_parallel(texts, workers)
-        except UnicodeEncodeError as error:
-            raise DataError(
-                f"the text holds U+{ord(error.object[error.start]):04X}, half a character, at position {error.start}: "
-                "UTF-8 cannot spell it"
-            ) from error
+        except (
+            UnicodeEncodeError,
+            TypeError,
+        ) as error:  # the backend's own complaint is a TypeError that names nothing
+            for text in texts:
+                _refuse_surrogates(text)
+            raise error
 
     def _encode_in_parallel(self, texts: Sequence[str], workers: int | None) -> list[np.ndarray]:
         parts: list[str] = []
@@ -154,6 +156,16 @@ class Tokenizer:
             Path(folder) / "tokenizer_config.json",
             {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **self.roles},
         )
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"the text holds U+{ord(text[error.start]):04X}, half a character, at position {error.start}: "
+            "UTF-8 cannot spell it"
+        ) from error
 
 
 def _kind(described: dict[str, Any]) -> str:

@@ -1,0 +1,23 @@
+"""One small tokenizer of every kind."""
+
+from __future__ import annotations
+
+import pytest
+from awkward_texts import PROSE
+
+from textmill.tokenizers import Tokenizer, make_byte, make_char, train_bpe
+
+
+@pytest.fixture(scope="session")
+def byte() -> Tokenizer:
+    return make_byte()
+
+
+@pytest.fixture(scope="session")
+def char() -> Tokenizer:
+    return make_char([PROSE])
+
+
+@pytest.fixture(scope="session")
+def bpe() -> Tokenizer:
+    return train_bpe([PROSE], 400)

@@ -1,0 +1,128 @@
+"""Saved folders open in transformers with the same ids; broken ones are refused in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from awkward_texts import AWKWARD, EOS
+
+from textmill.errors import DataError, MissingInputError
+from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
+from tokenizers import Tokenizer as Backend
+from tokenizers import processors
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama", "gpt2"])
+def test_transformers_reads_the_same_ids(
+    family: str, byte: Tokenizer, char: Tokenizer, bpe: Tokenizer, tmp_path: Path
+) -> None:
+    """AutoTokenizer gives our ids and our text for every kind, whatever model lies beside the tokenizer."""
+    transformers = pytest.importorskip("transformers")
+    for tokenizer in (byte, char, bpe):
+        folder = tmp_path / tokenizer.kind
+        tokenizer.save(folder)
+        (folder / "config.json").write_text(json.dumps({"model_type": family}))
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)
+        assert theirs.eos_token_id == tokenizer.eos_id
+        assert len(theirs) == tokenizer.vocab_size
+        for text in AWKWARD:
+            if EOS in text and tokenizer.kind != "char":
+                continue  # transformers reads the name of a special token as the token
+            assert theirs(text)["input_ids"] == tokenizer.encode(text).tolist()
+            assert theirs.decode(theirs(text)["input_ids"]) == text
+
+
+def test_saving_and_loading_changes_nothing(byte: Tokenizer, char: Tokenizer, bpe: Tokenizer, tmp_path: Path) -> None:
+    """A loaded tokenizer is the saved one, from its folder, its file or the folder around it."""
+    for tokenizer in (byte, char, bpe):
+        tokenizer.save(tmp_path / tokenizer.kind / "tokenizer")
+        for source in ("", "tokenizer", "tokenizer/tokenizer.json"):
+            loaded = load_tokenizer(tmp_path / tokenizer.kind / source)
+            assert loaded.content == tokenizer.content
+            assert (loaded.kind, loaded.eos_id, loaded.unk_id) == (tokenizer.kind, tokenizer.eos_id, tokenizer.unk_id)
+
+
+def test_gpt2_files_survive_saving(shared: Path, tmp_path: Path) -> None:
+    """The pair of files becomes a tokenizer.json with the same ids; either file names the pair."""
+    source = shared / "data/gpt2-tokenizer"
+    gpt2 = load_tokenizer(source)
+    assert load_tokenizer(source / "vocab.json").fingerprint == gpt2.fingerprint
+    gpt2.save(tmp_path)
+    text = (shared / "data/wikitext2-valid.txt").read_text(encoding="utf-8")[:20_000]
+    assert load_tokenizer(tmp_path).encode(text).tolist() == gpt2.encode(text).tolist()
+    theirs = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(text)["input_ids"] == gpt2.encode(text).tolist()
+
+
+def test_cutting_padding_and_added_tokens_are_left_behind(tmp_path: Path) -> None:
+    """A folder that truncates, pads and puts tokens around texts is loaded, and saved again, without all that."""
+    backend = Backend.from_str(make_byte(["<s>"]).content)
+    backend.enable_truncation(4)
+    backend.enable_padding(length=8)
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 257)])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.encode("hello").tolist() == list(b"hello")
+    assert tokenizer.eos_id == 256  # found by its usual name, without a tokenizer_config.json
+    tokenizer.save(tmp_path / "again")
+    assert Backend.from_file(str(tmp_path / "again/tokenizer.json")).encode("hello").ids == list(b"hello")
+
+
+def test_declared_roles_are_kept(tmp_path: Path) -> None:
+    """What tokenizer_config.json calls its tokens is kept, as text or as an object, if the vocabulary has it."""
+    make_char(["ab"], ["<end>"]).save(tmp_path)
+    declared = {"eos_token": {"content": "<end>"}, "pad_token": "<nowhere>", "model_max_length": 5}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(declared))
+    assert load_tokenizer(tmp_path).roles == {"eos_token": "<end>"}
+    assert load_tokenizer(tmp_path).eos_id == 3
+
+
+def test_missing_and_broken_tokenizers(tmp_path: Path) -> None:
+    """Every refusal is one line that names the path."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "vocab.json").write_text("{}")
+    cases: dict[str, tuple[type[Exception], str]] = {
+        "nowhere": (MissingInputError, "there is no tokenizer"),
+        "empty": (MissingInputError, "holds no tokenizer"),
+        "vocab.json": (MissingInputError, "merges.txt is missing"),
+    }
+    broken = {
+        "cut.json": '{"version": "1.0", "model": {',
+        "list.json": "[1, 2]",
+        "other.json": '{"hello": 1}',
+        "model.json": '{"version": "1.0", "model": {"type": "Nonsense"}}',
+        "bytes.json": "\udcff",
+    }
+    for name, content in broken.items():
+        (tmp_path / name).write_text(content, errors="surrogateescape")
+        cases[name] = (DataError, name)
+    for name, (kind, message) in cases.items():
+        with pytest.raises(kind, match=message) as caught:
+            load_tokenizer(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without network and cache the name of a model leads to one line that says what to do."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "https://nowhere.invalid")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingInputError, match=r"hf:nobody/nothing.*give a folder") as caught:
+        load_tokenizer("hf:nobody/nothing")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cached_hub_name_needs_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A tokenizer that was fetched before is found in the hub's cache."""
+    from huggingface_hub import constants
+
+    snapshot = tmp_path / "models--nobody--words" / "snapshots" / ("0" * 40)
+    train_bpe(["some words some words"], 270).save(snapshot)
+    (tmp_path / "models--nobody--words" / "refs").mkdir()
+    (tmp_path / "models--nobody--words" / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://nowhere.invalid")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert load_tokenizer("hf:nobody/words").eos_id == 0
