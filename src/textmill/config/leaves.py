@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from textmill.config.values import show
 from textmill.errors import ConfigError
@@ -50,18 +50,25 @@ def is_switch(leaf: str) -> bool:
     return annotation is bool or bool in get_args(annotation)
 
 
+@cache
+def _validator(leaf: str) -> TypeAdapter[Any]:
+    field = sections()[_homes()[leaf]].model_fields[leaf]
+    kind: Any = field.annotation
+    for constraint in field.metadata:
+        kind = Annotated[kind, constraint]
+    return TypeAdapter(kind)
+
+
 def validate(leaf: str, value: Any, place: str) -> Any:
     """Return `value` as the leaf holds it.
 
     Raises:
         ConfigError: the leaf does not take it; the message begins with `place`.
     """
-    section = sections()[_homes()[leaf]].model_construct()
     try:
-        section.__pydantic_validator__.validate_assignment(section, leaf, value)
+        return _validator(leaf).validate_python(value)
     except ValidationError as error:
         raise ConfigError(f"{place}: {_sentence(error, value)}") from None
-    return getattr(section, leaf)
 
 
 def _sentence(error: ValidationError, value: Any) -> str:

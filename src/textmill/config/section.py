@@ -26,7 +26,7 @@ class Section(BaseModel):
     """
 
     # Building validators only when the first value arrives keeps them out of the time that a help page takes.
-    model_config = ConfigDict(extra="forbid", defer_build=True, use_attribute_docstrings=True, validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", defer_build=True, use_attribute_docstrings=True)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _strays: dict[str, Any] = PrivateAttr(default_factory=dict)

@@ -1,0 +1,129 @@
+"""Flags: other spellings, switches with optional values, several values, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from textmill.cli.flags import Rewriter, guide_words
+from textmill.cli.main import main
+from textmill.config.aliases import ALIASES, REWRITES
+from textmill.config.entries import leaf_names
+from textmill.errors import ConfigError
+
+TRAIN = dict.fromkeys((*leaf_names(), *REWRITES, "config"), True)
+
+
+def rewrite(line: str, verb: str = "train", flags: dict[str, bool] | None = None) -> str:
+    """Return a rewritten command line."""
+    return shlex.join(Rewriter(verb, flags or TRAIN).rewrite(shlex.split(line)))
+
+
+@pytest.mark.parametrize(
+    ("line", "rewritten"),
+    [
+        ("a.txt --lr 1e-3 b.txt", "--learning-rate=1e-3 a.txt b.txt"),
+        ("--n_layers=3", "--num-layers=3"),
+        ("--seed -1", "--seed=-1"),
+        ("--prompt=-x --prompt -x", "--sample-prompt=-x"),
+        ("--prompt ''", "--sample-prompt="),
+        ("--compile a.txt", "--compile=true a.txt"),
+        ("--compile false a.txt", "--compile=false a.txt"),
+        ("--no-compile", "--compile=false"),
+        ("--no-wandb", "--wandb=false"),
+        ("--no-early-stopping", "--early-stopping=false"),
+        ("--mixed-precision bf16 a.txt", "--mixed-precision=bf16 a.txt"),
+        ("--mixed-precision a.txt", "--mixed-precision=true a.txt"),
+        ("--early-stopping 3 a.txt", "--early-stopping=3 a.txt"),
+        ("--resume auto a.txt", "--resume=auto a.txt"),
+        ("--resume a.txt", "--resume=true a.txt"),
+        ("--resume step-500", "--resume=step-500"),
+        ("--report-to tensorboard wandb a.txt", "--report-to=tensorboard --report-to=wandb a.txt"),
+        ("--report-to tensorboard,wandb", "--report-to=tensorboard,wandb"),
+        ("--augmentation case whitespace a", "--augmentation=case --augmentation=whitespace a"),
+        ("--betas 0.9 0.99 a", "--betas=0.9,0.99 a"),
+        ("a.txt --val-data v1 v2 --lr 1", "--val-data=v1 --val-data=v2 --learning-rate=1 a.txt"),
+        ("--val-data v1 a.txt", "--val-data=v1 a.txt"),
+        ("--lr 1 -- --strange.txt", "--learning-rate=1 -- --strange.txt"),
+        ("--lr 1 --max-lr 1.0", "--learning-rate=1"),
+        ("--config a.yaml --config b.yaml", "--config=a.yaml --config=b.yaml"),
+        ("--help", "--help"),
+    ],
+)
+def test_rewriting(line: str, rewritten: str) -> None:
+    """The parser gets canonical flags joined to their values, and positional words last."""
+    assert rewrite(line) == rewritten
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--dmodel 3", "--dmodel: no such flag; did you mean '--d-model'?"),
+        ("--learing-rate 3", "--learing-rate: no such flag; did you mean '--learning-rate'?"),
+        ("--no-lr", "--no-lr: no such flag"),
+        ("--no-compile=3", "--no-compile: takes no value"),
+        ("--lr", "--lr: needs a value"),
+        ("--lr --seed 3", "--lr: needs a value"),
+        ("--lr 1 --learning-rate 2", "--learning-rate: '2' contradicts --lr: '1'; give learning_rate once"),
+        ("--val-data v1 v2 a.txt", "--val-data: takes one file here"),
+    ],
+)
+def test_refusals(line: str, message: str) -> None:
+    """A flag that cannot be understood is named as it was typed."""
+    with pytest.raises(ConfigError) as caught:
+        rewrite(line)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("alias", sorted([*ALIASES, *REWRITES]))
+def test_every_spelling_is_a_flag(alias: str) -> None:
+    """Every alias, with hyphens or underscores, reaches a flag that the parser knows."""
+    value = {"betas": "0.9,0.9", "resume": "auto"}.get(alias, "1")
+    expected = ALIASES.get(alias, alias).replace("_", "-")
+    for name in (alias, alias.replace("_", "-")):
+        assert rewrite(f"--{name}={value}") == f"--{expected}={value}"
+
+
+def test_the_guides_word_model() -> None:
+    """`train model --data FILE` is `train --data FILE`, unless there is a file called model."""
+    words = ["model", "--data", "x"]
+    assert guide_words("train", words, lambda name: False) == ["--data", "x"]
+    assert guide_words("train", words, lambda name: True) == words
+    assert guide_words("train", ["model"], lambda name: False) == ["model"]
+
+
+def test_data_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """Positional text and every --data, however spelled, are one list."""
+    assert main(["config", "show", "--json", "a", "--data", "b", "--train-data", "c"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["data"]["value"] == ["a", "b", "c"]
+
+
+def test_origins_keep_the_flag_as_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The origin of a value, and an error about it, name the spelling that was used; flags win over files."""
+    file = tmp_path / "c.yaml"
+    file.write_text("d_model: 64\nnum_layers: 2\n")
+    assert main(["config", "show", "--json", "--config", str(file), "--dim", "128", "--layers=3"]) == 0
+    model = json.loads(capsys.readouterr().out)["model"]
+    assert model["d_model"] == {"value": 128, "origin": "--dim"}
+    assert model["num_layers"] == {"value": 3, "origin": "--layers"}
+    assert main(["config", "show", "--dim", "wide"]) == 2
+    assert capsys.readouterr().err == "textmill: error: --dim: must be a whole number, not 'wide'\n"
+
+
+def test_flags_of_generate() -> None:
+    """generate has spellings of its own, where --prompt is the prompt and --max-tokens the length."""
+    flags = {
+        "prompt": True,
+        "max_new_tokens": True,
+        "stop": True,
+        "json": False,
+        "num_samples": True,
+        "temperature": True,
+    }
+    line = "m --prompt Once --max-tokens 5 --stop . --stop ! --json --temperature -1"
+    assert rewrite(line, "generate", flags) == (
+        "--json --prompt=Once --max-new-tokens=5 --stop=. '--stop=!' --temperature=-1 m"
+    )
