@@ -189,7 +189,7 @@ def test_a_hyperparameter_file_with_model_keys_in_training(tmp_path: Path) -> No
     assert (config.data.dataset_name, config.data.dataset_config) == ("wikitext", "wikitext-2-raw-v1")
 
 
-MODEL = {
+MODEL: dict[str, Any] = {
     "vocab_size": 50000,
     "d_model": 768,
     "n_heads": 12,
@@ -202,7 +202,7 @@ MODEL = {
     "pre_norm": True,
     "gradient_checkpointing": False,
 }
-TRAINING = {
+TRAINING: dict[str, Any] = {
     "batch_size": 8,
     "learning_rate": 1e-4,
     "weight_decay": 0.01,
@@ -219,7 +219,7 @@ TRAINING = {
     "checkpoint_dir": "./checkpoints",
     "report_to": ["tensorboard"],
 }
-DATA = {
+DATA: dict[str, Any] = {
     "dataset_name": "wikitext",
     "dataset_config": "wikitext-103-raw-v1",
     "dataset_split": "train",

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
-from textmill.config import Config, TrainingConfig, load_config
+from textmill import config as config_module
+from textmill.config import Config, load_config
 from textmill.config.aliases import ALIASES, REWRITES, RIVALS, canonical
 from textmill.config.entries import leaf_names
 from textmill.config.leaves import SECTIONS, section_of
 from textmill.errors import ConfigError
+
+ANY: Any = config_module
+"""The same classes without types: a type checker knows canonical names only."""
 
 # One value per leaf that differs from its default, for the leaves that aliases point to.
 SAMPLES: dict[str, Any] = {
@@ -111,12 +115,12 @@ def test_rewrites(given: dict[str, Any], expected: dict[str, Any]) -> None:
 
 def test_rewrites_can_be_read() -> None:
     """Guides read `use_amp`, `early_stopping` and the like; they get the truth."""
-    training = TrainingConfig(use_amp=False, patience=2, betas=(0.9, 0.99))
+    training = ANY.TrainingConfig(use_amp=False, patience=2, betas=(0.9, 0.99))
     assert training.use_amp is False
     assert training.early_stopping is True
     assert training.betas == (0.9, 0.99)
-    assert Config(wandb=True).use_wandb is True
-    assert Config(train_split=0.7).train_split == 0.7
+    assert ANY.Config(wandb=True).use_wandb is True
+    assert ANY.Config(train_split=0.7).train_split == 0.7
 
 
 @pytest.mark.parametrize(
@@ -137,7 +141,7 @@ def test_contradictions_are_refused(given: dict[str, Any], names: list[str]) -> 
 
 def test_equal_repetitions_are_fine() -> None:
     """The same value in two spellings, even written differently, is no contradiction."""
-    assert Config(lr="3e-3", learning_rate=0.003, max_lr=3e-3).learning_rate == 3e-3
+    assert Config(lr="3e-3", learning_rate=0.003, max_lr=3e-3).training.learning_rate == 3e-3
 
 
 def test_a_switch_adds_to_the_layer_below() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from textmill import config as config_module
 from textmill.config import (
     Config,
     DataConfig,
@@ -18,6 +19,9 @@ from textmill.config import (
     load_config,
 )
 from textmill.errors import ConfigError
+
+ANY: Any = config_module
+"""The same classes without types: a type checker knows canonical names only."""
 
 
 @pytest.mark.parametrize(
@@ -53,9 +57,9 @@ def test_wrong_values_get_one_line(section: type, values: dict[str, Any], messag
 
 def test_synonyms_of_values() -> None:
     """Names that papers and other tools use for a choice mean that choice."""
-    model = ModelConfig(activation="SwiGLU", norm="RMS-norm", pos_encoding="rotary", architecture="gpt")
+    model = ANY.ModelConfig(activation="SwiGLU", norm="RMS-norm", pos_encoding="rotary", architecture="gpt")
     assert (model.activation, model.norm, model.pos_encoding, model.architecture) == ("silu", "rmsnorm", "rope", "gpt2")
-    assert DataConfig(packing_strategy="first-fit").packing_strategy == "first_fit"
+    assert ANY.DataConfig(packing_strategy="first-fit").packing_strategy == "first_fit"
 
 
 def test_assignment_checks_that_field_only() -> None:
@@ -79,8 +83,8 @@ def test_unknown_attributes_are_attribute_errors() -> None:
 
 def test_strays_join_when_sections_meet() -> None:
     """A section keeps what belongs to another, readable, until a Config brings them together."""
-    data = DataConfig(max_length=64)
-    training = TrainingConfig(checkpoint_dir="out", report_to=["wandb"], gradient_checkpointing=True)
+    data = ANY.DataConfig(max_length=64)
+    training = ANY.TrainingConfig(checkpoint_dir="out", report_to=["wandb"], gradient_checkpointing=True)
     assert data.max_length == 64
     config = Config(data=data, training=training, model=ModelConfig(d_model=32))
     assert (config.model.max_seq_len, config.model.d_model, config.model.gradient_checkpointing) == (64, 32, True)
@@ -111,7 +115,7 @@ def test_scalars_stand_for_sections() -> None:
 def test_a_section_can_be_replaced() -> None:
     """Assigning a section or a mapping replaces the whole section, by a copy."""
     config = Config(d_model=64, num_layers=3)
-    model = ModelConfig(d_model=32, lr=0.5)
+    model = ANY.ModelConfig(d_model=32, lr=0.5)
     config.model = model
     model.d_model = 999
     assert (config.model.d_model, config.model.num_layers, config.training.learning_rate) == (32, 6, 0.5)

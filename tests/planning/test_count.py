@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -11,8 +13,8 @@ from textmill.config.presets import PRESETS
 from textmill.errors import ConfigError
 from textmill.planning.count import count_parameters, flops_per_token, forward_flops_per_token
 
-SMALL = {"vocab_size": 97, "d_model": 48, "num_layers": 3, "num_heads": 4, "max_seq_len": 32}
-SHAPES = [
+SMALL: dict[str, Any] = {"vocab_size": 97, "d_model": 48, "num_layers": 3, "num_heads": 4, "max_seq_len": 32}
+SHAPES: list[dict[str, Any]] = [
     {},
     {"architecture": "llama"},
     {"architecture": "gpt2"},
@@ -27,7 +29,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape.values())) or "default")
-def test_parameters_are_those_of_the_built_model(shape: dict[str, object]) -> None:
+def test_parameters_are_those_of_the_built_model(shape: dict[str, Any]) -> None:
     """The count equals the sum over the parameters of the built model, for every family and option."""
     from textmill.model import build_model
 
@@ -43,7 +45,7 @@ def test_gpt2_has_its_published_size(preset: str, published: int) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES[:6], ids=lambda shape: "-".join(map(str, shape.values())) or "default")
-def test_forward_flops_are_those_torch_counts(shape: dict[str, object]) -> None:
+def test_forward_flops_are_those_torch_counts(shape: dict[str, Any]) -> None:
     """Matrix-product FLOPs of a forward pass equal those that torch's counter sees."""
     from textmill.model import build_model
 
