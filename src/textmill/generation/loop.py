@@ -41,8 +41,8 @@ def generate(
 
     A sequence ends at `max_new_tokens` or at an id of `stop_ids`, which is not yielded; the iteration ends with the
     last sequence, or when `interrupted()`, asked before every step, returns true. The arguments are checked at once,
-    before the first step. The sequence at index i draws from a generator of its own, seeded by (seed, i), so it does not
-    depend on how many others there are.
+    before the first step. The sequence at index i draws from a generator of its own, seeded by (seed, i), so it does
+    not depend on how many others there are.
 
     Args:
         model: a Decoder, or any module from ids (N, T) to logits (N, T, V). It is switched to evaluation mode for the

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from textmill.config.model import ModelConfig
 
@@ -18,7 +21,36 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        return _RMSNormOnCPU.apply(x, self.weight, self.eps)  # type: ignore[return-value]
+
+
+class _RMSNormOnCPU(torch.autograd.Function):
+    """The same in fewer passes over memory: PyTorch has no kernel of its own for it on the CPU.
+
+    With r = 1 / sqrt(mean(x^2) + eps) and h = x r, and g the gradient of y: the gradient of w is the sum of g h over
+    all rows, that of x is r (g w - h mean(g w h)). Computed in float32 or finer, returned in the dtype of x.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        precise = torch.promote_types(x.dtype, torch.float32)
+        r = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=precise)  # (..., 1)
+        r = r.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, r)
+        return (x * r).mul_(weight).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, r = ctx.saved_tensors
+        h = x * r
+        product = gradient * h
+        for_weight = product.flatten(0, -2).sum(0)
+        mean = product.mul_(weight).mean(-1, keepdim=True)
+        for_x = h.mul_(mean.neg_()).addcmul_(gradient, weight).mul_(r)
+        return for_x.to(x.dtype), for_weight, None
 
 
 class LayerNorm(nn.Module):

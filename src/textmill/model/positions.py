@@ -13,7 +13,7 @@ Angles = tuple[Tensor, Tensor]
 
 
 class RotaryTable(nn.Module):
-    """Cosines and sines of RoPE for positions below `max_seq_len`.
+    """Cosines and sines of RoPE for positions below `max_seq_len`, the sines of the first of each pair negated.
 
     Pair i of a head, made of its elements i and i + E/2, turns by position * theta^(-2i/E)
     (Su et al. 2021, arXiv:2104.09864, eq. 15; the half-split pairing is that of GPT-NeoX and transformers).
@@ -26,9 +26,9 @@ class RotaryTable(nn.Module):
     def __init__(self, head_dim: int, max_seq_len: int, theta: float) -> None:
         super().__init__()
         frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)  # (E/2,)
-        angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float32), frequencies).repeat(1, 2)  # (T, E)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float32), frequencies)  # (T, E/2)
+        self.register_buffer("cos", angles.cos().repeat(1, 2), persistent=False)  # (T, E)
+        self.register_buffer("sin", torch.cat((-angles.sin(), angles.sin()), -1), persistent=False)
 
     def forward(self, positions: Tensor | slice, dtype: torch.dtype) -> Angles:
         """Return (cos, sin) of `positions`, (T, 1, E) for a slice and (B, T, 1, E) for a tensor (B, T)."""
@@ -38,8 +38,8 @@ class RotaryTable(nn.Module):
 def rotate(x: Tensor, angles: Angles) -> Tensor:
     """Return `x` (B, T, H, E), every pair of elements turned by the angle of its position."""
     cos, sin = angles
-    first, second = x.chunk(2, -1)
-    return x * cos + torch.cat((-second, first), -1) * sin
+    partner = x.roll(x.shape[-1] // 2, -1)  # each element's place is taken by the other of its pair
+    return torch.addcmul(x * cos, partner, sin)
 
 
 def sinusoids(max_seq_len: int, d_model: int) -> Tensor:
