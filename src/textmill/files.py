@@ -26,6 +26,7 @@ TEMPORARY_PREFIX = ".tmp-"
 _ASIDE = ".aside"
 """Ends the temporary name under which a complete directory waits while its successor takes its place."""
 
+_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
 
 
@@ -102,20 +103,22 @@ def new_directory(final: Path) -> Iterator[Path]:
 
 def _replace_directory(temporary: Path, final: Path) -> None:
     """The complete directory `temporary` is now `final`; what was there is deleted. A failed rename changes nothing."""
-    if not final.exists():
-        temporary.rename(final)
-        fsync_directory(final.parent)
-        return
     aside = _temporary_name(final, _ASIDE)
-    final.rename(aside)
     try:
-        temporary.rename(final)
-    except BaseException:
-        aside.rename(final)
-        raise
+        temporary.rename(final)  # refused by the system, not asked before: another process may be doing the same
+    except OSError as error:
+        if error.errno not in _OCCUPIED:
+            raise
+        final.rename(aside)
+        try:
+            temporary.rename(final)
+        except BaseException:
+            aside.rename(final)
+            raise
     fsync_directory(final.parent)
-    with suppress(OSError):
-        remove_directory(aside)
+    if aside.exists():
+        with suppress(OSError):
+            remove_directory(aside)
 
 
 def remove_directory(folder: Path) -> None:

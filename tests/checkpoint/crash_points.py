@@ -11,6 +11,7 @@ import builtins
 import errno
 import io
 import os
+import random
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +23,32 @@ from typing import Any, NoReturn
 import pytest
 
 CRASHED = 137
+
+NAMES = ("config.json", "model.safetensors", "optimizer.safetensors", "state.json")
+
+
+def content(name: str, version: int) -> bytes:
+    """Return what a file of this name holds in this version."""
+    return random.Random(f"{name} {version}").randbytes(400)
+
+
+def writer(version: int) -> Callable[[Path], None]:
+    """Return what writes a checkpoint whose every file tells which version it is; large files in two pieces."""
+
+    def write(folder: Path) -> None:
+        for name in NAMES:
+            with (folder / name).open("wb") as file:
+                file.write(content(name, version)[:150])
+                file.write(content(name, version)[150:])
+
+    return write
+
+
+def version_of(folder: Path, names: tuple[str, ...] = NAMES) -> int:
+    """Return the one version that every file of the folder has."""
+    found = [[v for v in (1, 2) if (folder / name).read_bytes() == content(name, v)] for name in names]
+    assert found in ([[1]] * len(names), [[2]] * len(names))
+    return found[0][0]
 
 
 class Died(BaseException):

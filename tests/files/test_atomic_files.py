@@ -79,6 +79,18 @@ def test_a_new_directory_appears_at_the_end_of_the_block(tmp_path: Path) -> None
     assert names(tmp_path) == ["folder"]
 
 
+def test_two_that_make_the_same_directory_at_once_both_succeed(tmp_path: Path) -> None:
+    """Two processes fill one cache: the later one is left, whole."""
+    final = tmp_path / "folder"
+    with files.new_directory(final) as late:
+        (late / "late").write_text("")
+        with files.new_directory(final) as early:
+            (early / "early").write_text("")
+        assert names(final) == ["early"]
+    assert names(final) == ["late"]
+    assert names(tmp_path) == ["folder"]
+
+
 def test_an_error_in_the_block_leaves_the_former_directory(tmp_path: Path) -> None:
     """Whatever was raised reaches the caller."""
     final = tmp_path / "folder"
@@ -107,7 +119,7 @@ def test_a_folder_whose_successor_cannot_take_its_place_stays(tmp_path: Path, mo
     real = Path.rename
 
     def rename(self: Path, target: Path) -> Path:
-        if target == final and not self.name.endswith(".aside"):
+        if target == final and not final.exists() and not self.name.endswith(".aside"):
             raise OSError(errno.EIO, "Input/output error")
         return real(self, target)
 

@@ -90,12 +90,15 @@ def test_a_tracker_that_fails_is_said_once_and_the_others_go_on(place: str) -> N
 def test_a_missing_library_is_one_line_that_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Before anything was trained, and nothing is written."""
-    for module in ("torch.utils.tensorboard", "wandb", "mlflow", "mlflow.entities"):
+    """When the tracker is built, and again if it is opened all the same: nothing was trained or written yet."""
+    for module in ("tensorboard", "torch.utils.tensorboard", "wandb", "mlflow", "mlflow.entities"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[track\]'") as caught:
-        build_trackers([name], tmp_path, say=lambda sentence: None).start(info())
+        build_trackers([name], tmp_path, say=lambda sentence: None)
     assert caught.value.exit_code == 2
+    monkeypatch.setattr("textmill.tracking.build.find_spec", lambda module: module)
+    with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[track\]'"):
+        build_trackers([name], tmp_path, say=lambda sentence: None).start(info())
     assert list(tmp_path.iterdir()) == []
 
 
