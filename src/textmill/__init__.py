@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from textmill.evaluation import evaluate
     from textmill.generation import generate, generate_text
     from textmill.model import build_model
-    from textmill.training import assemble, steps, train
+    from textmill.training import steps, train
+    from textmill.training.assemble import assemble
 
 __version__ = "0.1.0"
 
@@ -30,7 +31,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "generate": "generation",
     "generate_text": "generation",
-    "assemble": "training",
+    "assemble": "training.assemble",
     "steps": "training",
     "train": "training",
 }

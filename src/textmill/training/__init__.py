@@ -6,15 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from textmill.training.assemble import assemble
     from textmill.training.loop import steps
     from textmill.training.result import TrainingResult
     from textmill.training.run import Run
     from textmill.training.start import train
 
-__all__ = ["Run", "TrainingResult", "assemble", "steps", "train"]
+__all__ = ["Run", "TrainingResult", "steps", "train"]
 
-_HOMES = {"Run": "run", "TrainingResult": "result", "assemble": "assemble", "steps": "loop", "train": "start"}
+_HOMES = {"Run": "run", "TrainingResult": "result", "steps": "loop", "train": "start"}
 
 
 def __getattr__(name: str) -> Any:

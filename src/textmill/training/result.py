@@ -31,7 +31,7 @@ class TrainingResult(Mapping[str, Any]):
     exit_code: int = 0
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self.keys():
+        if key not in {field.name for field in fields(self)}:
             raise KeyError(key)
         return getattr(self, key)
 
