@@ -42,7 +42,7 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
         MissingInputError: there is no such model; the message names what there is.
         DataError: it is a file that may run code when loaded, or a damaged checkpoint.
     """
-    path = Path(name).expanduser()
+    path = _path(name)
     if path.is_file():
         return _folder_of_file(path)
     if not path.is_dir():
@@ -69,7 +69,7 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | 
     Raises:
         MissingInputError, DataError: as `resolve_model`.
     """
-    path = Path(name).expanduser()
+    path = _path(name)
     if (path / "state.json").is_file():
         return path
     word = "last"
@@ -89,6 +89,12 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | 
     if found is None:
         raise MissingInputError(f"{run} has no checkpoint {path.name}: {_inventory(run)}")
     return found
+
+
+def _path(name: str | Path) -> Path:
+    """Return the path that is meant; one written on Windows has backslashes."""
+    path = Path(name).expanduser()
+    return path if path.exists() or "\\" not in str(name) else Path(str(name).replace("\\", "/")).expanduser()
 
 
 def _folder_of_file(path: Path) -> Path:

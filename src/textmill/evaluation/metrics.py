@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textmill.data.loader import Batch
-from textmill.model.loss import IGNORED
+from textmill.data.loader import IGNORED, Batch
 
 Metric = Callable[[Tensor, Batch], tuple[Tensor | float, Tensor | float]]
 """From logits (B, T, V) and the batch, whose targets are ids (B, T) with -100 where none counts, to (sum, count)."""

@@ -18,7 +18,7 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float
 
     Args:
         logits: (B, T, V) of any floating dtype; the sum is taken in float32.
-        targets: ids (B, T); -100 is not counted.
+        targets: ids (B, T); IGNORED (-100) is not counted.
         label_smoothing: share of the target spread evenly over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567,
             section 7).
     """
