@@ -1,0 +1,33 @@
+"""Style and types are part of the tests."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_ruff_has_nothing_to_say() -> None:
+    """The linter and the formatter are content with every file."""
+    for arguments in (("ruff", "check", "."), ("ruff", "format", "--check", ".")):
+        done = run(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_types_are_right() -> None:
+    """The type checker finds no error."""
+    done = run("pyright", "--pythonpath", sys.executable)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_file_names_a_host() -> None:
+    """Pins and settings name packages, never where to get them."""
+    for name in ("constraints.txt", "pyproject.toml", "README.md", ".ci/run"):
+        assert not re.search(r"https?://|index-url|find-links", (ROOT / name).read_text(encoding="utf-8")), name
