@@ -235,7 +235,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"use_deepspeed": True, "deepspeed_config": "deepspeed_config.json"},
     {"world_size": 4, "distributed_backend": "nccl"},
     {"resume_from_checkpoint": "./checkpoints/checkpoint-10000.pt"},
-    {"save_total_limit": 3},
+    {"save_total_limit": 5},
     {"pack_sequences": True, "packing_strategy": "first_fit", "max_length": 1024},
 ]
 

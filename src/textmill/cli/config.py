@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import yaml
 from cyclopts import App, Parameter
 
+from textmill.cli.pages import Json
 from textmill.cli.settings import group_of, takes_settings
 from textmill.config.entries import Entry
 from textmill.config.leaves import SECTIONS
@@ -26,7 +27,7 @@ app = App(name="config", help="Show what a run would be made with, and where eac
 def show(
     *,
     config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
-    json: Annotated[bool, Parameter(negative=(), group=group_of("preset"))] = False,
+    json: Json = False,
     settings: list[Entry],
 ) -> None:
     """Print every setting with its value and where that comes from, as a configuration file.
@@ -37,8 +38,6 @@ def show(
     ----------
     config
         Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
-    json
-        Print JSON: for every setting its value and origin.
     """
     values = from_layers([*(read_config(path) for path in config or ()), settings])
     values.model = values.model.resolved(lambda sentence: print(sentence, file=sys.stderr))

@@ -9,50 +9,57 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from textmill.cli.pages import Json, Model
+
 _UNITS = {"loss": "nats per token", "bits_per_byte": "bits per byte of text"}
 
 
 def evaluate(
-    model: Annotated[str, Parameter(name=["MODEL", "--model"])],
+    model: Model,
+    /,
     *data: Annotated[str, Parameter(name="DATA")],
-    batch_size: int = 16,
-    eval_batches: int | None = None,
+    batch_size: int | None = None,
     device: str = "auto",
+    precision: str = "auto",
     text_column: str = "text",
-    json: Annotated[bool, Parameter(negative=())] = False,
+    min_length: int = 0,
+    json: Json = False,
 ) -> None:
     """Measure a model: loss, perplexity, bits per byte, accuracy.
 
     Parameters
     ----------
-    model
-        A run, a checkpoint (RUN/best, RUN/step-500), or any Hugging Face folder of a supported architecture.
     data
         Text to measure on: files, folders, patterns. Without it, the validation text of the model's run.
     batch_size
-        Rows per batch; the result does not depend on it.
-    eval_batches
-        Measure on this many batches only.
+        Rows per batch; the result does not depend on it. Unset: about 8,192 tokens.
     device
         auto, cpu, cuda, cuda:N or mps.
+    precision
+        auto, fp32, bf16 or fp16.
     text_column
         Field that holds the text in JSON Lines, CSV and Parquet.
-    json
-        Print JSON.
+    min_length
+        Shorter documents are left out, in characters.
     """
-    from textmill.engine.world import choose_device
+    from textmill.cli.screen import counting
     from textmill.evaluation import evaluate_model
+    from textmill.training.screen import Screen
     from textmill.training.signals import SignalFlag
 
-    with SignalFlag() as signals:
+    screen = Screen(stream=sys.stderr)
+    with SignalFlag() as signals, counting("evaluating", "tokens") as progress:
         measured = evaluate_model(
             model,
             list(data) or None,
             batch_size=batch_size,
-            limit=eval_batches,
-            device=choose_device(device),
+            device=device,
+            precision=precision,
             text_column=text_column,
-            say=lambda sentence: print(sentence, file=sys.stderr),
+            min_length=min_length,
+            say=screen.say,
+            reading=screen.reading,
+            progress=progress,
             interrupted=signals.interrupted,
         )
         signals.check()

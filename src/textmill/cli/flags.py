@@ -34,9 +34,6 @@ VERB_ALIASES: dict[str, dict[str, str]] = {
         "max_tokens": "max_new_tokens",
         "max_length": "max_new_tokens",
         "num_return_sequences": "num_samples",
-        "n": "num_samples",
-        "model_path": "model",
-        "checkpoint": "model",
         "tokenizer_path": "tokenizer",
     },
 }

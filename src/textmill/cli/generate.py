@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from textmill.cli.pages import Json, Model
 from textmill.cli.terminal import read_input, write
 from textmill.errors import ConfigError
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def generate(
-    model: Annotated[str, Parameter(name=["MODEL", "--model"])],
+    model: Model,
+    /,
     *,
     prompt: str | None = None,
     max_new_tokens: int = 100,
@@ -30,15 +32,13 @@ def generate(
     seed: int | None = None,
     device: str = "auto",
     tokenizer: str | None = None,
-    interactive: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    interactive: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Json = False,
 ) -> None:
     """Let a model go on from a prompt, and print prompt and continuation.
 
     Parameters
     ----------
-    model
-        A run, a checkpoint (RUN/best, RUN/step-500), or any Hugging Face folder of a supported architecture.
     prompt
         Text to go on from; without it, standard input if it is a pipe, else nothing.
     max_new_tokens
@@ -65,8 +65,6 @@ def generate(
         Tokenizer to use instead of the model's own.
     interactive
         Ask for one prompt after the other; Ctrl-D ends.
-    json
-        Print JSON.
     """
     if interactive and (json or prompt is not None):
         raise ConfigError("--interactive asks for prompts: leave --prompt and --json out")

@@ -9,12 +9,12 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textmill.errors import ConfigError, Interrupted, TextmillError
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, CycloptsError
 
 VERBS = {
     "train": ("textmill.cli.train:train", "Train a model on your text."),
@@ -85,7 +85,7 @@ def _call(app: App, words: list[str], spelling: dict[str, str]) -> int:
     try:
         command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        raise ConfigError(_one_line(error)) from None
+        raise ConfigError(_sentence(error)) from None
     extra = {"spelling": spelling} if "spelling" in injected else {}
     result = command(*bound.args, **bound.kwargs, **extra)
     return result if isinstance(result, int) else 0
@@ -146,8 +146,16 @@ def _check_verb(arguments: list[str]) -> list[str]:
     raise ConfigError(f"{first!r} is no verb of textmill{hint}")
 
 
-def _one_line(error: Any) -> str:
-    """Return the parser's complaint as one line."""
+def _sentence(error: CycloptsError) -> str:
+    """Return the parser's complaint as one line of ours."""
+    from cyclopts import CoercionError, MissingArgumentError
+
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        verb = " ".join(error.command_chain or ())
+        return f"{error.argument.name} is missing; textmill {verb} --help explains it"
+    if isinstance(error, CoercionError) and error.token is not None and error.target_type in (int, float):
+        kind = "a whole number" if error.target_type is int else "a number"
+        return f"{error.token.keyword}: must be {kind}, not {error.token.value!r}"
     return " ".join(str(error).split()).removesuffix(".")
 
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from cyclopts.help import DefaultFormatter
 
 NAME_COLUMN = 32
+
+Json = Annotated[bool, Parameter(name="--json", negative=(), show_default=False, help="Print JSON.")]
+"""The flag of every verb whose output a program may read."""
+
+Model = Annotated[
+    str,
+    Parameter(
+        name="MODEL",
+        help="A run, a checkpoint (RUN/best, RUN/step-500), or any Hugging Face folder of a supported architecture.",
+    ),
+]
+"""The argument of every verb that uses a model."""
 
 
 def formatter() -> DefaultFormatter:

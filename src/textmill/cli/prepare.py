@@ -6,24 +6,23 @@ import json as json_format
 import sys
 from pathlib import Path
 
+from textmill.cli.pages import Json
 from textmill.cli.settings import takes_settings
 from textmill.config.entries import Entry
 from textmill.config.load import from_layers
 
 
 @takes_settings(
-    *("data", "val_data", "val_split", "text_column", "min_length", "encoding_errors", "cache_dir"),
+    *("data", "val_data", "val_split", "text_column", "min_length", "encoding_errors"),
     *("tokenizer", "special_tokens", "vocab_size"),
 )
-def prepare(*, output: Path, json: bool = False, settings: list[Entry]) -> None:
+def prepare(*, output: Path, json: Json = False, settings: list[Entry]) -> None:
     """Read and tokenize text once, to train on it many times: textmill train OUTPUT.
 
     Parameters
     ----------
     output
         Folder to write; nothing is left there when something fails.
-    json
-        Print what was made as JSON.
     """
     from textmill.data.prepare import prepare as prepare_corpus
     from textmill.training.screen import Screen, count, size

@@ -8,18 +8,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from textmill.cli.pages import Json
 from textmill.config.presets import AUTO, PRESETS, preset_values
 
 
-def presets(name: Annotated[str | None, Parameter(name="NAME")] = None, /, *, json: bool = False) -> None:
+def presets(name: Annotated[str | None, Parameter(name="NAME")] = None, /, *, json: Json = False) -> None:
     """List the presets, or show the values of one.
 
     Parameters
     ----------
     name
         Preset to show.
-    json
-        Print JSON.
     """
     if name is not None:
         values = preset_values(name)

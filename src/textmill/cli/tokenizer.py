@@ -10,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from textmill.cli.pages import Json
 from textmill.cli.settings import takes_settings
 from textmill.cli.terminal import read_input, write
 from textmill.config.entries import Entry
@@ -79,7 +80,7 @@ def encode(
     text: Annotated[str | None, Parameter(name="TEXT")] = None,
     /,
     *,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Print the token ids of a text.
 
@@ -87,8 +88,6 @@ def encode(
     ----------
     text
         The text; without it, standard input.
-    json
-        Print a JSON list.
     """
     from textmill.tokenizers import load_tokenizer
 
@@ -129,7 +128,7 @@ def inspect(
     text: Annotated[str | None, Parameter(name="TEXT")] = None,
     /,
     *,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Describe a tokenizer, or show how it cuts a text.
 
@@ -137,8 +136,6 @@ def inspect(
     ----------
     text
         Text to cut.
-    json
-        Print JSON.
     """
     from textmill.tokenizers import load_tokenizer
 

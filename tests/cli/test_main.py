@@ -1,0 +1,206 @@
+"""The frame: exit codes, one-line errors, the help pages and how fast they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textmill import __version__
+from textmill.cli import main as main_module
+from textmill.cli.main import VERBS, main
+from textmill.config.entries import leaf_names
+from textmill.errors import DataError, Interrupted
+
+PAGES = [
+    [],
+    *([verb] for verb in VERBS),
+    *(["tokenizer", verb] for verb in ("train", "encode", "decode", "inspect")),
+    *(["config", verb] for verb in ("show", "schema")),
+]
+
+
+def page(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return a help page."""
+    assert main([*words, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", PAGES, ids=" ".join)
+def test_help_fits_a_narrow_terminal(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every page says what it is about and keeps to 80 columns without cutting a word."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = page(words, capsys)
+    assert text.startswith("Usage: textmill")
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+
+
+def test_help_of_train_groups_every_setting(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each leaf has its flag under a heading, with choices and default; hidden spellings are not listed."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = page(["train"], capsys)
+    for leaf in leaf_names():
+        assert leaf == "data" or re.search(rf"--{leaf.replace('_', '-')}\b", text), leaf
+    titles = re.findall(r"╭─ ([^─]+) ─", text)
+    assert titles == [
+        *("Arguments", "Run", "Data", "Tokenizer", "Model", "Length", "Batch and optimizer", "Machine"),
+        *("Evaluation, checkpoints, samples", "Tracking"),
+    ]
+    flat = " ".join(text.replace("│", " ").split())
+    assert "--d-model N Width" in flat and "[default: 256]" in flat
+    assert "qwen3|llama|gpt2" in flat
+    assert "cosine, linear, constant, wsd, step, exponential, polynomial" in flat
+    assert "--mixed-precision" not in flat and "spelling" not in flat
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"]], ids=" ".join)
+def test_help_is_instant(words: list[str]) -> None:
+    """A help page comes within half a second of processor time, measured generously for a machine that is shared."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    subprocess.run([sys.executable, "-m", "textmill", *words], capture_output=True, check=True)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 0.8
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["generate", "--help"],
+        ["presets"],
+        ["presets", "gpt2", "--json"],
+        ["config", "show", "--d-model", "64"],
+        ["config", "schema"],
+        ["train", "--dmodel", "3"],
+        ["train", "--d-model", "256", "--num-heads", "7"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_torch_does_not_import_it(words: list[str]) -> None:
+    """Explaining, showing and refusing is instant: what only reads settings leaves torch alone."""
+    code = "import sys; from textmill.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version prints the package's version."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_no_arguments_show_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Alone, the command lists its verbs in the order of a run."""
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert sorted(VERBS, key=lambda verb: shown.index(f"│ {verb} ")) == list(VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "'trian' is no verb of textmill; did you mean 'train'?"),
+        (["xyz"], "'xyz' is no verb of textmill; there are train, evaluate,"),
+        (["--lr", "3"], "--lr: a flag needs a verb before it, such as textmill train --lr ..."),
+        (["train", "--lr", "x"], "--lr: must be a number, not 'x'"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
+        (
+            ["train", "--d-model", "256", "--heads", "7"],
+            "num_heads 7 (--heads) does not fit d_model 256 (--d-model)",
+        ),
+        (["train", "-x"], "Unknown option: -x"),
+        (["generate"], "MODEL is missing; textmill generate --help explains it"),
+        (["generate", "m", "--top-k", "x"], "--top-k: must be a whole number, not 'x'"),
+        (["prepare", "x"], "--output is missing; textmill prepare --help explains it"),
+        (["presets", "mediun"], "preset: there is no preset 'mediun'; did you mean 'medium'?"),
+        (["generate", "m", "--interactive", "--json"], "--interactive asks for prompts: leave --prompt and --json out"),
+    ],
+)
+def test_mistakes_get_one_line_and_a_code(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistake on the command line is one line on stderr, nothing on stdout, and exit code 2 (66: not there)."""
+    code = main(words)
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"textmill: error: {message}"[:60]) and message in captured.err
+    assert captured.err.count("\n") == 1 and not captured.out
+    assert code == (66 if "nowhere" in message else 2)
+
+
+def test_a_file_in_place_of_a_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`textmill book.txt` is told how to train on the book."""
+    book = tmp_path / "book.txt"
+    book.write_text("x")
+    assert main([str(book)]) == 2
+    assert f"to train on it: textmill train {book}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("a.txt:\n broken"), 65, "textmill: error: a.txt: broken\n"),
+        (Interrupted(15), 143, "textmill: error: interrupted\n"),
+        (KeyboardInterrupt(), 130, "textmill: error: interrupted\n"),
+        (
+            ZeroDivisionError("oops"),
+            70,
+            "textmill: error: a defect of textmill: ZeroDivisionError: oops; run it again with ",
+        ),
+        (BrokenPipeError(), 141, ""),
+    ],
+)
+def test_exit_codes(
+    error: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each family of errors has its code and its line; --debug adds the traceback."""
+
+    def fail(arguments: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(main_module, "_run", fail)
+    monkeypatch.setattr(main_module, "_silence_stdout", lambda: None)
+    assert main(["presets"]) == code
+    assert capsys.readouterr().err.startswith(line)
+    assert main(["presets", "--debug"]) == code
+    assert ("Traceback" in capsys.readouterr().err) == (code != 141)
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    """`textmill ... | head -1` ends without a word on stderr."""
+    command = f"{sys.executable} -m textmill config schema | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+def test_config_show_is_itself_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is shown can be saved and given back, and shows the same values, now from the file."""
+    assert main(["config", "show", "--preset", "tiny", "--d-model", "128", "--run-name", "a: #b"]) == 0
+    shown = capsys.readouterr().out
+    file = tmp_path / "shown.yaml"
+    file.write_text(shown)
+    assert main(["config", "show", "--config", str(file)]) == 0
+    again = capsys.readouterr().out
+    assert [line.partition("  #")[0] for line in shown.splitlines()] == [
+        line.partition("  #")[0] for line in again.splitlines()
+    ]
+    assert re.search(r"d_model: 128 +# --d-model", shown)
+    assert re.search(r"num_layers: 2 +# preset tiny", shown)
+
+
+def test_presets_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list has every preset with its purpose; one of them shows its values."""
+    assert main(["presets", "--json"]) == 0
+    assert {"auto", "tiny", "cpu_small", "gpt2-xl", "auto-cpu-tiny"} <= set(json.loads(capsys.readouterr().out))
+    assert main(["presets", "gpt2"]) == 0
+    assert "d_model: 768\n" in capsys.readouterr().out
