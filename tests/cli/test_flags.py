@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from textmill.cli.flags import Rewriter, guide_words
 from textmill.cli.main import main
@@ -127,3 +129,23 @@ def test_flags_of_generate() -> None:
     assert rewrite(line, "generate", flags) == (
         "--json --prompt=Once --max-new-tokens=5 --stop=. '--stop=!' --temperature=-1 m"
     )
+
+
+WORDS = st.one_of(
+    st.sampled_from([f"--{name}" for name in (*leaf_names(), *ALIASES, *REWRITES)]),
+    st.sampled_from([f"--no-{name}" for name in ("compile", "wandb", "bias", "lr")]),
+    st.sampled_from(
+        ["true", "5", "-1", "1e5", "nan", "none", "bf16", "a.txt", "tensorboard", "{}", "", "--", "-x", "=", "\ud800"]
+    ),
+    st.text(max_size=5),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(words=st.lists(WORDS, max_size=6))
+def test_no_command_line_is_a_defect(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is typed, it is understood or refused with one line and exit code 2."""
+    code = main(["config", "show", *words])
+    error = capsys.readouterr().err
+    assert code in (0, 2, 66), error
+    assert code == 0 or error.count("\n") == 1

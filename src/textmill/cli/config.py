@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 from textmill.cli.pages import Json
 from textmill.cli.settings import group_of, takes_settings
+from textmill.cli.terminal import write
 from textmill.config.entries import Entry
 from textmill.config.leaves import SECTIONS
 from textmill.config.load import from_layers
@@ -43,13 +44,13 @@ def show(
     values.model = values.model.resolved(lambda sentence: print(sentence, file=sys.stderr))
     if json:
         tree = {name: {leaf: _entry(values, name, leaf) for leaf in _leaves(values, name)} for name in SECTIONS}
-        print(json_format.dumps(tree, indent=2, ensure_ascii=False))
+        write(json_format.dumps(tree, indent=2, ensure_ascii=False))
         return
     for name in SECTIONS:
         print(f"{name}:")
         for leaf in _leaves(values, name):
             line = f"  {leaf}: {_scalar(getattr(getattr(values, name), leaf))}"
-            print(f"{line:<45} # {getattr(values, name).origin(leaf)}")
+            write(f"{line:<45} # {getattr(values, name).origin(leaf)}")
 
 
 @app.command

@@ -124,7 +124,7 @@ def _print(loaded: Loaded, prompt: str, options: dict[str, Any], seed: int | Non
     if as_json:
         texts = _continue(loaded, prompt, options, seed)
         result = {"model": str(loaded.path), "prompt": prompt, "seed": seed, "continuations": texts}
-        print(json_format.dumps(result, indent=2, ensure_ascii=False))
+        write(json_format.dumps(result, indent=2, ensure_ascii=False))
     elif options["num_samples"] == 1:
         _stream(loaded, prompt, options, seed)
     else:

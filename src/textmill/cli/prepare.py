@@ -13,7 +13,7 @@ from textmill.config.load import from_layers
 
 
 @takes_settings(
-    *("data", "val_data", "val_split", "text_column", "min_length", "encoding_errors"),
+    *("data", "val_data", "val_split", "train_split", "text_column", "min_length", "encoding_errors"),
     *("tokenizer", "special_tokens", "vocab_size"),
 )
 def prepare(*, output: Path, json: Json = False, settings: list[Entry]) -> None:

@@ -152,7 +152,7 @@ def inspect(
         described["tokens"] = [{"id": token, "text": loaded.token_text(token)} for token in ids]
         described["bytes_per_token"] = len(text.encode()) / len(ids) if ids else None
     if json:
-        print(json_format.dumps(described, indent=2, ensure_ascii=False))
+        write(json_format.dumps(described, indent=2, ensure_ascii=False))
         return
     for name in ("kind", "vocab_size", "eos_id", "unk_id", "fingerprint"):
         print(f"{name:<12} {described[name]}")
