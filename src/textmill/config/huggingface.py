@@ -174,17 +174,17 @@ def _llama_leaves(values: Mapping[str, Any], family: str) -> dict[str, Any]:
 
 def _rope_theta(values: Mapping[str, Any]) -> float:
     """Return the base of the rotary frequencies. Raises DataError for scaled or partial rotation."""
-    parameters = values.get("rope_parameters") or {}
-    scaling = {**parameters, **(values.get("rope_scaling") or {})}
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind != "default":
-        raise DataError(f"rotary positions of type {show(kind)} (rope_scaling) are not supported, only 'default'")
-    for place in (values, scaling):
-        if place.get("partial_rotary_factor", 1.0) != 1.0:
-            raise DataError("partial_rotary_factor is not supported: all of a head is rotated")
-    thetas = {place["rope_theta"] for place in (values, parameters) if place.get("rope_theta") is not None}
+    described = [values.get(key) or {} for key in ("rope_parameters", "rope_scaling")]
+    for rope in described:
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind != "default" or any(isinstance(value, Mapping) for value in rope.values()):
+            raise DataError(f"rotary positions are scaled or differ between layers: {show(rope)} is not supported")
+    places = [values, *described]
+    if any(place.get("partial_rotary_factor", 1.0) != 1.0 for place in places):
+        raise DataError("partial_rotary_factor is not supported: all of a head is rotated")
+    thetas = {place["rope_theta"] for place in places if place.get("rope_theta") is not None}
     if len(thetas) > 1:
-        raise DataError("rope_theta and rope_parameters.rope_theta differ")
+        raise DataError("rope_theta has two different values, at the top and in rope_parameters")
     return thetas.pop() if thetas else 10000.0
 
 
