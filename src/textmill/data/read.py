@@ -15,6 +15,8 @@ from textmill.errors import ConfigError, DataError, MissingInputError
 
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
 
+_TELL_EVERY = 1 << 18  # bytes
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -50,13 +52,14 @@ def read_documents(
     reading, notes = reading or Reading(), notes or Notes()
     for path in files:
         with open_file(path) as file:
-            done = 0
+            told = 0
             for document in _documents(file, path, reading, notes):
                 yield document
-                if on_bytes is not None:
-                    position = file.tell()
-                    on_bytes(position - done)
-                    done = position
+                if on_bytes is not None and (position := file.tell()) - told >= _TELL_EVERY:
+                    on_bytes(position - told)
+                    told = position
+            if on_bytes is not None:
+                on_bytes(file.tell() - told)
 
 
 def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:

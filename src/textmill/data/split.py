@@ -136,9 +136,14 @@ class Fragment(NamedTuple):
 
 
 def divide(documents: Iterable[Document], split: Split) -> Iterator[Fragment]:
-    """Yield the kept text in order, each stretch with its side. The documents must be those that were surveyed."""
+    """Yield the kept text in order, each stretch with its side.
+
+    The documents are those that were surveyed. Raises DataError when there are more of them now.
+    """
     number, characters = 0, 0
     for part in documents:
+        if number == split.kept.size:
+            raise DataError(f"{part.source} changed while it was read: start again when it is complete")
         if split.kept[number]:
             if split.validates is not None:
                 yield Fragment(int(split.validates[number]), part.text, not part.continues)

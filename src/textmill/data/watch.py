@@ -25,16 +25,19 @@ class Watch:
         self._interrupted = interrupted
 
     def tick(self, more: int) -> None:
-        """`more` bytes have been read. Raises what `interrupted` raises."""
+        """`more` bytes have been read. Raises what `interrupted` raises, and DataError when a file grows and grows."""
         if self._interrupted is not None:
             self._interrupted()
-        self._done = min(self._done + more, self._total)
+        self._done += more
+        if self._done > self._total:
+            self.check_unchanged()
         if self._progress is not None:
-            self._progress(self._done, self._total)
+            self._progress(min(self._done, self._total), self._total)
 
     def finish(self) -> None:
         """Everything that had to be read has been read."""
-        self.tick(self._total)
+        self._done = self._total
+        self.tick(0)
 
     def check_unchanged(self) -> None:
         """Raise DataError when a file is not what it was at the start: what was read is neither text then."""
