@@ -28,10 +28,11 @@ class StopStrings:
         if self.stopped:
             return ""
         text = self._held + text
-        ends = [end for end in (text.find(string) for string in self.strings) if end >= 0]
-        if ends:
+        found = [(start + len(string), start) for string in self.strings if (start := text.find(string)) >= 0]
+        if found:
             self.stopped, self._held = True, ""
-            return text[: min(ends)]
+            _, start = min(found)  # the one that was complete first, so the pieces the text came in do not matter
+            return text[:start]
         keep = max((_overlap(text, string) for string in self.strings), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

@@ -1,0 +1,126 @@
+"""The token loop: cache, window, batches, seeds, ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import Scripted
+
+from small_models import FAMILIES, VARIANTS, random_tokens, small_model
+from textmill.errors import ConfigError
+from textmill.generation.loop import generate, window_start
+
+EVERY = {**FAMILIES, **VARIANTS}
+
+
+def run(model: torch.nn.Module, prompts: list[list[int]], **options: Any) -> list[list[int | None]]:
+    """Return the new ids of every prompt."""
+    return [list(sequence) for sequence in zip(*generate(model, prompts, **options))]
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("prompt_length", [1, 23, 24, 25, 60])
+def test_the_cache_changes_no_token(name: str, prompt_length: int) -> None:
+    """Up to and far beyond the context, for short and over-long prompts, the same tokens come with and without."""
+    model = small_model(**EVERY[name], max_seq_len=24)
+    prompt = random_tokens(prompt_length).tolist()
+    options: dict[str, Any] = {"max_new_tokens": 60, "seed": 1, "repetition_penalty": 1.1}
+    assert run(model, [prompt] * 2, **options) == run(model, [prompt] * 2, use_cache=False, **options)
+
+
+@given(length=st.integers(1, 500), context=st.integers(1, 64))
+def test_the_window_fits_and_shows_the_newest(length: int, context: int) -> None:
+    """It is never larger than the context, never moves back, and always holds the last half of a context."""
+    start = window_start(length, context)
+    assert 0 < length - start <= context
+    assert window_start(length + 1, context) >= start
+    assert length - start >= min(length, max(1, context // 2))
+    assert window_start(length, None) == 0
+
+
+def test_prompts_of_different_lengths_do_not_disturb_each_other() -> None:
+    """Each prompt of a batch goes on as it would alone under the same seed and index."""
+    model = small_model(architecture="gpt2")
+    prompts = [[5], [1, 2, 3], [9, 8], [4, 4, 4], [7] * 40]
+    together = run(model, prompts, max_new_tokens=30, temperature=0)
+    assert together == [run(model, [prompt], max_new_tokens=30, temperature=0)[0] for prompt in prompts]
+
+
+def test_a_sample_does_not_depend_on_how_many_there_are() -> None:
+    """Sample i under a seed is the same among one, three or five; samples differ from each other and between seeds."""
+    model = small_model()
+    one, three, five = (run(model, [[1, 2]] * count, max_new_tokens=20, seed=7) for count in (1, 3, 5))
+    assert five[:3] == three and three[:1] == one
+    assert len({tuple(sequence) for sequence in five}) == 5
+    assert run(model, [[1, 2]], max_new_tokens=20, seed=8) != one
+    assert run(model, [[1, 2]], max_new_tokens=20) != run(model, [[1, 2]], max_new_tokens=20)
+
+
+def test_a_sequence_ends_at_a_stop_id_and_the_others_go_on() -> None:
+    """The stop id is not yielded, then comes None; when all have ended the iteration does."""
+    steps = list(generate(Scripted([7, 8, 9, 4], 1), [[1], [2]], max_new_tokens=9, temperature=0, stop_ids=[9]))
+    assert steps == [[7, 7], [8, 8]]
+    model = small_model()
+    free = run(model, [[1], [2], [3]], max_new_tokens=30, seed=3)
+    stop = free[1][10]
+    stopped = run(model, [[1], [2], [3]], max_new_tokens=30, seed=3, stop_ids=[stop])
+    for before, after in zip(free, stopped):
+        end = before.index(stop) if stop in before else len(before)
+        assert after == before[: min(end, len(after))] + [None] * (len(after) - end)
+
+
+def test_banned_ids_never_come() -> None:
+    """An id that is banned is not chosen, however likely."""
+    assert run(Scripted([7, 7], 1), [[1]], max_new_tokens=2, banned_ids=[7]) != [[7, 7]]
+
+
+def test_an_interrupt_is_asked_before_every_token() -> None:
+    """True ends the iteration with what there is; an exception passes through."""
+    model = Scripted([7, 8, 9], 1)
+    asked: list[int] = []
+
+    def interrupted() -> bool:
+        asked.append(model.steps)
+        return model.steps == 2
+
+    assert list(generate(model, [[1]], max_new_tokens=3, temperature=0, interrupted=interrupted)) == [[7], [8]]
+    assert asked == [0, 1, 2]
+
+
+def test_the_model_is_in_its_own_mode_between_tokens() -> None:
+    """Dropout is off while a token is made, and the model in training mode again when it is handed over."""
+    model = small_model(dropout=0.5).train()
+    tokens = []
+    for step in generate(model, [[1, 2]], max_new_tokens=10, temperature=0):
+        assert model.training
+        tokens.append(step[0])
+    assert tokens == run(model.eval(), [[1, 2]], max_new_tokens=10, temperature=0)[0]
+    assert not any(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prompts": [[1], []]}, "prompt 1 is empty"),
+        ({"prompts": [[61]]}, "holds the id 61, and the model knows 0 to 60"),
+        ({"prompts": [[-1]]}, "holds the id -1"),
+        ({"max_new_tokens": -1}, "max_new_tokens must be"),
+        ({"max_new_tokens": 1.5}, "max_new_tokens must be"),
+        ({"top_p": 0}, "top_p must be"),
+        ({"seed": 1.5}, "seed must be"),
+    ],
+)
+def test_arguments_are_refused_before_the_first_step(options: dict[str, Any], words: str) -> None:
+    """The call itself raises, not the first step, and nothing has run."""
+    with pytest.raises(ConfigError, match=words):
+        generate(small_model(), **{"prompts": [[1]], "max_new_tokens": 3, **options})
+
+
+def test_nothing_asked_is_nothing_done() -> None:
+    """No prompts or no tokens: an empty iteration."""
+    assert list(generate(small_model(), [[1]], max_new_tokens=0)) == []
+    assert list(generate(small_model(), [], max_new_tokens=5)) == []
