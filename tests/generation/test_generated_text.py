@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_stop_strings_cut_where_the_whole_text_would_be_cut(text: str, stops: li
     """In whatever pieces the text arrives, it is cut where the string begins that is complete first."""
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     stopper = StopStrings(stops)
-    passed = "".join(stopper.push(text[start:end]) for start, end in zip(places, places[1:])) + stopper.flush()
+    passed = "".join(stopper.push(text[start:end]) for start, end in pairwise(places)) + stopper.flush()
     ends = [end for end in range(1, len(text) + 1) if text[:end].endswith(tuple(stops))]
     assert stopper.stopped == bool(ends)
     if ends:
