@@ -7,10 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textmill.data.loader import Batch
-
-IGNORED = -100
-"""Target of a position that does not count."""
+from textmill.data.loader import IGNORED, Batch
 
 
 def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
