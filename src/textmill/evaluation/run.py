@@ -35,12 +35,12 @@ def evaluate(
     mode it was in before, and nothing was recorded for gradients.
 
     Args:
-        model: from ids (B, T) to logits (B, T, V).
+        model: from ids (B, T) to logits (B, T, V), or to an object with `.logits`.
         batches: of the share of the data that is this process's.
         metrics: further metrics by name.
         num_bytes: UTF-8 bytes of the whole text, over all processes.
         autocast: makes the context of each forward pass.
-        interrupted: asked before every batch; may also raise.
+        interrupted: asked before every batch; it may itself raise what is to end the evaluation.
         reduce: sums a number over all processes.
         progress: called with the targets counted so far by this process, after every batch.
 

@@ -45,8 +45,8 @@ def generate(
     not depend on how many others there are.
 
     Args:
-        model: a Decoder, or any module from ids (N, T) to logits (N, T, V). It is switched to evaluation mode for the
-            steps and back.
+        model: a Decoder, or any module from ids (N, T) to logits (N, T, V) or an object with `.logits`. It is switched
+            to evaluation mode for the steps and back.
         prompts: ids; at least one each, of any lengths.
         max_new_tokens: at most so many new ids per sequence.
         temperature, top_k, top_p, min_p, repetition_penalty: see `Sampling`.
@@ -162,7 +162,7 @@ class _Group:
         finally:
             if training:
                 self.model.train()
-        logits = logits[:, -1]  # (N, V)
+        logits = getattr(logits, "logits", logits)[:, -1]  # (N, V)
         if self.banned_ids:
             logits[:, self.banned_ids] = float("-inf")
         return logits
