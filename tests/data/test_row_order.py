@@ -7,19 +7,21 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.data import order
 from textmill.data.order import derive, permute, row_order
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 3000), key=st.integers(0, 2**70))
 def test_permute_is_a_bijection(n: int, key: int) -> None:
     """Every index of range(n) is hit exactly once."""
     assert np.sort(permute(np.arange(n), n, key)).tolist() == list(range(n))
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 2**50), key=st.integers(0, 2**64 - 1), data=st.data())
 def test_permute_stays_inside_huge_ranges(n: int, key: int, data: st.DataObject) -> None:
     """Inside the range, without collisions, and each index alone gives what it gives among others."""
@@ -54,6 +56,7 @@ def test_neighbours_are_scattered() -> None:
     assert (found == np.arange(50_000)).sum() < 10
 
 
+@settings(deadline=None)
 @given(
     num_rows=st.integers(1, 400),
     seed=st.integers(0, 2**32),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.data.document import Document
@@ -32,6 +32,7 @@ def sides(texts: Sequence[str], share: float | None, min_length: int = 0) -> tup
     return joined[TRAIN], joined[VALIDATION]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text("ab \n", min_size=2, max_size=30).filter(str.strip), min_size=1, max_size=19), st.integers(1, 5)
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.data.shards import ShardWriter, TokenStore
@@ -25,6 +25,7 @@ def store(folder: Path, ids: np.ndarray, vocab_size: int = 1000, shard_bytes: in
     return TokenStore.open(folder)
 
 
+@settings(deadline=None)
 @given(start=st.integers(0, 500), count=st.integers(0, 500))
 def test_reading_equals_slicing(tmp_path_factory: pytest.TempPathFactory, start: int, count: int) -> None:
     """Any stretch, over any number of files, is the slice of the array that was written."""

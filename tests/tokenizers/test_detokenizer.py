@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from awkward_texts import any_text
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.tokenizers import Tokenizer, load_tokenizer
@@ -21,6 +21,7 @@ def test_half_a_character_waits(byte: Tokenizer) -> None:
     assert [stream.push(0xF0), stream.push(0x9F), stream.flush(), stream.push(65)] == ["", "", "\ufffd", "A"]
 
 
+@settings(deadline=None)
 @given(ids=st.lists(st.integers(0, 256), max_size=40))
 def test_any_bytes_stream_as_they_decode(byte: Tokenizer, ids: list[int]) -> None:
     """An untrained model emits broken UTF-8; the stream shows what decoding the whole shows."""
@@ -28,6 +29,7 @@ def test_any_bytes_stream_as_they_decode(byte: Tokenizer, ids: list[int]) -> Non
     assert "".join(map(stream.push, ids)) + stream.flush() == byte.decode(ids)
 
 
+@settings(deadline=None)
 @given(text=any_text)
 def test_texts_stream_as_they_decode(char: Tokenizer, bpe: Tokenizer, text: str) -> None:
     """The pieces add up to the text."""

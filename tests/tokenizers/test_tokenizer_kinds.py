@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from awkward_texts import AWKWARD, EOS, PROSE, any_text, spaced_text
-from hypothesis import given
+from hypothesis import given, settings
 
 from textmill.errors import ConfigError, DataError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
@@ -19,6 +19,7 @@ from textmill.tokenizers.pieces import last_cut, pieces
 from tokenizers import Tokenizer as Backend
 
 
+@settings(deadline=None)
 @given(text=any_text)
 def test_bytes_and_bpe_spell_every_text(byte: Tokenizer, bpe: Tokenizer, text: str) -> None:
     """Whatever UTF-8 can spell comes back from its ids, and byte ids are the bytes."""
@@ -57,6 +58,7 @@ def test_ids_of_bytes_and_characters(byte: Tokenizer) -> None:
     assert tokenizer.decode([1, 4]) == "a<unk>"
 
 
+@settings(deadline=None)
 @given(text=any_text)
 def test_short_cuts_give_the_ids_of_the_saved_form(byte: Tokenizer, char: Tokenizer, text: str) -> None:
     """Array arithmetic and tokenizer.json agree, known characters or not."""
@@ -66,6 +68,7 @@ def test_short_cuts_give_the_ids_of_the_saved_form(byte: Tokenizer, char: Tokeni
         assert tokenizer.encode(text).tolist() == backend.encode(text, add_special_tokens=False).ids
 
 
+@settings(deadline=None)
 @given(text=spaced_text)
 def test_cutting_before_white_space_changes_no_id(bpe: Tokenizer, text: str) -> None:
     """The ids of the parts are the ids of the whole, for any size of part."""

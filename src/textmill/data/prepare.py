@@ -67,14 +67,16 @@ def prepare(
     """
     if val_split is not None and not 0 <= val_split < 1:
         raise ConfigError(f"val_split is {val_split}: give a share from 0 up to, not including, 1")
-    if val_data is not None and val_split:
+    if val_data and val_split:
         say("val_split has no effect beside val_data")
     items = [data] if isinstance(data, str | Path) else data
-    if items is not None and len(items) == 1 and is_prepared(Path(items[0])):
-        return _as_it_is(Path(items[0]), val_data, output, say)
+    if items is not None and not items:
+        raise ConfigError("data is an empty list: name files, or leave it out for the default corpus")
+    if items is not None and len(items) == 1 and is_prepared(Path(items[0]).expanduser()):
+        return _as_it_is(Path(items[0]).expanduser(), val_data, output, say)
     chosen = Files(
         default_corpus() if items is None else list_files(items, say),
-        None if val_data is None else list_files(val_data, say),
+        list_files(val_data, say) if val_data else None,
     )
     ids = holds_ids(chosen)
     reading = Reading(text_column, encoding_errors, min_length)
@@ -146,7 +148,7 @@ def holds_ids(chosen: Files) -> bool:
 
 
 def _as_it_is(folder: Path, val_data: Any, output: Any, say: Callable[[str], None]) -> Corpus:
-    if val_data is not None or output is not None:
+    if val_data or output is not None:
         raise ConfigError(f"{folder} is a prepared corpus: it takes neither other validation data nor an output folder")
     corpus = open_corpus(folder)
     for note in corpus.notes:

@@ -85,7 +85,8 @@ def default_corpus() -> list[Path]:
     found = []
     for folder, folders, names in os.walk(library):
         folders[:] = sorted(name for name in folders if name not in _NOT_TEXT_OF_PEOPLE)
-        found.extend(Path(folder, name) for name in sorted(names) if name.endswith(".py"))
+        sources = (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
+        found.extend(path for path in sources if path.stat().st_size)
     if not found:
         raise MissingInputError(f"this Python has no library source in {library}: name a text file or a folder")
     return found

@@ -72,9 +72,9 @@ def block_start(block: bytes, name: str, notes: Notes) -> int:
         if block.startswith(mark):
             raise DataError(f"{name} is {what} and not UTF-8 text (byte 0): extract its text first")
     head = block[:4096]
-    for parity in (0, 1):
+    for parity, encoding in enumerate(("UTF-16BE", "UTF-16LE")):  # Latin text has every other byte zero
         if len(head) >= 4 and head[parity::2].count(0) > 0.4 * len(head[parity::2]) and 0 not in head[1 - parity :: 2]:
-            raise _not_utf8(name, "UTF-16 without a mark")
+            raise _not_utf8(name, encoding)
     if block.startswith(codecs.BOM_UTF8):
         notes.add("byte order mark dropped", name)
         return len(codecs.BOM_UTF8)
@@ -82,10 +82,7 @@ def block_start(block: bytes, name: str, notes: Notes) -> int:
 
 
 def _not_utf8(name: str, encoding: str) -> DataError:
-    source = encoding.split()[0]
-    return DataError(
-        f"{name} is {encoding} and not UTF-8 (byte 0): convert it, for example with iconv -f {source} -t UTF-8"
-    )
+    return DataError(f"{name} is {encoding} and not UTF-8 (byte 0): convert it, as with iconv -f {encoding} -t UTF-8")
 
 
 def _decode(decoder: codecs.IncrementalDecoder, block: bytes, name: str, offset: int, final: bool) -> str:
