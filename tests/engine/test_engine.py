@@ -61,7 +61,9 @@ def test_clipping_clips_and_reports_the_norm_before() -> None:
     engine = make_engine(model, rate=1.0)
     tokens = torch.arange(13)[None]
     engine.backward(1000 * cross_entropy_sum(model(tokens), tokens.roll(1)))
-    full = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]).norm()
+    full = torch.cat(
+        [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
+    ).norm()
     reported = engine.step(max_norm=0.5)
     moved = torch.cat([(a - b).flatten() for a, b in zip(before, model.parameters())]).norm()
     assert reported.item() == pytest.approx(full.item(), rel=1e-5)

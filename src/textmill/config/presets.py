@@ -265,5 +265,5 @@ def choose_preset(device_kind: str, corpus_bytes: int) -> tuple[str, dict[str, A
     auto = next(auto for auto in AUTO[kind] if corpus_bytes < auto.bytes_below)
     machine = {"cpu": "a CPU", "cuda": "a CUDA GPU", "mps": "an Apple GPU"}.get(device_kind, device_kind)
     size = f"{corpus_bytes / 1e6:.1f} MB of text"
-    said = f"preset: {auto.name}, for {size} on {machine}; --preset NAME or any flag overrides it"
+    said = f"{auto.name}, for {size} on {machine}; --preset NAME or any flag overrides it"
     return auto.name, dict(auto.values), said

@@ -21,7 +21,7 @@ def evaluate(
     batches: Iterable[Batch],
     metrics: Mapping[str, Metric] | None = None,
     *,
-    num_bytes: int | None = None,
+    num_bytes: float | None = None,
     autocast: Callable[[], AbstractContextManager[object]] | None = None,
     interrupted: Callable[[], bool | None] | None = None,
     reduce: Callable[[float], float] | None = None,
@@ -95,7 +95,7 @@ def _sums(
     return sums
 
 
-def _report(totals: Mapping[str, tuple[float, float]], num_bytes: int | None) -> dict[str, float]:
+def _report(totals: Mapping[str, tuple[float, float]], num_bytes: float | None) -> dict[str, float]:
     summed, tokens = totals["loss"]
     if not tokens:
         raise DataError("there is nothing to evaluate: the data hold no token that follows another")

@@ -16,9 +16,10 @@ class Schedule:
 
     kind: `cosine`, `linear` and `polynomial` (power 2) fall from `peak` to `peak * min_ratio`, which they reach at
         `decay_steps` (None: at `total_steps`) and keep; `constant` stays; `wsd` (warm-up, stable, decay:
-        arXiv:2404.06395) stays and then falls linearly over the last
-        `decay_steps` (None: the last WSD_COOLDOWN of the run); `step` multiplies by `decay_factor` every `decay_every`
-        steps and `exponential` does so smoothly, neither below the floor.
+        arXiv:2404.06395) stays and then falls linearly over the last `decay_steps` (None: the last WSD_COOLDOWN of the
+        run); `step` multiplies by `decay_factor` every `decay_every` steps and `exponential` does so smoothly, neither
+        below the floor.
+    peak: the learning rate at the end of warm-up.
     total_steps: optimizer steps in the whole run.
     warmup_steps: steps of linear warm-up; step 0 has peak / warmup_steps, step warmup_steps - 1 has the peak.
     min_ratio: the floor as a share of the peak.

@@ -16,8 +16,8 @@ from textmill.checkpoint.lock import RunLock
 from textmill.checkpoint.resolve import resolve_checkpoint, resolve_model
 from textmill.checkpoint.store import CheckpointStore
 from textmill.config import Config, checks
-from textmill.data.loader import Rows, TrainLoader, eval_batches
 from textmill.data.corpus import Corpus
+from textmill.data.loader import Rows, TrainLoader, eval_batches
 from textmill.engine.kernels import apply_kernels
 from textmill.engine.precision import choose_precision
 from textmill.engine.single import Engine
@@ -77,22 +77,21 @@ def assemble(
         screen = screen or Screen(quiet=not world.is_first)
         stack.callback(screen.close)
         output = _open_output(config)
+        if not output.fresh:
+            _claim(output, world, stack, screen)
         config, start = _find_start(config, output, screen)
         _make_absolute(config)
         kernels = apply_kernels(world.device, **_kernel_choices(config, output))
         preset = None if start else settle_preset(config, world.device.type)
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         length = _fit(config, corpus, world, start, own_model=model is None, screen=screen)
+        trackers = _trackers(config, output.folder, world, screen)
 
         # Everything that can be refused has been: from here on files are written.
-        if world.is_first:
-            files.make_directory(output.folder)
-            stack.enter_context(RunLock(output.folder, say=screen.say))
-            if output.fresh:
-                outputs.clear_run(output.folder)
-            files.remove_temporaries(output.folder)
-        world.barrier()
-        run = _build(config, output.folder, world, corpus, length, screen, signals, model, optimizer, loss, metrics)
+        if output.fresh:
+            _claim(output, world, stack, screen)
+        parts = {"model": model, "optimizer": optimizer, "loss": loss, "metrics": metrics}
+        run = _build(config, output.folder, world, corpus, length, screen, signals, trackers, **parts)
         offsets = _restore(run, start, output) if start else {}
         if world.is_first:
             files.write_json(output.folder / "environment.json", environment(run, corpus, kernels))
@@ -125,6 +124,18 @@ def _open_output(config: Config) -> outputs.Output:
         resume_from=settings.resume_from,
         overwrite=settings.overwrite,
     )
+
+
+def _claim(output: outputs.Output, world: World, stack: ExitStack, screen: Screen) -> None:
+    """No other process uses the run's folder until the end, and nothing half-done or of an overwritten run is in it."""
+    if world.is_first:
+        files.make_directory(output.folder)
+        stack.enter_context(RunLock(output.folder, say=screen.say))
+        if output.fresh:
+            outputs.clear_run(output.folder)
+        files.remove_temporaries(output.folder)
+        CheckpointStore(output.checkpoints, say=screen.say).repair()
+    world.barrier()
 
 
 def _find_start(config: Config, output: outputs.Output, screen: Screen) -> tuple[Config, Path | None]:
@@ -177,7 +188,8 @@ def _fit(
     said = [] if start else checks.without_effect(config)
     if own_model:
         said += checks.fit_model(config)
-    kind = config.tokenizer.tokenizer if corpus.tokenizer is not None else "ids"
+    made = corpus.tokenizer.kind if corpus.tokenizer is not None else None
+    kind = "bpe" if made == config.tokenizer.tokenizer == "bpe" else "given"
     said += checks.fit_vocab(config, corpus.vocab_size, kind)
     rows = len(Rows(corpus.train, config.model.max_seq_len))
     if start is not None:
@@ -208,6 +220,7 @@ def _build(
     length: Length,
     screen: Screen,
     signals: SignalFlag,
+    trackers: Trackers,
     model: nn.Module | None,
     optimizer: OptimizerFactory | None,
     loss: LossFunction | None,
@@ -220,24 +233,24 @@ def _build(
     precision = choose_precision(settings.precision, world.device)
     engine = Engine(model, _optimizer(config, model, optimizer), precision, world, compile=settings.compile)
     loader = TrainLoader(
-        Rows(corpus.train, config.model.max_seq_len),
+        Rows(corpus.train, config.model.max_seq_len, mask_documents=config.data.mask_documents),
         batch_size=settings.batch_size,
         accumulation=settings.gradient_accumulation_steps,
         world_size=world.size,
         rank=world.rank,
         seed=settings.seed,
     )
-    validation, evaluations = None, MOST_REPORTS
+    validation, validation_bytes, evaluations = None, None, MOST_REPORTS
     if corpus.validation is not None:
         validation = eval_batches(
-            Rows(corpus.validation, config.model.max_seq_len),
+            Rows(corpus.validation, config.model.max_seq_len, mask_documents=config.data.mask_documents),
             settings.eval_batch_size or _evaluation_rows(config),
             world_size=world.size,
             rank=world.rank,
             limit=settings.eval_batches,
         )
         evaluations = default_evaluations(length, validation.num_targets)
-    whole = settings.eval_batches is None
+        validation_bytes = corpus.validation.num_bytes * validation.share or None
     named = {name.partition(":")[2]: resolve(name) for name in settings.metrics}
     device_name = _device_name(world)
     plan_schedule = partial(_schedule, config)
@@ -250,7 +263,7 @@ def _build(
         loss=loss or causal_loss(label_smoothing=settings.label_smoothing),
         loader=loader,
         validation=validation,
-        validation_bytes=corpus.validation.num_bytes or None if corpus.validation is not None and whole else None,
+        validation_bytes=validation_bytes,
         tokenizer=corpus.tokenizer,
         metrics={**named, **(metrics or {})},
         schedule=plan_schedule(length.total_steps),
@@ -266,7 +279,7 @@ def _build(
         },
         screen=screen,
         signals=signals,
-        trackers=_trackers(config, folder, world, screen),
+        trackers=trackers,
         logs={},
         log_every=length.cadence(settings.logging_steps),
         eval_every=length.cadence(settings.eval_steps, default_per_run=evaluations),
@@ -352,7 +365,7 @@ def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Tra
     tracking = config.tracking
     return build_trackers(
         tracking.report_to if world.is_first else [],
-        Path(tracking.log_dir) if tracking.log_dir else folder / "logs",
+        Path(tracking.log_dir) / (tracking.run_name or folder.name) if tracking.log_dir else folder / "logs",
         project=tracking.wandb_project,
         say=screen.say,
     )

@@ -9,8 +9,8 @@ from typing import Any
 
 from textmill.config import Config
 from textmill.config.presets import choose_preset
-from textmill.data.dataset import TextDataset
 from textmill.data.corpus import Corpus
+from textmill.data.dataset import TextDataset
 from textmill.data.prepare import prepare
 from textmill.data.sources import corpus_size_bytes
 from textmill.engine.world import World
@@ -62,7 +62,7 @@ def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) ->
     return prepare(
         values.data,
         val_data=values.val_data,
-        val_split=values.val_split,
+        val_split=values.val_split if values.given("val_split") else None,
         tokenizer=config.tokenizer.tokenizer,
         vocab_size=config.model.vocab_size,
         special_tokens=config.tokenizer.special_tokens,
@@ -70,6 +70,7 @@ def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) ->
         min_length=values.min_length,
         encoding_errors=values.encoding_errors,
         cache_dir=values.cache_dir,
+        workers=values.preprocessing_num_workers,
         say=screen.say,
         progress=screen.reading,
         interrupted=interrupted,

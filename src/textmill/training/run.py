@@ -19,7 +19,7 @@ from textmill.config import Config
 from textmill.data.loader import Batch, TrainLoader
 from textmill.engine.single import Engine
 from textmill.engine.world import World
-from textmill.errors import NonFiniteError
+from textmill.errors import NonFiniteError, WriteFailedError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.schedule import Schedule
 from textmill.planning.length import MOST_REPORTS, Cadence, Length
@@ -35,6 +35,9 @@ LossFunction = Callable[[nn.Module, Batch], Tensor]
 
 SKIPPED_STEPS_ALLOWED = 5
 """Steps in a row that may be skipped for non-finite gradients before the run gives up."""
+
+FAILED_SAVES_ALLOWED = 3
+"""Checkpoints in a row that may fail to be written before the run ends."""
 
 CALIBRATION_STEPS = 20
 """Steps after which a run limited by time alone knows its speed and plans its length."""
@@ -56,7 +59,7 @@ class Run:
     loss: LossFunction
     loader: TrainLoader
     validation: Iterable[Batch] | None
-    validation_bytes: int | None
+    validation_bytes: float | None
     tokenizer: Tokenizer | None
     metrics: Mapping[str, Metric]
     schedule: Schedule
@@ -86,6 +89,7 @@ class Run:
     before_chores: Progress = field(default_factory=Progress)
     log_offsets: dict[str, int] = field(default_factory=dict)
     last_saved_step: int | None = None
+    failed_saves: int = 0
     started_at: float = field(default_factory=time.perf_counter)
     elapsed_before: float = 0.0
 
@@ -115,7 +119,7 @@ class Run:
             self._plan_by_time(self.length.max_seconds)
         self.improved = False
         self.before_chores = progress.copy()
-        self.log_offsets = self._current_offsets()
+        self.log_offsets = {name: log.offset for name, log in self.logs.items()} | {"train.log": self.screen.log_size()}
         return self.current_step()
 
     def current_step(self) -> Step:
@@ -240,8 +244,7 @@ class Run:
         if self.last_saved_step == self.progress.step:
             return
         self._refuse_divergence()
-        save_checkpoint(self, self.progress, self._current_offsets())
-        self.last_saved_step = self.progress.step
+        self._save(self.progress, self._current_offsets())
 
     def save_interrupted(self) -> None:
         """A checkpoint of this step exists that lets a resumed run begin with the periodic acts of this step.
@@ -252,7 +255,19 @@ class Run:
             return
         progress = self.before_chores.copy()
         progress.chores_pending = True
-        save_checkpoint(self, progress, self.log_offsets)
+        self._save(progress, self.log_offsets)
+
+    def _save(self, progress: Progress, offsets: dict[str, int]) -> None:
+        """A checkpoint exists, or it was said why not: a full disk ends a run only when it stays full."""
+        try:
+            save_checkpoint(self, progress, offsets)
+        except WriteFailedError as error:
+            self.failed_saves += 1
+            if self.failed_saves >= FAILED_SAVES_ALLOWED:
+                raise
+            self.screen.say(f"{error}; training goes on, the next checkpoint is tried in its turn")
+            return
+        self.failed_saves = 0
         self.last_saved_step = progress.step
 
     def _refuse_divergence(self) -> None:
@@ -264,7 +279,7 @@ class Run:
             )
 
     def _current_offsets(self) -> dict[str, int]:
-        return {name: log.offset for name, log in self.logs.items()} | {"train.log": self.screen.log_size()}
+        return {name: log.sync() for name, log in self.logs.items()} | {"train.log": self.screen.log_size()}
 
 
 def _validation_name(name: str) -> str:

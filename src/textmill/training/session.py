@@ -45,7 +45,7 @@ def session(run: Run, offsets: dict[str, int]) -> Iterator[None]:
             {
                 "name": run.config.tracking.run_name or run.folder.name,
                 "config": run.config.dump(),
-                "step": run.progress.step,
+                "step": run.progress.step - int(run.progress.chores_pending),
             }
         )
     run.screen.begin(run.progress.step, run.progress.total_steps)
@@ -78,12 +78,12 @@ def _close(run: Run, status: str, code: int, reason: str) -> None:
     for log in run.logs.values():
         log.close()
     run.trackers.finish(status)
-    if status != "failed":
-        _publish(run)
     try:
+        if status != "failed":
+            _publish(run)
         draw_training_curves(run.folder)
     except (TextmillError, OSError) as error:
-        run.screen.say(f"training_curves.png was not drawn: {error}")
+        run.screen.say(f"the run's last files are not complete: {error}")
     resumable = bool(run.checkpoints.steps()) and status != "finished"
     outputs.write_status(run.folder, status, exit_code=code, reason=reason, resumable=resumable, step=run.progress.step)
     if status != "failed":
