@@ -137,6 +137,18 @@ def test_weights_that_do_not_fit_are_named(folder: Path, change: Callable[[Tenso
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("num_hidden_layers", "1000000000000 layers"), ("hidden_size", "wrong shape"), ("vocab_size", "wrong shape")],
+)
+def test_a_shape_beyond_all_memory_is_refused_before_memory_is_taken(folder: Path, key: str, words: str) -> None:
+    """A config.json of astronomical sizes beside small weights is a line, not a crash."""
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, key: 10**12}))
+    with pytest.raises(DataError, match=words):
+        load_model(folder)
+
+
 @pytest.mark.parametrize("length", [0, 1, 9, 300, -1])
 def test_a_truncated_file_is_refused(folder: Path, length: int) -> None:
     """A file that lost its end is called damaged."""

@@ -118,6 +118,16 @@ def test_bf16_autocast_stays_near_float32(options: dict) -> None:
     assert (rounded - exact).abs().mean() < 0.03 * exact.abs().mean() + 0.01
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_model_compiles_as_one_graph(name: str) -> None:
+    """torch.compile finds nothing it has to leave out, and the graph computes the same."""
+    torch._dynamo.reset()
+    model, tokens = small_model(**FAMILIES[name]), random_tokens(2, 20)
+    compiled = torch.compile(model, backend="eager", fullgraph=True, dynamic=False)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(tokens), model(tokens), atol=1e-5, rtol=1e-5)
+
+
 def test_every_weight_learns(options: dict) -> None:
     """After a backward pass every parameter has a gradient that is not zero."""
     model = small_model(**options).train()

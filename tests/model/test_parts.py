@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from textmill.model.loss import cross_entropy_sum
 from textmill.model.norm import RMSNorm
-from textmill.model.positions import RotaryTable, rotate, sinusoids
+from textmill.model.positions import rotary_angles, rotate, sinusoids
 
 
 def test_rms_norm_is_pytorchs_with_the_same_gradients() -> None:
@@ -45,7 +45,7 @@ def test_rotation_is_the_rotation_matrix() -> None:
     """Pair (i, i + E/2) turns by position * theta^(-2i/E), written as complex multiplication."""
     size, theta = 8, 100.0
     x = torch.randn(2, 10, 3, size)
-    turned = rotate(x, RotaryTable(size, 16, theta)(slice(4, 14), torch.float32))
+    turned = rotate(x, rotary_angles(torch.arange(4, 14), size, theta, torch.float32))
     pairs = torch.complex(x[..., : size // 2], x[..., size // 2 :]).to(torch.complex128)
     angles = torch.arange(4, 14)[:, None] * theta ** (-torch.arange(0, size, 2).double() / size)
     expected = pairs * torch.polar(torch.ones_like(angles), angles)[:, None]
@@ -56,11 +56,10 @@ def test_rotation_is_the_rotation_matrix() -> None:
 @settings(deadline=None, max_examples=25)
 def test_rotated_products_depend_on_distance_alone(first: int, second: int, shift: int) -> None:
     """The product of a rotated query and key is the same for any two positions equally far apart."""
-    table = RotaryTable(16, 64, 10000.0)
     q, k = torch.randn(2, 1, 1, 1, 16, generator=torch.Generator().manual_seed(first * 41 + second))
 
     def product(at: int, other: int) -> float:
-        where = [table(slice(position, position + 1), torch.float32) for position in (at, other)]
+        where = [rotary_angles(torch.tensor([place]), 16, 10000.0, torch.float32) for place in (at, other)]
         return (rotate(q, where[0]) * rotate(k, where[1])).sum().item()
 
     assert product(first, second) == pytest.approx(product(first + shift, second + shift), abs=1e-4)
@@ -68,7 +67,7 @@ def test_rotated_products_depend_on_distance_alone(first: int, second: int, shif
 
 def test_sinusoids_follow_the_paper() -> None:
     """Even elements are sines and odd ones cosines of position / 10000^(2i/D)."""
-    table = sinusoids(50, 10)
+    table = sinusoids(torch.arange(50), 10)
     for position, element in ((0, 0), (7, 4), (31, 9), (49, 1)):
         angle = position / 10000 ** (element // 2 * 2 / 10)
         expected = math.sin(angle) if element % 2 == 0 else math.cos(angle)

@@ -87,9 +87,14 @@ def load_model(
         DataError: it is damaged, of another kind than textmill computes, or its weights do not fit its configuration.
     """
     folder = resolve_model(path, say=say)
-    described = read_json(folder / "config.json")
-    model = empty_model(from_huggingface(described, str(folder / "config.json")))
-    load_weights(model, folder)
+    config = from_huggingface(read_json(folder / "config.json"), str(folder / "config.json"))
+    stored = _read_weights(folder)
+    if config.num_layers > len(stored):
+        raise DataError(f"{folder}: config.json says {config.num_layers} layers, and there are {len(stored)} weights")
+    with torch.device("meta"):  # no memory is taken for a shape before the weights are known to have it
+        _copy_weights(empty_model(config), stored, folder)
+    model = empty_model(config)
+    _copy_weights(model, stored, folder)
     return Loaded(model.to(device).eval(), _tokenizer_of(folder), folder)
 
 
@@ -101,8 +106,11 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         DataError: they are damaged, stored as a pickle, or their names or shapes are not those of the model; nothing
             in the model has changed then.
     """
-    folder = Path(folder)
-    stored = _rename(_read_weights(folder))
+    _copy_weights(model, _read_weights(Path(folder)), Path(folder))
+
+
+def _copy_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
+    """The model has the `stored` weights of `folder`; see `load_weights`."""
     wanted = dict(model.state_dict())
     tied = isinstance(config := getattr(model, "config", None), ModelConfig) and bool(config.tie_embeddings)
     if tied:
@@ -128,9 +136,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """Return every stored tensor by name, from one file or from the shards that an index lists."""
+    """Return every stored weight by its full name, from one file or from the shards that an index lists."""
     if (folder / WEIGHTS).is_file():
-        return load_tensors(folder / WEIGHTS)
+        return _rename(load_tensors(folder / WEIGHTS))
     if (folder / INDEX).is_file():
         places = read_json(folder / INDEX).get("weight_map")
         shards = sorted(set(places.values())) if isinstance(places, dict) else []
@@ -139,7 +147,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         for shard in shards:
             tensors |= load_tensors(folder / shard)
-        return tensors
+        return _rename(tensors)
     if folder.is_dir():
         pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
         if pickles:
@@ -151,7 +159,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under the full names: some files leave the stack's name out, and some hold constants."""
+    """Return the weights under their full names: some files leave the stack's name out, and some hold constants."""
     renamed = {}
     for name, tensor in tensors.items():
         if name.endswith(_CONSTANTS):

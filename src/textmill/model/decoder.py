@@ -20,7 +20,7 @@ from textmill.config.model import ModelConfig
 from textmill.model.attention import Mask, make_mask
 from textmill.model.cache import Cache
 from textmill.model.layers import Linear
-from textmill.model.positions import Angles, RotaryTable, sinusoids
+from textmill.model.positions import Angles, rotary_angles, sinusoids
 
 
 class Block(nn.Module):
@@ -35,18 +35,11 @@ class Decoder(nn.Module):
     """Base of both families. `config` is the resolved shape; weights are undefined until `initialise` fills them."""
 
     lm_head: Linear
-    positions_table: Tensor | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        assert config.head_dim is not None
         self.config = config
         self.dropout = nn.Dropout(config.dropout)
-        self.rotary = None
-        if config.pos_encoding == "rope":
-            self.rotary = RotaryTable(config.head_dim, config.max_seq_len, config.rope_theta)
-        table = sinusoids(config.max_seq_len, config.d_model) if config.pos_encoding == "sinusoidal" else None
-        self.register_buffer("positions_table", table, persistent=False)
 
     # What a family provides.
 
@@ -111,8 +104,9 @@ class Decoder(nn.Module):
             raise ValueError(f"{past + length} positions, and the model's max_seq_len is {self.config.max_seq_len}")
         if segments is not None and cache is not None:
             raise ValueError("segments and a cache do not go together")
-        where = slice(past, past + length) if positions is None else positions
-        x = self.dropout(self._embed(tokens, where))  # (B, T, D)
+        if positions is None:
+            positions = torch.arange(past, past + length, device=tokens.device)  # (T,)
+        x = self.dropout(self._embed(tokens, positions))  # (B, T, D)
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         mask = make_mask(
             batch,
@@ -124,7 +118,10 @@ class Decoder(nn.Module):
             device=x.device,
             dtype=dtype,
         )
-        angles = self.rotary(where, dtype) if self.rotary is not None else None
+        angles = None
+        if self.config.pos_encoding == "rope":
+            assert self.config.head_dim is not None
+            angles = rotary_angles(positions, self.config.head_dim, self.config.rope_theta, dtype)
         recompute = self.config.gradient_checkpointing and self.training and torch.is_grad_enabled()
         for block in self.blocks:
             if recompute:
@@ -153,11 +150,11 @@ class Decoder(nn.Module):
         if self.config.tie_embeddings:
             self.lm_head.weight = self.token_embedding.weight
 
-    def _embed(self, tokens: Tensor, where: slice | Tensor) -> Tensor:
+    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         x = self.token_embedding(tokens)  # (B, T, D)
         if self.position_embedding is not None:
-            x = x + self.position_embedding.weight[where]  # (T, D) or (B, T, D)
-        if self.positions_table is not None:
+            return x + self.position_embedding(positions)  # (T, D) or (B, T, D)
+        if self.config.pos_encoding == "sinusoidal":
             # arXiv:1706.03762, section 3.4: without the factor the sinusoids would drown the tokens.
-            x = x * self.config.d_model**0.5 + self.positions_table[where]
+            return x * self.config.d_model**0.5 + sinusoids(positions, self.config.d_model).to(x.dtype)
         return x
