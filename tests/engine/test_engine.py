@@ -55,7 +55,7 @@ def test_micro_batches_with_uneven_masks_equal_the_whole_batch() -> None:
 
 
 def test_clipping_clips_and_reports_the_norm_before() -> None:
-    """After a step with max_norm the weights have moved by exactly rate x max_norm; the norm returned is the full one."""
+    """After a step with max_norm the weights have moved by rate x max_norm; the norm returned is the full one."""
     model = make_model()
     before = [parameter.detach().clone() for parameter in model.parameters()]
     engine = make_engine(model, rate=1.0)
@@ -72,7 +72,7 @@ def test_clipping_clips_and_reports_the_norm_before() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
-    """One gradient that is NaN or infinite leaves weights and momentum untouched and is counted; the next step counts on."""
+    """A gradient that is NaN or infinite leaves weights and momentum untouched and is counted; the next step goes on."""
     model = make_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
     engine = Engine(model, optimizer, FP32, ALONE)

@@ -60,7 +60,7 @@ def test_five_kills_at_random_instants_leave_no_trace(
 def test_signals_save_and_exit(
     small: list[str], golden: Path, tmp_path: Path, command: Callable[[list[str]], Command], number: int, code: int
 ) -> None:
-    """SIGTERM and SIGINT, wherever they hit, save a checkpoint of that step and exit 143 or 130; resumed, the run is whole."""
+    """SIGTERM and SIGINT, wherever they hit, save a checkpoint and exit 143 or 130; resumed, the run is whole."""
     clock = random.Random(number)
     folder = tmp_path / "stopped"
     start = [*small, *LENGTH, "--save-steps", "1000", "--output-dir", str(folder)]

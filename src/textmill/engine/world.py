@@ -72,7 +72,9 @@ def join_world(device: str = "auto", backend: str = "auto", *, timeout_seconds: 
     timeout = datetime.timedelta(seconds=timeout_seconds)
     if not dist.is_initialized():
         dist.init_process_group(backend, timeout=timeout, device_id=chosen if backend == "nccl" else None)
-    return World(rank, size, chosen, dist.new_group(backend="gloo", timeout=timeout))
+    control = dist.new_group(backend="gloo", timeout=timeout)
+    assert isinstance(control, dist.ProcessGroup)  # every process is a member
+    return World(rank, size, chosen, control)
 
 
 def leave_world(world: World) -> None:
