@@ -102,6 +102,22 @@ def test_the_model_is_in_its_own_mode_between_tokens() -> None:
     assert not any(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_a_compiled_model_is_not_compiled_for_every_length() -> None:
+    """Tokens are made by the plain code: shapes that change with every step compile nothing."""
+    compilations: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        compilations.append(graph)
+        return graph.forward
+
+    model = small_model()
+    expected = run(model, [[1, 2]], max_new_tokens=20, seed=1)
+    model.compile(backend=backend, dynamic=False)
+    assert run(model, [[1, 2]], max_new_tokens=20, seed=1) == expected and not compilations
+    model(torch.tensor([[1, 2]]))
+    assert compilations
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -121,6 +121,9 @@ class _Group:
         banned_ids: list[int],
     ) -> None:
         self.model = model
+        # Every step has a shape of its own: a model that was compiled in place would be compiled anew for each.
+        compiled = getattr(model, "_compiled_call_impl", None) is not None
+        self.compute = model.forward if compiled else model
         self.indices = indices
         self.context = context
         self.banned_ids = banned_ids
@@ -156,9 +159,9 @@ class _Group:
             with torch.no_grad():
                 if self.cache is not None:
                     unread = self.tokens[:, start + self.cache.length :]
-                    logits = self.model(unread, cache=self.cache, last_only=True)
+                    logits = self.compute(unread, cache=self.cache, last_only=True)
                 else:
-                    logits = self.model(self.tokens[:, start:])
+                    logits = self.compute(self.tokens[:, start:])
         finally:
             if training:
                 self.model.train()
