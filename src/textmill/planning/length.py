@@ -11,7 +11,7 @@ MOST_REPORTS = 20
 FEWEST_EVALUATIONS = 4
 """Evaluations of a run whose validation set is large beside it."""
 
-EVALUATION_SHARE = 0.1
+EVALUATION_SHARE = 0.02
 """Share of the training's work that evaluations may add unless their number was chosen."""
 
 
