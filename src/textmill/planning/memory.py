@@ -1,0 +1,303 @@
+"""The bytes that training takes: weights, gradients, optimizer, activations, logits. Arithmetic on shapes, no torch.
+
+Weights, gradients and optimizer state are exact. Activations are counted tensor by tensor from what the backward pass
+keeps of each operation, which tests compare with what torch really keeps. What frameworks add beside (allocator,
+compiled code, contexts of a GPU) is an allowance, named as such.
+
+Letters: B rows of a micro-batch, T tokens of a row, D width, F feed-forward width, H query heads, K key/value heads,
+E head size, L layers, V vocabulary; c bytes of a number in the precision of the matrix products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from textmill.config.model import ModelConfig
+from textmill.errors import ConfigError
+from textmill.planning.count import count_parameters
+
+FLOAT, LONG = 4, 8
+"""Bytes of a float32 and of an int64."""
+
+WRITTEN_OUT_LIMIT = 64 * 2**20
+"""Attention scores of a layer, B*H*T*T, above which a CPU too uses the kernel that does not store them."""
+
+EVALUATION_LOGITS = 2**24
+"""Logits of an evaluation batch, unless its size is chosen or training's is larger."""
+
+RUNTIME = {"cpu": 300 * 10**6, "cuda": 600 * 10**6, "mps": 300 * 10**6}
+"""Allowance for PyTorch itself: resident code and buffers on a CPU, the context and library buffers on a GPU."""
+
+HALF = ("bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one process by what they are for. `total` is the most that is needed at once.
+
+    weights, gradients, optimizer: float32 state, exact; an optimizer of the user's own counts as Adam.
+    copies: the matrices in half precision, made anew in every forward pass.
+    activations: what is kept for the backward pass. logits: the scores, their logarithms and their gradients.
+    working: what one block needs while it is differentiated; of a table that is embedding and head both gradients.
+    recomputed: the activations of a block that is computed again, with gradient checkpointing.
+    update: what the optimizer's step needs beside its state. evaluation: the scores of an evaluation batch.
+    batch: token ids. runtime: the allowance for PyTorch itself.
+    accumulated: whether gradients are there already when a backward pass begins.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    copies: int
+    activations: int
+    logits: int
+    working: int
+    recomputed: int
+    update: int
+    evaluation: int
+    batch: int
+    runtime: int
+    accumulated: bool = False
+
+    @property
+    def state(self) -> int:
+        """Weights and optimizer, there from the first step to the last."""
+        return self.weights + self.optimizer
+
+    @property
+    def moments(self) -> dict[str, int]:
+        """What is needed beside state, batch and runtime at each moment of a step that may need most.
+
+        Gradients come while activations go, so the backward pass needs most at one of its ends.
+        """
+        earlier = self.gradients if self.accumulated else 0
+        return {
+            "start of the backward pass": earlier + self.copies + self.activations + max(self.logits, self.recomputed),
+            "end of the backward pass": self.gradients + self.working,
+            "update of the weights": self.gradients + self.update,
+            "evaluation": self.copies + self.evaluation,
+        }
+
+    @property
+    def peak_moment(self) -> str:
+        """The moment that needs most."""
+        return max(self.moments, key=lambda name: self.moments[name])
+
+    @property
+    def total(self) -> int:
+        """The most that is needed at once."""
+        return self.state + self.batch + self.runtime + self.moments[self.peak_moment]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all terms in bytes, with the peak and its moment."""
+        terms = {name: value for name, value in asdict(self).items() if name != "accumulated"}
+        return {**terms, "total": self.total, "peak_moment": self.peak_moment}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A resolved shape with the sizes of a micro-batch, as the formulas need them."""
+
+    model: ModelConfig
+    vocab_size: int
+    rows: int
+    length: int
+    element: int
+    device: str
+
+    @property
+    def tokens(self) -> int:
+        return self.rows * self.length
+
+    @property
+    def heads(self) -> tuple[int, int, int]:
+        """H, K and E."""
+        assert self.model.num_kv_heads and self.model.head_dim
+        return self.model.num_heads, self.model.num_kv_heads, self.model.head_dim
+
+    @property
+    def half(self) -> bool:
+        return self.element < FLOAT
+
+
+def estimate_memory(
+    model: ModelConfig,
+    *,
+    vocab_size: int | None = None,
+    batch_size: int,
+    accumulation: int = 1,
+    evaluation_rows: int | None = None,
+    optimizer: str = "adamw",
+    momentum: float | None = None,
+    precision: str = "fp32",
+    device: str = "cpu",
+    replicated: bool = False,
+    shards: int = 1,
+) -> Memory:
+    """Return what training `model` on rows of its full context takes in each process.
+
+    precision: fp32, bf16 or fp16. device: cpu, cuda or mps. replicated: gradients are exchanged between processes, and
+    so exist from the first to the last step. shards: processes over which weights, gradients and optimizer are spread.
+
+    Raises:
+        ConfigError: no vocabulary size is known, or the shape contradicts itself.
+    """
+    count = count_parameters(model, vocab_size).total
+    resolved = model.resolved()
+    vocabulary = resolved.vocab_size or vocab_size
+    if vocabulary is None:
+        raise ConfigError("vocab_size: the memory depends on it; set it")
+    element = 2 if precision in HALF else FLOAT
+    shape = Shape(resolved, vocabulary, batch_size, resolved.max_seq_len, element, device)
+    rows = evaluation_rows or max(batch_size, EVALUATION_LOGITS // (resolved.max_seq_len * vocabulary))
+    block = block_activations(shape)
+    stream = shape.tokens * resolved.d_model * FLOAT
+    block_copies, head_copy = half_copies(shape)
+    differentiated = block + block_copies + 2 * (stream + shape.tokens * (resolved.d_ff or 0) * element)
+    again = resolved.gradient_checkpointing  # then of each block only the input is kept
+    table = FLOAT * vocabulary * resolved.d_model if resolved.tie_embeddings else 0
+    spread = 1.0 / shards
+    return Memory(
+        weights=int(count * FLOAT * spread),
+        gradients=int(count * FLOAT * spread),
+        optimizer=int(optimizer_bytes(resolved, optimizer, vocab_size=vocabulary, momentum=momentum) * spread),
+        copies=head_copy + (0 if again else resolved.num_layers * block_copies),
+        activations=resolved.num_layers * (stream if again else block) + outer_activations(shape),
+        logits=logits_bytes(shape),
+        working=max(differentiated, 2 * table),
+        recomputed=differentiated if again else 0,
+        update=update_bytes(shape, optimizer),
+        evaluation=_evaluation(replace(shape, rows=rows)),
+        batch=2 * LONG * shape.tokens * accumulation,
+        runtime=RUNTIME.get(device, RUNTIME["cpu"]),
+        accumulated=accumulation > 1 or replicated or shards > 1,
+    )
+
+
+def optimizer_bytes(
+    model: ModelConfig, optimizer: str, *, vocab_size: int | None = None, momentum: float | None = None
+) -> int:
+    """Return the bytes of the optimizer's state: exact for ours; of an imported one as if it were Adam."""
+    model = model.resolved()
+    count = count_parameters(model, vocab_size)
+    matrices, others = _tensors(model)
+    if optimizer == "sgd":
+        return 0 if momentum == 0 else FLOAT * count.total
+    if optimizer == "muon":
+        in_matrices = _matrix_parameters(model)
+        return FLOAT * (in_matrices + 2 * (count.total - in_matrices) + others)
+    return FLOAT * (2 * count.total + matrices + others)  # two moments, and a counter per tensor
+
+
+def update_bytes(shape: Shape, optimizer: str) -> int:
+    """Return what the optimizer's step needs beside its state: nothing where one kernel does it in place."""
+    if optimizer != "muon":
+        return 0
+    # Muon holds the updates of all matrices; those of one shape are stacked, turned in half precision and turned back.
+    stacked = max(rows * columns * count for (rows, columns), count in _matrix_shapes(shape.model).items())
+    return FLOAT * _matrix_parameters(shape.model) + (FLOAT + 2 + FLOAT) * stacked
+
+
+def half_copies(shape: Shape) -> tuple[int, int]:
+    """Return the bytes of the half-precision copies of one block's matrices, and of the head's."""
+    if not shape.half:
+        return 0, 0
+    block = _matrix_parameters(shape.model) // shape.model.num_layers
+    return shape.element * block, shape.element * shape.vocab_size * shape.model.d_model
+
+
+def block_activations(shape: Shape) -> int:
+    """Return what the backward pass keeps of one block."""
+    model, c, tokens = shape.model, shape.element, shape.tokens
+    heads, kv_heads, size = shape.heads
+    assert model.d_ff is not None
+    width = model.d_model
+    stream = 2 * tokens * (width * FLOAT + _norm_statistics(model))  # inputs of both norms, with their statistics
+    # Inputs of the linear maps. Half precision makes one copy for each map of llama's separate projections.
+    separate = model.architecture != "gpt2"
+    attention_inputs = 3 if shape.half and separate else 1
+    mlp_inputs = 2 if shape.half and model.gated else 1
+    inputs = tokens * c * ((attention_inputs + mlp_inputs) * width + heads * size)
+    normed = tokens * (heads + kv_heads) * (size * c + FLOAT) if model.qk_norm and separate else 0
+    return stream + inputs + normed + _attention(shape) + _feed_forward(shape) + 2 * _dropout(shape, c)
+
+
+def outer_activations(shape: Shape) -> int:
+    """Return what the backward pass keeps outside the blocks, logits left out."""
+    model, tokens = shape.model, shape.tokens
+    final_norm = tokens * (model.d_model * FLOAT + _norm_statistics(model)) if model.pre_norm else 0
+    head_input = tokens * model.d_model * shape.element
+    angles = 2 * shape.length * shape.heads[2] * shape.element if model.pos_encoding == "rope" else 0
+    return final_norm + head_input + angles + _dropout(shape, FLOAT)
+
+
+def logits_bytes(shape: Shape) -> int:
+    """Return the scores at their peak: float32 logarithms, their gradient, and that of the scores, B*T*V each."""
+    return 3 * FLOAT * shape.tokens * shape.vocab_size
+
+
+def _attention(shape: Shape) -> int:
+    """Queries, keys and values; then the weights, B*H*T*T, where they are stored, else one number per query."""
+    heads, kv_heads, size = shape.heads
+    c, dropout = shape.element, bool(shape.model.attention_dropout)
+    kept = shape.tokens * (heads + 2 * kv_heads) * size * c
+    scores = shape.tokens * heads * shape.length
+    written_out = shape.device == "cpu" and scores <= WRITTEN_OUT_LIMIT
+    if written_out or (shape.device != "cuda" and dropout) or shape.device == "mps":
+        return kept + scores * c * (3 if dropout else 1)
+    return kept + shape.tokens * heads * FLOAT
+
+
+def _feed_forward(shape: Shape) -> int:
+    """Gate, its activation, up and their product; or what goes into the activation and comes out of it."""
+    assert shape.model.d_ff is not None
+    tensors = 4 if shape.model.gated else 1 if shape.model.activation == "relu" else 2
+    return tensors * shape.tokens * shape.model.d_ff * shape.element
+
+
+def _dropout(shape: Shape, element: int) -> int:
+    """The mask of one dropout: as large as its input on a CPU, a byte per element on a GPU."""
+    per_element = element if shape.device == "cpu" else 1
+    return shape.tokens * shape.model.d_model * per_element if shape.model.dropout else 0
+
+
+def _norm_statistics(model: ModelConfig) -> int:
+    """Return the bytes that a norm keeps of one token beside its input."""
+    return FLOAT if model.norm == "rmsnorm" else 2 * FLOAT
+
+
+def _evaluation(shape: Shape) -> int:
+    """Return the scores of an evaluation batch with their logarithms, and the largest tensors of one block."""
+    heads, _, _ = shape.heads
+    assert shape.model.d_ff is not None
+    scores = shape.tokens * shape.vocab_size * (shape.element + FLOAT + (FLOAT if shape.half else 0))
+    attention = _attention(shape) + shape.tokens * heads * shape.length * shape.element * (shape.device == "cpu")
+    feed_forward = (4 if shape.model.gated else 2) * shape.tokens * shape.model.d_ff * shape.element
+    return max(scores, attention, feed_forward) + 2 * shape.tokens * shape.model.d_model * FLOAT
+
+
+def _matrix_shapes(model: ModelConfig) -> dict[tuple[int, int], int]:
+    """Return the shapes of the blocks' matrices -> how many have it; Muon stacks those of one shape."""
+    assert model.num_kv_heads and model.head_dim and model.d_ff
+    width, queries, keys = model.d_model, model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim
+    if model.architecture == "gpt2":
+        shapes = [(width, queries + 2 * keys), (queries, width)]
+    else:
+        shapes = [(queries, width), (keys, width), (keys, width), (width, queries)]
+    shapes += [(model.d_ff, width), (width, model.d_ff)] + [(model.d_ff, width)] * model.gated
+    return {shape: shapes.count(shape) * model.num_layers for shape in shapes}
+
+
+def _matrix_parameters(model: ModelConfig) -> int:
+    return sum(rows * columns * count for (rows, columns), count in _matrix_shapes(model).items())
+
+
+def _tensors(model: ModelConfig) -> tuple[int, int]:
+    """Return how many tensors the blocks' matrices are, and how many the other parameters."""
+    maps = (2 if model.architecture == "gpt2" else 4) + (3 if model.gated else 2)
+    per_norm = 2 if model.norm == "layernorm" and model.bias else 1
+    norms = 2 * per_norm + (2 if model.qk_norm else 0)
+    outer = 1 + (model.pos_encoding == "learned") + (0 if model.tie_embeddings else 1)
+    outer += per_norm if model.pre_norm else 0
+    return maps * model.num_layers, model.num_layers * (norms + (maps if model.bias else 0)) + outer
