@@ -12,6 +12,8 @@ class TextmillError(Exception):
     """Base of every error that a user can act on."""
 
     exit_code = 70
+    told = False
+    """Whether another process of the same run tells the user, so that a refusal is read once and not once per GPU."""
 
 
 class ConfigError(TextmillError):

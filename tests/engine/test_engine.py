@@ -24,7 +24,7 @@ def make_model() -> nn.Module:
 
 
 def make_engine(model: nn.Module, rate: float = 0.1, precision: Precision = FP32) -> Engine:
-    return Engine(model, torch.optim.SGD(model.parameters(), lr=rate), precision, ALONE)
+    return Engine(model, lambda module: torch.optim.SGD(module.parameters(), lr=rate), precision, ALONE)
 
 
 def test_micro_batches_with_uneven_masks_equal_the_whole_batch() -> None:
@@ -74,8 +74,8 @@ def test_clipping_clips_and_reports_the_norm_before() -> None:
 def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
     """A gradient that is NaN or infinite leaves weights and momentum untouched and is counted; the next step goes on."""
     model = make_model()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    engine = Engine(model, optimizer, FP32, ALONE)
+    engine = Engine(model, lambda module: torch.optim.AdamW(module.parameters(), lr=0.1, fused=True), FP32, ALONE)
+    optimizer = engine.optimizer
     tokens = torch.arange(13)[None]
 
     def step(factor: float) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from textmill import files
 from textmill.checkpoint.resolve import PICKLES, resolve_model
-from textmill.checkpoint.tensors import load_tensors, save_tensors
+from textmill.checkpoint.tensors import load_tensors, part_for, save_tensors
 from textmill.config.huggingface import from_huggingface, to_huggingface
 from textmill.config.model import ModelConfig
 from textmill.errors import DataError, MissingInputError
@@ -119,7 +119,7 @@ def _copy_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> 
     _compare(wanted, stored, folder)
     with torch.no_grad():
         for name, tensor in wanted.items():
-            tensor.copy_(stored[name])
+            tensor.copy_(part_for(stored[name], tensor))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from textmill.checkpoint.tensors import part_for
 from textmill.errors import ResumeError
 
 _NOT_SETTINGS = ("params", "param_names")
@@ -121,7 +122,8 @@ def _place(saved: Tensor, key: str, parameter: Tensor, group: Mapping[str, Any])
     if key == "step" and not (group.get("capturable") or group.get("fused")):
         device = torch.device("cpu")
     if saved.shape == parameter.shape:  # in the parameter's own memory layout, on which the fast paths rely
-        return torch.empty_like(parameter, dtype=saved.dtype, device=device, requires_grad=False).copy_(saved)
+        place = torch.empty_like(parameter, dtype=saved.dtype, device=device, requires_grad=False)
+        return place.copy_(part_for(saved, place))
     return saved.to(device, copy=True)
 
 

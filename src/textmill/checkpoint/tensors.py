@@ -63,6 +63,20 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> dict[str, Te
         raise DataError(f"{path} is damaged or not a safetensors file: {error}") from error
 
 
+def part_for(whole: Tensor, place: Tensor) -> Tensor:
+    """Return `whole`, or the part of it that this process holds where `place` is divided among processes.
+
+    Every process has `whole`, so nothing is sent.
+    """
+    if not hasattr(place, "placements"):  # DTensors have them; their module takes a second to import
+        return whole
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(place, DTensor)
+    on_device = whole.to(place.device_mesh.device_type)
+    return distribute_tensor(on_device, place.device_mesh, place.placements, src_data_rank=None)
+
+
 def refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:
     """Every element of the floating-point `tensors` is finite. Raises NonFiniteError naming the first that is not.
 

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as interruption:
         return _failed("interrupted", interruption.exit_code, debug)
     except TextmillError as error:
-        return _failed(str(error), error.exit_code, debug)
+        return error.exit_code if error.told else _failed(str(error), error.exit_code, debug)
     except Exception as error:
         advice = "" if debug else "; run it again with --debug to see where, and report it"
         return _failed(f"a defect of textmill: {type(error).__name__}: {error}{advice}", 70, debug)

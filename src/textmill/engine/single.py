@@ -1,12 +1,13 @@
 """How one optimizer step is executed in one process, or replicated over several (DDP).
 
 An engine has four verbs: `micro_batch(last)`, `backward(loss)`, `step(max_norm)` and `state`/`load_state`. Scaling,
-clipping, zeroing and skipping non-finite steps happen here and nowhere else.
+clipping, zeroing and skipping non-finite steps happen here and nowhere else. Other engines derive from this one and
+change only what they do otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,33 +19,35 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from textmill.engine.precision import Precision
 from textmill.engine.world import World
 
+MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
+"""From a module to the optimizer of its parameters."""
+
 
 class Engine:
-    """Executes steps of `optimizer` on `module` with one full copy of the weights in each process.
+    """Executes steps of an optimizer on `module` with one full copy of the weights in each process.
 
+    optimizer: what `make_optimizer` returned for the module, once the module is where and what it will be.
     model: what the loss calls; `module` itself, or its DDP wrapper when the world has several processes.
     skipped, skipped_in_row: steps not taken because a gradient was not finite (tensors on the device, no sync).
     """
 
+    name = "single"
+
     def __init__(
         self,
         module: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        make_optimizer: MakeOptimizer,
         precision: Precision,
         world: World,
         *,
         compile: bool = False,
     ) -> None:
         self.module = module
-        self.optimizer = optimizer
         self.precision = precision
         self.world = world
         self.scaler = precision.scaler()
-        self.model: nn.Module = module
-        self._ddp: DistributedDataParallel | None = None
-        if world.size > 1:
-            ids = [world.device.index] if world.device.type == "cuda" else None
-            self.model = self._ddp = DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True)
+        self.model = self._spread(module)
+        self.optimizer = make_optimizer(module)
         if compile:
             # Training has one shape; automatic dynamic shapes would make the kernels depend on which came before.
             # `module` stays as it is, for evaluation, generation and saving, whose shapes vary.
@@ -52,6 +55,17 @@ class Engine:
         self.skipped = torch.zeros((), dtype=torch.int64, device=world.device)
         self.skipped_in_row = torch.zeros((), dtype=torch.int64, device=world.device)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+    def _spread(self, module: nn.Module) -> nn.Module:
+        """Return what the loss calls; the module is on the device and ready for its optimizer."""
+        module.to(self.world.device)
+        self._ddp: DistributedDataParallel | None = None
+        if self.world.size == 1:
+            return module
+        ids = [self.world.device.index] if self.world.device.type == "cuda" else None
+        self._ddp = DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True)
+        self.name = "ddp"
+        return self._ddp
 
     @contextmanager
     def micro_batch(self, *, last: bool) -> Iterator[None]:
@@ -65,7 +79,7 @@ class Engine:
     def backward(self, loss: Tensor) -> None:
         """The gradients of `loss`, this process's share of the whole batch's mean, are added to those already there.
 
-        DDP averages over processes; the loss is a share of one mean, so the sum is wanted: multiply by their number.
+        Engines average over processes; the loss is a share of one mean, so the sum is wanted: multiply by their number.
         """
         loss = loss * self.world.size if self.world.size > 1 else loss
         (self.scaler.scale(loss) if self.scaler else loss).backward()
@@ -78,8 +92,7 @@ class Engine:
         """
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        norm = get_total_norm(gradients)  # ()
+        norm = self._norm([parameter.grad for parameter in self._parameters if parameter.grad is not None])  # ()
         finite = torch.isfinite(norm)
         if max_norm > 0:
             clip_grads_with_norm_([p for p in self._parameters if p.grad is not None], max_norm, norm)
@@ -93,9 +106,16 @@ class Engine:
         elif finite.item():
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self._count(finite)
+        return norm
+
+    def _norm(self, gradients: Iterable[Tensor]) -> Tensor:
+        """Return the L2 norm over all gradients of all processes, ()."""
+        return get_total_norm(gradients)
+
+    def _count(self, finite: Tensor) -> None:
         self.skipped = self.skipped + ~finite
         self.skipped_in_row = torch.where(finite, 0, self.skipped_in_row + 1)
-        return norm
 
     def _skips_on_device(self) -> bool:
         """Whether the optimizer's kernel takes a flag that makes it do nothing, so that no value goes to the host."""
@@ -109,6 +129,13 @@ class Engine:
         """The next step uses `learning_rate`, in every group times the group's `lr_scale` where it has one."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return in the first process each of these tensors (of weights or optimizer) whole; all processes call it.
+
+        What the other processes get is of no use.
+        """
+        return dict(tensors)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold besides weights and optimizer: JSON-ready values."""

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from textmill.errors import ConfigError, PeerLostError
+from textmill import errors
+from textmill.errors import ConfigError, Interrupted, PeerLostError, TextmillError
+
+TIMEOUT_SECONDS = 600.0
+"""How long a process waits for the others in a step. A peer that dies is noticed at once, one that hangs after this."""
+
+PATIENCE_SECONDS = 6 * 3600.0
+"""How long the others wait while the first process reads text or writes a checkpoint."""
+
+_BROKEN = re.compile(r"connection (closed|reset|refused)|broken pipe|timed out|gloo|nccl|socket", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class World:
     """This process's place among `size` processes that train together; rank 0 of 1 when it is alone.
 
-    device: where this process computes. Collective calls on host values use a gloo group, so they never touch it.
+    device: where this process computes. control, patient: gloo groups for values of the host, which never touch the
+    device; `patient` is the one whose calls may take hours.
     """
 
     rank: int
     size: int
     device: torch.device
     control: dist.ProcessGroup | None = None
+    patient: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -40,41 +56,138 @@ class World:
     def barrier(self) -> None:
         """Every process has arrived here."""
         if self.size > 1:
-            self.sum(0)
+            self._exchange("")
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """The block has succeeded in all processes, or it ends in all of them with the error that one of them met.
+
+        For work that the processes do each for itself, or one for all: no process is left waiting for one that has
+        given up. Inside, no process may wait for another.
+        """
+        mine: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            if self.size == 1:
+                raise
+            mine = error
+        if self.size == 1:
+            return
+        told = self._exchange(_describe(mine) if mine is not None else "")
+        failed = [rank for rank, outcome in enumerate(told) if outcome]
+        if not failed:
+            return
+        error = mine if mine is not None else _same_error(told[failed[0]], failed[0])
+        if isinstance(error, TextmillError):
+            error.told = self.rank != failed[0]
+        raise error
+
+    def from_first(self, make: Callable[[], Any]) -> Any:
+        """Return in every process what `make` returns in the first one, where alone it runs: a JSON-ready value.
+
+        Raises what `make` raises, in every process.
+        """
+        if self.size == 1:
+            return make()
+        with self.together():
+            text = json.dumps(make()) if self.is_first else ""
+        return json.loads(self._exchange(text)[0])
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Failing communication inside, whoever noticed it, is raised as PeerLostError."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not _is_broken_connection(error):
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise PeerLostError(
+                f"rank {self.rank} of {self.size} lost another process of the run ({reason}); start again with --resume"
+            ) from error
 
     def _reduce(self, value: int | float, operation: dist.ReduceOp.RedOpType) -> int | float:
         tensor = torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
-        try:
+        with self.watched():
             dist.all_reduce(tensor, operation, group=self.control)
-        except RuntimeError as error:
-            raise PeerLostError(
-                f"rank {self.rank} lost another process of the run ({str(error).splitlines()[0]}); "
-                "start again with --resume"
-            ) from error
         return tensor.item()
 
+    def _exchange(self, text: str) -> list[str]:
+        """Return the `text` of every process, by rank."""
+        mine = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        with self.watched():
+            dist.all_gather(lengths, torch.tensor([len(text.encode())]), group=self.patient)
+            longest = max(1, *(int(length) for length in lengths))
+            padded = torch.zeros(longest, dtype=torch.uint8)
+            padded[: len(mine)] = mine
+            gathered = [torch.empty_like(padded) for _ in range(self.size)]
+            dist.all_gather(gathered, padded, group=self.patient)
+        return [bytes(part[:length].tolist()).decode() for part, length in zip(gathered, lengths)]
 
-def join_world(device: str = "auto", backend: str = "auto", *, timeout_seconds: float = 600.0) -> World:
+
+def _describe(error: BaseException) -> str:
+    signal_number = error.signal_number if isinstance(error, Interrupted) else None
+    return json.dumps({"kind": type(error).__name__, "message": str(error), "signal": signal_number})
+
+
+def _same_error(described: str, rank: int) -> BaseException:
+    """Return the error that another process met, in this process; a defect there is a lost peer here."""
+    outcome = json.loads(described)
+    if outcome["signal"] is not None:
+        return Interrupted(outcome["signal"])
+    kind = getattr(errors, outcome["kind"], None)
+    if isinstance(kind, type) and issubclass(kind, TextmillError):
+        return kind(outcome["message"])
+    return PeerLostError(f"rank {rank} failed: {outcome['kind']}: {outcome['message']}")
+
+
+def _is_broken_connection(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or _BROKEN.search(str(error)) is not None
+
+
+def join_world(device: str = "auto", backend: str = "auto", *, timeout_seconds: float = TIMEOUT_SECONDS) -> World:
     """Return this process's world, joining its process group when a launcher such as torchrun set one up.
 
     device: `auto` (CUDA, else Apple's MPS, else CPU), or a torch device name; a rank of a CUDA run gets its own GPU.
     backend: `auto` is nccl on CUDA and gloo elsewhere.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, the backend cannot reach it, or the launcher's variables are not whole.
+        PeerLostError: the other processes did not come in time.
     """
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = choose_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")), size=size)
+    rank, size = (_variable(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
+    chosen = choose_device(device, local_rank=_variable("LOCAL_RANK", 0), size=size)
+    if backend == "nccl" and chosen.type != "cuda":
+        raise ConfigError(f"distributed_backend nccl needs GPUs, and the device is {chosen.type}: use gloo or auto")
     if size == 1:
         return World(0, 1, chosen)
+    if not 0 <= rank < size:
+        raise ConfigError(f"RANK is {rank}, and WORLD_SIZE is {size}: ranks count from 0")
     if backend == "auto":
         backend = "nccl" if chosen.type == "cuda" else "gloo"
     timeout = datetime.timedelta(seconds=timeout_seconds)
-    if not dist.is_initialized():
-        dist.init_process_group(backend, timeout=timeout, device_id=chosen if backend == "nccl" else None)
-    control = dist.new_group(backend="gloo", timeout=timeout)
-    assert isinstance(control, dist.ProcessGroup)  # every process is a member
-    return World(rank, size, chosen, control)
+    try:
+        if not dist.is_initialized():
+            dist.init_process_group(backend, timeout=timeout, device_id=chosen if backend == "nccl" else None)
+        control = dist.new_group(backend="gloo", timeout=timeout)
+        patient = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=PATIENCE_SECONDS))
+    except ValueError as error:  # torch names the variable that it misses
+        raise ConfigError(f"WORLD_SIZE is {size}, but {error}; start the run with torchrun") from error
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PeerLostError(f"rank {rank} did not find the other {size - 1} processes of the run: {reason}") from error
+    assert isinstance(control, dist.ProcessGroup) and isinstance(patient, dist.ProcessGroup)  # everyone is a member
+    return World(rank, size, chosen, control, patient)
+
+
+def _variable(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"the environment variable {name} is {text!r}, not a number; launchers set it") from None
 
 
 def leave_world(world: World) -> None:
@@ -88,7 +201,7 @@ def choose_device(name: str, *, local_rank: int = 0, size: int = 1) -> torch.dev
     if name == "auto":
         if torch.cuda.is_available():
             name = "cuda"
-        elif torch.backends.mps.is_available():
+        elif torch.backends.mps.is_available() and size == 1:  # MPS has no way for processes to talk
             name = "mps"
         else:
             name = "cpu"

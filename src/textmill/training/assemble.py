@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from textmill import files
 from textmill.checkpoint.folder import load_weights
-from textmill.checkpoint.lock import RunLock
-from textmill.checkpoint.resolve import resolve_checkpoint, resolve_model
+from textmill.checkpoint.resolve import resolve_model
 from textmill.checkpoint.store import CheckpointStore
 from textmill.config import Config, checks
 from textmill.data.corpus import Corpus
 from textmill.data.loader import Rows, TrainLoader, eval_batches
+from textmill.engine.build import build_engine, choose_engine
 from textmill.engine.kernels import apply_kernels
 from textmill.engine.precision import choose_precision
-from textmill.engine.single import Engine
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
@@ -36,6 +36,7 @@ from textmill.tracking.build import build_trackers
 from textmill.training import outputs, resume
 from textmill.training.corpus import open_corpus, settle_preset
 from textmill.training.loss import causal_loss
+from textmill.training.opening import claim, find_start, open_output
 from textmill.training.progress import Progress
 from textmill.training.run import LossFunction, Run
 from textmill.training.sample import first_words
@@ -74,29 +75,36 @@ def assemble(
     with ExitStack() as stack:
         signals = stack.enter_context(SignalFlag())
         world = _join(config, stack)
+        stack.enter_context(world.watched())
         screen = screen or Screen(quiet=not world.is_first)
         stack.callback(screen.close)
-        output = _open_output(config)
+        output = open_output(config, world)
         if not output.fresh:
-            _claim(output, world, stack, screen)
-        config, start = _find_start(config, output, screen)
-        _make_absolute(config)
-        kernels = apply_kernels(world.device, **_kernel_choices(config, output))
-        preset = None if start else settle_preset(config, world.device.type)
+            claim(output, world, stack, screen)
+        config, start = find_start(config, output, world, screen)
+        with world.together():
+            _make_absolute(config)
+            kernels = apply_kernels(world.device, **_kernel_choices(config, output))
+            preset = None if start else settle_preset(config, world.device.type)
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
-        length = _fit(config, corpus, world, start, own_model=model is None, screen=screen)
-        trackers = _trackers(config, output.folder, world, screen)
+        with world.together():
+            length = _fit(config, corpus, world, start, own_model=model is None, screen=screen)
+            engine = choose_engine(
+                config.training.engine, world, deepspeed_config=config.training.deepspeed_config, say=screen.say
+            )
+            trackers = _trackers(config, output.folder, world, screen)
 
         # Everything that can be refused has been: from here on files are written.
         if output.fresh:
-            _claim(output, world, stack, screen)
+            claim(output, world, stack, screen)
         parts = {"model": model, "optimizer": optimizer, "loss": loss, "metrics": metrics}
-        run = _build(config, output.folder, world, corpus, length, screen, signals, trackers, **parts)
+        run = _build(config, output.folder, world, engine, corpus, length, screen, signals, trackers, **parts)
         offsets = _restore(run, start, output) if start else {}
-        if world.is_first:
-            files.write_json(output.folder / "environment.json", environment(run, corpus, kernels))
-            if corpus.tokenizer is not None:
-                corpus.tokenizer.save(output.folder / "tokenizer")
+        with world.together():
+            if world.is_first:
+                files.write_json(output.folder / "environment.json", environment(run, corpus, kernels))
+                if corpus.tokenizer is not None:
+                    corpus.tokenizer.save(output.folder / "tokenizer")
         for name, text in opening_lines(run, corpus, preset):
             screen.field(name, text)
         stack.enter_context(session(run, offsets))
@@ -113,48 +121,6 @@ def _join(config: Config, stack: ExitStack) -> World:
             f"start them with: torchrun --nproc_per_node={settings.world_size} -m textmill train ..."
         )
     return world
-
-
-def _open_output(config: Config) -> outputs.Output:
-    settings = config.training
-    return outputs.open_output(
-        settings.output_dir,
-        run_name=config.tracking.run_name,
-        resume=settings.resume,
-        resume_from=settings.resume_from,
-        overwrite=settings.overwrite,
-    )
-
-
-def _claim(output: outputs.Output, world: World, stack: ExitStack, screen: Screen) -> None:
-    """No other process uses the run's folder until the end, and nothing half-done or of an overwritten run is in it."""
-    if world.is_first:
-        files.make_directory(output.folder)
-        stack.enter_context(RunLock(output.folder, say=screen.say))
-        if output.fresh:
-            outputs.clear_run(output.folder)
-        files.remove_temporaries(output.folder)
-        CheckpointStore(output.checkpoints, say=screen.say).repair()
-    world.barrier()
-
-
-def _find_start(config: Config, output: outputs.Output, screen: Screen) -> tuple[Config, Path | None]:
-    """Return the configuration to run with and the checkpoint to start from, or None for step 0."""
-    if output.resume_from is None:
-        return config, None
-    if output.fork:
-        start = resolve_checkpoint(output.resume_from)
-        source = outputs.run_of(str(start))
-        assert source is not None
-        return resume.merge_with_saved(config, source, screen.say), start
-    merged = resume.merge_with_saved(config, output.folder, screen.say)
-    store = CheckpointStore(output.checkpoints, say=screen.say)
-    if output.resume_from == "last":
-        start = store.latest()
-        if start is None:
-            screen.say(f"{output.folder} has no checkpoint yet: the run starts at step 0")
-        return merged, start
-    return merged, resolve_checkpoint(output.resume_from, output.folder)
 
 
 def _make_absolute(config: Config) -> None:
@@ -216,6 +182,7 @@ def _build(
     config: Config,
     folder: Path,
     world: World,
+    engine_name: str,
     corpus: Corpus,
     length: Length,
     screen: Screen,
@@ -229,9 +196,17 @@ def _build(
     """Return the run at step 0."""
     settings = config.training
     own_model = model is None
-    model = (_model(config, screen) if model is None else model).to(world.device)
-    precision = choose_precision(settings.precision, world.device)
-    engine = Engine(model, _optimizer(config, model, optimizer), precision, world, compile=settings.compile)
+    with world.together():
+        model = _model(config, screen) if model is None else model
+        precision = choose_precision(settings.precision, world.device)
+    engine = build_engine(
+        engine_name,
+        model,
+        partial(_optimizer, config, factory=optimizer),
+        precision,
+        world,
+        compile=settings.compile,
+    )
     loader = TrainLoader(
         Rows(corpus.train, config.model.max_seq_len, mask_documents=config.data.mask_documents),
         batch_size=settings.batch_size,
@@ -288,6 +263,7 @@ def _build(
             settings.sample_steps if corpus.tokenizer is not None else 0, default_per_run=evaluations
         ),
         sample_prompt=first_words(settings.sample_prompt, corpus),
+        answers_prompt=settings.sample_prompt is not None and corpus.tokenizer is not None,
         max_grad_norm=settings.max_grad_norm,
         patience=settings.early_stopping_patience,
         min_delta=settings.early_stopping_min_delta,
@@ -312,7 +288,7 @@ def _model(config: Config, screen: Screen) -> nn.Module:
     return model
 
 
-def _optimizer(config: Config, model: nn.Module, factory: OptimizerFactory | None) -> Any:
+def _optimizer(config: Config, model: nn.Module, *, factory: OptimizerFactory | None) -> torch.optim.Optimizer:
     settings = config.training
     return build_optimizer(
         model,
@@ -357,7 +333,8 @@ def _restore(run: Run, start: Path, output: outputs.Output) -> dict[str, int]:
     if output.fork:
         run.last_saved_step = None
         return {}
-    run.checkpoints.discard_after(run.progress.step)
+    if run.world.is_first:
+        run.checkpoints.discard_after(run.progress.step)
     return state["log_offsets"]
 
 
@@ -372,6 +349,4 @@ def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Tra
 
 
 def _device_name(world: World) -> str | None:
-    import torch
-
     return torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None

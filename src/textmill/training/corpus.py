@@ -45,16 +45,16 @@ def open_corpus(
     if isinstance(data, Corpus):
         return data
     if isinstance(data, TextDataset):
-        return _from_datasets(data, validation)
+        with world.together():
+            return _from_datasets(data, validation)
     if data is not None:
         raise ConfigError(f"data: {type(data).__name__} is neither a TextDataset nor a prepared Corpus")
-    if not world.is_first:
-        world.barrier()
-    try:
-        return _prepare(config, screen, interrupted)
-    finally:
+    corpus = None
+    with world.together():
         if world.is_first:
-            world.barrier()
+            corpus = _prepare(config, screen, interrupted)
+    with world.together():
+        return _prepare(config, screen, interrupted) if corpus is None else corpus
 
 
 def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) -> Corpus:

@@ -19,7 +19,7 @@ from textmill.config import Config
 from textmill.data.loader import Batch, TrainLoader
 from textmill.engine.single import Engine
 from textmill.engine.world import World
-from textmill.errors import NonFiniteError, WriteFailedError
+from textmill.errors import Interrupted, NonFiniteError, WriteFailedError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.schedule import Schedule
 from textmill.planning.length import MOST_REPORTS, Cadence, Length
@@ -30,8 +30,11 @@ from textmill.training.screen import Screen
 from textmill.training.signals import SignalFlag
 from textmill.training.state import save_checkpoint
 
-LossFunction = Callable[[nn.Module, Batch], Tensor]
-"""From the model and a batch to the summed loss in nats over the batch's counted targets."""
+LossFunction = Callable[[nn.Module, Batch], Tensor | tuple[Tensor, Tensor]]
+"""From the model and a batch to the summed loss in nats over the batch's counted targets.
+
+A pair is (what is minimised, what is reported as the loss), each such a sum.
+"""
 
 SKIPPED_STEPS_ALLOWED = 5
 """Steps in a row that may be skipped for non-finite gradients before the run gives up."""
@@ -82,6 +85,7 @@ class Run:
     flops_per_token: float | None = None
     peak_flops: float | None = None
     sample_prompt: str = ""
+    answers_prompt: bool = False
     is_own_model: bool = True
     improved: bool = False
     stop_reason: str | None = None
@@ -106,13 +110,15 @@ class Run:
         digest = hashlib.blake2b(purpose.encode(), digest_size=8).digest()
         torch.manual_seed(int.from_bytes(digest, "little") >> 1)
 
-    def finish_step(self, nats: Tensor, num_targets: int, grad_norm: Tensor, started: float) -> Step:
+    def finish_step(
+        self, nats: Tensor, num_targets: int, grad_norm: Tensor, started: float, objective: Tensor | None = None
+    ) -> Step:
         """Count a step that was taken, plan the length once the speed is known, return what is known of the step."""
         progress = self.progress
         number = progress.step + 1
         if self.reports(number) and self.world.device.type == "cuda":
             torch.cuda.synchronize(self.world.device)  # so that the clock sees the work and not only its launch
-        progress.advance(nats, num_targets, time.perf_counter() - started)
+        progress.advance(nats, num_targets, time.perf_counter() - started, objective)
         progress.elapsed_seconds = self.elapsed_seconds
         self.final_norm = grad_norm
         if number == CALIBRATION_STEPS and self.length.max_seconds is not None:
@@ -138,7 +144,17 @@ class Run:
             peak_flops=self.peak_flops,
         )
 
+    def owes_sample(self, step: Step) -> bool:
+        """Whether the run ends with this step and was given a prompt, which it then answers last."""
+        return self.answers_prompt and (step.last or self.progress.early_stopped)
+
     def may_interrupt(self) -> None:
+        """Raises Interrupted if a signal came to any process. All processes must ask equally often."""
+        raised = int(self.world.max(self.signals.raised or 0))
+        if raised:
+            raise Interrupted(raised)
+
+    def may_interrupt_alone(self) -> None:
         """Raises Interrupted if a signal came and this process may stop on its own: not while others wait for it."""
         if self.world.size == 1:
             self.signals.check()
@@ -205,8 +221,8 @@ class Run:
         """An evaluation is on the screen, in metrics.jsonl and with the trackers; best and patience are updated."""
         progress = self.progress
         window, progress.since_evaluation = progress.since_evaluation, Window()
-        train_loss = window.loss(self.world)
-        row = {"step": step.number, "epoch": step.epoch, "train_loss": train_loss}
+        progress.last_train_loss = window.loss(self.world)
+        row = {"step": step.number, "epoch": step.epoch, "train_loss": progress.last_train_loss}
         row |= {_validation_name(name): value for name, value in result.items()}
         if "val_loss" in row:
             self._judge(row["val_loss"])

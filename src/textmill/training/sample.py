@@ -30,7 +30,7 @@ def sample(run: Run) -> str:
         temperature=settings.sample_temperature,
         top_p=settings.sample_top_p,
         seed=settings.seed + run.progress.step,
-        interrupted=run.may_interrupt,
+        interrupted=run.may_interrupt_alone,
     )
 
 

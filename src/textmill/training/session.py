@@ -34,24 +34,14 @@ def session(run: Run, offsets: dict[str, int]) -> Iterator[None]:
     Interrupted ends the block quietly, after saving, with `run.stop_reason` set.
     """
     first = run.world.is_first
-    if first:
-        run.screen.open_log(run.folder / "train.log", offsets.get("train.log"))
-        for name, file_name in LOG_FILES.items():
-            log = run.logs[name] = Log(run.folder / file_name, say=run.screen.say)
-            log.truncate(offsets.get(name, 0))
-        outputs.write_config(run.folder, run.config.dump())
-        outputs.write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
-        run.trackers.start(
-            {
-                "name": run.config.tracking.run_name or run.folder.name,
-                "config": run.config.dump(),
-                "step": run.progress.step - int(run.progress.chores_pending),
-            }
-        )
+    with run.world.together():
+        if first:
+            _open(run, offsets)
     run.screen.begin(run.progress.step, run.progress.total_steps)
     status, code, reason = "failed", 70, "an error"
     try:
-        yield
+        with run.world.watched():
+            yield
         reason = run.stop_reason or "left by the caller"
         run.save()
         interrupted = reason.startswith("SIG")
@@ -71,6 +61,25 @@ def session(run: Run, offsets: dict[str, int]) -> Iterator[None]:
         run.screen.end()
         if first:
             _close(run, status, code, reason)
+        if status != "failed":
+            run.world.barrier()  # nobody leaves before the run's files are complete
+
+
+def _open(run: Run, offsets: dict[str, int]) -> None:
+    """Logs and trackers are open, and the run's files say that it is under way."""
+    run.screen.open_log(run.folder / "train.log", offsets.get("train.log"))
+    for name, file_name in LOG_FILES.items():
+        log = run.logs[name] = Log(run.folder / file_name, say=run.screen.say)
+        log.truncate(offsets.get(name, 0))
+    outputs.write_config(run.folder, run.config.dump())
+    outputs.write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
+    run.trackers.start(
+        {
+            "name": run.config.tracking.run_name or run.folder.name,
+            "config": run.config.dump(),
+            "step": run.progress.step - int(run.progress.chores_pending),
+        }
+    )
 
 
 def _close(run: Run, status: str, code: int, reason: str) -> None:
@@ -108,7 +117,7 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
     if run.world.device.type == "cpu":
         machine += f", {torch.get_num_threads()} threads"
     if run.world.size > 1:
-        machine += f", {run.world.size} processes"
+        machine += f", {run.world.size} processes ({run.engine.name})"
     train, held_out = corpus.train, corpus.validation
     text = f" of {size(train.num_bytes)} of text" if train.num_bytes else ""
     data = f"{count(train.num_tokens)} tokens{text} to train on"
@@ -141,6 +150,8 @@ def plan_line(run: Run, accumulation: int) -> str:
         batch += f" x {accumulation} accumulated"
     if run.world.size > 1:
         batch += f" x {run.world.size} processes"
+    if length.rows_per_step != rows:
+        batch += f" = {length.rows_per_step:,} rows"
     limit = f"ends at max_time, {duration(length.max_seconds)}" if length.max_seconds else ""
     if length.total_steps is None:
         return f"{limit}; {batch} per step"

@@ -36,23 +36,22 @@ def save_checkpoint(run: Run, progress: Progress, offsets: dict[str, int]) -> Pa
         "identity": run.identity,
         "grad_norm": _plain(float(run.final_norm)),
     }
-    weights = dict(run.model.state_dict())
-    optimizer_tensors, groups = flatten_optimizer(run.engine.optimizer, run.model)
-    folder = run.checkpoints.path(progress.step)
-    if run.world.is_first:
-        refuse_non_finite(weights)
-        state["optimizer_groups"] = groups
+    weights = run.engine.whole(run.model.state_dict())
+    parts, state["optimizer_groups"] = flatten_optimizer(run.engine.optimizer, run.model)
+    optimizer_tensors = run.engine.whole(parts)
 
-        def write(temporary: Path) -> None:
-            save_model_folder(temporary, run.model, run.tokenizer)
-            save_tensors(temporary / "optimizer.safetensors", optimizer_tensors)
-            (temporary / "state.json").write_text(json.dumps(state, allow_nan=False, indent=1))
+    def write(temporary: Path) -> None:
+        save_model_folder(temporary, run.model, run.tokenizer, weights=weights)
+        save_tensors(temporary / "optimizer.safetensors", optimizer_tensors)
+        (temporary / "state.json").write_text(json.dumps(state, allow_nan=False, indent=1))
 
-        expected = sum(tensor.nbytes for tensor in (*weights.values(), *optimizer_tensors.values()))
-        protect = [progress.best_step] if progress.best_step is not None else []
-        run.checkpoints.save(progress.step, write, protect=protect, expected_bytes=expected)
-    run.world.barrier()
-    return folder
+    with run.world.together():
+        if run.world.is_first:
+            refuse_non_finite(weights)
+            expected = sum(tensor.nbytes for tensor in (*weights.values(), *optimizer_tensors.values()))
+            protect = [progress.best_step] if progress.best_step is not None else []
+            run.checkpoints.save(progress.step, write, protect=protect, expected_bytes=expected)
+    return run.checkpoints.path(progress.step)
 
 
 def load_state(folder: Path) -> dict[str, Any]:
@@ -70,9 +69,10 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
     """The run is where it was when the checkpoint in `folder` was saved: weights, optimizer, engine and progress."""
-    load_weights(run.model, folder)
-    tensors = load_tensors(folder / "optimizer.safetensors", device=str(run.world.device))
-    restore_optimizer(run.engine.optimizer, run.model, tensors, state["optimizer_groups"])
+    with run.world.together():
+        load_weights(run.model, folder)
+        tensors = load_tensors(folder / "optimizer.safetensors")  # on the CPU, from where each process takes its part
+        restore_optimizer(run.engine.optimizer, run.model, tensors, state["optimizer_groups"])
     run.engine.load_state(state["engine"])
     run.progress = Progress.from_state(state["progress"], run.world)
     run.elapsed_before = run.progress.elapsed_seconds

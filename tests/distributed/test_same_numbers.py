@@ -1,0 +1,49 @@
+"""Many processes compute what one computes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ranks import run_together, values
+from safetensors.torch import load_file
+
+
+def assert_same_numbers(golden: Path, other: Path, *, tolerance: float = 1e-5) -> None:
+    """Training and validation losses, gradient norms and weights of two runs agree."""
+    for name in ("train_loss", "grad_norm", "tokens", "learning_rate"):
+        assert values(other / "steps.jsonl", name) == pytest.approx(
+            values(golden / "steps.jsonl", name), rel=tolerance, abs=tolerance
+        ), name
+    for name in ("train_loss", "val_loss", "val_accuracy", "val_bits_per_byte", "best_val_loss"):
+        assert values(other / "metrics.jsonl", name) == pytest.approx(
+            values(golden / "metrics.jsonl", name), abs=tolerance
+        ), name
+    ours, theirs = (load_file(run / "final" / "model.safetensors") for run in (golden, other))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert (tensor - theirs[name]).abs().max() < 50 * tolerance, name
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+@pytest.mark.parametrize(("batch", "accumulation"), [(4, 1), (1, 4)])
+def test_two_processes_are_one(
+    small: list[str], golden: Path, tmp_path: Path, engine: str, batch: int, accumulation: int
+) -> None:
+    """Twenty steps on two processes give the losses of one to 1e-5, uneven micro-batches and evaluation included."""
+    ranks = run_together(
+        tmp_path / "said",
+        [
+            *small,
+            *("--batch-size", str(batch), "--gradient-accumulation-steps", str(accumulation), "--engine", engine),
+            *("--output-dir", str(tmp_path / "run")),
+        ],
+        2,
+    )
+    assert_same_numbers(golden, tmp_path / "run")
+    assert "x 2 processes = 8 rows" in ranks.said(0)
+    assert f"2 processes ({engine})" in ranks.said(0)
+    assert ranks.said(1) == ""
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 21))

@@ -1,0 +1,188 @@
+"""Processes that train together end together: by a signal, by a refusal, by the death of one of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ranks import Ranks, run_together, values, wait_until
+
+Start = Callable[..., Ranks]
+LONG = ["--max-steps", "100000", "--save-steps", "100000", "--eval-steps", "100000", "--batch-size", "4"]
+
+
+def status(run: Path) -> dict[str, object]:
+    return json.loads((run / "status.json").read_text())
+
+
+def checkpoints(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "checkpoints").iterdir() if path.name.startswith("step-"))
+
+
+@pytest.mark.parametrize(("engine", "rank"), [("ddp", 1), ("fsdp", 0)])
+def test_a_signal_to_one_stops_all_at_the_same_step(
+    small: list[str], tmp_path: Path, start: Start, engine: str, rank: int
+) -> None:
+    """SIGTERM to any one process: both exit 143, one checkpoint is saved, and a resumed run goes on from its step."""
+    run = tmp_path / "run"
+    ranks = start([*small, *LONG, "--engine", engine, "--output-dir", str(run)], 2)
+    wait_until(lambda: (run / "steps.jsonl").exists() and len(values(run / "steps.jsonl", "step")) > 2)
+    ranks.send(rank, signal.SIGTERM)
+    assert ranks.wait() == [143, 143], ranks.said()
+    told = status(run)
+    assert (told["state"], told["exit_code"], told["reason"]) == ("interrupted", 143, "SIGTERM")
+    assert checkpoints(run) == [f"step-{told['step']:07d}"]
+    step = told["step"]
+    assert isinstance(step, int)
+    run_together(
+        tmp_path / "again", ["train", "--output-dir", str(run), "--resume", "--max-steps", str(step + 2)], 2
+    )
+    assert values(run / "steps.jsonl", "step") == list(range(1, step + 3))
+
+
+def test_a_signal_during_evaluation_stops_all(small: list[str], tmp_path: Path, start: Start) -> None:
+    """A signal that comes to one process in the middle of an evaluation ends it on both; resumed, it is made up for."""
+
+    def before(rank: int) -> None:
+        from textmill.evaluation import run as evaluation
+
+        whole, calls = evaluation.evaluate, [0]
+
+        def evaluate(*arguments: object, **options: object) -> object:
+            calls[0] += 1
+            if rank == 1 and calls[0] == 2:
+                signal.raise_signal(signal.SIGTERM)
+            return whole(*arguments, **options)  # type: ignore[arg-type]
+
+        evaluation.evaluate = evaluate  # type: ignore[assignment]
+
+    run = tmp_path / "run"
+    command = [*small, "--batch-size", "4", "--output-dir", str(run)]
+    ranks = start(command, 2, before=before)
+    assert ranks.wait() == [143, 143], ranks.said()
+    assert checkpoints(run)[-1] == "step-0000014"
+    assert values(run / "metrics.jsonl", "step") == [7]
+    run_together(tmp_path / "again", ["train", "--output-dir", str(run), "--resume"], 2)
+    assert values(run / "metrics.jsonl", "step") == [7, 14, 20]
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_others_in_bounded_time(
+    small: list[str], tmp_path: Path, start: Start, engine: str, victim: int
+) -> None:
+    """SIGKILL to one of two: the other exits 69 within seconds and says what happened in one line."""
+    run = tmp_path / "run"
+    ranks = start([*small, *LONG, "--engine", engine, "--output-dir", str(run)], 2)
+    wait_until(lambda: (run / "steps.jsonl").exists() and len(values(run / "steps.jsonl", "step")) > 2)
+    began = time.monotonic()
+    ranks.kill(victim)
+    codes = ranks.wait(20)
+    assert time.monotonic() - began < 20
+    survivor = 1 - victim
+    assert (codes[victim], codes[survivor]) == (-signal.SIGKILL, 69), ranks.said()
+    last = ranks.said(survivor).strip().splitlines()[-1]
+    assert last.startswith(f"textmill: error: rank {survivor} of 2 lost another process of the run"), ranks.said()
+    assert "--resume" in last
+    if survivor == 0:
+        told = status(run)
+        assert (told["state"], told["exit_code"]) == ("failed", 69)
+
+
+def test_a_process_that_fails_alone_takes_the_others_with_it(small: list[str], tmp_path: Path, start: Start) -> None:
+    """A defect in one process while it trains: it exits 70, and the other 69, neither waiting for the other."""
+
+    def before(rank: int) -> None:
+        from textmill.training.run import Run
+
+        whole = Run.finish_step
+
+        def finish_step(self: Run, *arguments: object) -> object:
+            if rank == 1 and self.progress.step == 3:
+                raise ZeroDivisionError("a defect")
+            return whole(self, *arguments)  # type: ignore[arg-type]
+
+        Run.finish_step = finish_step  # type: ignore[method-assign,assignment]
+
+    ranks = start([*small, *LONG, "--output-dir", str(tmp_path / "run")], 2, before=before)
+    assert ranks.wait(20) == [69, 70], ranks.said()
+
+
+REFUSALS = {
+    "unreadable text": (["--encoding-errors", "strict"], 65, "utf-8"),
+    "world size": (["--world-size", "4"], 2, "torchrun --nproc_per_node=4"),
+    "single engine": (["--engine", "single"], 2, "engine single trains in one process, and 2 were started"),
+    "backend without GPUs": (["--device", "auto", "--distributed-backend", "nccl"], 2, "use gloo"),
+    "tracker": (["--report-to", "mlflow"], 2, "textmill[track]"),
+    "batch larger than the text": (["--batch-size", "4000"], 2, "2 processes takes 8000 rows"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_refusal_is_one_for_all_and_said_once(small: list[str], tmp_path: Path, start: Start, case: str) -> None:
+    """What only the first process can see, such as broken text, ends all of them at once, with one line in total."""
+    extra, code, words = REFUSALS[case]
+    arguments = [*small, "--batch-size", "4", *extra, "--output-dir", str(tmp_path / "run")]
+    if case == "unreadable text":
+        broken = tmp_path / "broken.txt"
+        broken.write_bytes(b"some text \xff\xfe\xff" * 50)
+        arguments[1] = str(broken)
+    ranks = start(arguments, 2)
+    assert ranks.wait(20) == [code, code], ranks.said()
+    lines = [line for line in ranks.said().splitlines() if line.startswith("textmill: error:")]
+    assert words.lower() in lines[0].lower(), ranks.said()
+    assert len(lines) == 1, lines
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_full_disk_does_not_part_the_processes(small: list[str], tmp_path: Path, start: Start) -> None:
+    """A checkpoint that the first process cannot write is said, and all train on; after three in a row all end, 74."""
+
+    def before(rank: int) -> None:
+        from textmill.checkpoint.store import CheckpointStore
+        from textmill.errors import WriteFailedError
+
+        def save(self: CheckpointStore, step: int, *arguments: object, **options: object) -> Path:
+            raise WriteFailedError(f"cannot write step {step}: the disk is full")
+
+        CheckpointStore.save = save  # type: ignore[method-assign,assignment]
+
+    run = tmp_path / "run"
+    ranks = start([*small, "--batch-size", "4", "--save-steps", "2", "--output-dir", str(run)], 2, before=before)
+    assert ranks.wait() == [74, 74], ranks.said()
+    assert "training goes on" in ranks.said(0)
+    assert ranks.said(1) == ""
+    assert values(run / "steps.jsonl", "step") == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_same_new_run_directory_for_all(
+    small: list[str], tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --output-dir the first process chooses runs/experiment_N, and the others use it."""
+    monkeypatch.chdir(tmp_path)
+    ranks = start([*small, "--batch-size", "4"], 2)
+    assert ranks.wait() == [0, 0], ranks.said()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["experiment_1"]
+
+
+def test_a_process_that_finds_nobody_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two processes, alone: it ends with exit code 69 once its patience is over, not never."""
+    from ranks import free_port
+
+    from textmill.engine.world import join_world
+    from textmill.errors import ConfigError, PeerLostError
+
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="MASTER_PORT"):
+        join_world("cpu")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    with pytest.raises(PeerLostError, match="rank 1 did not find the other 1 processes"):
+        join_world("cpu", timeout_seconds=1)
+    monkeypatch.setenv("RANK", "two")
+    with pytest.raises(ConfigError, match="RANK is 'two'"):
+        join_world("cpu")
