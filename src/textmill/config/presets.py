@@ -171,6 +171,16 @@ class AutoPreset(NamedTuple):
     values: dict[str, Any]
 
 
+_MUON = {
+    "optimizer": "muon",
+    "learning_rate": 0.01,
+    "lr_schedule": "wsd",
+    "warmup_ratio": 0.02,
+    "min_lr_ratio": 0.0,
+    "weight_decay": 0.0,
+}
+"""What small models learn fastest with: see docs/decisions.md."""
+
 AUTO: dict[str, tuple[AutoPreset, ...]] = {
     "cpu": (
         AutoPreset(
@@ -181,29 +191,29 @@ AUTO: dict[str, tuple[AutoPreset, ...]] = {
                 **_shape(128, 4, 4, 128, dropout=0.1),
                 "batch_size": 16,
                 "epochs": 20,
-                "learning_rate": 1e-3,
+                **_MUON,
             },
         ),
         AutoPreset(
             "auto-cpu-small",
             3e6,
             {
-                "vocab_size": 4096,
+                "vocab_size": 2048,
                 **_shape(192, 4, 6, 128, dropout=0.1),
                 "batch_size": 16,
-                "epochs": 4,
-                "learning_rate": 1e-3,
+                "epochs": 5,
+                **_MUON,
             },
         ),
         AutoPreset(
             "auto-cpu-medium",
             float("inf"),
             {
-                "vocab_size": 4096,
-                **_shape(256, 4, 4, 128),
+                "vocab_size": 2048,
+                **_shape(192, 4, 6, 128),
                 "batch_size": 16,
-                "max_steps": 1500,
-                "learning_rate": 1e-3,
+                "max_steps": 1200,
+                **_MUON,
             },
         ),
     ),
