@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from textmill.optim.build import OptimizerFactory, build_optimizer
 from textmill.optim.schedule import Schedule
 from textmill.planning.count import flops_per_token
 from textmill.planning.devices import peak_flops
+from textmill.planning.memory import evaluation_rows
 from textmill.planning.length import MOST_REPORTS, Length, default_evaluations, plan_length, plan_warmup
 from textmill.tracking.base import Trackers
 from textmill.tracking.build import build_trackers
@@ -57,6 +58,7 @@ def assemble(
     loss: LossFunction | None = None,
     metrics: Mapping[str, Metric] | None = None,
     screen: Screen | None = None,
+    before_writing: Callable[[Config, Corpus, World], None] | None = None,
 ) -> Iterator[Run]:
     """Open everything that `config` describes and yield it as a Run; afterwards its last state is saved, all is closed.
 
@@ -67,6 +69,8 @@ def assemble(
     optimizer: a function from parameter groups to an optimizer.
     loss: from the model and a Batch to summed nats over the counted targets.
     metrics: further metrics by name, each a function (logits, batch) -> (sum, count).
+
+    before_writing is called when everything that can be refused has been; what it raises ends the run unwritten.
 
     Raises:
         TextmillError: of the kind that tells what the user can put right; before the run began, nothing was written.
@@ -95,6 +99,8 @@ def assemble(
             trackers = _trackers(config, output.folder, world, screen)
 
         # Everything that can be refused has been: from here on files are written.
+        if before_writing is not None:
+            before_writing(config, corpus, world)
         if output.fresh:
             claim(output, world, stack, screen)
         parts = {"model": model, "optimizer": optimizer, "loss": loss, "metrics": metrics}
@@ -219,7 +225,8 @@ def _build(
     if corpus.validation is not None:
         validation = eval_batches(
             Rows(corpus.validation, config.model.max_seq_len, mask_documents=config.data.mask_documents),
-            settings.eval_batch_size or _evaluation_rows(config),
+            settings.eval_batch_size
+            or evaluation_rows(config.model, settings.batch_size, config.model.vocab_size or corpus.vocab_size),
             world_size=world.size,
             rank=world.rank,
             limit=settings.eval_batches,
@@ -271,12 +278,6 @@ def _build(
         flops_per_token=flops_per_token(config.model) if own_model else None,
         peak_flops=peak_flops(device_name) if device_name else None,
     )
-
-
-def _evaluation_rows(config: Config) -> int:
-    """Return the rows of an evaluation batch: as many as keep its logits at 64 MB, but no fewer than in training."""
-    model = config.model
-    return max(config.training.batch_size, 2**24 // (model.max_seq_len * (model.vocab_size or 1)))
 
 
 def _model(config: Config, screen: Screen) -> nn.Module:
