@@ -14,7 +14,7 @@ from textmill.errors import DataError, MissingInputError
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
 PREPARED = "prepared.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

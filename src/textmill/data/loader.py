@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -53,26 +54,43 @@ class Batch:
             move(self.segments),
         )
 
+    def pinned(self) -> Batch:
+        """Return the batch in memory that a GPU copies from by itself, so that `to` does not wait."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return Batch(*(value.pin_memory() if isinstance(value, torch.Tensor) else value for value in values))
+
 
 class Rows:
     """A store seen as rows of T + 1 tokens with stride T, so that every token but the first is a target exactly once.
 
     The last row may be shorter; what it lacks is token 0 with target IGNORED. With `mask_documents`, batches say which
-    document a token belongs to, so that attention does not cross the marks between documents.
+    document a token belongs to, so that attention does not cross from one document to the next, and positions count
+    from the document's first token in the row.
+
+    Attributes:
+        num_targets: targets of all rows.
+        targets_per_row: how many a typical row has.
+        filled: the share of the rows' T places that holds a token of the text.
 
     Raises DataError when the store has less than two tokens, ConfigError when documents are to be masked and the store
-    has no marks between them.
+    has a single one.
     """
 
     def __init__(self, store: TokenStore, seq_len: int, *, mask_documents: bool = False) -> None:
         if store.num_tokens < 2:
             raise DataError(f"{store.folder} has {store.num_tokens} tokens: a row needs two")
-        if mask_documents and store.eos_id is None:
-            raise ConfigError("mask_documents has no effect: no end-of-text mark separates documents in this corpus")
         self.store = store
         self.seq_len = seq_len
         self.mask_documents = mask_documents
         self.num_targets = store.num_tokens - 1
+        self.targets_per_row = seq_len
+        self.filled = self.num_targets / (len(self) * seq_len)
+        self._first_tokens: np.ndarray | None = None
+        if mask_documents and store.eos_id is None:
+            lengths = store.document_lengths()
+            if lengths.size < 2:
+                raise ConfigError("mask_documents has no effect: there is only one document in this corpus")
+            self._first_tokens = np.cumsum(lengths) - lengths
 
     def __len__(self) -> int:
         return -(-self.num_targets // self.seq_len)
@@ -100,23 +118,40 @@ class Rows:
         tokens, targets = self.read(indices)
         batch = Batch(torch.from_numpy(tokens), torch.from_numpy(targets), int(self.counts(indices).sum()))
         if self.mask_documents:
-            segments, positions = documents_in_rows(tokens, self.store.eos_id)
+            segments, positions = segments_and_positions(self.starts(indices, tokens))
             batch.segments, batch.positions = torch.from_numpy(segments), torch.from_numpy(positions)
         return batch
 
+    def starts(self, indices: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Return at which places of the rows, whose `tokens` these are, a document begins: bool (B, T).
 
-def documents_in_rows(tokens: np.ndarray, eos_id: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each token's document in its row and its place in that document, int64 (B, T) each.
+        A mark belongs to the document it ends. Rows begin one anyway, whether or not it is told.
+        """
+        begins = np.zeros(tokens.shape, dtype=bool)
+        if self._first_tokens is None:
+            begins[:, 1:] = tokens[:, :-1] == self.store.eos_id
+            return begins
+        first = np.asarray(indices) * self.seq_len  # (B,)
+        low, high = np.searchsorted(self._first_tokens, [first, first + self.seq_len])
+        for row, offset, one, other in zip(begins, first, low, high):
+            row[self._first_tokens[one:other] - offset] = True
+        return begins
 
-    The mark belongs to the document it ends.
+
+def segments_and_positions(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which document of its row each token is in, and its place in it, int64 (B, T) each.
+
+    starts: where documents begin, bool (B, T).
     """
-    ends = tokens == eos_id  # (B, T)
-    starts = np.zeros_like(ends)
-    starts[:, 1:] = ends[:, :-1]
-    segments = starts.cumsum(axis=1)
-    places = np.arange(tokens.shape[1])
+    starts = starts.copy()
+    starts[:, 0] = False  # the first document is number 0
+    places = np.arange(starts.shape[1])
     first = np.maximum.accumulate(np.where(starts, places, 0), axis=1)  # (B, T)
-    return segments.astype(np.int64), (places - first).astype(np.int64)
+    return starts.cumsum(axis=1).astype(np.int64), (places - first).astype(np.int64)
+
+
+Augment = Callable[[Batch, np.ndarray], Batch]
+"""From a batch and the place of each of its rows (B,) in the order of the run to what is trained on instead."""
 
 
 class TrainLoader:
@@ -125,10 +160,20 @@ class TrainLoader:
     Step s reads the places [s * G, (s + 1) * G) of the order, G = batch_size * accumulation * world_size, so the rows
     of a step depend on nothing but seed, s and G: not on the number of ranks, not on what was read before. A rank owns
     one stretch of them, cut into micro-batches. Steps may span epochs.
+
+    augment: changes the batches, by nothing but their rows and the places of these in the order.
     """
 
     def __init__(
-        self, rows: Rows, *, batch_size: int, accumulation: int = 1, world_size: int = 1, rank: int = 0, seed: int
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        accumulation: int = 1,
+        world_size: int = 1,
+        rank: int = 0,
+        seed: int,
+        augment: Augment | None = None,
     ) -> None:
         if min(batch_size, accumulation, world_size) < 1 or not 0 <= rank < world_size:
             raise ConfigError(
@@ -141,6 +186,7 @@ class TrainLoader:
         self.world_size = world_size
         self.rank = rank
         self.seed = seed
+        self.augment = augment
         row_bytes = rows.seq_len * rows.store.dtype.itemsize
         large = rows.store.num_tokens * rows.store.dtype.itemsize > BLOCK_ORDER_ABOVE
         self._block_rows = max(_BLOCK_BYTES // row_bytes, 1) if large else None
@@ -156,14 +202,52 @@ class TrainLoader:
 
     def row_indices(self, step: int) -> np.ndarray:
         """Return this rank's rows of optimizer step `step` (0-based), int64 (accumulation, batch_size)."""
+        return row_order(self._places(step), len(self.rows), self.seed, self._block_rows)
+
+    def _places(self, step: int) -> np.ndarray:
+        """Return the places in the order that this rank's rows of `step` have, int64 (accumulation, batch_size)."""
         mine = self.batch_size * self.accumulation
         first = step * self.rows_per_step + self.rank * mine
-        order = row_order(np.arange(first, first + mine), len(self.rows), self.seed, self._block_rows)
-        return order.reshape(self.accumulation, self.batch_size)
+        return np.arange(first, first + mine).reshape(self.accumulation, self.batch_size)
 
     def batches(self, step: int) -> list[Batch]:
         """Return this rank's micro-batches of optimizer step `step` (0-based), one per accumulation."""
-        return [self.rows.batch(indices) for indices in self.row_indices(step)]
+        batches = [self.rows.batch(indices) for indices in self.row_indices(step)]
+        if self.augment is None:
+            return batches
+        return [self.augment(batch, places) for batch, places in zip(batches, self._places(step))]
+
+
+class Prefetch:
+    """A loader whose batches are read in the background while the steps before them are computed.
+
+    `batches(step)` returns exactly what the loader returns. Asking for the steps in their order is what makes it fast;
+    any other order costs the reading that was done in vain. What goes wrong in the background is raised when the step
+    is asked for that it concerns.
+
+    ahead: steps that are read before they are asked for, each by a thread. pin: the batches are in pinned memory.
+    """
+
+    def __init__(self, loader: TrainLoader, *, ahead: int = 1, pin: bool = False) -> None:
+        self.loader = loader
+        self._ahead = ahead
+        self._pin = pin
+        self._threads = ThreadPoolExecutor(ahead, thread_name_prefix="batches")  # they end with this object
+        self._coming: dict[int, Future[list[Batch]]] = {}
+
+    def batches(self, step: int) -> list[Batch]:
+        """Return this rank's micro-batches of optimizer step `step` (0-based), one per accumulation."""
+        wanted = range(step, step + self._ahead + 1)
+        for number in [number for number in self._coming if number not in wanted]:
+            self._coming.pop(number).cancel()
+        for number in wanted:
+            if number not in self._coming:
+                self._coming[number] = self._threads.submit(self._read, number)
+        return self._coming.pop(step).result()
+
+    def _read(self, step: int) -> list[Batch]:
+        batches = self.loader.batches(step)
+        return [batch.pinned() for batch in batches] if self._pin else batches
 
 
 class eval_batches:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,10 @@ from textmill import files
 from textmill.errors import DataError, MissingInputError
 
 DESCRIPTION = "shards.json"
-FORMAT = 1
+DOCUMENTS = "documents.npy"
+"""The length of every document, its mark included: where a document begins is not always to be seen from the ids."""
+
+FORMAT = 2
 SHARD_BYTES = 1 << 30
 
 
@@ -38,7 +42,8 @@ class ShardWriter:
         self._shards: list[dict[str, Any]] = []
         self._file: BinaryIO | None = None
         self._hash = hashlib.sha256()
-        self._num_documents = 0
+        self._lengths = array("Q")
+        self._documents_end = 0
         self._max_id = -1
 
     @property
@@ -68,9 +73,11 @@ class ShardWriter:
 
     def end_document(self) -> None:
         """One document more is complete, and the end-of-text id, if there is one, stands behind it."""
-        self._num_documents += 1
         if self.eos_id is not None:
             self.write(np.array([self.eos_id]), 0)
+        end = self.num_tokens
+        self._lengths.append(end - self._documents_end)
+        self._documents_end = end
 
     def _file_with_room(self) -> BinaryIO:
         if self._file is None or self._shards[-1]["tokens"] == self._capacity:
@@ -89,12 +96,16 @@ class ShardWriter:
     def close(self) -> None:
         """The store is complete: a reader may open it."""
         self._close_file()
+        lengths = np.array(self._lengths, dtype=np.uint64)
+        dtype = np.uint32 if not lengths.size or lengths.max() < 1 << 32 else np.uint64
+        np.save(self.folder / DOCUMENTS, lengths.astype(dtype), allow_pickle=False)
         described = {
             "format": FORMAT,
             "dtype": "uint16" if self.dtype.itemsize == 2 else "uint32",
             "eos_id": self.eos_id,
             "max_id": self._max_id,
-            "num_documents": self._num_documents,
+            "num_documents": len(self._lengths),
+            "documents_sha256": files.sha256(self.folder / DOCUMENTS),
             "shards": self._shards,
         }
         files.write_json(self.folder / DESCRIPTION, described)
@@ -120,7 +131,7 @@ class TokenStore:
         dtype: uint16 or uint32.
         max_id: the highest id.
         eos_id: the id behind every document, or None.
-        fingerprint: a hash of the ids, hexadecimal.
+        fingerprint: a hash of the ids and of where documents end, hexadecimal.
     """
 
     def __init__(self, folder: Path, described: dict[str, Any]) -> None:
@@ -139,7 +150,10 @@ class TokenStore:
             start += shard["tokens"]
         self.num_tokens = start
         self._starts = [shard.start for shard in self._shards]
+        self._documents_sha256: str = described["documents_sha256"]
         identity = [described["dtype"], *([shard.tokens, shard.sha256] for shard in self._shards)]
+        if self.num_documents > 1:
+            identity.append(self._documents_sha256)
         self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
     @classmethod
@@ -218,10 +232,30 @@ class TokenStore:
                 raise DataError(f"the shard {self.folder / shard.name} became shorter while it was in use")
             buffer, offset = buffer[got:], offset + got
 
+    def document_lengths(self) -> np.ndarray:
+        """Return the tokens of every document in order, marks included, int64 (documents,); their sum is `num_tokens`.
+
+        What stands behind the last end, as in a text that was cut in two, is a document as well. Raises DataError when
+        the file that says so is missing or damaged.
+        """
+        path = self.folder / DOCUMENTS
+        try:
+            lengths = np.load(path, allow_pickle=False).astype(np.int64)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path} cannot be read ({error}): prepare the corpus again") from error
+        rest = self.num_tokens - int(lengths.sum())
+        if lengths.shape != (self.num_documents,) or rest < 0:
+            raise DataError(f"{path} is damaged: its documents are not those of the shards; prepare the corpus again")
+        return np.append(lengths, rest) if rest else lengths
+
     def verify(self) -> list[str]:
         """Return what is wrong with the files, [] when every hash is as it was written. Reads everything."""
-        return [
+        wrong = [
             f"the shard {self.folder / shard.name} does not hold the ids that were written"
             for shard in self._shards
             if files.sha256(self.folder / shard.name) != shard.sha256
         ]
+        documents = self.folder / DOCUMENTS
+        if not documents.is_file() or files.sha256(documents) != self._documents_sha256:
+            wrong.append(f"{documents} does not hold the lengths that were written")
+        return wrong
