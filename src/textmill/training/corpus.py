@@ -12,6 +12,7 @@ from textmill.config.presets import choose_preset
 from textmill.data.corpus import Corpus
 from textmill.data.dataset import TextDataset
 from textmill.data.prepare import prepare
+from textmill.data.selection import data_or_dataset
 from textmill.data.sources import corpus_size_bytes
 from textmill.engine.world import World
 from textmill.errors import ConfigError
@@ -25,7 +26,10 @@ def settle_preset(config: Config, device_type: str) -> str | None:
     """
     if config.training.preset != "auto":
         return None
-    name, values, sentence = choose_preset(device_type, corpus_size_bytes(config.data.data))
+    settings = config.data
+    items = data_or_dataset(settings.data, settings.dataset_name, settings.dataset_config)
+    num_bytes = corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
+    name, values, sentence = choose_preset(device_type, num_bytes)
     config.settle(name, values)
     return sentence
 
@@ -60,15 +64,17 @@ def open_corpus(
 def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) -> Corpus:
     values = config.data
     return prepare(
-        values.data,
+        data_or_dataset(values.data, values.dataset_name, values.dataset_config),
         val_data=values.val_data,
-        val_split=values.val_split if values.given("val_split") else None,
+        val_split=None if values.origin("val_split") == "default" else values.val_split,
         tokenizer=config.tokenizer.tokenizer,
         vocab_size=config.model.vocab_size,
         special_tokens=config.tokenizer.special_tokens,
         text_column=values.text_column,
         min_length=values.min_length,
         encoding_errors=values.encoding_errors,
+        dataset_split=values.dataset_split,
+        validation_split=values.validation_split,
         cache_dir=values.cache_dir,
         workers=values.preprocessing_num_workers,
         say=screen.say,
