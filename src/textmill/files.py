@@ -65,6 +65,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise cannot_write(path, error) from error
 
 
+def move_into_place(temporary: Path, final: Path) -> Path:
+    """The file `temporary`, complete and beside `final`, is now `final`, durably; return it. Raises OSError."""
+    fsync_file(temporary)
+    temporary.replace(final)
+    fsync_directory(final.parent)
+    return final
+
+
 def write_text(path: Path, text: str) -> None:
     """`path` holds `text` as UTF-8; see `write_bytes`."""
     write_bytes(path, text.encode("utf-8"))

@@ -14,6 +14,7 @@ from textmill.config.load import from_layers
 
 @takes_settings(
     *("data", "val_data", "val_split", "train_split", "text_column", "min_length", "encoding_errors"),
+    *("dataset_name", "dataset_config", "dataset_split", "validation_split", "cache_dir"),
     *("tokenizer", "special_tokens", "vocab_size"),
 )
 def prepare(*, output: Path, json: Json = False, settings: list[Entry]) -> None:
@@ -25,6 +26,7 @@ def prepare(*, output: Path, json: Json = False, settings: list[Entry]) -> None:
         Folder to write; nothing is left there when something fails.
     """
     from textmill.data.prepare import prepare as prepare_corpus
+    from textmill.data.selection import data_or_dataset
     from textmill.training.screen import Screen, count, size
     from textmill.training.signals import SignalFlag
 
@@ -32,7 +34,7 @@ def prepare(*, output: Path, json: Json = False, settings: list[Entry]) -> None:
     screen = Screen(stream=sys.stderr)
     with SignalFlag() as signals:
         corpus = prepare_corpus(
-            config.data.data,
+            data_or_dataset(config.data.data, config.data.dataset_name, config.data.dataset_config),
             val_data=config.data.val_data,
             val_split=config.data.val_split if config.given("val_split") else None,
             tokenizer=config.tokenizer.tokenizer,
@@ -41,6 +43,9 @@ def prepare(*, output: Path, json: Json = False, settings: list[Entry]) -> None:
             text_column=config.data.text_column,
             min_length=config.data.min_length,
             encoding_errors=config.data.encoding_errors,
+            dataset_split=config.data.dataset_split,
+            validation_split=config.data.validation_split,
+            cache_dir=config.data.cache_dir,
             output=output,
             say=screen.say,
             progress=screen.reading,

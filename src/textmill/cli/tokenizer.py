@@ -27,7 +27,17 @@ TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tok
 
 
 @app.command
-@takes_settings("data", "tokenizer", "vocab_size", "special_tokens", "text_column", "encoding_errors")
+@takes_settings(
+    "data",
+    "tokenizer",
+    "vocab_size",
+    "special_tokens",
+    "text_column",
+    "encoding_errors",
+    "dataset_name",
+    "dataset_config",
+    "dataset_split",
+)
 def train(*, output: Path, settings: list[Entry]) -> None:
     """Train a tokenizer on text and write it in Hugging Face's format; textmill train takes it with --tokenizer.
 
@@ -59,10 +69,12 @@ def _texts(config: Config) -> Iterator[str]:
     """Yield the documents of the data, then say what was found odd in them."""
     from textmill.data.document import Notes
     from textmill.data.read import Reading, read_documents
-    from textmill.data.sources import default_corpus, list_files
+    from textmill.data.selection import data_or_dataset, select_files
+    from textmill.data.standard_input import keep_standard_input
 
     data = config.data
-    files = default_corpus() if data.data is None else list_files(data.data, _say)
+    items = keep_standard_input(data_or_dataset(data.data, data.dataset_name, data.dataset_config), None, _say)
+    files = select_files(items, validation_split=None, dataset_split=data.dataset_split, say=_say).train
     notes = Notes()
     for document in read_documents(files, Reading(data.text_column, data.encoding_errors), notes):
         yield document.text

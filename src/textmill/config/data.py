@@ -30,7 +30,7 @@ Augmentation = Literal["case", "punctuation", "whitespace"]
 
 def _split_name(value: Any) -> str | None:
     """Return the name of a dataset's split; a number there was meant for val_split."""
-    if value is None:
+    if value is None or str(value).strip().lower() in {"none", "null"}:
         return None
     if isinstance(value, int | float) or re.fullmatch(r"[0-9.]+", str(value)):
         raise ValueError(f"is the name of a dataset's split, not {show(value)}; a share of the data is val_split")
@@ -41,21 +41,21 @@ class DataConfig(Section):
     """Where the text is, what is kept of it, and how it is cut into rows."""
 
     data: MaybeTexts = None
-    """Text to train on: files, folders, globs, hf:NAME or a prepared folder. Unset: Python's own source code."""
+    """Text to train on: files, folders, globs, hf:NAME, shakespeare, - or a prepared folder. Unset: Python's source."""
     val_data: MaybeTexts = None
-    """Text to validate on, instead of a share of the data."""
+    """Text to validate on, instead of a share of the data; several sets as NAME=FILE."""
     val_split: Number = Field(default=0.1, ge=0, lt=1)
     """Share of the text kept for validation; 0 for none."""
     text_column: Text = "text"
     """Field that holds the text in JSON Lines, CSV and Parquet."""
     dataset_name: MaybeText = None
-    """Dataset of the Hugging Face hub, such as wikitext."""
+    """Dataset of the Hugging Face hub, such as wikitext, or a dataset's folder."""
     dataset_config: MaybeText = None
     """Configuration of that dataset, such as wikitext-2-raw-v1."""
     dataset_split: Text = "train"
-    """Split of that dataset to train on."""
+    """Split of datasets to train on."""
     validation_split: Annotated[str | None, BeforeValidator(_split_name)] = "validation"
-    """Split of that dataset to validate on."""
+    """Split of datasets to validate on; none for a share of the training split."""
     min_length: Whole = Field(default=0, ge=0)
     """Shorter documents are left out, in characters."""
     encoding_errors: Annotated[EncodingErrors, BeforeValidator(one_of(EncodingErrors))] = "strict"

@@ -6,12 +6,12 @@ Files are read once for each of these steps instead of being held in memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from textmill.data.document import Notes
-from textmill.data.formats.npy import open_ids
+from textmill.data.formats.bin import open_token_ids
 from textmill.data.read import Reading, read_documents
+from textmill.data.selection import Files
 from textmill.data.shards import ShardWriter
 from textmill.data.split import (
     DEFAULT_SHARE,
@@ -34,14 +34,6 @@ _BATCH_CHARACTERS = 2 << 20
 Say = Callable[[str], None]
 Tick = Callable[[int], None]
 """Hears how many more bytes were read; raises to stop the work."""
-
-
-@dataclass(frozen=True)
-class Files:
-    """The files of a corpus. `validation` None means: split some off `train`."""
-
-    train: Sequence[Path]
-    validation: Sequence[Path] | None = None
 
 
 def build_from_text(
@@ -160,12 +152,12 @@ def _close(writers: Sequence[ShardWriter]) -> None:
 
 
 def build_from_ids(folder: Path, files: Files, *, val_split: float | None, vocab_size: int | None, tick: Tick) -> None:
-    """`folder` holds the stores of .npy files of ids; the tail of all ids validates unless there are files for it.
+    """`folder` holds the stores of files of ids; the tail of all ids validates unless there are files for it.
 
-    Raises DataError for a file that is not such an array, and for ids outside `vocab_size`.
+    Raises DataError for a file that does not hold ids, and for ids outside `vocab_size`.
     """
-    train = [open_ids(path) for path in files.train]
-    validation = [open_ids(path) for path in files.validation or []]
+    train = [open_token_ids(path, vocab_size) for path in files.train]
+    validation = [open_token_ids(path, vocab_size) for path in files.validation or []]
     highest = max(array.highest(vocab_size, tick) for array in [*train, *validation])
     total = sum(array.count for array in train)
     share = DEFAULT_SHARE if val_split is None else val_split

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from textmill.data.build import Files
 from textmill.data.corpus import Corpus, is_prepared, open_corpus
-from textmill.data.read import JSON_LINES, open_file
+from textmill.data.places import cache_root
+from textmill.data.read import format_of, open_file
+from textmill.data.selection import Files
 from textmill.errors import DataError, MissingInputError, RunExistsError
 
 _BLOCK = 1 << 20
@@ -39,18 +39,12 @@ def _content(path: Path, tick: Callable[[int], None]) -> tuple[str, str]:
         while block := file.read(_BLOCK):
             digest.update(block)
             tick(len(block))
-    ending = path.suffix.lower()
-    return (ending if ending == ".npy" or ending in JSON_LINES else "text"), digest.hexdigest()
+    return "".join(format_of(path)) or "text", digest.hexdigest()
 
 
 def cache_folder(cache_dir: str | Path | None, key: str) -> Path:
     """Return the place of the corpus `key` below `cache_dir`, or below the user's cache folder (XDG)."""
-    if cache_dir is not None:
-        base = Path(cache_dir).expanduser()
-    else:
-        named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        base = (named if named.is_absolute() else Path.home() / ".cache") / "textmill"
-    return base / "corpora" / key[:32]
+    return cache_root(cache_dir) / "corpora" / key[:32]
 
 
 def cached(folder: Path, key: str, say: Callable[[str], None]) -> Corpus | None:

@@ -1,8 +1,29 @@
-"""What reading gives: documents, and findings about them that people should hear of once."""
+"""What reading is told and what it gives: documents, and findings about them that people should hear of once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from textmill.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Attributes:
+        text_column: the field of a JSON object, the column of a table, that holds the text.
+        encoding_errors: "strict" refuses bytes that are not UTF-8, "replace" turns them into U+FFFD.
+        min_length: documents of fewer characters are passed over, by those who count them.
+    """
+
+    text_column: str = "text"
+    encoding_errors: str = "strict"
+    min_length: int = 0
+
+    def __post_init__(self) -> None:
+        if self.encoding_errors not in ("strict", "replace"):
+            raise ConfigError(f"encoding_errors is {self.encoding_errors!r}: choose strict or replace")
 
 
 @dataclass(frozen=True, slots=True)

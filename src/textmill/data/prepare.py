@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from textmill import files
-from textmill.data.build import Files, build_from_ids, build_from_text
+from textmill.data.build import build_from_ids, build_from_text
 from textmill.data.cache import already_there, cache_folder, cached, content_key
 from textmill.data.corpus import FORMAT, Corpus, describe, is_prepared, open_corpus
-from textmill.data.read import Reading
-from textmill.data.sources import default_corpus, list_files
+from textmill.data.formats.bin import open_token_ids
+from textmill.data.hub import DEFAULT_VALIDATION
+from textmill.data.read import IDS, Reading, format_of
+from textmill.data.selection import Files, Paths, select_files
+from textmill.data.standard_input import keep_standard_input
 from textmill.data.vocabulary import TokenizerChoice
 from textmill.data.watch import Watch
 from textmill.errors import ConfigError, DataError
 from textmill.tokenizers import Tokenizer
-
-Paths = Sequence[str | Path] | str | Path
 
 
 def prepare(
@@ -32,6 +33,8 @@ def prepare(
     text_column: str = "text",
     min_length: int = 0,
     encoding_errors: str = "strict",
+    dataset_split: str = "train",
+    validation_split: str | None = DEFAULT_VALIDATION,
     cache_dir: str | Path | None = None,
     output: str | Path | None = None,
     workers: int | None = None,
@@ -42,9 +45,10 @@ def prepare(
     """Return the token ids of `data`, from the cache when the same was prepared before.
 
     Args:
-        data: files, folders, patterns (see `list_files`); one folder that `output` made earlier, used as it is; None
-            for the source of Python's standard library. Files ending in .npy hold ids and are not mixed with text.
-        val_data: text to validate on; without it a part of `data` is split off.
+        data: files, folders, patterns, datasets, names of corpora (see `list_files`), `-` for standard input; one
+            folder that `output` made earlier, used as it is; None for the source of Python's standard library. Files
+            ending in .npy and .bin hold ids and are not mixed with text.
+        val_data: text to validate on; without it the datasets' own validation split, or a part of `data`.
         val_split: the share to split off, 0 for none. None means a tenth, enlarged where that is no two characters.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
@@ -52,6 +56,7 @@ def prepare(
         text_column: the field of JSON lines that holds the text.
         min_length: documents of fewer characters are passed over.
         encoding_errors: "strict", or "replace" for U+FFFD in place of bytes that are not UTF-8.
+        dataset_split, validation_split: the splits of datasets to train and to validate on.
         cache_dir: where prepared corpora are kept; None for the user's cache folder.
         output: make the prepared corpus here instead of in the cache.
         workers: threads that encode; None for all cores.
@@ -74,17 +79,26 @@ def prepare(
         raise ConfigError("data is an empty list: name files, or leave it out for the default corpus")
     if items is not None and len(items) == 1 and is_prepared(Path(items[0]).expanduser()):
         return _as_it_is(Path(items[0]).expanduser(), val_data, output, say)
-    chosen = Files(
-        default_corpus() if items is None else list_files(items, say),
-        list_files(val_data, say) if val_data else None,
+    chosen = select_files(
+        keep_standard_input(items, cache_dir, say),
+        val_data,
+        dataset_split=dataset_split,
+        validation_split=validation_split,
+        cache_dir=cache_dir,
+        say=say,
     )
+    if val_split and chosen.validation and not val_data:
+        say(f"val_split has no effect: the data have a split called {validation_split}")
     ids = holds_ids(chosen)
     reading = Reading(text_column, encoding_errors, min_length)
     choice = TokenizerChoice(tokenizer, vocab_size, special_tokens, for_ids=ids)
     passes = 2 if ids else 3 + choice.learns
-    watch = Watch([*chosen.train, *(chosen.validation or [])], passes, progress, interrupted)
-    settings = {"format": FORMAT, "tokenizer": choice.identity, "val_split": None if val_data else val_split}
+    watch = Watch(chosen.every(), passes, progress, interrupted)
+    settings = {"format": FORMAT, "tokenizer": choice.identity, "val_split": None if chosen.validation else val_split}
     settings |= vars(reading)
+    if ids:  # how wide the ids of a .bin file are is not part of its content
+        bound = choice.ready.vocab_size if choice.ready is not None else vocab_size
+        settings["types"] = [open_token_ids(path, bound).dtype.str for path in chosen.every()]
     key = content_key(chosen, settings, watch.tick, say)
     if output is not None:
         folder = Path(output).expanduser()
@@ -92,7 +106,7 @@ def prepare(
     else:
         folder = cache_folder(cache_dir, key)
         corpus = cached(folder, key, say)
-    sources = [str(path.absolute()) for path in chosen.train]
+    sources = chosen.sources
     if corpus is None:
         with files.new_directory(folder) as temporary:
             made, notes = _build(temporary, chosen, reading, choice, val_split, vocab_size, workers, say, watch.tick)
@@ -139,10 +153,10 @@ def _build(
 
 def holds_ids(chosen: Files) -> bool:
     """Whether the files are arrays of ids. Raises DataError for a mixture of ids and text."""
-    every = [*chosen.train, *(chosen.validation or [])]
-    arrays = [path for path in every if path.suffix.lower() == ".npy"]
+    every = chosen.every()
+    arrays = [path for path in every if format_of(path)[0] in IDS]
     if arrays and len(arrays) < len(every):
-        other = next(path for path in every if path.suffix.lower() != ".npy")
+        other = next(path for path in every if format_of(path)[0] not in IDS)
         raise DataError(f"{arrays[0]} holds token ids and {other} does not: train on one kind or the other")
     return bool(arrays)
 

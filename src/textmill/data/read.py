@@ -5,36 +5,47 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from textmill.data.document import Document, Notes
-from textmill.data.formats import jsonl, text
-from textmill.errors import ConfigError, DataError, MissingInputError
+from textmill.data.document import Document, Notes, Reading
+from textmill.data.formats import columns, compressed, csv_table, epub, json_objects, jsonl, markup, pdf, text
+from textmill.errors import DataError, MissingInputError
 
-JSON_LINES = frozenset({".jsonl", ".ndjson"})
+__all__ = ["FORMATS", "IDS", "Reading", "format_of", "open_file", "read_documents"]
 
-_TELL_EVERY = 1 << 18  # bytes
+Read = Callable[[BinaryIO, str, Reading, Notes], Iterator[Document]]
+
+FORMATS: dict[str, Read] = {
+    ".jsonl": jsonl.read,
+    ".ndjson": jsonl.read,
+    ".json": json_objects.read,
+    ".csv": csv_table.read,
+    ".tsv": csv_table.read,
+    ".parquet": columns.read_parquet,
+    ".arrow": columns.read_arrow,
+    ".html": markup.read,
+    ".htm": markup.read,
+    ".xhtml": markup.read,
+    ".pdf": pdf.read,
+    ".epub": epub.read,
+}
+"""Ending -> how such a file is read. Every other ending is plain text."""
+
+IDS = frozenset({".npy", ".bin"})
+"""Endings of files that hold token ids."""
+
+_SEEKING = frozenset({".parquet", ".arrow", ".pdf", ".epub"})  # read in any order, so not from a compressed file
+
+_TELL_EVERY = 1 << 18  # characters
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How files are read.
-
-    Attributes:
-        text_column: the field of a JSON line, the column of a table, that holds the text.
-        encoding_errors: "strict" refuses bytes that are not UTF-8, "replace" turns them into U+FFFD.
-        min_length: documents of fewer characters are passed over, by those who count them.
-    """
-
-    text_column: str = "text"
-    encoding_errors: str = "strict"
-    min_length: int = 0
-
-    def __post_init__(self) -> None:
-        if self.encoding_errors not in ("strict", "replace"):
-            raise ConfigError(f"encoding_errors is {self.encoding_errors!r}: choose strict or replace")
+def format_of(path: Path) -> tuple[str, str]:
+    """Return the ending that decides how `path` is read, and that of its compression: ".jsonl", ".gz"; "" for none."""
+    endings = [ending.lower() for ending in path.suffixes[-2:]]
+    packing = endings.pop() if endings and endings[-1] in compressed.ENDINGS else ""
+    ending = endings[-1] if endings else ""
+    return (ending if ending in FORMATS or ending in IDS else ""), packing
 
 
 def read_documents(
@@ -46,26 +57,33 @@ def read_documents(
     """Yield the documents of `files` in order; long ones come in parts (see Document).
 
     `notes` collects what is worth saying; `on_bytes` hears how many more bytes have been read. Memory stays flat
-    however large a file is, except for the longest JSON line. Raises DataError and MissingInputError naming file and
-    place.
+    however large a file is, except for the longest row of a table, web page, or stretch without a space. Raises
+    DataError and MissingInputError naming file and place.
     """
     reading, notes = reading or Reading(), notes or Notes()
     for path in files:
         with open_file(path) as file:
-            told = 0
+            in_order = format_of(path)[0] not in _SEEKING
+            size, told, unheard = path.stat().st_size, 0, 0
             for document in _documents(file, path, reading, notes):
                 yield document
-                if on_bytes is not None and (position := file.tell()) - told >= _TELL_EVERY:
-                    on_bytes(position - told)
-                    told = position
+                unheard += len(document.text)
+                if on_bytes is not None and unheard >= _TELL_EVERY:
+                    more = file.tell() - told if in_order else min(unheard, size - told)
+                    on_bytes(more)
+                    told, unheard = told + more, 0
             if on_bytes is not None:
-                on_bytes(file.tell() - told)
+                on_bytes((file.tell() if in_order else size) - told)
 
 
 def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:
-    if path.suffix.lower() in JSON_LINES:
-        return jsonl.read(file, str(path), reading.encoding_errors, notes, reading.text_column)
-    return text.read(file, str(path), reading.encoding_errors, notes)
+    ending, packing = format_of(path)
+    if ending in IDS or (packing and ending in _SEEKING):
+        raise DataError(
+            f"{path} is compressed: unpack it first, because a {ending} file is not read from front to back"
+        )
+    content = compressed.unpack(file, packing, str(path)) if packing else file
+    return FORMATS.get(ending, text.read)(content, str(path), reading, notes)
 
 
 @contextmanager

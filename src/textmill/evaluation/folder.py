@@ -11,6 +11,7 @@ from textmill.config import load_config
 from textmill.data.corpus import Corpus, is_prepared, open_corpus
 from textmill.data.loader import Rows, eval_batches
 from textmill.data.prepare import prepare
+from textmill.data.selection import data_or_dataset
 from textmill.data.shards import TokenStore
 from textmill.engine.precision import choose_precision
 from textmill.engine.world import choose_device
@@ -129,13 +130,15 @@ def _prepared_again(
 ) -> Corpus:
     values = load_config(run / "config.yaml").data
     return prepare(
-        values.data,
+        data_or_dataset(values.data, values.dataset_name, values.dataset_config),
         val_data=values.val_data,
         val_split=values.val_split,
         tokenizer=loaded.tokenizer or "byte",
         text_column=values.text_column,
         min_length=values.min_length,
         encoding_errors=values.encoding_errors,
+        dataset_split=values.dataset_split,
+        validation_split=values.validation_split,
         cache_dir=values.cache_dir,
         say=say,
         progress=reading,

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from textmill.data.document import Document, Notes
+from textmill.data.document import Document, Notes, Reading
 from textmill.errors import DataError
 from textmill.tokenizers.pieces import last_cut
 
@@ -20,29 +20,30 @@ _WIDE = {
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 _FOREIGN = {
-    b"%PDF-": "a PDF",
-    b"PK\x03\x04": "a zip archive (as .docx, .odt, .epub and .npz are)",
-    b"\x1f\x8b": "gzip-compressed",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed",
-    b"\xfd7zXZ": "xz-compressed",
-    b"BZh": "bzip2-compressed",
+    b"%PDF-": "a PDF (give it the ending .pdf)",
+    b"PK\x03\x04": "a zip archive (as .docx, .odt and .npz are; an .epub needs its ending)",
+    b"\x1f\x8b": "gzip-compressed (give it the ending .gz)",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed (give it the ending .zst)",
+    b"\xfd7zXZ": "xz-compressed (give it the ending .xz)",
+    b"BZh": "bzip2-compressed (give it the ending .bz2)",
     b"\x89PNG": "an image",
     b"\xff\xd8\xff": "an image",
     b"GIF8": "an image",
     b"\x7fELF": "a program",
     b"\x93NUMPY": "a NumPy array (give it the ending .npy)",
-    b"PAR1": "a Parquet table",
+    b"PAR1": "a Parquet table (give it the ending .parquet)",
+    b"ARROW1": "an Arrow table (give it the ending .arrow)",
     b"SQLite format 3\x00": "a database",
 }
 
 
-def read(file: BinaryIO, name: str, errors: str, notes: Notes) -> Iterator[Document]:
+def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the file as one document, in parts that end before white space.
 
     The byte order mark is dropped, line ends are kept as they are, both are noted. Bytes that are not UTF-8 raise
-    DataError with their offset, or become U+FFFD and are noted when `errors` is "replace".
+    DataError with their offset, or become U+FFFD and are noted when `reading.encoding_errors` is "replace".
     """
-    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    decoder = codecs.getincrementaldecoder("utf-8")(reading.encoding_errors)
     text, offset, told = "", 0, set()
     while block := file.read(PART_BYTES):
         start = block_start(block, name, notes) if offset == 0 else 0
