@@ -130,7 +130,7 @@ def test_every_token_is_an_input_and_every_target_counts_once(
         first, last = rows.packing.first[row : row + 2]
         sizes = rows.packing.lengths[first:last].tolist()
         empty = capacity - sum(sizes)
-        assert batch.segments[row].tolist() == sum(([n] * size for n, size in enumerate([*sizes, empty])), [])
+        assert batch.segments[row].tolist() == [n for n, size in enumerate([*sizes, empty]) for _ in range(size)]
         assert batch.positions[row].tolist() == [place for size in (*sizes, empty) for place in range(size)]
 
 

@@ -73,7 +73,7 @@ class DataConfig(Section):
     augmentation_prob: Number = Field(default=0.1, ge=0, le=1)
     """Probability of each change."""
     num_workers: Whole = Field(default=0, ge=0)
-    """Processes that load batches beside the training process."""
+    """Steps whose batches threads read ahead. 0: none, or one step where a GPU computes. Results do not depend on it."""
     preprocessing_num_workers: MaybeWhole = Field(default=None, ge=1)
     """Processes that read and tokenize. Unset: chosen from the machine."""
     cache_dir: MaybeText = None

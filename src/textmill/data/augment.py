@@ -48,9 +48,8 @@ class Augment:
         self._key = int(derive(seed, _PURPOSE)[0])
         self._tables: dict[str, np.ndarray] = {}
         if "case" in kinds:
-            self._tables["case"] = self._alternatives
-                (low, low.upper()) for low in self._ids if low.islower() and low.upper().lower() == low
-            )
+            lower = [letter for letter in self._ids if letter.islower() and letter.upper().lower() == letter]
+            self._tables["case"] = self._alternatives((letter, letter.upper()) for letter in lower)
         if "punctuation" in kinds:
             self._tables["punctuation"] = self._alternatives(ALIKE)
         self._spaces = np.zeros(self._size, dtype=bool)

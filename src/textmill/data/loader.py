@@ -86,10 +86,10 @@ class Rows:
         self.targets_per_row = seq_len
         self.filled = self.num_targets / (len(self) * seq_len)
         self._first_tokens: np.ndarray | None = None
+        if mask_documents and not separates_documents(store):
+            raise ConfigError("mask_documents has no effect: there is only one document in this corpus")
         if mask_documents and store.eos_id is None:
             lengths = store.document_lengths()
-            if lengths.size < 2:
-                raise ConfigError("mask_documents has no effect: there is only one document in this corpus")
             self._first_tokens = np.cumsum(lengths) - lengths
 
     def __len__(self) -> int:
@@ -136,6 +136,11 @@ class Rows:
         for row, offset, one, other in zip(begins, first, low, high):
             row[self._first_tokens[one:other] - offset] = True
         return begins
+
+
+def separates_documents(store: TokenStore) -> bool:
+    """Whether the store has, or may have, more than one document and tells where each begins."""
+    return store.eos_id is not None or store.document_lengths().size > 1
 
 
 def segments_and_positions(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -234,6 +239,10 @@ class Prefetch:
         self._pin = pin
         self._threads = ThreadPoolExecutor(ahead, thread_name_prefix="batches")  # they end with this object
         self._coming: dict[int, Future[list[Batch]]] = {}
+
+    @property
+    def rows(self) -> Rows:
+        return self.loader.rows
 
     def batches(self, step: int) -> list[Batch]:
         """Return this rank's micro-batches of optimizer step `step` (0-based), one per accumulation."""

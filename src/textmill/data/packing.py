@@ -1,9 +1,9 @@
 """Which pieces of which documents share a row: whole documents, placed one after the other in the order of the text.
 
-A row has room for `capacity` tokens. A document that has more is cut into pieces that fill rows of their own, and a rest
-that is placed like a document. The ways to place are the classical ones of bin packing: next fit, first fit and best fit
-(Johnson, "Fast algorithms for bin packing", 1974), each decided for a document without looking at later ones. First fit
-takes O(n log n) steps and best fit O(n) plus looks at a bit mask of `capacity` bits, not one step per open row.
+A row has room for `capacity` tokens. A document that has more is cut into pieces that fill rows of their own, and a
+rest that is placed like a document. The ways to place are the classical ones of bin packing: next fit, first fit and
+best fit (Johnson, "Fast algorithms for bin packing", 1974), each decided for a document without looking at later ones.
+First fit takes O(log n) steps for each, best fit one look at a mask of `capacity` bits, neither one step per open row.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _first_fit(capacity: int, most: int) -> Callable[[int], int]:
 def _best_fit(capacity: int) -> Callable[[int], int]:
     """Return a function from a piece's length to its row: the one where it leaves the least room.
 
-    Of several, it is the one used last. Rows wait in stacks by the room they have; a bit mask tells which stacks are not empty.
+    Of several, it is the one used last. Rows wait in stacks by the room they have; a mask tells which stacks have any.
     """
     stacks: list[list[int]] = [[] for _ in range(capacity + 1)]
     waiting, count = 0, 0

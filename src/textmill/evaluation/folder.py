@@ -9,7 +9,7 @@ from pathlib import Path
 from textmill.checkpoint.folder import Loaded, load_model, read_json
 from textmill.config import load_config
 from textmill.data.corpus import Corpus, is_prepared, open_corpus
-from textmill.data.loader import Rows, eval_batches
+from textmill.data.loader import Rows, eval_batches, separates_documents
 from textmill.data.prepare import prepare
 from textmill.data.selection import data_or_dataset
 from textmill.data.shards import TokenStore
@@ -172,8 +172,9 @@ def _batches(
         batch_size = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
-    mask = run is not None and load_config(run / "config.yaml").data.mask_documents
+    data = load_config(run / "config.yaml").data if run is not None else None
+    mask = data is not None and (data.mask_documents or not data.pack_sequences)  # as training measured it
     return [
-        eval_batches(Rows(store, config.max_seq_len, mask_documents=mask and store.eos_id is not None), batch_size)
+        eval_batches(Rows(store, config.max_seq_len, mask_documents=mask and separates_documents(store)), batch_size)
         for store in stores
     ]

@@ -17,7 +17,8 @@ from textmill.checkpoint.resolve import resolve_model
 from textmill.checkpoint.store import CheckpointStore
 from textmill.config import Config, checks
 from textmill.data.corpus import Corpus
-from textmill.data.loader import Rows, TrainLoader, eval_batches
+from textmill.data.augment import Augment
+from textmill.data.loader import Rows, eval_batches
 from textmill.engine.build import build_engine, choose_engine
 from textmill.engine.kernels import apply_kernels
 from textmill.engine.precision import choose_precision
@@ -39,6 +40,7 @@ from textmill.training.corpus import open_corpus, settle_preset
 from textmill.training.loss import causal_loss
 from textmill.training.opening import claim, find_start, open_output
 from textmill.training.progress import Progress
+from textmill.training.rows import make_loader, training_rows, validation_rows
 from textmill.training.run import LossFunction, Run
 from textmill.training.sample import first_words
 from textmill.training.screen import Screen
@@ -92,7 +94,8 @@ def assemble(
             preset = None if start else settle_preset(config, world.device.type)
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
-            length = _fit(config, corpus, world, start, own_model=model is None, screen=screen)
+            rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
+            length = _fit(config, corpus, rows, world, start, own_model=model is None, screen=screen)
             engine = choose_engine(
                 config.training.engine, world, deepspeed_config=config.training.deepspeed_config, say=screen.say
             )
@@ -104,7 +107,8 @@ def assemble(
         if output.fresh:
             claim(output, world, stack, screen)
         parts = {"model": model, "optimizer": optimizer, "loss": loss, "metrics": metrics}
-        run = _build(config, output.folder, world, engine, corpus, length, screen, signals, trackers, **parts)
+        read = (corpus, rows, augment)
+        run = _build(config, output.folder, world, engine, *read, length, screen, signals, trackers, **parts)
         offsets = _restore(run, start, output) if start else {}
         with world.together():
             if world.is_first:
@@ -154,7 +158,7 @@ def _kernel_choices(config: Config, output: outputs.Output) -> dict[str, Any]:
 
 
 def _fit(
-    config: Config, corpus: Corpus, world: World, start: Path | None, *, own_model: bool, screen: Screen
+    config: Config, corpus: Corpus, rows: Rows, world: World, start: Path | None, *, own_model: bool, screen: Screen
 ) -> Length:
     """Values that nobody chose fit the data and each other, each change said; return the length of the run."""
     said = [] if start else checks.without_effect(config)
@@ -163,15 +167,14 @@ def _fit(
     made = corpus.tokenizer.kind if corpus.tokenizer is not None else None
     kind = "bpe" if made == config.tokenizer.tokenizer == "bpe" else "given"
     said += checks.fit_vocab(config, corpus.vocab_size, kind)
-    rows = len(Rows(corpus.train, config.model.max_seq_len))
     if start is not None:
         resume.split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
-    said += checks.fit_batch(config, rows, world.size)
+    said += checks.fit_batch(config, len(rows), world.size)
     settings = config.training
     length = plan_length(
-        rows_per_epoch=rows,
+        rows_per_epoch=len(rows),
         rows_per_step=settings.batch_size * settings.gradient_accumulation_steps * world.size,
-        row_tokens=config.model.max_seq_len,
+        row_tokens=rows.targets_per_row,
         epochs=settings.epochs,
         max_steps=settings.max_steps,
         max_tokens=settings.max_tokens,
@@ -190,6 +193,8 @@ def _build(
     world: World,
     engine_name: str,
     corpus: Corpus,
+    rows: Rows,
+    augment: Augment | None,
     length: Length,
     screen: Screen,
     signals: SignalFlag,
@@ -213,18 +218,12 @@ def _build(
         world,
         compile=settings.compile,
     )
-    loader = TrainLoader(
-        Rows(corpus.train, config.model.max_seq_len, mask_documents=config.data.mask_documents),
-        batch_size=settings.batch_size,
-        accumulation=settings.gradient_accumulation_steps,
-        world_size=world.size,
-        rank=world.rank,
-        seed=settings.seed,
-    )
+    loader = make_loader(config, rows, augment, world)
+    held_out = validation_rows(config, corpus)
     validation, validation_bytes, evaluations = None, None, MOST_REPORTS
-    if corpus.validation is not None:
+    if corpus.validation is not None and held_out is not None:
         validation = eval_batches(
-            Rows(corpus.validation, config.model.max_seq_len, mask_documents=config.data.mask_documents),
+            held_out,
             settings.eval_batch_size
             or evaluation_rows(config.model, settings.batch_size, config.model.vocab_size or corpus.vocab_size),
             world_size=world.size,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from textmill.checkpoint.logfile import Log
 from textmill.checkpoint.store import CheckpointStore
 from textmill.config import Config
-from textmill.data.loader import Batch, TrainLoader
+from textmill.data.loader import Batch, Prefetch, TrainLoader
 from textmill.engine.single import Engine
 from textmill.engine.world import World
 from textmill.errors import Interrupted, NonFiniteError, WriteFailedError
@@ -60,7 +60,7 @@ class Run:
     model: nn.Module
     engine: Engine
     loss: LossFunction
-    loader: TrainLoader
+    loader: TrainLoader | Prefetch
     validation: Iterable[Batch] | None
     validation_bytes: float | None
     tokenizer: Tokenizer | None

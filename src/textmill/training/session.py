@@ -20,6 +20,7 @@ from textmill.data.corpus import Corpus
 from textmill.errors import Interrupted, TextmillError
 from textmill.tracking.plot import draw_training_curves
 from textmill.training import outputs
+from textmill.training.rows import rows_line
 from textmill.training.run import Run
 from textmill.training.screen import count, duration, size
 
@@ -126,6 +127,9 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
     if corpus.tokenizer is not None:
         per_token = f", {train.num_bytes / train.num_tokens:.2f} bytes per token" if train.num_bytes else ""
         lines.append(("tokenizer", f"{corpus.tokenizer.kind}, {corpus.tokenizer.vocab_size:,} entries{per_token}"))
+    packed = rows_line(run.config, run.loader.rows)
+    if packed is not None:
+        lines.append(("rows", packed))
     model = run.config.model
     parameters = count(sum(parameter.numel() for parameter in run.model.parameters()))
     shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}, "
@@ -145,7 +149,7 @@ def plan_line(run: Run, accumulation: int) -> str:
     """Return how long the run is, what ends it, and how large a step is."""
     length = run.length
     rows = run.config.training.batch_size
-    batch = f"{rows} rows of {length.row_tokens}"
+    batch = f"{rows} rows of {run.loader.rows.seq_len}"
     if accumulation > 1:
         batch += f" x {accumulation} accumulated"
     if run.world.size > 1:

@@ -1,0 +1,87 @@
+"""The rows of a run: what it trains on, packed and changed as asked, and what it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textmill.config import Config
+from textmill.data.augment import Augment
+from textmill.data.corpus import Corpus
+from textmill.data.loader import Prefetch, Rows, TrainLoader, separates_documents
+from textmill.data.packed import PackedRows
+from textmill.engine.world import World
+
+
+def training_rows(
+    config: Config, corpus: Corpus, *, say: Callable[[str], None], interrupted: Callable[[], None]
+) -> tuple[Rows, Augment | None]:
+    """Return the rows that the configuration means and what changes their text, None where nothing does.
+
+    Says what has no effect on this corpus. Raises ConfigError for what cannot be done with it.
+    """
+    data, length = config.data, config.model.max_seq_len
+    augment = None
+    if data.augmentation:
+        augment = Augment(data.augmentation, data.augmentation_prob, corpus.tokenizer, config.training.seed)
+    strategy = data.packing_strategy if data.pack_sequences else "alone"
+    if strategy != "concat" and corpus.train.document_lengths().size < 2:
+        name = f"packing_strategy {strategy}" if data.pack_sequences else "pack_sequences false"
+        say(f"{name} has no effect: the text to train on is a single document, cut into rows")
+        strategy = "concat"
+    if strategy == "concat":
+        mask = data.mask_documents and data.pack_sequences
+        return Rows(corpus.train, length, mask_documents=mask), augment
+
+    def tick(done: int, total: int) -> None:
+        interrupted()
+
+    mask = data.mask_documents and data.pack_sequences
+    return PackedRows(corpus.train, length, strategy, mask_documents=mask, tick=tick), augment
+
+
+def validation_rows(config: Config, corpus: Corpus) -> Rows | None:
+    """Return the rows that the run is measured on, None without a validation text.
+
+    They are cut from the stream of all documents however training rows are packed: every token but the first is scored,
+    so losses of differently packed runs are means over the same targets, and bits per byte count every byte. Documents
+    are hidden from each other where training hides them.
+    """
+    store = corpus.validation
+    if store is None:
+        return None
+    hidden = config.data.mask_documents or not config.data.pack_sequences
+    return Rows(store, config.model.max_seq_len, mask_documents=hidden and separates_documents(store))
+
+
+def make_loader(config: Config, rows: Rows, augment: Augment | None, world: World) -> TrainLoader | Prefetch:
+    """Return the loader of this process's batches; they are read ahead where a GPU computes, and where asked for."""
+    settings, on_gpu = config.training, world.device.type == "cuda"
+    loader = TrainLoader(
+        rows,
+        batch_size=settings.batch_size,
+        accumulation=settings.gradient_accumulation_steps,
+        world_size=world.size,
+        rank=world.rank,
+        seed=settings.seed,
+        augment=augment,
+    )
+    if not on_gpu and not config.data.num_workers:
+        return loader
+    return Prefetch(loader, ahead=max(1, config.data.num_workers), pin=on_gpu)
+
+
+def rows_line(config: Config, rows: Rows) -> str | None:
+    """Return how documents share rows and how full these are; None where the text is one stream, as by default."""
+    data = config.data
+    if isinstance(rows, PackedRows):
+        how = f"whole documents by {data.packing_strategy}" if data.pack_sequences else "each document on its own"
+    elif rows.mask_documents:
+        how = "one stream of documents"
+    else:
+        return None
+    text = f"{len(rows):,} rows of {rows.seq_len}, {how}, {rows.filled:.1%} filled"
+    if not data.pack_sequences:
+        return text
+    if rows.mask_documents:
+        return f"{text}; the documents of a row are hidden from each other"
+    return f"{text}; the documents of a row see those before them (--mask-documents hides them)"
