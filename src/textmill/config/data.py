@@ -73,7 +73,7 @@ class DataConfig(Section):
     augmentation_prob: Number = Field(default=0.1, ge=0, le=1)
     """Probability of each change."""
     num_workers: Whole = Field(default=0, ge=0)
-    """Steps whose batches threads read ahead. 0: none, or one step where a GPU computes. Results do not depend on it."""
+    """Steps whose batches are read ahead by threads, at least one where a GPU computes. Changes no result."""
     preprocessing_num_workers: MaybeWhole = Field(default=None, ge=1)
     """Processes that read and tokenize. Unset: chosen from the machine."""
     cache_dir: MaybeText = None

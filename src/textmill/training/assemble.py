@@ -16,8 +16,8 @@ from textmill.checkpoint.folder import load_weights
 from textmill.checkpoint.resolve import resolve_model
 from textmill.checkpoint.store import CheckpointStore
 from textmill.config import Config, checks
-from textmill.data.corpus import Corpus
 from textmill.data.augment import Augment
+from textmill.data.corpus import Corpus
 from textmill.data.loader import Rows, eval_batches
 from textmill.engine.build import build_engine, choose_engine
 from textmill.engine.kernels import apply_kernels
