@@ -105,7 +105,7 @@ def test_the_peak_of_a_step(
         accumulation=accumulation,
         optimizer=optimizer,
         precision="bf16" if bf16 else "fp32",
-        evaluation_rows=1,
+        validation_rows=1,
     )
     peak = measured_peak(shape, rows, optimizer, accumulation, bf16)
     assert plan.total - plan.runtime == pytest.approx(peak, rel=tolerance)
@@ -116,7 +116,7 @@ def test_checkpointing_takes_what_is_said(bf16: bool) -> None:
     """With gradient checkpointing the peak is predicted within 7 %, and is far below the peak without."""
     shape = {**NARROW, "num_layers": 12, "gradient_checkpointing": True}
     precision = "bf16" if bf16 else "fp32"
-    again = estimate_memory(ModelConfig(**shape), batch_size=16, precision=precision, evaluation_rows=1)
+    again = estimate_memory(ModelConfig(**shape), batch_size=16, precision=precision, validation_rows=1)
     kept = estimate_memory(ModelConfig(**{**shape, "gradient_checkpointing": False}), batch_size=16)
     assert again.total - again.runtime == pytest.approx(measured_peak(shape, 16, "adamw", 1, bf16), rel=0.07)
     assert again.activations < kept.activations / 8

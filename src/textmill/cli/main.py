@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "train": ("textmill.cli.train:train", "Train a model on your text."),
+    "plan": ("textmill.cli.plan:plan", "Say what a run will take: parameters, steps, memory, disk, time."),
     "evaluate": ("textmill.cli.evaluate:evaluate", "Measure a model: loss, perplexity, bits per byte, accuracy."),
     "generate": ("textmill.cli.generate:generate", "Let a model go on from a prompt."),
     "prepare": ("textmill.cli.prepare:prepare", "Read and tokenize text once, to train on it many times."),

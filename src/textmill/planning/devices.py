@@ -1,6 +1,9 @@
-"""What processors can do at most, for model FLOP utilisation (MFU)."""
+"""What processors can do at most, and what this machine has, found without PyTorch."""
 
 from __future__ import annotations
+
+import platform
+from pathlib import Path
 
 # Dense bfloat16 tensor throughput in FLOP/s, from the makers' data sheets (without sparsity).
 PEAK_BF16_FLOPS = {
@@ -34,3 +37,38 @@ def peak_flops(device_name: str) -> float | None:
     """
     known = [name for name in PEAK_BF16_FLOPS if name.lower() in device_name.lower()]
     return PEAK_BF16_FLOPS[max(known, key=len)] if known else None
+
+
+def likely_device() -> str:
+    """Return the device that `auto` will most likely mean on this machine, found without PyTorch: cuda, mps or cpu."""
+    if any(Path("/proc/driver/nvidia/gpus").glob("*")):
+        return "cuda"
+    return "mps" if platform.system() == "Darwin" and platform.machine() == "arm64" else "cpu"
+
+
+def likely_precision(device: str) -> str:
+    """Return the precision that `auto` will most likely mean on `device`, found without PyTorch."""
+    if device == "cuda":
+        return "bf16"
+    return "bf16" if device == "cpu" and cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"} else "fp32"
+
+
+def cpu_flags() -> set[str]:
+    """Return the instruction sets that the operating system lists for this processor; empty where it lists none."""
+    lines = _lines("/proc/cpuinfo")
+    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split(":", 1)[1].split()}
+
+
+def free_memory() -> int | None:
+    """Return the bytes of memory that programs can still have on this machine, or None where it is not known."""
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable"):
+            return 1024 * int(line.split()[1])
+    return None
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

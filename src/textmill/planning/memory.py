@@ -23,10 +23,10 @@ FLOAT, LONG = 4, 8
 WRITTEN_OUT_LIMIT = 64 * 2**20
 """Attention scores of a layer, B*H*T*T, above which a CPU too uses the kernel that does not store them."""
 
-EVALUATION_LOGITS = 2**24
-"""Logits of an evaluation batch, unless its size is chosen or training's is larger."""
+EVALUATION_NUMBERS = 2**24
+"""Elements of the largest tensor of an evaluation batch (64 MB), unless training's batch is larger."""
 
-RUNTIME = {"cpu": 300 * 10**6, "cuda": 600 * 10**6, "mps": 300 * 10**6}
+RUNTIME = {"cpu": 400 * 10**6, "cuda": 600 * 10**6, "mps": 300 * 10**6}
 """Allowance for PyTorch itself: resident code and buffers on a CPU, the context and library buffers on a GPU."""
 
 HALF = ("bf16", "fp16")
@@ -127,7 +127,7 @@ def estimate_memory(
     vocab_size: int | None = None,
     batch_size: int,
     accumulation: int = 1,
-    evaluation_rows: int | None = None,
+    validation_rows: int | None = None,
     optimizer: str = "adamw",
     momentum: float | None = None,
     precision: str = "fp32",
@@ -137,8 +137,9 @@ def estimate_memory(
 ) -> Memory:
     """Return what training `model` on rows of its full context takes in each process.
 
-    precision: fp32, bf16 or fp16. device: cpu, cuda or mps. replicated: gradients are exchanged between processes, and
-    so exist from the first to the last step. shards: processes over which weights, gradients and optimizer are spread.
+    validation_rows: of an evaluation batch (None: `evaluation_rows`). precision: fp32, bf16 or fp16. device: cpu, cuda
+    or mps. replicated: gradients are exchanged between processes, and so exist from the first to the last step.
+    shards: processes over which weights, gradients and optimizer are spread.
 
     Raises:
         ConfigError: no vocabulary size is known, or the shape contradicts itself.
@@ -150,7 +151,7 @@ def estimate_memory(
         raise ConfigError("vocab_size: the memory depends on it; set it")
     element = 2 if precision in HALF else FLOAT
     shape = Shape(resolved, vocabulary, batch_size, resolved.max_seq_len, element, device)
-    rows = evaluation_rows or max(batch_size, EVALUATION_LOGITS // (resolved.max_seq_len * vocabulary))
+    rows = validation_rows or evaluation_rows(resolved, batch_size, vocabulary)
     block = block_activations(shape)
     stream = shape.tokens * resolved.d_model * FLOAT
     block_copies, head_copy = half_copies(shape)
@@ -173,6 +174,16 @@ def estimate_memory(
         runtime=RUNTIME.get(device, RUNTIME["cpu"]),
         accumulated=accumulation > 1 or replicated or shards > 1,
     )
+
+
+def evaluation_rows(model: ModelConfig, batch_size: int, vocab_size: int) -> int:
+    """Return the rows of an evaluation batch: as many as keep its largest tensor small, but no fewer than in training.
+
+    The largest is the scores, B*T*V, the attention weights, B*H*T*T, or the three of the feed-forward layer, B*T*F.
+    """
+    model = model.resolved()
+    widest = max(vocab_size, model.num_heads * model.max_seq_len, 3 * (model.d_ff or 0))
+    return max(batch_size, EVALUATION_NUMBERS // (model.max_seq_len * widest))
 
 
 def optimizer_bytes(
@@ -268,13 +279,16 @@ def _norm_statistics(model: ModelConfig) -> int:
 
 
 def _evaluation(shape: Shape) -> int:
-    """Return the scores of an evaluation batch with their logarithms, and the largest tensors of one block."""
-    heads, _, _ = shape.heads
+    """Return what an evaluation batch takes at most: in the head and the loss, or in the widest part of a block."""
+    heads, kv_heads, size = shape.heads
     assert shape.model.d_ff is not None
-    scores = shape.tokens * shape.vocab_size * (shape.element + FLOAT + (FLOAT if shape.half else 0))
-    attention = _attention(shape) + shape.tokens * heads * shape.length * shape.element * (shape.device == "cpu")
-    feed_forward = (4 if shape.model.gated else 2) * shape.tokens * shape.model.d_ff * shape.element
-    return max(scores, attention, feed_forward) + 2 * shape.tokens * shape.model.d_model * FLOAT
+    tokens, c = shape.tokens, shape.element
+    scores = tokens * shape.vocab_size * (c + FLOAT + (FLOAT if shape.half else 0))
+    weights = tokens * heads * shape.length
+    written_out = shape.device == "cpu" and weights <= WRITTEN_OUT_LIMIT
+    attention = 2 * tokens * (heads + 2 * kv_heads) * size * c + (2 * weights * c if written_out else 0)
+    feed_forward = (3 if shape.model.gated else 2) * tokens * shape.model.d_ff * c
+    return max(scores, attention, feed_forward) + 2 * tokens * shape.model.d_model * FLOAT
 
 
 def _matrix_shapes(model: ModelConfig) -> dict[tuple[int, int], int]:

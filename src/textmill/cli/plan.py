@@ -1,0 +1,196 @@
+"""textmill plan: what a run will take, in a moment and without training."""
+
+from __future__ import annotations
+
+import json as json_format
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from textmill.cli.pages import Json
+from textmill.cli.settings import group_of, takes_settings
+from textmill.config.entries import Entry
+from textmill.config.load import from_layers
+from textmill.config.reading import read_config
+
+if TYPE_CHECKING:
+    from textmill.config import Config
+    from textmill.planning.plan import Plan, Text
+
+
+@takes_settings()
+def plan(
+    *,
+    config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
+    tokens_per_second: float | None = None,
+    json: Json = False,
+    settings: list[Entry],
+) -> None:
+    """Say what a run will take: parameters, steps, memory, disk, and the time at a given speed.
+
+    It takes the flags of textmill train. Text is not read: its tokens are worked out from its size, unless DATA is a
+    prepared folder. textmill train --dry-run reads it and counts.
+
+    Parameters
+    ----------
+    config
+        Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
+    tokens_per_second
+        Speed of training, of all processes together, for the time the run takes.
+    """
+    from textmill.config.presets import choose_preset
+    from textmill.planning.devices import likely_device, likely_precision
+    from textmill.planning.plan import plan_run
+
+    values = from_layers([*(read_config(path) for path in config or ()), settings])
+    wanted = values.training.device.partition(":")[0]
+    device = likely_device() if wanted == "auto" else wanted
+    precision = values.training.precision
+    size = _text_bytes(values)
+    if values.training.preset == "auto":
+        name, preset, sentence = choose_preset(device, size)
+        values.settle(name, preset)
+        _aside(f"preset: {sentence}")
+    made, said = plan_run(
+        values,
+        _text(values, size),
+        device=device,
+        precision=likely_precision(device) if precision == "auto" else precision,
+        world_size=values.training.world_size or 1,
+        speed=tokens_per_second,
+    )
+    for sentence in said:
+        _aside(sentence)
+    show(values, made, json=json)
+
+
+def show(config: Config, plan: Plan, *, json: bool, free: int | None = None) -> None:
+    """The plan stands on standard output: as a table, or as JSON. free: bytes of memory left on the device."""
+    if json:
+        print(json_format.dumps(plan.as_dict(), indent=2))
+        return
+    for name, text in _lines(config, plan):
+        print(f"{name:<12}{text}".rstrip())
+    print(f"memory      of each process on {plan.device}, {plan.precision}")
+    _show_memory(plan, free)
+
+
+def _aside(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
+    from textmill.training.screen import count, duration, size
+
+    model, length, parameters = config.model.resolved(), plan.length, plan.parameters
+    shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}"
+    parts = {
+        "embedding": parameters.embedding + parameters.positions,
+        "attention": parameters.attention,
+        "feed-forward": parameters.feed_forward,
+        "head": parameters.head,
+    }
+    detail = ", ".join(f"{name} {count(number)}" for name, number in parts.items() if number)
+    about = "about " if plan.text.estimated else ""
+    data = (
+        f"{about}{count(plan.text.train_tokens)} tokens to train on, {count(plan.text.validation_tokens)} to validate"
+    )
+    batch = f"{config.training.batch_size} rows of {length.row_tokens}"
+    if config.training.gradient_accumulation_steps > 1:
+        batch += f" x {config.training.gradient_accumulation_steps} accumulated"
+    steps = f"{length.total_steps:,} steps (set by {length.limit})" if length.total_steps else "as many steps as fit"
+    lines = [
+        ("model", f"{shape}, vocabulary {model.vocab_size:,}"),
+        ("parameters", f"{count(parameters.total)}: {detail}"),
+        ("data", data + (", estimated from the size of the text" if plan.text.estimated else "")),
+        ("length", f"{steps} of {batch} = {count(length.tokens_per_step)} tokens"),
+    ]
+    if plan.tokens is not None and plan.flops is not None:
+        text = f"{count(plan.tokens)} tokens, {length.epochs:.2f} epochs; {count(plan.flops_per_token)}FLOP per token, "
+        lines.append(("", text + f"{plan.flops:.2e} in all"))
+    kept = config.training.save_total_limit
+    free = shutil.disk_usage(_existing(Path(config.training.output_dir or "runs"))).free
+    enough = f"{size(free)} are free" if free > plan.disk else f"MORE than the {size(free)} that are free"
+    text = f"{size(plan.disk)} at most, for {kept} checkpoints of {size(plan.checkpoint)}, the best and a new one; "
+    lines.append(("disk", text + enough))
+    time = "unknown without a speed: --tokens-per-second, as a short run shows it"
+    if plan.seconds is not None:
+        time = f"{duration(plan.seconds)} of training, evaluations left out"
+    elif length.max_seconds is not None:
+        time = f"{duration(length.max_seconds)}, set by max_time"
+    return [*lines, ("time", time)]
+
+
+def _show_memory(plan: Plan, free: int | None) -> None:
+    from textmill.planning.devices import free_memory
+    from textmill.training.screen import size
+
+    memory = plan.memory
+    terms = [
+        ("weights", memory.weights, "exact"),
+        ("gradients", memory.gradients, "exact"),
+        ("optimizer", memory.optimizer, "exact"),
+        ("half-precision copies", memory.copies, "exact"),
+        ("activations", memory.activations, "counted from the shape"),
+        ("logits", memory.logits, "scores, logarithms, gradients"),
+        ("working space", max(memory.working, memory.update), "estimated"),
+        ("evaluation", memory.evaluation, "estimated"),
+        ("PyTorch itself", memory.runtime, "an allowance"),
+    ]
+    for name, number, how in terms:
+        if number:
+            print(f"            {name:<22} {size(number):>10}  {how}")
+    print(f"            {'most at once':<22} {size(memory.total):>10}  at the {memory.peak_moment}")
+    free = free_memory() if free is None and plan.device == "cpu" else free
+    if free is not None:
+        verdict = "it fits" if free > memory.total else "it does NOT fit: lower batch_size or max_seq_len"
+        print(f"            {'free here':<22} {size(free):>10}  {verdict}")
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder above `path` that exists."""
+    return next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), Path("/"))
+
+
+def _text_bytes(config: Config) -> int:
+    from textmill.data.sources import corpus_size_bytes
+    from textmill.errors import ConfigError
+
+    if config.data.dataset_name or any(path.startswith("hf:") for path in config.data.data or ()):
+        raise ConfigError("the size of a dataset of the hub is not known here: textmill train --dry-run loads it")
+    return corpus_size_bytes(config.data.data)
+
+
+def _text(config: Config, num_bytes: int) -> Text:
+    """Return the tokens of the configuration's text: counted where it is prepared, else worked out from its size."""
+    from textmill.data.corpus import is_prepared, open_corpus
+    from textmill.data.sources import corpus_size_bytes
+    from textmill.data.vocabulary import suitable_vocab_size
+    from textmill.planning.plan import Text, tokens_of_bytes
+    from textmill.tokenizers import load_tokenizer
+
+    data, kind = config.data.data, config.tokenizer.tokenizer
+    if data is not None and len(data) == 1 and is_prepared(Path(data[0])):
+        corpus = open_corpus(Path(data[0]))
+        held_out = corpus.validation.num_tokens if corpus.validation is not None else 0
+        return Text(corpus.train.num_tokens, held_out, corpus.vocab_size)
+    sizes: dict[str, Callable[[], int]] = {
+        "byte": lambda: 257,
+        "char": lambda: 100,
+        "bpe": lambda: config.model.vocab_size or suitable_vocab_size(num_bytes),
+    }
+    vocab_size = sizes.get(kind, lambda: load_tokenizer(kind).vocab_size)()
+    ids = data is not None and all(path.endswith(".npy") for path in data)
+    tokens = num_bytes // 2 if ids else tokens_of_bytes(num_bytes, kind, vocab_size)
+    if ids:
+        vocab_size = config.model.vocab_size or vocab_size
+    if config.data.val_data:
+        held_out = tokens_of_bytes(corpus_size_bytes(config.data.val_data), kind, vocab_size)
+    else:
+        held_out = int(tokens * config.data.val_split)
+        tokens -= held_out
+    return Text(tokens, held_out, vocab_size, estimated=True)

@@ -1,0 +1,161 @@
+"""What a run will take, before it starts: parameters, steps, tokens, arithmetic, memory, disk and time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from textmill.config.checks import fit_batch, fit_model, fit_vocab, fit_warmup
+from textmill.config.tree import LENGTHS, Config
+from textmill.errors import ConfigError
+from textmill.planning.count import ParameterCount, count_parameters, flops_per_token
+from textmill.planning.length import Length, plan_length
+from textmill.planning.memory import Memory, estimate_memory, evaluation_rows, optimizer_bytes
+
+EXTRA_CHECKPOINTS = 2
+"""Checkpoints on disk beside those that are kept: the best one, and the one that is being written."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a run reads: ids to train and to validate on. `estimated` where they were not counted but worked out."""
+
+    train_tokens: int
+    validation_tokens: int
+    vocab_size: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run in numbers. flops: of the whole run's training. checkpoint, disk: bytes of one, and of the most at once.
+
+    seconds: the time that training takes at the given speed, or None without one.
+    """
+
+    device: str
+    precision: str
+    parameters: ParameterCount
+    length: Length
+    text: Text
+    memory: Memory
+    flops_per_token: float
+    checkpoint: int
+    disk: int
+    seconds: float | None
+
+    @property
+    def tokens(self) -> int | None:
+        """Targets of the whole run, or None while its length is not known."""
+        steps = self.length.total_steps
+        return None if steps is None else steps * self.length.tokens_per_step
+
+    @property
+    def flops(self) -> float | None:
+        """Arithmetic of training, evaluations left out."""
+        return None if self.tokens is None else self.tokens * self.flops_per_token
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready values; sizes in bytes, time in seconds."""
+        length = self.length
+        return {
+            "device": self.device,
+            "precision": self.precision,
+            "parameters": {**asdict(self.parameters), "total": self.parameters.total},
+            "steps": length.total_steps,
+            "set_by": length.limit,
+            "tokens_per_step": length.tokens_per_step,
+            "tokens": self.tokens,
+            "epochs": length.epochs,
+            "text": asdict(self.text),
+            "flops_per_token": self.flops_per_token,
+            "flops": self.flops,
+            "memory": self.memory.as_dict(),
+            "checkpoint": self.checkpoint,
+            "disk": self.disk,
+            "seconds": self.seconds,
+        }
+
+
+def plan_run(
+    config: Config, text: Text, *, device: str, precision: str, world_size: int = 1, speed: float | None = None
+) -> tuple[Plan, list[str]]:
+    """Return the plan of the run that `config` describes on `text`, and a sentence for each value made to fit.
+
+    config: its preset settled; values that nobody chose are made to fit in it, as training would. device: cpu, cuda or
+    mps. precision: fp32, bf16 or fp16. speed: tokens per second of all processes together, for the time.
+
+    Raises:
+        ConfigError: values contradict each other, or do not fit the text.
+    """
+    if all(getattr(config.training, leaf) is None for leaf in LENGTHS):
+        raise ConfigError("the run has no length: give epochs, max_steps, max_tokens or max_time, or a preset")
+    if text.train_tokens < 2:
+        raise ConfigError(f"{text.train_tokens} tokens to train on are too few: a row needs two")
+    said = fit_model(config) + fit_vocab(config, text.vocab_size, "bpe" if text.estimated else "given")
+    rows = math.ceil((text.train_tokens - 1) / config.model.max_seq_len)
+    said += fit_batch(config, rows, world_size)
+    settings, model = config.training, config.model
+    length = plan_length(
+        rows_per_epoch=rows,
+        rows_per_step=settings.batch_size * settings.gradient_accumulation_steps * world_size,
+        row_tokens=model.max_seq_len,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        max_tokens=settings.max_tokens,
+        max_time=settings.max_time,
+    )
+    if length.total_steps is None and speed is not None and settings.max_time is not None:
+        length = length.planned(int(settings.max_time * speed / length.tokens_per_step))
+    if length.total_steps is not None:
+        said += fit_warmup(config, length.total_steps)
+    parameters = count_parameters(model)
+    checkpoint = 4 * parameters.total + optimizer_bytes(model, settings.optimizer, momentum=settings.momentum)
+    seconds = None
+    if speed is not None and length.total_steps is not None:
+        seconds = length.total_steps * length.tokens_per_step / speed
+        seconds = min(seconds, settings.max_time) if settings.max_time is not None else seconds
+    plan = Plan(
+        device=device,
+        precision=precision,
+        parameters=parameters,
+        length=length,
+        text=text,
+        memory=plan_memory(config, text, device=device, precision=precision, world_size=world_size),
+        flops_per_token=flops_per_token(model),
+        checkpoint=checkpoint,
+        disk=(settings.save_total_limit + EXTRA_CHECKPOINTS) * checkpoint,
+        seconds=seconds,
+    )
+    return plan, said
+
+
+def plan_memory(config: Config, text: Text, *, device: str, precision: str, world_size: int = 1) -> Memory:
+    """Return the memory of one process of the run; vocab_size is known."""
+    settings, model = config.training, config.model
+    rows = settings.eval_batch_size or evaluation_rows(model, settings.batch_size, text.vocab_size)
+    rows = min(rows, max(1, -(-text.validation_tokens // model.max_seq_len)))
+    return estimate_memory(
+        config.model,
+        batch_size=settings.batch_size,
+        accumulation=settings.gradient_accumulation_steps,
+        validation_rows=rows,
+        optimizer=settings.optimizer,
+        momentum=settings.momentum,
+        precision=precision,
+        device=device,
+        replicated=world_size > 1,
+        shards=world_size if settings.engine == "fsdp" else 1,
+    )
+
+
+def tokens_of_bytes(num_bytes: int, tokenizer: str, vocab_size: int) -> int:
+    """Return about how many tokens so many bytes of text are, from the kind of the tokenizer and its size.
+
+    Bytes and characters are one byte each (a character of other alphabets more). Of English prose and Python code one
+    BPE token is about 0.38 log2(V) - 1.2 bytes for V between 512 and 50,000, within 15 % (docs/plan.md has figures).
+    """
+    if tokenizer in ("char", "byte"):
+        return num_bytes
+    return int(num_bytes / max(1.0, 0.38 * math.log2(vocab_size) - 1.2))

@@ -1,0 +1,67 @@
+"""A run up to its first step and no further: everything that can be refused is, and no file of the run is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from textmill.checkpoint.folder import load_weights
+from textmill.checkpoint.resolve import resolve_model
+from textmill.config import Config
+from textmill.data.corpus import Corpus
+from textmill.engine.precision import choose_precision
+from textmill.engine.world import World
+from textmill.model.build import empty_model
+from textmill.planning.plan import Plan, Text, plan_run
+from textmill.training.assemble import assemble
+from textmill.training.screen import Screen
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run would be made with: `config` with nothing left to fit, its plan, the bytes free on its device."""
+
+    config: Config
+    plan: Plan
+    free: int | None
+
+
+class _Rehearsed(Exception):
+    """Ends a rehearsal where the run would begin to write."""
+
+
+def rehearse(config: Config, *, screen: Screen | None = None) -> Rehearsal:
+    """Return what `config` would do: text read and counted, the model built without memory, the plan computed.
+
+    Prepared text stays in the cache, so that the run itself starts with it. Nothing is written to the output folder.
+
+    Raises:
+        TextmillError: whatever training would refuse before its first step.
+    """
+    rehearsed: list[Rehearsal] = []
+
+    def stop(config: Config, corpus: Corpus, world: World) -> None:
+        rehearsed.append(_rehearsal(config, corpus, world))
+        raise _Rehearsed
+
+    try:
+        with assemble(config, screen=screen, before_writing=stop):
+            pass
+    except _Rehearsed:
+        pass
+    return rehearsed[0]
+
+
+def _rehearsal(config: Config, corpus: Corpus, world: World) -> Rehearsal:
+    settings = config.training
+    precision = choose_precision(settings.precision, world.device)
+    with torch.device("meta"):
+        model = empty_model(config.model)
+        if settings.init_from is not None:
+            load_weights(model, resolve_model(settings.init_from))
+    held_out = corpus.validation.num_tokens if corpus.validation is not None else 0
+    text = Text(corpus.train.num_tokens, held_out, corpus.vocab_size)
+    plan, _ = plan_run(config, text, device=world.device.type, precision=precision.name, world_size=world.size)
+    free = torch.cuda.mem_get_info(world.device)[0] if world.device.type == "cuda" else None
+    return Rehearsal(config, plan, free)
