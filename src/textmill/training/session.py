@@ -140,8 +140,13 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
         lines.append(("preset", preset))
     lines.append(("plan", plan_line(run, settings.gradient_accumulation_steps)))
     lines.append(("output", str(run.folder)))
-    if run.progress.step:
-        lines.append(("resumed", f"at step {run.progress.step:,} of {length.total_steps or '?'}"))
+    done, total = run.progress.step, length.total_steps
+    if total is not None and done >= total:
+        lines.append(
+            ("finished", f"at step {done:,}: nothing to do; a larger --max-steps or --epochs goes on from here")
+        )
+    elif done:
+        lines.append(("resumed", f"at step {done:,} of {f'{total:,}' if total is not None else '?'}"))
     return lines
 
 

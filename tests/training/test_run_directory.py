@@ -1,0 +1,210 @@
+"""What a run leaves on the disk, and what may be done with it afterwards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from runs import Command, wait_for
+from safetensors.torch import load_file
+
+from textmill.checkpoint.folder import load_model
+from textmill.cli.main import main
+from textmill.tracking.metrics import METRICS
+
+STEPS = ["--max-steps", "12", "--eval-steps", "4", "--save-steps", "4"]
+
+
+@pytest.fixture(scope="module")
+def finished(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of twelve steps."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main([*small, *STEPS, "--output-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_every_promised_file_is_there(finished: Path) -> None:
+    """A run leaves its configuration, environment, status, logs, curves, checkpoints and two model folders."""
+    names = (
+        *("config.yaml", "environment.json", "status.json", "metrics.jsonl", "steps.jsonl", "samples.jsonl"),
+        *("train.log", "training_curves.png", "tokenizer/tokenizer.json", "final/model.safetensors"),
+        *("best_model/config.json", "checkpoints/step-0000012/MANIFEST.json"),
+    )
+    assert [name for name in names if not (finished / name).exists()] == []
+    status = json.loads((finished / "status.json").read_text())
+    assert (status["state"], status["exit_code"], status["step"]) == ("finished", 0, 12)
+    assert not (finished / "run.lock").exists()
+
+
+def test_every_metric_of_the_table_is_in_every_row(finished: Path) -> None:
+    """Rows of metrics.jsonl have all keys of the table of metrics, and the perplexity is that of the loss."""
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [4, 8, 12]
+    for row in rows:
+        assert set(METRICS) - {"train_objective"} <= set(row)  # which only label smoothing adds
+        assert row["val_perplexity"] == pytest.approx(torch.tensor(row["val_loss"], dtype=torch.float64).exp().item())
+        assert row["best_val_loss"] <= row["val_loss"]
+
+
+def test_config_yaml_repeats_the_run_elsewhere(finished: Path, tmp_path: Path) -> None:
+    """The configuration that a run writes is a valid one and gives the same weights in another folder."""
+    again = tmp_path / "again"
+    assert main(["train", "--config", str(finished / "config.yaml"), "--output-dir", str(again)]) == 0
+    ours, theirs = load_file(finished / "final/model.safetensors"), load_file(again / "final/model.safetensors")
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    values = yaml.safe_load((finished / "config.yaml").read_text())
+    assert Path(values["data"]["data"][0]).is_absolute()
+    assert "output_dir" not in values["training"]
+
+
+@pytest.mark.parametrize("name", ["final", "best_model", "checkpoints/step-0000012"])
+def test_transformers_opens_every_model_folder(finished: Path, name: str) -> None:
+    """AutoModelForCausalLM and AutoTokenizer load what a run leaves, and compute the same logits."""
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(finished / name).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(finished / name)
+    ours = load_model(finished / name)
+    assert ours.tokenizer is not None
+    ids = tokenizer("import this\n")["input_ids"]
+    assert ids == ours.tokenizer.encode("import this\n").tolist()
+    with torch.no_grad():
+        difference = ours.model(torch.tensor([ids])) - theirs(torch.tensor([ids])).logits
+    assert difference.abs().max() <= 1e-4
+
+
+def test_a_new_run_can_start_from_weights(finished: Path, small: list[str], tmp_path: Path) -> None:
+    """--init-from begins at step 0 with the weights of a model folder: its first loss is what that model had reached."""
+    folder = tmp_path / "run"
+    arguments = [*small, "--max-steps", "2", "--learning-rate", "1e-9", "--init-from", str(finished)]
+    arguments.remove("3e-3")
+    arguments.remove("--learning-rate")
+    assert main([*arguments, "--output-dir", str(folder)]) == 0
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    best = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])["best_val_loss"]
+    assert last["step"] == 2
+    assert last["val_loss"] == pytest.approx(best, abs=0.02)
+
+
+def test_a_directory_with_a_run_is_not_overwritten(
+    finished: Path, small: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second run into the same directory is refused with exit code 2, naming both ways out."""
+    before = (finished / "metrics.jsonl").read_bytes()
+    assert main([*small, *STEPS, "--output-dir", str(finished)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert "--resume" in error
+    assert "--overwrite" in error
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_has_nothing_to_do(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Resuming a finished run changes no weight, says that there is nothing to do and exits 0."""
+    before = (finished / "final/model.safetensors").read_bytes()
+    assert main(["train", "--output-dir", str(finished), "--resume"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert (finished / "final/model.safetensors").read_bytes() == before
+
+
+def test_a_longer_run_goes_on(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Raising the length on resume plans the schedule anew, says so, and trains the additional steps."""
+    assert main(["train", "--output-dir", str(copy), "--resume", "--max-steps", "15"]) == 0
+    assert "planned anew" in capsys.readouterr().out
+    assert json.loads((copy / "status.json").read_text())["step"] == 15
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (["--d-model", "64"], "d_model"),
+        (["--seed", "8"], "seed"),
+        (["--tokenizer", "char"], "tokenizer"),
+        (["--batch-size", "3"], "batch"),
+    ],
+)
+def test_another_run_is_not_taken_for_this_one(
+    copy: Path, capsys: pytest.CaptureFixture[str], change: list[str], word: str
+) -> None:
+    """A resumed run that would differ in shape, seed, tokenizer or global batch is refused with 78 and the difference."""
+    code = main(["train", "--output-dir", str(copy), "--resume", *change])
+    if word == "batch":  # 3 rows do not divide the global batch of 8: it is split otherwise, and said
+        assert code == 0
+        return
+    assert code == 78
+    assert word in capsys.readouterr().err
+
+
+def test_changed_data_are_noticed(small: list[str], book: Path, tmp_path: Path) -> None:
+    """A run whose text has changed since is refused with 78."""
+    text = tmp_path / "text.txt"
+    text.write_text(book.read_text())
+    arguments = [str(text) if argument == str(book) else argument for argument in small]
+    folder = tmp_path / "run"
+    assert main([*arguments, *STEPS, "--output-dir", str(folder)]) == 0
+    text.write_text(book.read_text() + "one more line\n")
+    assert main(["train", "--output-dir", str(folder), "--resume", "--max-steps", "20"]) == 78
+
+
+def test_a_damaged_checkpoint_is_passed_over(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the newest checkpoint damaged, resuming falls back to the one before, names it, and ends in the same weights."""
+    before = load_file(copy / "final/model.safetensors")
+    weights = copy / "checkpoints/step-0000012/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.unlink()
+    weights.write_bytes(content)
+    assert main(["train", "--output-dir", str(copy), "--resume"]) == 0
+    assert "step-0000012" in capsys.readouterr().out
+    after = load_file(copy / "final/model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_run_with_no_good_checkpoint_never_starts_over(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With every checkpoint damaged, resuming exits 66, lists why, and leaves the run as it is."""
+    for manifest in copy.glob("checkpoints/*/MANIFEST.json"):
+        manifest.write_text("{}")
+    before = (copy / "metrics.jsonl").read_bytes()
+    assert main(["train", "--output-dir", str(copy), "--resume"]) == 66
+    assert "step-0000012" in capsys.readouterr().err
+    assert (copy / "metrics.jsonl").read_bytes() == before
+
+
+def test_nothing_to_resume(small: list[str], tmp_path: Path) -> None:
+    """--resume of a directory without a run exits 66; --resume auto begins one there."""
+    assert main([*small, *STEPS, "--output-dir", str(tmp_path / "none"), "--resume"]) == 66
+    assert not (tmp_path / "none").exists()
+    assert main([*small, "--max-steps", "2", "--output-dir", str(tmp_path / "some"), "--resume", "auto"]) == 0
+
+
+def test_a_fork_goes_on_elsewhere(finished: Path, tmp_path: Path) -> None:
+    """--resume-from another run's checkpoint with a new directory continues from its step and leaves that run alone."""
+    before = sorted(path.name for path in (finished / "checkpoints").iterdir())
+    fork = tmp_path / "fork"
+    arguments = ["train", "--resume-from", str(finished / "checkpoints/step-0000008"), "--output-dir", str(fork)]
+    assert main([*arguments, "--max-steps", "16"]) == 0
+    assert json.loads((fork / "status.json").read_text())["step"] == 16
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == before
+
+
+def test_one_process_per_directory(
+    small: list[str], tmp_path: Path, command: Callable[[list[str]], Command], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While a run is under way, a second process on its directory is refused with exit code 2, naming the first."""
+    folder = tmp_path / "run"
+    first = command([*small, "--max-steps", "100000", "--output-dir", str(folder)])
+    wait_for(folder / "steps.jsonl")
+    assert main(["train", "--output-dir", str(folder), "--resume"]) == 2
+    assert f"process {first.process.pid}" in capsys.readouterr().err
+    first.process.kill()
+    first.wait()
