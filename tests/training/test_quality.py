@@ -13,7 +13,7 @@ from textmill.training.screen import Screen
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
 def test_tiny_shakespeare_is_learned_as_well_as_elsewhere(architecture: str, shared: Path, tmp_path: Path) -> None:
-    """2,000 AdamW steps of 12 x 64 characters reach 1.90 nats on the last tenth, the loss published for this setting."""
+    """2,000 AdamW steps of 12 x 64 characters reach 1.90 nats on the last tenth, as published for this setting."""
     result = textmill.train(
         data=str(shared / "data" / "tinyshakespeare.txt"),
         cache_dir=str(tmp_path / "cache"),

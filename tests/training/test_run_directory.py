@@ -84,7 +84,7 @@ def test_transformers_opens_every_model_folder(finished: Path, name: str) -> Non
 
 
 def test_a_new_run_can_start_from_weights(finished: Path, small: list[str], tmp_path: Path) -> None:
-    """--init-from begins at step 0 with the weights of a model folder: its first loss is what that model had reached."""
+    """--init-from begins at step 0 with the weights of a model folder: its loss is what that model had reached."""
     folder = tmp_path / "run"
     arguments = [*small, "--max-steps", "2", "--learning-rate", "1e-9", "--init-from", str(finished)]
     arguments.remove("3e-3")
@@ -136,7 +136,7 @@ def test_a_longer_run_goes_on(copy: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_another_run_is_not_taken_for_this_one(
     copy: Path, capsys: pytest.CaptureFixture[str], change: list[str], word: str
 ) -> None:
-    """A resumed run that would differ in shape, seed, tokenizer or global batch is refused with 78 and the difference."""
+    """A resumed run that would differ in shape, seed, tokenizer or global batch is refused with 78, naming it."""
     code = main(["train", "--output-dir", str(copy), "--resume", *change])
     if word == "batch":  # 3 rows do not divide the global batch of 8: it is split otherwise, and said
         assert code == 0
@@ -157,7 +157,7 @@ def test_changed_data_are_noticed(small: list[str], book: Path, tmp_path: Path) 
 
 
 def test_a_damaged_checkpoint_is_passed_over(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the newest checkpoint damaged, resuming falls back to the one before, names it, and ends in the same weights."""
+    """With the newest checkpoint damaged, resuming goes on from the one before, says so, and ends alike."""
     before = load_file(copy / "final/model.safetensors")
     weights = copy / "checkpoints/step-0000012/model.safetensors"
     content = bytearray(weights.read_bytes())
