@@ -20,7 +20,7 @@ LAYERS = [
     {"model"},
     {"engine", "optim", "tracking", "checkpoint"},
     {"generation"},
-    {"evaluation", "export"},
+    {"evaluation"},
     {"training"},
     {"serving", "dashboard", "sweep"},
     {"cli"},

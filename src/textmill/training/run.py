@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from textmill.checkpoint.logfile import Log
+from textmill.checkpoint.publish import publish
 from textmill.checkpoint.store import CheckpointStore
 from textmill.config import Config
 from textmill.data.loader import Batch, Prefetch, TrainLoader
@@ -261,6 +262,8 @@ class Run:
             return
         self._refuse_divergence()
         self._save(self.progress, self._current_offsets())
+        if self.improved and self.world.is_first and self.last_saved_step == self.progress.step:
+            publish(self.checkpoints.path(self.progress.step), self.folder / "best_model")
 
     def save_interrupted(self) -> None:
         """A checkpoint of this step exists that lets a resumed run begin with the periodic acts of this step.
