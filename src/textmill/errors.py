@@ -50,6 +50,12 @@ class NonFiniteError(TextmillError):
     exit_code = 70
 
 
+class OutOfMemoryError(TextmillError):
+    """The device, or the machine, has not the memory that a run needs."""
+
+    exit_code = 70
+
+
 class CannotWriteError(TextmillError):
     """A file or folder cannot be created (73)."""
 

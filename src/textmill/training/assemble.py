@@ -36,9 +36,11 @@ from textmill.planning.length import MOST_REPORTS, Length, default_evaluations, 
 from textmill.tracking.base import Trackers
 from textmill.tracking.build import build_trackers
 from textmill.training import outputs, resume
+from textmill.training.advice import Advice
 from textmill.training.corpus import open_corpus, settle_preset
 from textmill.training.loss import causal_loss
 from textmill.training.opening import claim, find_start, open_output
+from textmill.training.out_of_memory import memory_explained
 from textmill.training.progress import Progress
 from textmill.training.rows import make_loader, training_rows, validation_rows
 from textmill.training.run import LossFunction, Run
@@ -107,6 +109,7 @@ def assemble(
         if output.fresh:
             claim(output, world, stack, screen)
         parts = {"model": model, "optimizer": optimizer, "loss": loss, "metrics": metrics}
+        stack.enter_context(memory_explained(config, world.device, world.size))
         read = (corpus, rows, augment)
         run = _build(config, output.folder, world, engine, *read, length, screen, signals, trackers, **parts)
         offsets = _restore(run, start, output) if start else {}
@@ -118,6 +121,7 @@ def assemble(
         for name, text in opening_lines(run, corpus, preset):
             screen.field(name, text)
         stack.enter_context(session(run, offsets))
+        stack.enter_context(memory_explained(config, world.device, world.size))  # so that status.json says it too
         yield run
 
 
@@ -261,6 +265,7 @@ def _build(
         screen=screen,
         signals=signals,
         trackers=trackers,
+        advice=Advice(screen.say),
         logs={},
         log_every=length.cadence(settings.logging_steps),
         eval_every=length.cadence(settings.eval_steps, default_per_run=evaluations),

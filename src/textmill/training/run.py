@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +27,7 @@ from textmill.optim.schedule import Schedule
 from textmill.planning.length import MOST_REPORTS, Cadence, Length
 from textmill.tokenizers import Tokenizer
 from textmill.tracking.base import Trackers
+from textmill.training.advice import Advice, Setting
 from textmill.training.progress import Progress, Step, Window
 from textmill.training.screen import Screen
 from textmill.training.signals import SignalFlag
@@ -75,6 +77,7 @@ class Run:
     screen: Screen
     signals: SignalFlag
     trackers: Trackers
+    advice: Advice
     logs: dict[str, Log]
     log_every: Cadence
     eval_every: Cadence
@@ -216,6 +219,7 @@ class Run:
             self.logs["steps"].append(row)
             self.trackers.log(row, row["step"])
         self.screen.training(row, total, left)
+        self.advice.report(row, self.setting())
         self._refuse_divergence()
 
     def track_evaluation(self, step: Step, result: Mapping[str, float]) -> None:
@@ -233,8 +237,21 @@ class Run:
             self.logs["metrics"].append(row)
             self.trackers.log(row, row["step"])
         self.screen.evaluation(row, improved=self.improved)
+        self.advice.evaluation(row, self.setting())
         if progress.early_stopped:
             self.screen.say(f"the validation loss has not improved in {self.patience} evaluations: stopping early")
+
+    def setting(self) -> Setting:
+        """Return what advice about this run depends on beside its reports."""
+        vocab_size = self.config.model.vocab_size
+        return Setting(
+            total_steps=self.progress.total_steps,
+            learning_rate=self.config.training.learning_rate,
+            warmup_steps=self.schedule.warmup_steps,
+            flat_loss=math.log(vocab_size) if vocab_size else None,
+            dropout=self.config.model.dropout,
+            max_grad_norm=self.max_grad_norm,
+        )
 
     def _judge(self, val_loss: float) -> None:
         """Remember a strictly lower validation loss; count evaluations without an improvement beyond the minimum."""

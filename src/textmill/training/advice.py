@@ -1,0 +1,190 @@
+"""What a run's numbers look like when something is wrong, and what to do about it: said once, when it is seen.
+
+Every symptom is a pure function of the reports so far, so a resumed run, which reads them back from its logs, says
+nothing twice and nothing else than the run that was never stopped. Thresholds are meant to be silent on a healthy run:
+a symptom must stand out from the run's own noise and last for several reports.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Report = Mapping[str, Any]
+"""A row of steps.jsonl or metrics.jsonl."""
+
+LASTING = 5
+"""Reports in a row that a divergence must last."""
+
+EARLY_SHARE = 0.25
+"""The part of a run in which a jump of the loss is blamed on the warm-up."""
+
+EARLY_STEPS = 500
+"""The same, while the length of the run is not known."""
+
+FLAT_SHARE, FLAT_STEPS = 0.25, 100
+"""A loss that is flat is noticed after this part of the run, and not before so many steps."""
+
+RISING = 3
+"""Evaluations in a row that overfitting must last."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the advice depends on beside the reports, and what it can name.
+
+    total_steps: None while it is not known. flat_loss: ln V, the loss of a model that knows nothing.
+    """
+
+    total_steps: int | None
+    learning_rate: float
+    warmup_steps: int
+    flat_loss: float | None
+    dropout: float = 0.0
+    max_grad_norm: float = 1.0
+
+
+def noise(losses: Sequence[float]) -> float:
+    """Return how much neighbouring losses usually differ: the median step of the last 50."""
+    recent = losses[-51:]
+    steps = sorted(abs(other - one) for one, other in zip(recent, recent[1:]))
+    return steps[len(steps) // 2] if steps else math.inf
+
+
+def diverges(losses: Sequence[float], level: float) -> bool:
+    """Whether the last LASTING losses are all well above `level`, the best that the run held before them."""
+    earlier, last = losses[:-LASTING], losses[-LASTING:]
+    return len(earlier) >= LASTING and min(last) > level + max(0.3, 4 * noise(earlier))
+
+
+def jumps(losses: Sequence[float]) -> bool:
+    """Whether the newest loss stands far above the three before it."""
+    if len(losses) < 6:
+        return False
+    before = losses[:-1]
+    return losses[-1] > max(before[-3:]) + max(0.5, 8 * noise(before))
+
+
+def stays_flat(losses: Sequence[float], flat_loss: float) -> bool:
+    """Whether the last three losses are no better than those of a model that knows nothing."""
+    return len(losses) >= 3 and min(losses[-3:]) > 0.98 * flat_loss
+
+
+def overfits(training: Sequence[float], validation: Sequence[float]) -> bool:
+    """Whether validation has risen for RISING evaluations to well above its best while training went on falling."""
+    if len(validation) <= RISING:
+        return False
+    last = validation[-RISING - 1 :]
+    rises = all(other > one for one, other in zip(last, last[1:]))
+    best = min(range(len(validation)), key=validation.__getitem__)
+    above = validation[-1] - validation[best] > max(0.02, 0.01 * validation[best])
+    return rises and above and training[-1] < training[best]
+
+
+class Advice:
+    """Hears every report of a run and says what it sees, each symptom once."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._seen: set[str] = set()
+        self._losses: list[float] = []  # the last _KEPT
+        self._level = math.inf  # the lowest loss that held for LASTING reports, those not counted that may be a symptom
+        self._training: list[float] = []
+        self._validation: list[float] = []
+
+    def recall(self, reports: Iterable[Report], evaluations: Iterable[Report], setting: Setting) -> None:
+        """The rows of an earlier session are heard without a word: what was to be said of them has been said."""
+        say, self._say = self._say, lambda sentence: None
+        for row in reports:
+            self.report(row, setting)
+        for row in evaluations:
+            self.evaluation(row, setting)
+        self._say = say
+
+    def report(self, row: Report, setting: Setting) -> None:
+        """A row of steps.jsonl has been written."""
+        loss = row.get("train_loss")
+        step = int(row["step"])
+        if loss is None or not math.isfinite(loss):
+            self._tell("not finite", lambda: _not_finite_advice(step, setting))
+            return
+        self._losses = losses = [*self._losses[-_KEPT:], float(loss)]
+        held = losses[-2 * LASTING : -LASTING]
+        if len(held) == LASTING:
+            self._level = level = min(self._level, max(held))
+            if diverges(losses, level):
+                self._tell("divergence", lambda: _divergence_advice(step, losses[-1], level, setting))
+        total = setting.total_steps
+        early = step <= (EARLY_STEPS if total is None else EARLY_SHARE * total)
+        if early and jumps(losses):
+            self._tell("jump", lambda: _jump_advice(step, losses, setting))
+        if setting.flat_loss is not None and step >= max(FLAT_STEPS, FLAT_SHARE * (total or 4 * EARLY_STEPS)):
+            flat = setting.flat_loss
+            if stays_flat(losses, flat):
+                self._tell("flat", lambda: _flat_advice(step, losses[-1], flat, setting))
+
+    def evaluation(self, row: Report, setting: Setting) -> None:
+        """A row of metrics.jsonl has been written."""
+        training, validation = row.get("train_loss"), row.get("val_loss")
+        if training is None or validation is None or not math.isfinite(training + validation):
+            return
+        self._training.append(float(training))
+        self._validation.append(float(validation))
+        if overfits(self._training, self._validation):
+            self._tell("overfitting", lambda: _overfitting_advice(self._validation, setting))
+
+    def _tell(self, symptom: str, sentence: Callable[[], str]) -> None:
+        if symptom not in self._seen:
+            self._seen.add(symptom)
+            self._say(f"advice: {sentence()}")
+
+
+_KEPT = 60
+"""Losses that are looked back on."""
+
+
+def _gentler(setting: Setting) -> str:
+    return f"--learning-rate {setting.learning_rate / 3:.0e} (now {setting.learning_rate:.0e})"
+
+
+def _not_finite_advice(step: int, setting: Setting) -> str:
+    clip = "--max-grad-norm 1, " if not 0 < setting.max_grad_norm <= 1 else ""
+    return (
+        f"the loss is not finite at step {step}: such steps change no weights; if it stays so, use {_gentler(setting)}, "
+        f"{clip}a longer --warmup-steps, or --precision fp32"
+    )
+
+
+def _jump_advice(step: int, losses: Sequence[float], setting: Setting) -> str:
+    warmup = max(2 * setting.warmup_steps, step)
+    return (
+        f"the loss jumped from {losses[-2]:.2f} to {losses[-1]:.2f} early, by step {step}: the learning rate rises too "
+        f"fast or too far; use --warmup-steps {warmup} (now {setting.warmup_steps}) or {_gentler(setting)}"
+    )
+
+
+def _divergence_advice(step: int, loss: float, level: float, setting: Setting) -> str:
+    clip = " and --max-grad-norm 1" if not 0 < setting.max_grad_norm <= 1 else ""
+    return (
+        f"the loss has risen from {level:.2f} to {loss:.2f} and stays there, up to step {step}: the run diverges; go "
+        f"back to an earlier checkpoint (--resume-from) or start again, with {_gentler(setting)}{clip}"
+    )
+
+
+def _flat_advice(step: int, loss: float, flat: float, setting: Setting) -> str:
+    return (
+        f"after {step} steps the loss is {loss:.2f}, no better than guessing ({flat:.2f}): the learning rate is too low "
+        f"or too high (now {setting.learning_rate:.0e}; try three times less and more), or the data are noise to this "
+        "tokenizer"
+    )
+
+
+def _overfitting_advice(validation: Sequence[float], setting: Setting) -> str:
+    dropout = min(0.3, setting.dropout + 0.1)
+    return (
+        f"the validation loss rises ({min(validation):.3f} at best, now {validation[-1]:.3f}) while the training loss "
+        f"falls: the model learns the text by heart; best_model/ keeps the best one. More text helps most, else "
+        f"--dropout {dropout:.1f}, a smaller model, or a shorter run (--early-stopping-patience {RISING})"
+    )

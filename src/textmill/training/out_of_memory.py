@@ -1,0 +1,89 @@
+"""Memory that ran out, explained: what takes most of it, and the settings that take less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from textmill.config import Config
+from textmill.engine.precision import choose_precision
+from textmill.errors import OutOfMemoryError, TextmillError
+from textmill.planning.memory import Memory, estimate_memory
+from textmill.training.screen import size
+
+_CPU_ALLOCATOR = "DefaultCPUAllocator"
+"""Stands in the RuntimeError that PyTorch raises when the memory of the machine ran out."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that there was no memory, on a GPU, in PyTorch on a CPU, or in Python."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and (_CPU_ALLOCATOR in str(error) or "out of memory" in str(error).lower())
+
+
+@contextmanager
+def memory_explained(config: Config, device: torch.device, processes: int = 1) -> Iterator[None]:
+    """Memory that runs out inside is raised as OutOfMemoryError with advice; other errors pass."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, TextmillError) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(explain(config, device, processes)) from error
+
+
+def explain(config: Config, device: torch.device, processes: int = 1) -> str:
+    """Return one line: the largest parts of what a step needs, by estimate, and what makes them smaller."""
+    training = config.training
+    needed = estimate_memory(
+        config.model,
+        batch_size=training.batch_size,
+        accumulation=training.gradient_accumulation_steps,
+        evaluation_rows=training.eval_batch_size,
+        optimizer=training.optimizer,
+        momentum=training.momentum,
+        precision=choose_precision(training.precision, device).name,
+        device=device.type,
+        replicated=processes > 1,
+    )
+    largest = sorted(_parts(needed).items(), key=lambda part: -part[1])[:3]
+    parts = ", ".join(f"{name} {size(count)}" for name, count in largest)
+    place = f" of {device}" if device.type == "cuda" else ""
+    return (
+        f"the memory{place} ran out; by estimate this run needs {size(needed.total)}, most of it for {parts}. "
+        f"Use {' or '.join(_remedies(config, [name for name, _ in largest]))}"
+    )
+
+
+def _parts(needed: Memory) -> dict[str, int]:
+    return {
+        "logits": needed.logits,
+        "activations": needed.activations,
+        "optimizer": needed.optimizer,
+        "weights": needed.weights,
+        "gradients": needed.gradients,
+        "evaluation": needed.evaluation,
+    }
+
+
+def _remedies(config: Config, largest: list[str]) -> list[str]:
+    """Return the settings that shrink what is largest, the ones that change no result first."""
+    training, model = config.training, config.model
+    found = []
+    if {"logits", "activations"} & set(largest):
+        if training.batch_size > 1:
+            accumulation = 2 * training.gradient_accumulation_steps
+            found.append(
+                f"--batch-size {training.batch_size // 2} --gradient-accumulation-steps {accumulation} (learns the same)"
+            )
+        if "activations" in largest and not model.gradient_checkpointing:
+            found.append("--gradient-checkpointing (slower)")
+        found.append(f"--max-seq-len {max(1, model.max_seq_len // 2)}")
+    if "evaluation" in largest:
+        found.append(f"--eval-batch-size {max(1, training.batch_size // 2)}")
+    if {"optimizer", "weights", "gradients"} & set(largest):
+        found.append("a smaller --d-model, --num-layers or --vocab-size")
+    return found
