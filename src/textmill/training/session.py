@@ -193,6 +193,14 @@ def closing_lines(run: Run, reason: str) -> list[tuple[str, str]]:
     return lines
 
 
+def _origins(run: Run) -> dict[str, str]:
+    """Return where each value came from that is no default; what a resumed run read from its own file keeps its own."""
+    before = outputs.read_json(run.folder / "environment.json").get("origins", {})
+    own = str(run.folder / "config.yaml")
+    origins = {leaf: origin for leaf, origin in run.config.origins.items() if origin != "default"}
+    return {leaf: before.get(leaf, "default") if origin == own else origin for leaf, origin in origins.items()}
+
+
 def environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> dict[str, Any]:
     """Return on what and with what the run is made, for environment.json."""
     device = run.world.device
@@ -207,6 +215,7 @@ def environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> dict[str, 
         "processes": run.world.size,
         "kernels": kernels,
         "identity": run.identity,
+        "origins": _origins(run),
         "store": str(corpus.folder),
         "command": shlex.join(sys.argv),
     }
