@@ -22,7 +22,7 @@ LAYERS = [
     {"generation"},
     {"evaluation"},
     {"training"},
-    {"serving", "dashboard", "sweep"},
+    {"serving", "dashboard", "sweep", "report"},
     {"cli"},
 ]
 """Bottom to top; a room may import rooms of lower layers and itself, never a sibling."""
