@@ -19,6 +19,8 @@ from textmill.config import Config, checks
 from textmill.data.augment import Augment
 from textmill.data.corpus import Corpus
 from textmill.data.loader import Rows, eval_batches
+from textmill.data.selection import absolute
+from textmill.data.standard_input import STANDARD_INPUT, keep_standard_input
 from textmill.engine.build import build_engine, choose_engine
 from textmill.engine.kernels import apply_kernels
 from textmill.engine.precision import choose_precision
@@ -91,7 +93,7 @@ def assemble(
             claim(output, world, stack, screen)
         config, start = find_start(config, output, world, screen)
         with world.together():
-            _make_absolute(config)
+            _make_absolute(config, world, screen)
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type)
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
@@ -137,19 +139,23 @@ def _join(config: Config, stack: ExitStack) -> World:
     return world
 
 
-def _make_absolute(config: Config) -> None:
+def _make_absolute(config: Config, world: World, screen: Screen) -> None:
     """Paths of data mean the same from every folder, so that the run's config.yaml repeats the run from anywhere."""
-    for section, leaf in ((config.data, "data"), (config.data, "val_data")):
-        paths = getattr(section, leaf)
-        if paths:
-            setattr(section, leaf, [str(Path(path).absolute()) if _is_path(path) else path for path in paths])
+    data = config.data
+    if STANDARD_INPUT in (data.data or []):
+        if world.size > 1:
+            raise ConfigError("several processes cannot share standard input: prepare the text first, or name a file")
+        kept = keep_standard_input(data.data, data.cache_dir, screen.say) or []
+        data.data = [str(item) for item in kept]
+    for leaf in ("data", "val_data"):
+        items = getattr(data, leaf)
+        if items:
+            setattr(data, leaf, [absolute(item) for item in items])
+    if data.dataset_name is not None and Path(data.dataset_name).is_dir():
+        data.dataset_name = str(Path(data.dataset_name).absolute())
     tokenizer = config.tokenizer.tokenizer
     if tokenizer not in ("char", "byte", "bpe") and Path(tokenizer).exists():
         config.tokenizer.tokenizer = str(Path(tokenizer).absolute())
-
-
-def _is_path(text: str) -> bool:
-    return not text.startswith("hf:") and text != "-"
 
 
 def _kernel_choices(config: Config, output: outputs.Output) -> dict[str, Any]:
