@@ -13,41 +13,68 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from textmill.config import Config, load_config
+    from textmill.config import (
+        Config,
+        DataConfig,
+        ModelConfig,
+        TokenizerConfig,
+        TrackingConfig,
+        TrainingConfig,
+        load_config,
+    )
+    from textmill.data import TextDataset
     from textmill.data.prepare import prepare
     from textmill.evaluation import evaluate
     from textmill.generation import generate, generate_text
     from textmill.model import build_model
-    from textmill.training import steps, train
+    from textmill.training import Trainer, load_checkpoint, steps, train, train_model
     from textmill.training.assemble import assemble
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Config": "config",
+    "DataConfig": "config",
+    "ModelConfig": "config",
+    "TokenizerConfig": "config",
+    "TrackingConfig": "config",
+    "TrainingConfig": "config",
     "load_config": "config",
+    "TextDataset": "data",
     "prepare": "data.prepare",
     "build_model": "model",
     "evaluate": "evaluation",
     "generate": "generation",
     "generate_text": "generation",
+    "Trainer": "training",
     "assemble": "training.assemble",
+    "load_checkpoint": "training",
     "steps": "training",
     "train": "training",
+    "train_model": "training",
 }
 
 __all__ = [
     "Config",
+    "DataConfig",
+    "ModelConfig",
+    "TextDataset",
+    "TokenizerConfig",
+    "TrackingConfig",
+    "Trainer",
+    "TrainingConfig",
     "__version__",
     "assemble",
     "build_model",
     "evaluate",
     "generate",
     "generate_text",
+    "load_checkpoint",
     "load_config",
     "prepare",
     "steps",
     "train",
+    "train_model",
 ]
 
 

@@ -165,7 +165,7 @@ def test_warmup_is_shortened_whoever_chose_it() -> None:
         ({"mask_documents": True, "pack_sequences": False}, "mask_documents"),
         ({"wandb_project": "p"}, "wandb_project"),
         ({"log_dir": "runs"}, "log_dir"),
-        ({"prompt": "x", "sample_steps": 0}, "sample_prompt"),
+        ({"sample_tokens": 9, "sample_steps": 0}, "sample_tokens"),
         ({"val_split": 0, "eval_steps": 5}, "eval_steps"),
     ],
 )

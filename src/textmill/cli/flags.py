@@ -161,7 +161,7 @@ class Rewriter:
             raise ConfigError(f"{typed}: {value!r} contradicts {first}: {values[0]!r}; give {name} once")
 
 
-_WITH_VALUE = frozenset({"amp_dtype", "train_split", "betas"})
+_WITH_VALUE = frozenset({"amp_dtype", "train_split", "betas", "save_every"})
 """Rewritten spellings that always have a value."""
 
 

@@ -63,7 +63,7 @@ _SPELLINGS = {
     # run control
     "early_stopping_patience": "patience",
     "early_stopping_min_delta": "early_stopping_threshold min_delta",
-    "save_steps": "save_every checkpoint_interval save_interval checkpoint_every",
+    "save_steps": "checkpoint_interval save_interval checkpoint_every",
     "eval_steps": "eval_every eval_interval",
     "logging_steps": "log_every log_interval log_steps",
     "sample_steps": "sample_every sample_interval",
@@ -123,6 +123,11 @@ def _amp_dtype(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
     return {} if "use_amp" in layer or "mixed_precision" in layer else {"precision": value}
 
 
+def _save_every(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint after every single step helps nobody: where `save_every` is 1, guides count epochs."""
+    return {"save_steps": "epoch" if str(value).strip() == "1" else value}
+
+
 def _when_true(**settings: Any) -> Callable[[Any, Mapping[str, Any]], dict[str, Any]]:
     return lambda value, layer: dict(settings) if switch(value) else {}
 
@@ -178,6 +183,7 @@ REWRITES: dict[str, Rewrite] = {
         lambda get: bool(get("augmentation")),
         yields=("augmentation",),
     ),
+    "save_every": Rewrite(_save_every, lambda get: get("save_steps")),
     "resume": Rewrite(_resume, lambda get: get("resume")),
 }
 """Other spelling -> how it is written in canonical names. `resume` is canonical and passes through."""

@@ -148,7 +148,7 @@ def without_effect(config: Config) -> list[str]:
         ("eval_batch_size", not validates(config), "there is no validation set"),
         ("log_dir", "tensorboard" not in config.tracking.report_to, "report_to has no tensorboard"),
         ("wandb_project", "wandb" not in config.tracking.report_to, "report_to has no wandb"),
-        *((leaf, training.sample_steps == 0, "sample_steps is 0") for leaf in SAMPLING),
+        *((leaf, training.sample_steps == 0 and not training.sample_prompt, "sample_steps is 0") for leaf in SAMPLING),
     ]
     values = config.values()
     return [

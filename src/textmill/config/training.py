@@ -186,9 +186,9 @@ class TrainingConfig(Section):
     save_total_limit: Whole = Field(default=3, ge=1)
     """Checkpoints to keep, besides the best and the final model."""
     sample_steps: SampleInterval = None
-    """Steps between generated samples, or epoch; 0 for none. Unset: with every evaluation."""
+    """Steps between generated samples, or epoch; 0 for none on the way. Unset: with every evaluation."""
     sample_prompt: MaybeText = None
-    """Text that samples go on from."""
+    """Text that samples go on from; the trained model answers it at the end."""
     sample_tokens: Whole = Field(default=64, ge=1)
     """Length of a sample in tokens."""
     sample_temperature: Number = Field(default=0.8, ge=0)

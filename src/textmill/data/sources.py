@@ -57,6 +57,9 @@ _NEEDS = {
 }
 """Ending -> the package that reads it. A folder's files of that kind are passed over, and that is said, without it."""
 
+RUN_MARK = "status.json"
+"""Beside config.yaml it marks the folder of a run, which may lie in the folder of its text and is not part of it."""
+
 _NOT_TEXT_OF_PEOPLE = frozenset(
     # Tests hold broken encodings on purpose, `encodings` is tables, the rest is not part of the library.
     ["site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "lib2to3", "encodings"]
@@ -200,7 +203,9 @@ def _below(folder: Path, notes: Notes, visited: set[tuple[int, int]]) -> Iterato
     for path in entries:
         if path.name.startswith("."):
             continue
-        if path.is_dir():
+        if path.is_dir() and (path / RUN_MARK).is_file() and (path / "config.yaml").is_file():
+            notes.add("skipped, because it is the output of a run and no text", str(path))
+        elif path.is_dir():
             yield from _below(path, notes, visited)
         elif missing := _missing_package(path):
             notes.add(

@@ -23,6 +23,9 @@ class MetricInfo:
 
 METRICS: dict[str, MetricInfo] = {
     "train_loss": MetricInfo("training loss", "nats/token", "lower", "train", "mean over the tokens trained on"),
+    "train_objective": MetricInfo(
+        "training objective", "nats/token", "lower", "train", "what is minimised, where it is smoothed and not the loss"
+    ),
     "learning_rate": MetricInfo("learning rate", "", None, "train", "of the last step"),
     "grad_norm": MetricInfo("gradient norm", "", None, "train", "L2 over all parameters, before clipping"),
     "step": MetricInfo("step", "steps", None, "train", "optimizer steps taken"),

@@ -39,7 +39,7 @@ from textmill.tracking.base import Trackers
 from textmill.tracking.build import build_trackers
 from textmill.training import outputs, resume
 from textmill.training.advice import Advice
-from textmill.training.corpus import open_corpus, settle_preset
+from textmill.training.corpus import open_corpus, settle_preset, settle_tokenizer
 from textmill.training.loss import causal_loss
 from textmill.training.opening import claim, find_start, open_output
 from textmill.training.out_of_memory import memory_explained
@@ -88,6 +88,7 @@ def assemble(
         stack.enter_context(world.watched())
         screen = screen or Screen(quiet=not world.is_first)
         stack.callback(screen.close)
+        settle_tokenizer(config, screen.say)
         output = open_output(config, world)
         if not output.fresh:
             claim(output, world, stack, screen)
@@ -153,9 +154,6 @@ def _make_absolute(config: Config, world: World, screen: Screen) -> None:
             setattr(data, leaf, [absolute(item) for item in items])
     if data.dataset_name is not None and Path(data.dataset_name).is_dir():
         data.dataset_name = str(Path(data.dataset_name).absolute())
-    tokenizer = config.tokenizer.tokenizer
-    if tokenizer not in ("char", "byte", "bpe") and Path(tokenizer).exists():
-        config.tokenizer.tokenizer = str(Path(tokenizer).absolute())
 
 
 def _kernel_choices(config: Config, output: outputs.Output) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from textmill.config import Config
@@ -32,6 +33,22 @@ def settle_preset(config: Config, device_type: str) -> str | None:
     name, values, sentence = choose_preset(device_type, num_bytes)
     config.settle(name, values)
     return sentence
+
+
+def settle_tokenizer(config: Config, say: Callable[[str], None]) -> None:
+    """A tokenizer's path means the same from every folder; where none is there, BPE is trained, and `say` hears of it.
+
+    Only what is plainly a folder's path may be missing, so that a misspelled name stays an error.
+    """
+    settings = config.tokenizer
+    path = Path(settings.tokenizer).expanduser()
+    if settings.tokenizer in ("char", "byte", "bpe") or settings.tokenizer.startswith("hf:"):
+        return
+    if path.exists():
+        settings.tokenizer = str(path.absolute())
+    elif "/" in settings.tokenizer and not path.suffix:
+        say(f"there is no tokenizer in {path}: one is trained on the text, and kept in the folder of the run")
+        settings.derive("tokenizer", "bpe", force=True)
 
 
 def open_corpus(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from textmill.training.run import Run
 
 
-def run_loop(run: Run) -> None:
-    """Train until the run's length, early stopping or a signal ends it, doing every periodic act on the way."""
+def run_loop(run: Run, report: Callable[[Step], dict[str, Any]] = Step.measured) -> None:
+    """Train until the run's length, early stopping or a signal ends it, doing every periodic act on the way.
+
+    report: makes the row of a training report, for those who have more to tell than `Step.measured`.
+    """
     for step in steps(run):
         if step.every(run.log_every):
-            run.track(step.measured())
+            run.track(report(step))
         if step.every(run.eval_every) or step.last:
             run.track_evaluation(step, evaluate(run))
-        if step.every(run.sample_every):
+        if step.every(run.sample_every) or run.owes_sample(step):
             run.show(sample(run))
         if step.every(run.save_every) or step.last or run.improved:
             run.save()
@@ -45,15 +48,18 @@ def steps(run: Run) -> Iterator[Step]:
         batches = run.loader.batches(step)
         num_targets = int(run.world.sum(sum(batch.num_targets for batch in batches)))
         nats = torch.zeros((), dtype=run.sum_dtype, device=run.world.device)
+        objective = None
         for index, batch in enumerate(batches):
             run.seed_dropout(step, index)
             with run.engine.micro_batch(last=index == len(batches) - 1):
                 with run.engine.precision.autocast():
-                    loss = run.loss(
-                        run.engine.model, batch.to(run.world.device)
-                    )  # () nats, summed over this process's rows
-                run.engine.backward(loss / num_targets)
-            nats += loss.detach()
+                    # () nats, summed over this process's rows, or a pair of them: what to minimise and what to report
+                    loss = run.loss(run.engine.model, batch.to(run.world.device))
+                minimised, reported = loss if isinstance(loss, tuple) else (loss, loss)
+                run.engine.backward(minimised / num_targets)
+            nats += reported.detach()
+            if minimised is not reported:
+                objective = minimised.detach() + (0 if objective is None else objective)
         grad_norm = run.engine.step(run.max_grad_norm)
-        yield run.finish_step(nats, num_targets, grad_norm, started)
+        yield run.finish_step(nats, num_targets, grad_norm, started, objective)
     run.stop_reason = stop_reason

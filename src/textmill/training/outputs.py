@@ -96,6 +96,12 @@ def open_output(
 def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str | None, overwrite: bool) -> Output:
     """`resume_from` inside the output directory resumes that run; elsewhere it is the start of a new one."""
     named = run_of(resume_from)
+    if named is not None and not holds_run(named) and Path(resume_from).parts[0] == "checkpoints":
+        # `checkpoints/...` where no run is: in the run that is meant, or else the newest
+        named = newest_run() if output_dir is None and run_name is None else _folder(output_dir, run_name)
+        if named is None:
+            raise MissingInputError(f"there is no {resume_from}, and no run under runs/ either")
+        resume_from = str(named / resume_from)
     if output_dir is None and run_name is None:
         if named is None:
             raise ConfigError(f"resume_from: {resume_from!r} needs --output-dir, to say of which run")
@@ -118,10 +124,10 @@ def run_of(checkpoint: str) -> Path | None:
     if len(path.parts) < 2 and not path.is_dir():
         return None
     for folder in (path, *path.parents):
-        if folder.name == "checkpoints":
-            return folder.parent
         if holds_run(folder):
             return folder
+        if folder.name == "checkpoints":
+            return folder.parent
     return path.parent
 
 

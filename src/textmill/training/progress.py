@@ -19,20 +19,30 @@ class Window:
 
     nats: summed loss of this process, on the device, so that adding costs no synchronisation.
     targets: counted over all processes. seconds: time spent training.
+    objective: what is minimised, summed in the same way, where it is not the loss itself (label smoothing).
     """
 
     nats: Tensor | float = 0.0
     targets: int = 0
     seconds: float = 0.0
     steps: int = 0
+    objective: Tensor | float | None = None
 
-    def add(self, nats: Tensor, targets: int, seconds: float) -> Window:
+    def add(self, nats: Tensor, targets: int, seconds: float, objective: Tensor | None = None) -> Window:
         """Return this window with one more step in it."""
-        return Window(self.nats + nats, self.targets + targets, self.seconds + seconds, self.steps + 1)
+        total = self.objective if objective is None else objective + (self.objective or 0.0)
+        return Window(self.nats + nats, self.targets + targets, self.seconds + seconds, self.steps + 1, total)
 
     def loss(self, world: World) -> float:
         """Return the mean nats per target over all processes; NaN for an empty window. Waits for the device."""
         return world.sum(float(self.nats)) / self.targets if self.targets else math.nan
+
+    def losses(self, world: World) -> dict[str, float]:
+        """Return `train_loss`, and `train_objective` where another mean than the loss is minimised."""
+        found = {"train_loss": self.loss(world)}
+        if self.objective is not None and self.targets:
+            found["train_objective"] = world.sum(float(self.objective)) / self.targets
+        return found
 
     @property
     def tokens_per_second(self) -> float:
@@ -41,18 +51,22 @@ class Window:
     def state(self, world: World) -> dict[str, Any]:
         """Return the window of all processes together as JSON-ready values."""
         nats = world.sum(float(self.nats))
-        return {
+        state = {
             "nats": nats if math.isfinite(nats) else None,
             "targets": self.targets,
             "seconds": self.seconds,
             "steps": self.steps,
         }
+        if self.objective is not None:
+            objective = world.sum(float(self.objective))
+            state["objective"] = objective if math.isfinite(objective) else None
+        return state
 
     @classmethod
     def from_state(cls, state: dict[str, Any], world: World) -> Window:
         """Return this process's part of a saved window: the sum belongs to the first process alone."""
-        nats = math.nan if state["nats"] is None else state["nats"]
-        return cls(**{**state, "nats": nats if world.is_first else 0.0})
+        sums = {key: math.nan if state[key] is None else state[key] for key in ("nats", "objective") if key in state}
+        return cls(**{**state, **{key: value if world.is_first else 0.0 for key, value in sums.items()}})
 
 
 _WINDOWS = ("since_log", "since_evaluation")
@@ -84,13 +98,13 @@ class Progress:
     since_log: Window = field(default_factory=Window)
     since_evaluation: Window = field(default_factory=Window)
 
-    def advance(self, nats: Tensor, targets: int, seconds: float) -> None:
+    def advance(self, nats: Tensor, targets: int, seconds: float, objective: Tensor | None = None) -> None:
         """One more step was taken: `nats` summed loss over `targets` targets of all processes, in `seconds`."""
         self.step += 1
         self.tokens += targets
         self.training_seconds += seconds
-        self.since_log = self.since_log.add(nats, targets, seconds)
-        self.since_evaluation = self.since_evaluation.add(nats, targets, seconds)
+        self.since_log = self.since_log.add(nats, targets, seconds, objective)
+        self.since_evaluation = self.since_evaluation.add(nats, targets, seconds, objective)
 
     def copy(self) -> Progress:
         return replace(self)
@@ -132,8 +146,9 @@ class Step:
     def measured(self) -> dict[str, Any]:
         """Return what is known of the steps since the last report, and begin a new report. Waits for the device."""
         window, self.progress.since_log = self.progress.since_log, Window()
-        self.progress.last_train_loss = window.loss(self.world)
-        return {"train_loss": self.progress.last_train_loss, **self.context(window)}
+        losses = window.losses(self.world)
+        self.progress.last_train_loss = losses["train_loss"]
+        return {**losses, **self.context(window)}
 
     def context(self, window: Window) -> dict[str, Any]:
         """Return the values every report has, over the steps of `window`."""

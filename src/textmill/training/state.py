@@ -31,6 +31,7 @@ def save_checkpoint(run: Run, progress: Progress, offsets: dict[str, int]) -> Pa
     state: dict[str, Any] = {
         "format": FORMAT,
         "progress": progress.state(run.world),
+        "epoch": run.current_step().epoch,
         "engine": run.engine.state(),
         "log_offsets": offsets,
         "identity": run.identity,

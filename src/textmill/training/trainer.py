@@ -1,0 +1,149 @@
+"""Training as an object, for those who subclass: a thin face of `assemble` and the one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from textmill.config import Config, load_config
+from textmill.config.model import ModelConfig
+from textmill.config.section import Section
+from textmill.data.dataset import TextDataset
+from textmill.errors import ConfigError
+from textmill.evaluation.metrics import Metric
+from textmill.optim.build import OptimizerFactory
+from textmill.tracking.metrics import METRICS
+from textmill.training.assemble import assemble
+from textmill.training.loop import run_loop
+from textmill.training.progress import Step
+from textmill.training.result import TrainingResult
+from textmill.training.run import LossFunction, Run
+from textmill.training.screen import Screen
+from textmill.training.start import result_of
+
+Settings = Config | Section | Mapping[str, Any] | str | Path
+
+
+class MetricsTracker:
+    """Collects numbers for the next training report, which is a row of steps.jsonl and goes to all trackers."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, float] = {}
+
+    def update(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """The next report holds these numbers too. `step` is that of the report, whatever is given.
+
+        A name such as `custom/margin` keeps its group in the trackers. Raises ConfigError for a built-in metric's name.
+        """
+        for name, value in metrics.items():
+            if name in METRICS:
+                raise ConfigError(f"a metric must not be called {name}: that is a built-in one")
+            self._waiting[name] = float(value)
+
+    def take(self) -> dict[str, float]:
+        """Return what was collected, and begin anew."""
+        taken, self._waiting = self._waiting, {}
+        return taken
+
+
+class Trainer:
+    """Trains a model of yours. Subclass it and override `_log_metrics` to report what only you can measure.
+
+        class MarginTrainer(Trainer):
+            def _log_metrics(self, loss: float) -> None:
+                super()._log_metrics(loss)
+                self.metrics_tracker.update({"custom/margin": margin(self.model)}, self.current_step)
+
+    Attributes:
+        model: the module in training, with its trained weights after `train`.
+        config: the settings, a Config of its own.
+        current_step: optimizer steps taken at the latest report.
+        metrics_tracker: takes further numbers for the next report.
+        run: the live parts while training is under way, and afterwards; None before.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        train_dataset: Any = None,
+        val_dataset: Any = None,
+        config: Settings | None = None,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        loss: LossFunction | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        screen: Screen | None = None,
+    ) -> None:
+        """Nothing is opened or written yet.
+
+        model: any module from ids (B, T) to logits (B, T, V); None for the one that `config` describes.
+        train_dataset, val_dataset: TextDatasets or a prepared Corpus; None for the text that `config` names.
+        config: a TrainingConfig, a Config, a mapping, or a configuration file's path.
+        The other parts are described at `assemble`.
+
+        Raises:
+            ConfigError: a setting is wrong, or the rows of a dataset are longer than the model's context.
+        """
+        self.model = model
+        self.train_dataset = train_dataset
+        self.val_dataset = val_dataset
+        self.config = load_config(*([] if config is None else [config]), _shape(model, train_dataset, val_dataset))
+        self.current_step = 0
+        self.metrics_tracker = MetricsTracker()
+        self.run: Run | None = None
+        self._parts: dict[str, Any] = {"optimizer": optimizer, "loss": loss, "metrics": metrics, "screen": screen}
+
+    def train(self) -> TrainingResult:
+        """Train as the configuration says, and return how it went. Raises TextmillError, as `assemble` does."""
+        with assemble(
+            self.config, model=self.model, data=self.train_dataset, validation=self.val_dataset, **self._parts
+        ) as run:
+            self.run, self.model = run, run.model
+            run_loop(run, self._report)
+        return result_of(run)
+
+    def _log_metrics(self, loss: float) -> None:
+        """Called at every training report (see `logging_steps`) with the mean training loss since the last one.
+
+        The report holds the loss and all else that textmill measures already: an override has only to add its own.
+        """
+
+    def _report(self, step: Step) -> dict[str, Any]:
+        """Return the row of a training report with what the subclass has to tell."""
+        self.current_step = step.number
+        row = step.measured()
+        self._log_metrics(row["train_loss"])
+        return {**row, **self.metrics_tracker.take()}
+
+
+def train_model(
+    model: nn.Module,
+    dataset: Any,
+    config: Settings | None = None,
+    *,
+    val_dataset: Any = None,
+    **parts: Any,
+) -> TrainingResult:
+    """Train `model` on `dataset` as `config` says; the same as `Trainer(...).train()`, whose arguments these are."""
+    return Trainer(model, dataset, val_dataset, config, **parts).train()
+
+
+def _shape(model: nn.Module | None, *datasets: Any) -> dict[str, Any]:
+    """Return the settings that the live parts decide: those of the model's shape, and the length of the rows."""
+    known = getattr(model, "config", None)
+    shape = known.values() if isinstance(known, ModelConfig) else {}
+    lengths = {dataset.block_size for dataset in datasets if isinstance(dataset, TextDataset)}
+    if not lengths:
+        return shape
+    longest = max(lengths)
+    if shape and longest > shape["max_seq_len"]:
+        raise ConfigError(
+            f"the dataset's rows have block_size {longest}, and the model reads max_seq_len {shape['max_seq_len']} "
+            "tokens at once: give the dataset a block_size that fits"
+        )
+    if len(lengths) > 1:
+        raise ConfigError(f"the datasets have block_size {' and '.join(map(str, sorted(lengths)))}: give both the same")
+    return {**shape, "max_seq_len": longest}
