@@ -126,7 +126,7 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
     text = f" of {size(train.num_bytes)} of text" if train.num_bytes else ""
     data = f"{count(train.num_tokens)} tokens{text} to train on"
     data += f", {count(held_out.num_tokens)} to validate on" if held_out else ", none to validate on"
-    lines = [("textmill", f"{textmill.__version__} on {machine}"), ("data", ", ".join(corpus.sources)), ("", data)]
+    lines = [("textmill", f"{textmill.__version__} on {machine}"), ("data", sources_line(run, corpus)), ("", data)]
     if corpus.tokenizer is not None:
         per_token = f", {train.num_bytes / train.num_tokens:.2f} bytes per token" if train.num_bytes else ""
         lines.append(("tokenizer", f"{corpus.tokenizer.kind}, {corpus.tokenizer.vocab_size:,} entries{per_token}"))
@@ -151,6 +151,16 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
     elif done:
         lines.append(("resumed", f"at step {done:,} of {f'{total:,}' if total is not None else '?'}"))
     return lines
+
+
+def sources_line(run: Run, corpus: Corpus) -> str:
+    """Return where the text comes from, in a line whatever the number of files."""
+    names = corpus.sources
+    if run.config.data.data is None and run.config.data.dataset_name is None:
+        return f"the source code of Python's standard library, {len(names)} files"
+    if len(names) <= 3:
+        return ", ".join(names)
+    return f"{len(names):,} files: {names[0]} ... {names[-1]}"
 
 
 def plan_line(run: Run, accumulation: int) -> str:
