@@ -26,15 +26,21 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         *("train", str(text), "--cache-dir", str(tmp_path_factory.mktemp("cache")), "--tokenizer", "byte"),
         *("--d-model", "32", "--num-layers", "2", "--num-heads", "2", "--max-seq-len", "32", "--dropout", "0"),
         *("--precision", "fp32", "--learning-rate", "3e-3", "--logging-steps", "1", "--sample-steps", "0"),
-        *("--max-steps", "20", "--eval-steps", "7", "--save-steps", "10", "--seed", "7", "--device", "cpu"),
+        *("--optimizer", "adamw", "--seed", "7"),
     ]
 
 
 @pytest.fixture(scope="session")
-def golden(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def twenty() -> list[str]:
+    """The length of a whole run."""
+    return ["--max-steps", "20", "--eval-steps", "7", "--save-steps", "10"]
+
+
+@pytest.fixture(scope="session")
+def golden(small: list[str], twenty: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run in one process: 20 steps of 8 rows."""
     folder = tmp_path_factory.mktemp("golden")
-    run_together(folder, [*small, "--batch-size", "8", "--output-dir", str(folder / "run")], 1)
+    run_together(folder, [*small, *twenty, "--batch-size", "8", "--output-dir", str(folder / "run")], 1)
     return folder / "run"
 
 

@@ -68,6 +68,16 @@ class Ranks:
     def kill(self, rank: int) -> None:
         self.send(rank, signal.SIGKILL)
 
+    def wait_for_steps(self, run: Path, number: int = 3) -> None:
+        """The run has reported so many steps. Fails at once when a process has ended before."""
+
+        def reported() -> bool:
+            assert all(process.is_alive() for process in self.processes), self.said()
+            log = run / "steps.jsonl"
+            return log.exists() and log.read_text().count("\n") >= number
+
+        wait_until(reported)
+
     def said(self, rank: int | None = None) -> str:
         """Return what one process, or all of them, wrote to the terminal."""
         ranks = range(len(self.processes)) if rank is None else [rank]

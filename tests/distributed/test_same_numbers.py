@@ -29,13 +29,14 @@ def assert_same_numbers(golden: Path, other: Path, *, tolerance: float = 1e-5) -
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 @pytest.mark.parametrize(("batch", "accumulation"), [(4, 1), (1, 4)])
 def test_two_processes_are_one(
-    small: list[str], golden: Path, tmp_path: Path, engine: str, batch: int, accumulation: int
+    small: list[str], twenty: list[str], golden: Path, tmp_path: Path, engine: str, batch: int, accumulation: int
 ) -> None:
     """Twenty steps on two processes give the losses of one to 1e-5, uneven micro-batches and evaluation included."""
     ranks = run_together(
         tmp_path / "said",
         [
             *small,
+            *twenty,
             *("--batch-size", str(batch), "--gradient-accumulation-steps", str(accumulation), "--engine", engine),
             *("--output-dir", str(tmp_path / "run")),
         ],

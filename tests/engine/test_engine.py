@@ -72,7 +72,7 @@ def test_clipping_clips_and_reports_the_norm_before() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
-    """A gradient that is NaN or infinite leaves weights and momentum untouched and is counted; the next step goes on."""
+    """A gradient that is not finite leaves weights and momentum untouched and is counted; the next step goes on."""
     model = make_model()
     engine = Engine(model, lambda module: torch.optim.AdamW(module.parameters(), lr=0.1, fused=True), FP32, ALONE)
     optimizer = engine.optimizer

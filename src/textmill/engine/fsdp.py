@@ -16,8 +16,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
 
-from textmill.engine.single import Engine
+from textmill.engine.single import Engine, MakeOptimizer
 from textmill.errors import ConfigError
 
 
@@ -31,7 +32,7 @@ class ShardedEngine(Engine):
 
     name = "fsdp"
 
-    def _spread(self, module: nn.Module) -> nn.Module:
+    def _spread(self, module: nn.Module, make_optimizer: MakeOptimizer) -> tuple[nn.Module, Optimizer]:
         """The module stays where it is until it is divided: a layer at a time is whole on the device."""
         if self.scaler is not None:
             raise ConfigError(
@@ -46,7 +47,7 @@ class ShardedEngine(Engine):
         for layer in layers(module):
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         fully_shard(module, mesh=mesh, mp_policy=policy)
-        return module
+        return module, make_optimizer(module)
 
     def _same_weights(self, module: nn.Module) -> None:
         """Every process starts from the first one's weights, as in DDP: a model made by hand may have been random."""

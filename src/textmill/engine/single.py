@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
 
 from textmill.engine.precision import Precision
 from textmill.engine.world import World
 
-MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
+MakeOptimizer = Callable[[nn.Module], Optimizer]
 """From a module to the optimizer of its parameters."""
 
 
@@ -46,8 +47,7 @@ class Engine:
         self.precision = precision
         self.world = world
         self.scaler = precision.scaler()
-        self.model = self._spread(module)
-        self.optimizer = make_optimizer(module)
+        self.model, self.optimizer = self._spread(module, make_optimizer)
         if compile:
             # Training has one shape; automatic dynamic shapes would make the kernels depend on which came before.
             # `module` stays as it is, for evaluation, generation and saving, whose shapes vary.
@@ -56,16 +56,16 @@ class Engine:
         self.skipped_in_row = torch.zeros((), dtype=torch.int64, device=world.device)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
 
-    def _spread(self, module: nn.Module) -> nn.Module:
-        """Return what the loss calls; the module is on the device and ready for its optimizer."""
+    def _spread(self, module: nn.Module, make_optimizer: MakeOptimizer) -> tuple[nn.Module, Optimizer]:
+        """Return what the loss calls and the optimizer; the module is on the device, or divided over the devices."""
         module.to(self.world.device)
         self._ddp: DistributedDataParallel | None = None
         if self.world.size == 1:
-            return module
+            return module, make_optimizer(module)
         ids = [self.world.device.index] if self.world.device.type == "cuda" else None
         self._ddp = DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True)
         self.name = "ddp"
-        return self._ddp
+        return self._ddp, make_optimizer(module)
 
     @contextmanager
     def micro_batch(self, *, last: bool) -> Iterator[None]:
@@ -136,6 +136,15 @@ class Engine:
         What the other processes get is of no use.
         """
         return dict(tensors)
+
+    def snapshot(self) -> tuple[nn.Module, Optimizer]:
+        """Return a module and an optimizer of its parameters to save from, by `whole`; all processes call it."""
+        return self.module, self.optimizer
+
+    @contextmanager
+    def loading(self) -> Iterator[tuple[nn.Module, Optimizer]]:
+        """What is loaded into the module and the optimizer that this yields is in force afterwards."""
+        yield self.module, self.optimizer
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold besides weights and optimizer: JSON-ready values."""

@@ -160,7 +160,9 @@ def join_world(device: str = "auto", backend: str = "auto", *, timeout_seconds: 
     rank, size = (_variable(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
     chosen = choose_device(device, local_rank=_variable("LOCAL_RANK", 0), size=size)
     if backend == "nccl" and chosen.type != "cuda":
-        raise ConfigError(f"distributed_backend nccl needs GPUs, and the device is {chosen.type}: use gloo or auto")
+        error = ConfigError(f"distributed_backend nccl needs GPUs, and the device is {chosen.type}: use gloo or auto")
+        error.told = rank > 0
+        raise error
     if size == 1:
         return World(0, 1, chosen)
     if not 0 <= rank < size:

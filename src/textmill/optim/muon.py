@@ -84,12 +84,15 @@ class Muon(torch.optim.Optimizer):
         for index, parameter in enumerate(parameters):
             shapes[parameter.shape].append(index)
         for shape, indices in shapes.items():
-            stacked = torch.stack([updates[index] for index in indices])  # (n, A, B)
+            stacked = torch.stack([_whole(updates[index]) for index in indices])  # (n, A, B)
             directions = orthogonalise(stacked.flatten(2), iterations=group["iterations"])
             scale = 0.2 * math.sqrt(max(directions.shape[-2:]))
             torch._foreach_add_(
                 [parameters[index] for index in indices],
-                [direction.view(shape).to(parameters[0].dtype) for direction in directions],
+                [
+                    _part(direction.view(shape).to(parameters[index].dtype), parameters[index])
+                    for index, direction in zip(indices, directions)
+                ],
                 alpha=-group["lr"] * scale,
             )
 
@@ -119,6 +122,21 @@ class Muon(torch.optim.Optimizer):
             eps=group["eps"],
             maximize=False,
         )
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Return a tensor that is divided among processes (a DTensor) whole: half a matrix has other singular vectors."""
+    return tensor.full_tensor() if hasattr(tensor, "placements") else tensor  # type: ignore[attr-defined]
+
+
+def _part(whole: Tensor, parameter: Tensor) -> Tensor:
+    """Return the part of `whole`, which every process has, that belongs to this process's part of `parameter`."""
+    if not hasattr(parameter, "placements"):
+        return whole
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(parameter, DTensor)
+    return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 def orthogonalise(matrices: Tensor, *, iterations: int = 5) -> Tensor:

@@ -33,13 +33,14 @@ from textmill.optim.build import OptimizerFactory, build_optimizer
 from textmill.optim.schedule import Schedule
 from textmill.planning.count import flops_per_token
 from textmill.planning.devices import peak_flops
-from textmill.planning.memory import evaluation_rows
 from textmill.planning.length import MOST_REPORTS, Length, default_evaluations, plan_length, plan_warmup
+from textmill.planning.memory import evaluation_rows
 from textmill.tracking.base import Trackers
 from textmill.tracking.build import build_trackers
 from textmill.training import outputs, resume
 from textmill.training.advice import Advice
 from textmill.training.corpus import open_corpus, settle_preset, settle_tokenizer
+from textmill.training.deepspeed import adopt_deepspeed, deepspeed_settings
 from textmill.training.loss import causal_loss
 from textmill.training.opening import claim, find_start, open_output
 from textmill.training.out_of_memory import memory_explained
@@ -99,11 +100,13 @@ def assemble(
             preset = None if start else settle_preset(config, world.device.type)
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
-            rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
-            length = _fit(config, corpus, rows, world, start, own_model=model is None, screen=screen)
             engine = choose_engine(
                 config.training.engine, world, deepspeed_config=config.training.deepspeed_config, say=screen.say
             )
+            for sentence in adopt_deepspeed(config, world) if engine == "deepspeed" else ():
+                screen.say(sentence)
+            rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
+            length = _fit(config, corpus, rows, world, start, own_model=model is None, screen=screen)
             trackers = _trackers(config, output.folder, world, screen)
 
         # Everything that can be refused has been: from here on files are written.
@@ -132,11 +135,12 @@ def _join(config: Config, stack: ExitStack) -> World:
     settings = config.training
     world = join_world(settings.device, settings.distributed_backend)
     stack.callback(leave_world, world)
-    if settings.world_size is not None and settings.world_size != world.size:
-        raise ConfigError(
-            f"world_size is {settings.world_size}, but {world.size} process(es) were started; "
-            f"start them with: torchrun --nproc_per_node={settings.world_size} -m textmill train ..."
-        )
+    with world.together():
+        if settings.world_size is not None and settings.world_size != world.size:
+            raise ConfigError(
+                f"world_size is {settings.world_size}, but {world.size} process(es) were started; "
+                f"start them with: torchrun --nproc_per_node={settings.world_size} -m textmill train ..."
+            )
     return world
 
 
@@ -225,6 +229,7 @@ def _build(
         precision,
         world,
         compile=settings.compile,
+        deepspeed=deepspeed_settings(config, world) if engine_name == "deepspeed" else None,
     )
     loader = make_loader(config, rows, augment, world)
     held_out = validation_rows(config, corpus)

@@ -37,8 +37,9 @@ def save_checkpoint(run: Run, progress: Progress, offsets: dict[str, int]) -> Pa
         "identity": run.identity,
         "grad_norm": _plain(float(run.final_norm)),
     }
-    weights = run.engine.whole(run.model.state_dict())
-    parts, state["optimizer_groups"] = flatten_optimizer(run.engine.optimizer, run.model)
+    model, optimizer = run.engine.snapshot()
+    weights = run.engine.whole(model.state_dict())
+    parts, state["optimizer_groups"] = flatten_optimizer(optimizer, model)
     optimizer_tensors = run.engine.whole(parts)
 
     def write(temporary: Path) -> None:
@@ -70,10 +71,10 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
     """The run is where it was when the checkpoint in `folder` was saved: weights, optimizer, engine and progress."""
-    with run.world.together():
-        load_weights(run.model, folder)
+    with run.engine.loading() as (model, optimizer), run.world.together():
+        load_weights(model, folder)
         tensors = load_tensors(folder / "optimizer.safetensors")  # on the CPU, from where each process takes its part
-        restore_optimizer(run.engine.optimizer, run.model, tensors, state["optimizer_groups"])
+        restore_optimizer(optimizer, model, tensors, state["optimizer_groups"])
     run.engine.load_state(state["engine"])
     run.progress = Progress.from_state(state["progress"], run.world)
     run.elapsed_before = run.progress.elapsed_seconds

@@ -1,0 +1,190 @@
+"""DeepSpeed's ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054) behind the verbs of the other engines."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from textmill.engine.precision import Precision
+from textmill.engine.single import Engine, MakeOptimizer
+from textmill.engine.world import World
+from textmill.errors import ConfigError, MissingExtraError
+
+
+class DeepSpeedEngine(Engine):
+    """Executes steps through deepspeed.initialize: it averages, scales, clips and updates, and textmill tells it when.
+
+    DeepSpeed flattens and divides weights and optimizer, so checkpoints go through a stand-in: a copy of the module in
+    float32 in host memory, with an optimizer of its own kind. A run saved here goes on under any engine.
+
+    In fp32 and bf16 DeepSpeed does not look for gradients that are not finite: such a step is counted, not skipped.
+
+    Raises:
+        MissingExtraError: deepspeed is not installed.
+        ConfigError: fp16 on a CPU, torch.compile, or an optimizer that needs whole matrices.
+    """
+
+    name = "deepspeed"
+
+    def __init__(
+        self,
+        module: nn.Module,
+        make_optimizer: MakeOptimizer,
+        precision: Precision,
+        world: World,
+        *,
+        settings: dict[str, Any],
+        compile: bool = False,
+    ) -> None:
+        if precision.name == "fp16" and world.device.type == "cpu":
+            raise ConfigError("DeepSpeed's fp16 needs a GPU: set fp16.enabled to false, or use --engine fsdp on a CPU")
+        if compile:
+            raise ConfigError("compile and engine deepspeed do not go together: use --engine ddp or fsdp")
+        self._settings = settings
+        super().__init__(module, make_optimizer, precision, world)
+
+    def _spread(self, module: nn.Module, make_optimizer: MakeOptimizer) -> tuple[nn.Module, Optimizer]:
+        deepspeed = import_deepspeed(self.world.device)
+        self.scaler = None  # DeepSpeed has its own
+        if not dist.is_initialized():  # alone: DeepSpeed wants a group all the same
+            backend = "nccl" if self.world.device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        module.to(self.world.device)
+        self._stand_in = copy.deepcopy(module).to("cpu", torch.float32)
+        self._stand_in_optimizer = make_optimizer(self._stand_in)
+        names = {parameter: name for name, parameter in module.named_parameters()}
+        optimizer = make_optimizer(module)
+        if type(optimizer).__module__.split(".")[0] == "textmill":
+            raise ConfigError(
+                "optimizer muon needs whole matrices, which DeepSpeed flattens: use adamw or --engine fsdp"
+            )
+        self._group_names = [[names[p] for p in group["params"]] for group in optimizer.param_groups]
+        self._deepspeed, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=self._settings)
+        return self._deepspeed, self._stand_in_optimizer
+
+    @contextmanager
+    def micro_batch(self, *, last: bool) -> Iterator[None]:
+        """Forward and backward of one micro-batch belong inside; gradients are complete after the `last` one."""
+        self._deepspeed.set_gradient_accumulation_boundary(last)
+        yield
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradients of `loss`, this process's share of the whole batch's mean, are added to those already there.
+
+        DeepSpeed would divide by accumulation, which is switched off, and averages over processes, which is undone.
+        """
+        self._deepspeed.backward(loss * self.world.size, scale_wrt_gas=False)
+
+    def step(self, max_norm: float) -> Tensor:
+        """The weights have moved by one update, clipped as the settings say; return the norm before clipping."""
+        assert max_norm == self._settings["gradient_clipping"]
+        self._deepspeed.step()
+        norm = torch.as_tensor(self._deepspeed.get_global_grad_norm(), device=self.world.device, dtype=torch.float32)
+        self._count(torch.isfinite(norm) & bool(self._deepspeed.was_step_applied()))
+        return norm
+
+    def scale_is_minimal(self) -> bool:
+        """Whether fp16's loss scale cannot be lowered further; true where there is no scale."""
+        return self.precision.name != "fp16" or float(self._deepspeed.optimizer.cur_scale) <= 1.0
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """The next step uses `learning_rate`, in every group times the group's `lr_scale` where it has one."""
+        super().set_learning_rate(learning_rate)
+        for group in self._deepspeed.basic_optimizer.param_groups:
+            group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+
+    def snapshot(self) -> tuple[nn.Module, Optimizer]:
+        """Return a module and its optimizer that hold whole tensors in the first process; all processes call it."""
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        self._link_states()
+        targets = dict(self._stand_in.named_parameters())
+        here = dict(self.module.named_parameters())
+        for names, state in zip(self._group_names, self._group_states()):
+            keys = [key for key, value in state.items() if isinstance(value, Tensor) and value.ndim]
+            single = {key: value for key, value in state.items() if key not in keys}
+            for name in names:
+                whole = {key: safe_get_full_optimizer_state(here[name], key) for key in keys}
+                weight = safe_get_full_fp32_param(here[name])
+                if self.world.is_first:
+                    assert weight is not None
+                    targets[name].data.copy_(weight.view_as(targets[name]))
+                    full = {
+                        key: value.to("cpu").view_as(targets[name]) for key, value in whole.items() if value is not None
+                    }
+                    self._stand_in_optimizer.state[targets[name]] = copy.deepcopy(single) | full
+        return self._stand_in, self._stand_in_optimizer
+
+    @contextmanager
+    def loading(self) -> Iterator[tuple[nn.Module, Optimizer]]:
+        """What is loaded into the module and the optimizer that this yields is in force afterwards."""
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        yield self._stand_in, self._stand_in_optimizer
+        sources = dict(self._stand_in.named_parameters())
+        here = dict(self.module.named_parameters())
+        saved = self._stand_in_optimizer.state
+        for names, state, flat in zip(self._group_names, self._group_states(), self._flat_partitions()):
+            for key, value in saved.get(sources[names[0]], {}).items():
+                whole = isinstance(value, Tensor) and value.ndim
+                state[key] = torch.zeros_like(flat) if whole else copy.deepcopy(value)
+        self._link_states()
+        for name in (name for names in self._group_names for name in names):
+            safe_set_full_fp32_param(here[name], sources[name].data.to(self.world.device))
+            for key, value in saved.get(sources[name], {}).items():
+                if isinstance(value, Tensor) and value.ndim:
+                    safe_set_full_optimizer_state(here[name], value.to(self.world.device), key)
+        self._copy_to_module()
+        saved.clear()
+
+    def _flat_partitions(self) -> list[Tensor]:
+        """Return this process's part of each parameter group, one flat tensor per group."""
+        optimizer = self._deepspeed.optimizer
+        for attribute in ("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat"):
+            if (parts := getattr(optimizer, attribute, None)) is not None and len(parts) == len(self._group_names):
+                return list(parts)
+        raise ConfigError("this combination of DeepSpeed settings cannot be saved: use ZeRO stage 2, or --engine fsdp")
+
+    def _group_states(self) -> list[dict[str, Any]]:
+        return [self._deepspeed.basic_optimizer.state[part] for part in self._flat_partitions()]
+
+    def _link_states(self) -> None:
+        """Every parameter knows where its optimizer state lies: stages 1 and 2 link only one group."""
+        from deepspeed.utils import lazy_init_hp_params_optimizer_state
+
+        optimizer = self._deepspeed.optimizer
+        if hasattr(optimizer, "single_partition_of_fp32_groups"):
+            for group, part in zip(optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups):
+                if optimizer.optimizer.state.get(part):
+                    lazy_init_hp_params_optimizer_state(group, part, optimizer.optimizer.state)
+
+    def _copy_to_module(self) -> None:
+        """The weights that compute are those of the float32 copies, which each process holds a part of."""
+        from deepspeed.zero import GatheredParameters  # type: ignore[attr-defined]
+
+        sources = dict(self._stand_in.named_parameters())
+        for name, parameter in self.module.named_parameters():
+            with GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
+                if parameter.numel():
+                    parameter.copy_(sources[name])
+
+
+def import_deepspeed(device: torch.device) -> Any:
+    """Return the package. Raises MissingExtraError where it is not installed."""
+    if device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # it would take a GPU that this run was told not to use
+    try:
+        import deepspeed
+    except ImportError as error:
+        raise MissingExtraError(
+            f"engine deepspeed needs a missing package ({error}): pip install 'textmill[deepspeed]', or use fsdp"
+        ) from error
+    return deepspeed

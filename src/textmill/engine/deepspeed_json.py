@@ -1,0 +1,184 @@
+"""DeepSpeed's own JSON configuration: read, checked, and what it says of our settings. Torch-free.
+
+Keys: https://www.deepspeed.ai/docs/config-json. What is known here is passed on or translated; a key that is not known,
+or that textmill does itself, is an error, because a setting that is silently ignored trains another model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textmill.config.values import closest
+from textmill.errors import ConfigError, MissingInputError
+
+DEFAULT: dict[str, Any] = {"zero_optimization": {"stage": 2}}
+"""What engine deepspeed does without a configuration: optimizer state and gradients are divided among processes."""
+
+OPTIMIZERS = {"adam": "adam", "adamw": "adamw", "sgd": "sgd"}
+"""DeepSpeed's name of an optimizer, in lower case -> ours."""
+
+_OPTIMIZER_KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay", "eps": "eps", "momentum": "momentum"}
+
+_BATCH = {
+    "train_micro_batch_size_per_gpu": "batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+}
+
+_PASSED_ON = {
+    *(
+        "zero_optimization",
+        "fp16",
+        "bf16",
+        "bfloat16",
+        "communication_data_type",
+        "seq_parallel_communication_data_type",
+    ),
+    *("data_types", "prescale_gradients", "gradient_predivide_factor", "sparse_gradients", "disable_allgather"),
+    *("steps_per_print", "wall_clock_breakdown", "dump_state", "memory_breakdown", "comms_logger", "flops_profiler"),
+    *("zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "aio", "timers", "train_batch_size"),
+}
+
+_OURS = {
+    "scheduler": "lr_schedule",
+    "amp": "precision",
+    "activation_checkpointing": "gradient_checkpointing",
+    "checkpoint": "save_steps",
+    "tensorboard": "report_to",
+    "wandb": "report_to",
+    "csv_monitor": "report_to",
+    "data_efficiency": "packing_strategy",
+    "curriculum_learning": "packing_strategy",
+}
+"""What DeepSpeed would do and textmill does: the key there -> the setting here."""
+
+
+def read_deepspeed(source: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return DeepSpeed's configuration from a JSON file or a mapping, keys checked, `"auto"` values left out.
+
+    Raises:
+        MissingInputError: the file is not there.
+        ConfigError: it is not a JSON object, or has a key that is unknown or that textmill has its own setting for.
+    """
+    if source is None:
+        return dict(DEFAULT)
+    where = "deepspeed_config"
+    if not isinstance(source, Mapping):
+        where = str(source)
+        try:
+            source = json.loads(Path(source).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise MissingInputError(f"deepspeed_config: {where} does not exist") from error
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"deepspeed_config: {where} cannot be read as JSON: {error}") from error
+        if not isinstance(source, Mapping):
+            raise ConfigError(f"deepspeed_config: {where} holds no JSON object")
+    known = {*_PASSED_ON, *_BATCH, "optimizer", "gradient_clipping"}
+    for key in source:
+        if key in _OURS:
+            raise ConfigError(f"{where}: {key} is textmill's own to do: leave it out and set {_OURS[key]}")
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}{closest(str(key), known)}")
+    settings = {key: value for key, value in source.items() if value != "auto"}
+    settings.setdefault("zero_optimization", {"stage": 0})
+    for key in ("zero_optimization", "optimizer", "fp16", "bf16"):
+        if not isinstance(settings.get(key, {}), Mapping):
+            raise ConfigError(f"{where}: {key} must be an object, not {settings[key]!r}")
+    stage = settings["zero_optimization"].get("stage", 0)
+    if stage not in (1, 2, 3):
+        raise ConfigError(f"{where}: zero_optimization stage {stage!r}: use 1, 2 or 3; stage 0 is --engine ddp")
+    return settings
+
+
+def implied_settings(settings: Mapping[str, Any], world_size: int) -> dict[str, Any]:
+    """Return the values of our settings that DeepSpeed's configuration fixes, by leaf.
+
+    Raises ConfigError when train_batch_size is not micro batch x accumulation x processes, naming the numbers, and for
+    an optimizer or a parameter of one that textmill does not know.
+    """
+    implied = {leaf: settings[key] for key, leaf in _BATCH.items() if key in settings}
+    implied |= _batch(settings, world_size)
+    if "gradient_clipping" in settings:
+        implied["max_grad_norm"] = float(settings["gradient_clipping"])
+    if (described := settings.get("optimizer")) is not None:
+        implied |= _optimizer(described)
+    half = [name for key, name in (("fp16", "fp16"), ("bf16", "bf16"), ("bfloat16", "bf16")) if _enabled(settings, key)]
+    if len(set(half)) > 1:
+        raise ConfigError("deepspeed_config: fp16 and bf16 are both enabled: enable one of them")
+    implied["precision"] = half[0] if half else "fp32"
+    return implied
+
+
+def _batch(settings: Mapping[str, Any], world_size: int) -> dict[str, int]:
+    total = settings.get("train_batch_size")
+    if total is None:
+        return {}
+    rows, accumulation = (settings.get(key) for key in _BATCH)
+    if rows is None and accumulation is None:
+        if total % world_size:
+            raise ConfigError(f"deepspeed_config: train_batch_size {total} is no multiple of {world_size} processes")
+        return {"batch_size": total // world_size, "gradient_accumulation_steps": 1}
+    given, missing = (rows, "gradient_accumulation_steps") if accumulation is None else (accumulation, "batch_size")
+    if rows is None or accumulation is None:
+        if total % (given * world_size):
+            raise ConfigError(
+                f"deepspeed_config: train_batch_size {total} is no multiple of {given} x {world_size} processes"
+            )
+        return {missing: total // (given * world_size)}
+    if total != rows * accumulation * world_size:
+        raise ConfigError(_wrong_total(total, rows, accumulation, world_size))
+    return {}
+
+
+def _wrong_total(total: int, rows: int, accumulation: int, world_size: int) -> str:
+    text = (
+        f"deepspeed_config: train_batch_size {total} is not train_micro_batch_size_per_gpu {rows} x "
+        f"gradient_accumulation_steps {accumulation} x {world_size} processes = {rows * accumulation * world_size}"
+    )
+    if total % (rows * accumulation) == 0:
+        return f"{text}; start {total // (rows * accumulation)} processes, or leave train_batch_size out"
+    return f"{text}; leave one of the three out"
+
+
+def _optimizer(described: Mapping[str, Any]) -> dict[str, Any]:
+    kind = str(described.get("type", "")).lower()
+    if kind not in OPTIMIZERS:
+        named = described.get("type")
+        raise ConfigError(f"deepspeed_config: optimizer type {named!r}: use Adam, AdamW or SGD, or leave it out")
+    implied: dict[str, Any] = {"optimizer": OPTIMIZERS[kind]}
+    parameters = dict(described.get("params", {}))
+    if kind == "adam" and parameters.pop("adam_w_mode", True):
+        implied["optimizer"] = "adamw"  # DeepSpeed's Adam decays as AdamW does unless it is told otherwise
+    parameters.pop("adam_w_mode", None)
+    parameters.pop("torch_adam", None)
+    if (betas := parameters.pop("betas", "auto")) != "auto":
+        implied["beta1"], implied["beta2"] = betas
+    for key, value in parameters.items():
+        if key not in _OPTIMIZER_KEYS:
+            raise ConfigError(
+                f"deepspeed_config: optimizer parameter {key!r}{closest(key, _OPTIMIZER_KEYS)} is unknown"
+            )
+        if value != "auto":
+            implied[_OPTIMIZER_KEYS[key]] = value
+    return implied
+
+
+def _enabled(settings: Mapping[str, Any], key: str) -> bool:
+    return bool(settings.get(key, {}).get("enabled", False))
+
+
+def for_initialize(
+    settings: Mapping[str, Any], *, batch_size: int, accumulation: int, world_size: int, max_norm: float
+) -> dict[str, Any]:
+    """Return the configuration for deepspeed.initialize: all numbers written out, the optimizer left to textmill."""
+    made = {key: value for key, value in settings.items() if key != "optimizer"}
+    return made | {
+        "train_micro_batch_size_per_gpu": batch_size,
+        "gradient_accumulation_steps": accumulation,
+        "train_batch_size": batch_size * accumulation * world_size,
+        "gradient_clipping": max_norm,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }
