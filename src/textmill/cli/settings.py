@@ -54,7 +54,7 @@ def takes_settings(*leaves: str) -> Callable[[Callable[..., Any]], Callable[...,
         parameters = [
             inspect.Parameter("texts", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, text]),
             *(parameter for name, parameter in own.items() if name != "settings"),
-            *(parameter for parameter in _parameters() if not leaves or parameter.name in leaves),
+            *(leaf for leaf in _parameters() if leaf.name not in own and (not leaves or leaf.name in leaves)),
             inspect.Parameter("spelling", inspect.Parameter.KEYWORD_ONLY, annotation=Spelling),
         ]
         with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
