@@ -18,6 +18,7 @@ from textmill import files
 from textmill.checkpoint.logfile import Log
 from textmill.checkpoint.publish import publish
 from textmill.data.corpus import Corpus
+from textmill.engine.load import busy_sentence
 from textmill.errors import Interrupted, TextmillError
 from textmill.tracking.plot import draw_training_curves
 from textmill.training import outputs
@@ -139,6 +140,8 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
     lines.append(
         ("model", (shape if run.is_own_model else f"{type(run.model).__name__}, ") + f"{parameters} parameters")
     )
+    if run.world.device.type == "cpu" and (busy := busy_sentence(torch.get_num_threads())) is not None:
+        lines.append(("note", busy))
     if preset is not None:
         lines.append(("preset", preset))
     lines.append(("plan", plan_line(run, settings.gradient_accumulation_steps)))
