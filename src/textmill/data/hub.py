@@ -7,6 +7,7 @@ converts, and from there on a dataset is a list of files like any other corpus.
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,10 @@ def is_dataset(item: str | Path) -> bool:
 
 def is_saved(folder: Path) -> bool:
     """Whether `folder` was written by a dataset's `save_to_disk`."""
-    return (folder / "dataset_dict.json").is_file() or (
-        (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
-    )
+    # os.path and not pathlib, whose answer to a name that is too long is an exception.
+    names = ("dataset_dict.json", "state.json", "dataset_info.json")
+    whole, state, about = (os.path.isfile(folder / name) for name in names)  # noqa: PTH113
+    return whole or (state and about)
 
 
 def split_files(item: str | Path, split: str) -> list[Path]:

@@ -142,7 +142,8 @@ def _files_of(
     except OSError as error:
         if any(sign in str(path) for sign in "*?["):
             return _matching(path)
-        reason = "a link that leads nowhere" if path.is_symlink() else (error.strerror or str(error))
+        broken = os.path.islink(path)  # noqa: PTH114 (pathlib raises for a name that is too long)
+        reason = "a link that leads nowhere" if broken else (error.strerror or str(error))
         raise MissingInputError(f"cannot read {path}: {reason}{_nearest_corpus(path)}") from error
     if stat.S_ISREG(mode):
         return [path]

@@ -1,0 +1,263 @@
+"""Datasets of Hugging Face and corpora with a name: local folders, splits, what is said without network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textmill.config import load_config
+from textmill.data import corpus_size_bytes, prepare
+from textmill.data.hub import dataset_item, dataset_splits, is_dataset
+from textmill.data.named import CORPORA, NamedFile, fetch, is_named
+from textmill.data.selection import absolute, data_or_dataset, select_files
+from textmill.errors import ConfigError, DataError, MissingExtraError, MissingInputError
+from textmill.training.corpus import settle_preset
+
+TRAIN = [f"Story {number} of the training split.\nThe end." for number in range(40)]
+VALIDATION = [f"Story {number} nobody trained on." for number in range(5)]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A folder as `save_to_disk` leaves it, written with pyarrow alone."""
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow, of the extra data")
+    for split, texts in (("train", TRAIN), ("validation", VALIDATION)):
+        folder = tmp_path / "saved" / split
+        folder.mkdir(parents=True)
+        half = len(texts) // 2
+        for number, part in enumerate((texts[:half], texts[half:])):
+            table = pyarrow.table({"id": list(range(len(part))), "text": part})
+            with pyarrow.ipc.new_stream(folder / f"data-{number:05d}-of-00002.arrow", table.schema) as writer:
+                writer.write_table(table)
+        files = [{"filename": f"data-{number:05d}-of-00002.arrow"} for number in range(2)]
+        (folder / "state.json").write_text(json.dumps({"_data_files": files, "_fingerprint": "1"}))
+        (folder / "dataset_info.json").write_text("{}")
+    (tmp_path / "saved" / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "validation"]}))
+    return tmp_path / "saved"
+
+
+@pytest.fixture
+def laid_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the layout of the hub, read by the library `datasets` itself."""
+    datasets = pytest.importorskip("datasets", reason="needs the library datasets, of the extra data")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
+    monkeypatch.setattr(datasets.utils.tqdm, "_tqdm_active", False, raising=False)
+    folder = tmp_path / "laid-out"
+    (folder / "data").mkdir(parents=True)
+    for split, texts in (("train", TRAIN), ("validation", VALIDATION)):
+        rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+        (folder / "data" / f"{split}-00000-of-00001.jsonl").write_text(rows)
+    return folder
+
+
+def documents(corpus: Any) -> tuple[list[str], list[str]]:
+    def texts(store: Any) -> list[str]:
+        whole = corpus.tokenizer.decode(store.read(0, len(store)), skip_special_tokens=False)
+        return whole.split("<|endoftext|>")[:-1]
+
+    return texts(corpus.train), texts(corpus.validation)
+
+
+def test_a_saved_dataset_trains_on_one_split_and_validates_on_the_other(tmp_path: Path, saved: Path) -> None:
+    """All rows of both splits, in order, without the library; as a folder and as hf:FOLDER alike."""
+    for item in (saved, f"hf:{saved}"):
+        corpus = prepare(item, tokenizer="byte", cache_dir=tmp_path / "cache")
+        assert documents(corpus) == (TRAIN, VALIDATION) and corpus.sources == [str(item)]
+    assert is_dataset(saved) and not is_dataset(tmp_path)
+    assert len(list((tmp_path / "cache/corpora").iterdir())) == 1
+    alone = prepare(saved / "train", tokenizer="byte", val_split=0, validation_split=None, cache_dir=tmp_path / "cache")
+    assert alone.train.num_documents == len(TRAIN) and alone.validation is None
+
+
+def test_a_folder_in_the_layout_of_the_hub(tmp_path: Path, laid_out: Path) -> None:
+    """hf:FOLDER reads its splits through the library; the settings dataset_name and dataset_split mean the same."""
+    corpus = prepare(f"hf:{laid_out}", tokenizer="byte", cache_dir=tmp_path / "cache")
+    assert documents(corpus) == (TRAIN, VALIDATION)
+    config = load_config({"dataset_name": str(laid_out), "dataset_split": "validation", "validation_split": "none"})
+    values = config.data
+    items = data_or_dataset(values.data, values.dataset_name, values.dataset_config)
+    chosen = select_files(items, dataset_split=values.dataset_split, validation_split=values.validation_split)
+    other = prepare(
+        items,
+        tokenizer="byte",
+        val_split=0,
+        dataset_split=values.dataset_split,
+        validation_split=values.validation_split,
+        cache_dir=tmp_path / "cache",
+    )
+    assert chosen.validation is None and other.train.num_documents == len(VALIDATION)
+    settled = load_config({"dataset_name": str(laid_out)})
+    assert settle_preset(settled, "cpu") is not None
+    assert corpus_size_bytes(items, split="train") > 0
+
+
+def test_splits_that_are_not_there(tmp_path: Path, saved: Path) -> None:
+    """The error names those that are; without the usual validation split a share of the text validates, said."""
+    with pytest.raises(ConfigError, match="has no split 'test', it has 'train', 'validation'"):
+        prepare(saved, dataset_split="test", cache_dir=tmp_path)
+    with pytest.raises(ConfigError, match="has no split 'dev'"):
+        prepare(saved, validation_split="dev", cache_dir=tmp_path)
+    with pytest.raises(ConfigError, match="are both 'validation'"):
+        prepare(saved, dataset_split="validation", cache_dir=tmp_path)
+    said: list[str] = []
+    corpus = prepare(saved / "train", tokenizer="byte", cache_dir=tmp_path, say=said.append)
+    assert corpus.validation is not None and any("no split called validation" in sentence for sentence in said)
+    said.clear()
+    prepare(saved, tokenizer="byte", val_split=0.5, cache_dir=tmp_path, say=said.append)
+    assert any("val_split has no effect" in sentence for sentence in said)
+    (saved / "train" / "state.json").write_text("{")
+    with pytest.raises(DataError, match="damaged dataset"):
+        dataset_splits(saved)
+
+
+def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line at once, naming the dataset and what to do; the extra's name where the library is missing."""
+    datasets = pytest.importorskip("datasets", reason="needs the library datasets, of the extra data")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
+
+    def nobody(*_: Any) -> None:
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr("textmill.data.hub.socket.getaddrinfo", nobody)
+    monkeypatch.setattr("textmill.data.hub.getproxies", dict)
+    for item in ("hf:wikitext", "hf:Salesforce/wikitext/wikitext-2-raw-v1", dataset_item("wikitext", "x")):
+        with pytest.raises(MissingInputError, match="no network") as caught:
+            prepare(item, cache_dir=tmp_path)
+        assert item in str(caught.value) and "\n" not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[data\]'"):
+        prepare("hf:wikitext", cache_dir=tmp_path)
+
+
+def test_a_dataset_that_the_hub_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`a/b` is owner/name first, name/config second; then the answer is that there is no such dataset."""
+    datasets = pytest.importorskip("datasets", reason="needs the library datasets, of the extra data")
+    asked: list[tuple[str, str | None]] = []
+
+    def load(name: str, config: str | None) -> None:
+        asked.append((name, config))
+        if name == "several":
+            raise ValueError("Config name is missing.\nPlease pick one among the available configs: ['a', 'b']")
+        raise datasets.exceptions.DatasetNotFoundError(f"Dataset '{name}' doesn't exist on the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr("textmill.data.hub.socket.getaddrinfo", lambda *_: None)
+    with pytest.raises(MissingInputError, match="there is no dataset hf:wikitext/wikitext-2-raw-v1"):
+        dataset_splits("hf:wikitext/wikitext-2-raw-v1")
+    with pytest.raises(ConfigError, match=r"available configs: \['a', 'b'\]; name it as hf:several:CONFIG"):
+        dataset_splits("hf:several")
+    assert asked == [("wikitext/wikitext-2-raw-v1", None), ("wikitext", "wikitext-2-raw-v1"), ("several", None)]
+
+
+CONTENT = b"To be, or not to be, that is the question.\n" * 3000
+
+
+class Server(HTTPServer):
+    """Serves CONTENT; `broken` answers end in the middle, `content` may be exchanged."""
+
+    content = CONTENT
+    broken = 0
+    ranges = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def do_GET(self) -> None:
+        content, start = self.server.content, 0
+        if asked := self.headers.get("Range"):
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            self.server.ranges += 1
+        self.send_response(404 if self.path == "/gone" else 416 if start >= len(content) else 206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        end = len(content) // 2 if self.server.broken else len(content)
+        self.wfile.write(content[start:end])
+        self.server.broken = max(0, self.server.broken - 1)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing is printed."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=partial(made.serve_forever, poll_interval=0.02), daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def test_a_named_corpus_is_fetched_once(tmp_path: Path, server: Server) -> None:
+    """An interrupted fetch goes on where it stopped, the checksum decides, and the second time asks nobody."""
+    address = f"http://127.0.0.1:{server.server_port}/corpus"
+    known = NamedFile(address, "corpus.txt", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+    server.broken = 1
+    with pytest.raises(MissingInputError, match=r"cannot fetch corpus\.txt"):
+        fetch(known, cache_dir=tmp_path)
+    assert not (tmp_path / "named/corpus.txt").exists()
+    heard: list[tuple[int, int | None]] = []
+    path = fetch(known, cache_dir=tmp_path, progress=lambda *at: heard.append(at))
+    assert path.read_bytes() == CONTENT and server.ranges == 1 and heard[-1] == (len(CONTENT), len(CONTENT))
+    server.content = b"other"
+    assert fetch(known, cache_dir=tmp_path) == path
+    assert sorted(file.name for file in path.parent.iterdir()) == ["corpus.txt"]
+
+
+def test_a_fetch_of_something_else_is_refused(tmp_path: Path, server: Server) -> None:
+    """Another hash or size is an error and nothing is kept; an unknown hash is recorded and holds from then on."""
+    here = f"http://127.0.0.1:{server.server_port}/corpus"
+    expected = NamedFile("http://unused.invalid/", "corpus.txt", None, hashlib.sha256(b"x").hexdigest())
+    with pytest.raises(DataError, match="not the file that was expected"):
+        fetch(expected, cache_dir=tmp_path, address=here)
+    assert not list((tmp_path / "named").iterdir())
+    unknown = NamedFile(here, "free.txt", None, None)
+    said: list[str] = []
+    path = fetch(unknown, cache_dir=tmp_path, say=said.append)
+    assert any(hashlib.sha256(CONTENT).hexdigest() in sentence for sentence in said)
+    path.unlink()
+    server.content = CONTENT + b"!"
+    with pytest.raises(DataError, match="not the file that was expected"):
+        fetch(unknown, cache_dir=tmp_path)
+
+
+def test_no_network_is_said_in_one_line(tmp_path: Path, server: Server) -> None:
+    """A refused connection and a missing page name the file, the address, and where to put it by hand."""
+    for address in ("http://127.0.0.1:9/corpus", f"http://127.0.0.1:{server.server_port}/gone"):
+        with pytest.raises(MissingInputError, match=r"or put the file at .*shakespeare\.txt") as caught:
+            fetch(CORPORA["shakespeare"].train, cache_dir=tmp_path, address=address)
+        assert address in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_shakespeare_is_what_others_train_on(tmp_path: Path, shared: Path) -> None:
+    """The file of the known hash, put into the cache, is the corpus; a file of that name in the way wins."""
+    content = (shared / "data/tinyshakespeare.txt").read_bytes()
+    known = CORPORA["shakespeare"].train
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (known.size, known.sha256)
+    (tmp_path / "named").mkdir()
+    (tmp_path / "named" / known.file).write_bytes(content)
+    corpus = prepare("shakespeare", tokenizer="byte", cache_dir=tmp_path)
+    assert corpus.sources == ["shakespeare"] and corpus.train.num_bytes == int(known.size * 0.9)
+    with pytest.raises(MissingInputError, match="did you mean 'shakespeare'"):
+        prepare("shakespear", cache_dir=tmp_path)
+
+
+def test_items_mean_the_same_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths become absolute, also behind the name of a set; datasets and names stay as they are."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert absolute("a.txt") == str(tmp_path / "a.txt") and absolute("news=a.txt") == f"news={tmp_path / 'a.txt'}"
+    assert absolute("hf:owner/name") == "hf:owner/name" and absolute("hf:folder") == f"hf:{tmp_path / 'folder'}"
+    assert absolute("shakespeare") == "shakespeare" and is_named("shakespeare")
+    (tmp_path / "shakespeare").write_text("mine")
+    assert absolute("shakespeare") == str(tmp_path / "shakespeare")
