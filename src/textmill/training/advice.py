@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 Report = Mapping[str, Any]
@@ -49,7 +50,7 @@ class Setting:
 def noise(losses: Sequence[float]) -> float:
     """Return how much neighbouring losses usually differ: the median step of the last 50."""
     recent = losses[-51:]
-    steps = sorted(abs(other - one) for one, other in zip(recent, recent[1:]))
+    steps = sorted(abs(other - one) for one, other in pairwise(recent))
     return steps[len(steps) // 2] if steps else math.inf
 
 
@@ -73,14 +74,12 @@ def stays_flat(losses: Sequence[float], flat_loss: float) -> bool:
 
 
 def overfits(training: Sequence[float], validation: Sequence[float]) -> bool:
-    """Whether validation has risen for RISING evaluations to well above its best while training went on falling."""
-    if len(validation) <= RISING:
-        return False
-    last = validation[-RISING - 1 :]
-    rises = all(other > one for one, other in zip(last, last[1:]))
+    """Whether the last RISING validation losses are all well above the best one, and training has fallen since."""
     best = min(range(len(validation)), key=validation.__getitem__)
-    above = validation[-1] - validation[best] > max(0.02, 0.01 * validation[best])
-    return rises and above and training[-1] < training[best]
+    if len(validation) - 1 - best < RISING:
+        return False
+    margin = max(0.02, 0.02 * validation[best])
+    return min(validation[-RISING:]) > validation[best] + margin and training[-1] < training[best] - margin
 
 
 class Advice:
@@ -152,8 +151,8 @@ def _gentler(setting: Setting) -> str:
 def _not_finite_advice(step: int, setting: Setting) -> str:
     clip = "--max-grad-norm 1, " if not 0 < setting.max_grad_norm <= 1 else ""
     return (
-        f"the loss is not finite at step {step}: such steps change no weights; if it stays so, use {_gentler(setting)}, "
-        f"{clip}a longer --warmup-steps, or --precision fp32"
+        f"the loss is not finite at step {step}: such steps change no weights; if it stays so, use "
+        f"{_gentler(setting)}, {clip}a longer --warmup-steps, or --precision fp32"
     )
 
 
@@ -175,9 +174,8 @@ def _divergence_advice(step: int, loss: float, level: float, setting: Setting) -
 
 def _flat_advice(step: int, loss: float, flat: float, setting: Setting) -> str:
     return (
-        f"after {step} steps the loss is {loss:.2f}, no better than guessing ({flat:.2f}): the learning rate is too low "
-        f"or too high (now {setting.learning_rate:.0e}; try three times less and more), or the data are noise to this "
-        "tokenizer"
+        f"after {step} steps the loss is {loss:.2f}, no better than guessing ({flat:.2f}): the learning rate is too "
+        f"low or too high (now {setting.learning_rate:.0e}; try three times more and less), or the data are noise"
     )
 
 

@@ -42,7 +42,7 @@ def explain(config: Config, device: torch.device, processes: int = 1) -> str:
         config.model,
         batch_size=training.batch_size,
         accumulation=training.gradient_accumulation_steps,
-        evaluation_rows=training.eval_batch_size,
+        validation_rows=training.eval_batch_size,
         optimizer=training.optimizer,
         momentum=training.momentum,
         precision=choose_precision(training.precision, device).name,
@@ -75,10 +75,8 @@ def _remedies(config: Config, largest: list[str]) -> list[str]:
     found = []
     if {"logits", "activations"} & set(largest):
         if training.batch_size > 1:
-            accumulation = 2 * training.gradient_accumulation_steps
-            found.append(
-                f"--batch-size {training.batch_size // 2} --gradient-accumulation-steps {accumulation} (learns the same)"
-            )
+            rows, accumulation = training.batch_size // 2, 2 * training.gradient_accumulation_steps
+            found.append(f"--batch-size {rows} --gradient-accumulation-steps {accumulation} (learns the same)")
         if "activations" in largest and not model.gradient_checkpointing:
             found.append("--gradient-checkpointing (slower)")
         found.append(f"--max-seq-len {max(1, model.max_seq_len // 2)}")
