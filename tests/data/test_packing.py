@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.config import ModelConfig
+from textmill.config.model import Architecture
 from textmill.data import Rows, TokenStore, TrainLoader, eval_batches
 from textmill.data.loader import IGNORED
 from textmill.data.packed import PackedRows
@@ -179,7 +180,7 @@ def test_how_far_packing_is_can_be_heard(tmp_path: Path) -> None:
     assert heard == [(65_536, 70_000), (70_000, 70_000)]
 
 
-FAMILIES = {
+FAMILIES: dict[Architecture, dict[str, int]] = {
     "qwen3": {},
     "llama": {"num_kv_heads": 1},
     "gpt2": {},
@@ -188,7 +189,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_masked_document_is_alone(tmp_path: Path, family: str, packed: bool) -> None:
+def test_a_masked_document_is_alone(tmp_path: Path, family: Architecture, packed: bool) -> None:
     """Another token in one document changes no logit of another; each scores as if it had the row to itself."""
     store = store_of(tmp_path, [5, 4, 6, 9])
     rows = PackedRows(store, 24, "first_fit", mask_documents=True) if packed else Rows(store, 23, mask_documents=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -56,8 +56,8 @@ class Batch:
 
     def pinned(self) -> Batch:
         """Return the batch in memory that a GPU copies from by itself, so that `to` does not wait."""
-        values = [getattr(self, field.name) for field in fields(self)]
-        return Batch(*(value.pin_memory() if isinstance(value, torch.Tensor) else value for value in values))
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return replace(self, **{name: tensor.pin_memory() for name, tensor in tensors.items()})
 
 
 class Rows:

@@ -74,8 +74,8 @@ def _open(run: Run, offsets: dict[str, int]) -> None:
     for name, file_name in LOG_FILES.items():
         log = run.logs[name] = Log(run.folder / file_name, say=run.screen.say)
         log.truncate(offsets.get(name, 0))
-    earlier = [files.read_rows(run.folder / LOG_FILES[name]) for name in ("steps", "metrics")]
-    run.advice.recall(*earlier, run.setting())
+    reports, evaluations = (files.read_rows(run.folder / LOG_FILES[name]) for name in ("steps", "metrics"))
+    run.advice.recall(reports, evaluations, run.setting())
     outputs.write_config(run.folder, run.config.dump())
     outputs.write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
     run.trackers.start(
