@@ -1,0 +1,145 @@
+"""What every page of the documentation finds in its folder: some text to train on, and runs that are small."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typed import run_line
+
+from textmill.config import Config
+from textmill.training import assemble as assembly
+from textmill.training import rehearsal, session, start
+
+STEPS = 2
+SMALL: dict[str, Any] = {
+    "d_model": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+    "num_kv_heads": None,
+    "head_dim": None,
+    "d_ff": 32,
+    "max_seq_len": 32,
+    "batch_size": 2,
+    "gradient_accumulation_steps": 1,
+    "compile": False,
+    "threads": None,
+    "device": "cpu",
+    "precision": "fp32",
+    "sample_tokens": 4,
+    "report_to": [],
+    "log_dir": None,
+    "wandb_project": None,
+    "warmup_steps": None,
+}
+"""What a run is made with, whatever the page says. Flags and settings are read and checked before they are scaled."""
+
+
+def shrink(config: Config) -> Config:
+    """Return the configuration scaled to a run of a blink."""
+    config = config.copy()
+    for leaf, value in SMALL.items():
+        if value is not None or config.given(leaf):
+            setattr(config, leaf, value)
+    if config.data.data is None and config.data.dataset_name is None:
+        config.data.data = ["book.txt"]
+    going_on = config.training.resume or config.training.resume_from
+    config.training.max_steps = 2 * STEPS if going_on else STEPS
+    for leaf in ("epochs", "max_tokens", "max_time"):
+        if config.given(leaf):
+            setattr(config, leaf, None)
+    return config
+
+
+def speech(sentences: int) -> str:
+    """Return English of a kind, the same every time, with some variety in it."""
+    who = ["The miller", "Her brother", "A traveller", "The old clerk", "Nobody", "Once, a king"]
+    did = ["walked to", "dreamed of", "wrote about", "never saw", "came back from", "sold"]
+    what = [
+        "the river.",
+        "seven grey horses.",
+        "a village in the hills!",
+        "his letters;",
+        "the café at noon.",
+        "winter.",
+    ]
+    lines = [f"{who[i % 6]} {did[i * i % 5]} {what[(i // 3) % 6]}" for i in range(sentences)]
+    return "".join(line + ("\n\n" if i % 7 == 6 else "\n") for i, line in enumerate(lines))
+
+
+def write_inputs(folder: Path) -> None:
+    """The input files that the pages speak of are in `folder`."""
+    text = speech(400)
+    for name in ("book.txt", "plays.txt", "novel.txt", "other.txt", "val.txt", "news.txt", "notes.md"):
+        (folder / name).write_text(text if name != "other.txt" else text[::-1], encoding="utf-8")
+    for name in ("corpus", "books", "texts"):
+        (folder / name).mkdir()
+        for number in range(24):
+            (folder / name / f"{number:02d}.txt").write_text(speech(20 + number), encoding="utf-8")
+    rows = [{"text": speech(5 + number), "body": speech(3), "id": number} for number in range(30)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "posts.jsonl").write_text(lines, encoding="utf-8")
+    (folder / "posts.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (folder / "examples").symlink_to(Path(__file__).resolve().parents[2] / "examples")
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the input files, a cache, and what was trained for pages that begin with a trained run."""
+    folder = tmp_path_factory.mktemp("workshop")
+    write_inputs(folder)
+    return folder
+
+
+@pytest.fixture
+def desk(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[str]], Path]]:
+    """A function that returns the reader's folder, which is the current one, with the runs that a page is given.
+
+    Training is scaled down: every flag and setting is read and checked as it stands, and then made small.
+    """
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workshop / "cache"))
+    scaled = _scaled(assembly.assemble)
+    for module in (assembly, start):
+        monkeypatch.setattr(module, "assemble", scaled)
+    monkeypatch.setattr(session, "draw_training_curves", _no_picture)
+    monkeypatch.setattr(rehearsal, "rehearse", _scaled(rehearsal.rehearse))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def prepare(runs: list[str]) -> Path:
+        monkeypatch.chdir(workshop)
+        for run in runs:
+            _train_once(workshop, run)
+        write_inputs(tmp_path)
+        for run in runs:
+            shutil.copytree(workshop / run, tmp_path / run)
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    yield prepare
+    torch.set_num_threads(threads)
+
+
+def _scaled(function: Callable[..., Any]) -> Callable[..., Any]:
+    def with_small_config(config: Config, **parts: Any) -> AbstractContextManager[Any]:
+        return function(shrink(config), **parts)
+
+    return with_small_config
+
+
+def _no_picture(folder: Path) -> None:
+    (folder / "training_curves.png").write_bytes(b"")
+
+
+def _train_once(workshop: Path, run: str) -> None:
+    if not (workshop / run).exists():
+        done = run_line(f"textmill train book.txt --tokenizer char --save-steps 1 --output-dir {run}")
+        assert done.code == 0, done.errors

@@ -1,0 +1,250 @@
+"""The tables of the documentation that the code knows better: settings, metrics, presets, exit codes.
+
+    python tests/docs/tables.py
+
+writes them anew, each between `<!-- table: NAME -->` and `<!-- end of table -->` on its page. A new setting needs a
+line in WHY, which says why its default is what it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from textmill import errors
+from textmill.config.aliases import ALIASES
+from textmill.config.leaves import sections
+from textmill.config.presets import AUTO, PRESETS
+from textmill.tracking.metrics import METRICS, tag
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+WHY = {
+    # data
+    "data": "a first run needs no download: every Python brings about 10 MB of source text",
+    "val_data": "most texts come in one piece",
+    "val_split": "a tenth is enough to measure on, and leaves most of the text to learn from",
+    "text_column": "the name that most collections use",
+    "dataset_name": "files are the common case",
+    "dataset_config": "only some datasets have several",
+    "dataset_split": "the name that datasets use",
+    "validation_split": "the name that datasets use",
+    "min_length": "nothing is left out that you did not ask to leave out",
+    "encoding_errors": "a wrong encoding should be noticed before training, not after",
+    "pack_sequences": "rows without padding: no arithmetic is spent on nothing",
+    "packing_strategy": "every row is full, and the order of the text is kept",
+    "mask_documents": "costs some speed, and matters only where documents are much shorter than a row",
+    "augmentation": "changed text is right only where the model should not care for the difference",
+    "augmentation_prob": "one in ten leaves most of the text as it is",
+    "num_workers": "a batch is one read of token ids: the training process does it in passing",
+    "preprocessing_num_workers": "all cores: tokenizing is done once and then cached",
+    "cache_dir": "one cache for all runs: the same text is tokenized once",
+    # tokenizer
+    "tokenizer": "any text can be written in it, and a token is 3 to 4 bytes of English: 3 to 4 times the context",
+    "special_tokens": "plain text needs none",
+    # model
+    "architecture": "the family that learns most from the same number of tokens here; other tools load it",
+    "vocab_size": "the presets set it by the size of the text; a given tokenizer has its own",
+    "d_model": "about 5 M parameters with the other defaults: trains on a laptop's CPU",
+    "num_layers": "see d_model",
+    "num_heads": "heads of size 32 at the default width",
+    "num_kv_heads": "every head has its own; fewer make generation cheaper at some loss",
+    "head_dim": "the width is divided among the heads",
+    "d_ff": "the usual proportions; the gated block has three matrices instead of two and is as large at 8/3",
+    "max_seq_len": "a paragraph or two of BPE tokens; the cost of attention grows with it",
+    "dropout": "tokens that are seen once cannot be learned by heart; presets for small text set it",
+    "attention_dropout": "one dropout for all is enough to tune",
+    "activation": "what the family's published models use",
+    "norm": "what the family's published models use",
+    "norm_eps": "what the family's published models use",
+    "pre_norm": "deep models train without a long warm-up",
+    "pos_encoding": "what the family's published models use",
+    "rope_theta": "the value of the paper; larger only for contexts of many thousands",
+    "tie_embeddings": "in a small model the vocabulary's matrix is a large share of all parameters",
+    "bias": "what the family's published models use",
+    "init_std": "the value of GPT-2",
+    "gradient_checkpointing": "memory is seldom short in a small model, time always is",
+    # training
+    "preset": "what fits depends on machine and text, which are known when training begins",
+    "epochs": "the preset sets one of the four lengths, and only where you gave none",
+    "max_steps": "see epochs",
+    "max_tokens": "see epochs",
+    "max_time": "see epochs",
+    "early_stopping_patience": "a run ends where you said; the best model is kept anyhow",
+    "early_stopping_min_delta": "any improvement counts",
+    "batch_size": "4,096 tokens per step at the default context: many steps from little text",
+    "gradient_accumulation_steps": "the batch fits into memory as it is",
+    "optimizer": "works everywhere, and its learning rates are the ones that papers quote",
+    "learning_rate": "safe for large models; the presets raise it for small ones",
+    "min_lr_ratio": "a tenth of the peak is the field's habit, and a run can still be lengthened",
+    "min_learning_rate": "min_lr_ratio says it already",
+    "lr_schedule": "needs no tuning of its own, unlike the ones with steps",
+    "warmup_steps": "a share of the run fits runs of any length",
+    "warmup_ratio": "long enough for Adam's averages to fill, short enough to lose nothing",
+    "decay_steps": "the floor is reached when the run ends",
+    "lr_decay": "the usual factor",
+    "lr_decay_every": "a third of the run",
+    "weight_decay": "the value of GPT-3 and of most since",
+    "beta1": "Adam's own",
+    "beta2": "0.999 remembers 1,000 steps, which is too long for the short runs and noisy gradients of text",
+    "eps": "Adam's own",
+    "momentum": "the values of their papers",
+    "max_grad_norm": "cuts the rare spike and leaves most steps as they are",
+    "label_smoothing": "the loss stays the true cross-entropy",
+    "precision": "bf16 is about twice as fast where the hardware multiplies it, and needs no loss scaling",
+    "compile": "costs 10 to 60 seconds at the start, which a short run does not win back",
+    "device": "cuda, then mps, then cpu",
+    "engine": "the command that starts the processes says what is wanted",
+    "distributed_backend": "the fastest that the device has",
+    "world_size": "the launcher says it",
+    "deepspeed_config": "the other engines need no second file",
+    "threads": "all cores; lower it where the machine has other work",
+    "seed": "a fixed one, so that a run can be repeated",
+    "logging_steps": "often enough to see the loss fall",
+    "eval_steps": "evaluating costs time: at most a fiftieth of the training's work is spent on it",
+    "eval_batches": "a measured part would have noise of its own",
+    "eval_batch_size": "the result does not depend on it, memory does",
+    "metrics": "loss, perplexity, bits per byte and accuracy are always there",
+    "save_steps": "a crash costs a twentieth of the run at most",
+    "save_total_limit": "each has the optimizer's state: three times the model's size",
+    "sample_steps": "text tells what a loss does not",
+    "sample_prompt": "the first words of the validation text",
+    "sample_tokens": "some lines on the screen",
+    "sample_temperature": "a little below 1: less noise than the model's own distribution",
+    "sample_top_p": "the model as it is, its mistakes included",
+    "output_dir": "no run overwrites another",
+    "overwrite": "nothing is deleted without being asked",
+    "resume": "a new run is the common case",
+    "resume_from": "the newest good checkpoint is the one that loses nothing",
+    "init_from": "training from scratch is what this is for",
+    # tracking
+    "report_to": "the files in the run's folder hold everything",
+    "log_dir": "everything of a run stands in one folder",
+    "wandb_project": "the service's own default",
+    "run_name": "the folder's name",
+}
+"""Why each setting's default is what it is."""
+
+
+class Table(NamedTuple):
+    """Where a table stands, and how it is made."""
+
+    page: str
+    make: Callable[[], str]
+
+
+def settings_table() -> str:
+    """Return one table per section: setting, default, what it is, why, other names."""
+    parts = []
+    for name, section in sections().items():
+        rows = []
+        for leaf, field in section.model_fields.items():
+            others = ", ".join(f"`{alias}`" for alias, target in ALIASES.items() if target == leaf)
+            rows.append((f"`{leaf}`", _default(field), _what(field), WHY[leaf], others))
+        header = ("setting", "default", "what it is", "why this default", "also called")
+        parts.append(f"### `{name}`\n\n{_markdown(header, rows)}")
+    return "\n\n".join(parts)
+
+
+def _default(field: Any) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "unset"
+    if value == []:
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _what(field: Any) -> str:
+    """Return the setting's docstring, with its choices where it does not name them."""
+    text = (field.description or "").replace("\n", " ")
+    members = get_args(field.annotation)
+    choices = [word for member in (*members, field.annotation) if "Literal" in str(member) for word in get_args(member)]
+    words = [word for word in dict.fromkeys(choices) if isinstance(word, str)]
+    if words and not all(word in text for word in words):
+        text += " One of " + ", ".join(f"`{word}`" for word in words) + "."
+    return text
+
+
+def metrics_table() -> str:
+    """Return every measured quantity with its unit, its meaning and its name in trackers."""
+    rows = [
+        (f"`{name}`", info.unit or "number", info.help, info.better or "", f"`{tag(name)}`")
+        for name, info in METRICS.items()
+    ]
+    return _markdown(("key", "unit", "what it is", "better", "in trackers"), rows)
+
+
+def presets_table() -> str:
+    """Return every preset with its purpose, its shape and its length."""
+    rows = [(f"`{name}`", preset.purpose, *_in_short(preset.values)) for name, preset in PRESETS.items()]
+    for kind, choices in AUTO.items():
+        for choice in choices:
+            limit = f"text below {choice.bytes_below / 1e6:g} MB" if choice.bytes_below < 1e15 else "more text"
+            rows.append(
+                (f"`{choice.name}`", f"what `auto` means on a {kind.upper()}: {limit}", *_in_short(choice.values))
+            )
+    return _markdown(
+        ("preset", "what it is for", "layers x width, context", "rows per step", "peak rate", "length"), rows
+    )
+
+
+def _in_short(values: dict[str, Any]) -> tuple[str, str, str, str]:
+    rows = str(values["batch_size"])
+    if values.get("gradient_accumulation_steps", 1) > 1:
+        rows += f" x {values['gradient_accumulation_steps']}"
+    length = next(f"{leaf} {values[leaf]:,}" for leaf in ("epochs", "max_steps", "max_tokens") if leaf in values)
+    shape = f"{values['num_layers']} x {values['d_model']}, {values['max_seq_len']}"
+    return shape, rows, f"{values['learning_rate']:g}", length
+
+
+def exit_codes_table() -> str:
+    """Return every exit code and what it means."""
+    meanings: dict[int, str] = {0: "Done, or there was nothing left to do."}
+    for value in vars(errors).values():
+        if isinstance(value, type) and issubclass(value, errors.TextmillError) and "exit_code" in vars(value):
+            text = re.sub(r" \(\d+\)", "", " ".join((value.__doc__ or "").split()))
+            meanings[value.exit_code] = f"{meanings[value.exit_code]} {text}" if value.exit_code in meanings else text
+    meanings[70] = "A defect of textmill. Or: " + errors.NonFiniteError.__doc__.strip()
+    meanings[130] = "Ctrl-C (SIGINT): the run has saved and can go on."
+    meanings[141] = "The program that read the output has closed it (`| head`)."
+    meanings[143] = "SIGTERM: the run has saved and can go on."
+    return _markdown(("code", "meaning"), [(f"`{code}`", meanings[code]) for code in sorted(meanings)])
+
+
+def _markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    header = list(header)
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in lines)
+
+
+TABLES = {
+    "settings": Table("configuration.md", settings_table),
+    "presets": Table("configuration.md", presets_table),
+    "metrics": Table("training.md", metrics_table),
+    "exit-codes": Table("resume.md", exit_codes_table),
+}
+"""Name in the comment -> where the table stands and what makes it."""
+
+
+def refreshed(text: str, name: str) -> str:
+    """Return the text of a page with the table `name` made anew."""
+    table = TABLES[name].make()
+    pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end of table -->)"
+    fresh, found = re.subn(pattern, lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text, flags=re.DOTALL)
+    assert found == 1, f"the page needs one <!-- table: {name} --> ... <!-- end of table -->"
+    return fresh
+
+
+def main() -> None:
+    for name, table in TABLES.items():
+        page = DOCS / table.page
+        page.write_text(refreshed(page.read_text(encoding="utf-8"), name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
