@@ -165,9 +165,12 @@ _WITH_VALUE = frozenset({"amp_dtype", "train_split", "betas", "save_every"})
 """Rewritten spellings that always have a value."""
 
 
-def guide_words(verb: str, arguments: Sequence[str], exists: Callable[[str], bool]) -> list[str]:
-    """Return the arguments without the word `model` of `train model --data FILE`, unless a file is called that."""
+def guide_words(verb: str, arguments: Sequence[str], is_file: Callable[[str], bool]) -> list[str]:
+    """Return the arguments without the word `model` of `train model --data FILE`, unless a file is called that.
+
+    A folder of that name does not count: it is what `--output ./model` of the same command leaves.
+    """
     words = list(arguments)
-    if verb == "train" and words[:1] == ["model"] and "--data" in words and not exists("model"):
+    if verb == "train" and words[:1] == ["model"] and "--data" in words and not is_file("model"):
         return words[1:]
     return words

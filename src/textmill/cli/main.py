@@ -104,7 +104,7 @@ def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], 
         if name.startswith("--") and name not in argument.negatives
     }
     rewriter = Rewriter(chain[0], flags)
-    rest = guide_words(chain[0], rest, lambda name: Path(name).exists())
+    rest = guide_words(chain[0], rest, lambda name: Path(name).is_file())
     return [*chain, *rewriter.rewrite(rest)], rewriter.spelling
 
 
