@@ -26,6 +26,7 @@ RUN_FILES = (
     "tokenizer",
     "logs",
     "training_curves.png",
+    "report.html",
 )
 """Everything a run writes; this and nothing else is deleted by `--overwrite`."""
 
