@@ -24,6 +24,8 @@ PAGES = [
     *([verb] for verb in VERBS),
     *(["tokenizer", verb] for verb in ("train", "encode", "decode", "inspect")),
     *(["config", verb] for verb in ("show", "schema")),
+    ["runs", "compare"],
+    *(["cache", verb] for verb in ("list", "clean")),
 ]
 
 
