@@ -22,9 +22,16 @@ VERBS = {
     "evaluate": ("textmill.cli.evaluate:evaluate", "Measure a model: loss, perplexity, bits per byte, accuracy."),
     "generate": ("textmill.cli.generate:generate", "Let a model go on from a prompt."),
     "prepare": ("textmill.cli.prepare:prepare", "Read and tokenize text once, to train on it many times."),
+    "sweep": ("textmill.cli.sweep:sweep", "Try many values of settings, and tell which are best."),
+    "report": ("textmill.cli.report:report", "Write a run as one HTML page."),
+    "runs": ("textmill.cli.runs:app", "List runs, and compare them."),
+    "verify": ("textmill.cli.verify:verify", "Check that everything a run left is whole."),
     "tokenizer": ("textmill.cli.tokenizer:app", "Train a tokenizer, use it and look into it."),
     "config": ("textmill.cli.config:app", "Show what a run would be made with, and where each value comes from."),
     "presets": ("textmill.cli.presets:presets", "List the presets, or show the values of one."),
+    "doctor": ("textmill.cli.doctor:doctor", "Look at this machine: what it has, how fast it is, what is slow."),
+    "cache": ("textmill.cli.cache:app", "List and clear the prepared text that is kept for the next run."),
+    "completion": ("textmill.cli.completion:completion", "Print the script that completes commands in a shell."),
 }
 """Verb -> where it is, and its line in the list of verbs."""
 
@@ -58,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def console() -> None:
-    """The `textmill` command."""
+    """The `textmill` command. Modules of one's own (`--metrics likely:top5`) are found in the current folder, last."""
+    sys.path.append(str(Path.cwd()))
     sys.exit(main())
 
 
@@ -71,7 +79,7 @@ def _strip_launcher(argv: Sequence[str]) -> list[str]:
 
 
 def _run(arguments: list[str]) -> int:
-    app = _app()
+    app = make_app()
     words = _check_verb(arguments)
     _, apps, rest = app.parse_commands(words)
     spelling: dict[str, str] = {}
@@ -108,7 +116,7 @@ def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], 
     return [*chain, *rewriter.rewrite(rest)], rewriter.spelling
 
 
-def _app() -> App:
+def make_app() -> App:
     """Return the command line's parser. The verbs are imported when they are needed."""
     from cyclopts import App, Group
 

@@ -1,0 +1,113 @@
+"""textmill cache: the prepared text that is kept for the next run."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from textmill.cli.pages import Json
+
+app = App(name="cache", help="List and clear the prepared text that is kept for the next run.")
+
+CacheDir = Annotated[
+    Path | None, Parameter(name="--cache-dir", help="The cache. Unset: the user's cache folder.", show_default=False)
+]
+
+
+@app.command(name="list")
+def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
+    """List the prepared corpora of the cache, the one used longest ago first."""
+    from textmill.cli.terminal import write
+    from textmill.training.screen import size
+
+    entries = _entries(cache_dir)
+    if json:
+        write(json_format.dumps(entries, indent=2))
+        return
+    for entry in entries:
+        source = entry["sources"][0] if entry["sources"] else "damaged"
+        more = f" and {len(entry['sources']) - 1} more" if len(entry["sources"]) > 1 else ""
+        write(f"{entry['name'][:12]}  {size(entry['bytes']):>9}  {entry['used']}  {source}{more}")
+    total = size(sum(entry["bytes"] for entry in entries))
+    write(f"{len(entries)} prepared corpora, {total} in {_folder(cache_dir)}")
+
+
+@app.command
+def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json: Json = False) -> None:
+    """Delete prepared corpora; they are made again when they are needed.
+
+    Parameters
+    ----------
+    name
+        Those to delete, by the beginning of their names. Unset: all.
+    older_than_days
+        Only those that were not used for so many days.
+    """
+    import time
+
+    from textmill.cli.terminal import write
+    from textmill.errors import MissingInputError
+    from textmill.files import cannot_write, remove_directory
+    from textmill.training.screen import size
+
+    entries = _entries(cache_dir)
+    unknown = [word for word in name if not any(entry["name"].startswith(word) for entry in entries)]
+    if unknown:
+        raise MissingInputError(f"the cache has no corpus {unknown[0]}: textmill cache list shows what there is")
+    before = time.time() - older_than_days * 86400
+    doomed = [
+        entry
+        for entry in entries
+        if (not name or any(entry["name"].startswith(word) for word in name)) and entry["used_at"] <= before
+    ]
+    for entry in doomed:
+        folder = _folder(cache_dir) / entry["name"]
+        try:
+            remove_directory(folder)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+    if json:
+        write(json_format.dumps({"deleted": [entry["name"] for entry in doomed]}, indent=2))
+        return
+    write(f"deleted {len(doomed)} prepared corpora, {size(sum(entry['bytes'] for entry in doomed))}")
+
+
+def _folder(cache_dir: Path | None) -> Path:
+    from textmill.data.cache import cache_folder
+
+    return cache_folder(cache_dir, "x").parent
+
+
+def _entries(cache_dir: Path | None) -> list[dict[str, Any]]:
+    """Return every corpus of the cache: name, size, when it was used, what it was made of."""
+    import time
+
+    folder = _folder(cache_dir)
+    entries = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not path.is_dir() or path.name.startswith("."):
+            continue
+        files = [file.stat() for file in path.rglob("*") if file.is_file()]
+        used = max((max(one.st_atime, one.st_mtime) for one in files), default=path.stat().st_mtime)
+        entries.append(
+            {
+                "name": path.name,
+                "bytes": sum(one.st_size for one in files),
+                "used_at": used,
+                "used": time.strftime("%Y-%m-%d", time.localtime(used)),
+                "sources": _sources(path),
+            }
+        )
+    return sorted(entries, key=lambda entry: entry["used_at"])
+
+
+def _sources(folder: Path) -> list[str]:
+    from textmill.data.corpus import PREPARED
+
+    try:
+        return list(json_format.loads((folder / PREPARED).read_text(encoding="utf-8"))["sources"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

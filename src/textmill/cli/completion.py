@@ -1,0 +1,23 @@
+"""textmill completion: the script that lets a shell complete verbs and flags."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL")], /) -> None:
+    """Print the script with which a shell completes verbs, flags and their choices.
+
+    bash: eval "$(textmill completion bash)" in ~/.bashrc. zsh: the script as _textmill in a folder of $fpath. fish: as
+    ~/.config/fish/completions/textmill.fish.
+
+    Parameters
+    ----------
+    shell
+        bash, zsh or fish.
+    """
+    from textmill.cli.main import make_app
+
+    print(make_app().generate_completion(shell=shell, prog_name="textmill"))

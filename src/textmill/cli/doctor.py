@@ -1,0 +1,136 @@
+"""textmill doctor: the machine, what is installed, and what is slow and why."""
+
+from __future__ import annotations
+
+import json as json_format
+import os
+import platform
+import shutil
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from textmill.cli.pages import Json
+
+PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "cyclopts")
+
+SLOW_FLOPS = 20e9
+"""Float32 operations per second of one thread below which something is wrong with a processor of this century."""
+
+
+def doctor(*, device: str = "auto", json: Json = False) -> None:
+    """Look at this machine: device, threads, formats, speed of a matrix product, what is installed, what is slow.
+
+    Takes a few seconds. Nothing is changed.
+
+    Parameters
+    ----------
+    device
+        auto, cpu, cuda, cuda:N or mps.
+    """
+    from textmill.cli.terminal import write
+    from textmill.engine.machine import examine
+
+    found = {**_software(), **examine(device), "extras": _extras(), "cache": _cache()}
+    found["advice"] = advice(found)
+    if json:
+        write(json_format.dumps(found, indent=2))
+        return
+    for name, text in _lines(found):
+        write(f"{name:<12}{text}")
+    for sentence in found["advice"]:
+        write(f"advice      {sentence}")
+
+
+def advice(found: dict[str, Any]) -> list[str]:
+    """Return what a person could change about this machine, from what was found of it."""
+    from textmill.engine.load import busy_sentence
+
+    said = []
+    threads, rate = found["threads"], found["flops"]["fp32"]
+    if found["kind"] == "cpu":
+        busy = busy_sentence(threads, found["foreign_load"])
+        if busy is not None:
+            said.append(busy)
+        elif rate / threads < SLOW_FLOPS:
+            slow = f"a matrix product reaches {rate / 1e9:.0f} GFLOP/s on {threads} threads, which is little"
+            said.append(f"{slow}: is the processor throttled, or shared with other machines?")
+        if not found["bf16_instructions"]:
+            said.append("this processor has no bfloat16 products: training runs in fp32, about half as fast or less")
+        if threads < found["cores"]:
+            said.append(f"{threads} of {found['cores']} cores are used: see OMP_NUM_THREADS, or --threads")
+        if shutil.which("nvidia-smi") is not None:
+            said.append("there is an NVIDIA driver, but this PyTorch sees no GPU: install its CUDA build")
+    half = found["flops"].get("bf16")
+    if half is not None and half < rate:
+        said.append("bfloat16 products are slower than float32 here: try --precision fp32")
+    if found["cache"]["free"] < 2e9:
+        said.append(f"little room is left for prepared text in {found['cache']['folder']}: textmill cache clean")
+    return said
+
+
+def _software() -> dict[str, Any]:
+    from textmill import __version__
+
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    system = f"{platform.system()} {platform.release()} on {platform.machine()}"
+    return {"textmill": __version__, "python": platform.python_version(), "system": system, "versions": versions}
+
+
+def _extras() -> dict[str, dict[str, bool]]:
+    """Return extra -> package -> whether it is installed, from the package's own metadata."""
+    import re
+
+    found: dict[str, dict[str, bool]] = {}
+    for requirement in metadata.requires("textmill") or []:
+        extra = re.search(r"""extra\s*==\s*["']([^"']+)["']""", requirement)
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)
+        if extra is None or name is None or extra[1] in ("all", "dev", "test") or name[0] == "textmill":
+            continue
+        found.setdefault(extra[1], {})[name[0]] = _installed(name[0])
+    return found
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return find_spec(package.replace("-", "_")) is not None
+    return True
+
+
+def _cache() -> dict[str, Any]:
+    from textmill.data.cache import cache_folder
+
+    folder = cache_folder(None, "x").parent
+    there = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+    return {"folder": str(folder), "free": shutil.disk_usage(there).free, "writable": os.access(there, os.W_OK)}
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    from textmill.planning.devices import free_memory
+    from textmill.training.screen import size
+
+    kernels = found["kernels"]
+    library = "oneDNN" if kernels.get("onednn") else "PyTorch's default library"
+    rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in found["flops"].items())
+    memory = found.get("free_memory", free_memory())
+    lacking = {
+        name: [one for one, there in packages.items() if not there] for name, packages in found["extras"].items()
+    }
+    extras = ", ".join(
+        f"{extra} lacks {' '.join(names)}" if names else f"{extra} yes" for extra, names in lacking.items()
+    )
+    return [
+        ("textmill", f"{found['textmill']}, Python {found['python']}, {found['system']}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items())),
+        ("device", f"{found['device']}, trains in {found['precision']}"),
+        ("processor", f"{found['cores']} cores, {found['threads']} threads, {kernels.get('capability', '?')}"),
+        ("kernels", f"float32 products by {library}"),
+        ("speed", f"a matrix product reaches {rates}"),
+        ("others", f"use {found['foreign_load']:.1f} cores now"),
+        ("memory", f"{size(memory)} free" if memory else "unknown"),
+        ("cache", f"{found['cache']['folder']}, {size(found['cache']['free'])} free on the disk"),
+        ("extras", extras or "none"),
+    ]

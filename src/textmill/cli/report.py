@@ -1,0 +1,31 @@
+"""textmill report: a run as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Path | None = None) -> None:
+    """Write a run as one HTML page: curves, samples, configuration, machine, how to repeat it.
+
+    The page needs no network and no script; it can be mailed and printed.
+
+    Parameters
+    ----------
+    run
+        The folder of a run.
+    output
+        File to write. Unset: report.html in the run's folder.
+    """
+    from textmill.cli.terminal import write
+    from textmill.files import write_text
+    from textmill.report.page import render
+    from textmill.report.record import open_record
+
+    record = open_record(run)
+    target = output or run / "report.html"
+    write_text(target, render(record))
+    write(str(target))

@@ -1,0 +1,144 @@
+"""textmill sweep: many short runs to find good values."""
+
+from __future__ import annotations
+
+import json as json_format
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from textmill.cli.pages import Json
+from textmill.cli.settings import group_of, takes_settings
+from textmill.config.entries import Entry
+from textmill.config.leaves import validate
+from textmill.config.load import from_layers
+from textmill.config.reading import read_config
+
+if TYPE_CHECKING:
+    from textmill.sweep.sweep import SweepResult
+
+MOST_ROWS = 10
+
+
+@takes_settings()
+def sweep(
+    *,
+    search: Annotated[list[str] | None, Parameter(negative=(), group=group_of("preset"))] = None,
+    trials: Annotated[int, Parameter(group=group_of("preset"))] = 20,
+    max_time: Annotated[str | None, Parameter(group=group_of("preset"))] = None,
+    config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
+    json: Annotated[Json, Parameter(group=group_of("preset"))] = False,
+    settings: list[Entry],
+) -> int:
+    """Try values of any settings in runs of their own, and tell which are best.
+
+    It takes the flags of textmill train for what stays the same. Trials are drawn by Optuna (TPE) and ended early when
+    they fall behind; each is a normal run in OUTPUT_DIR/trial-0007. The same command goes on with a sweep that was
+    stopped. It needs the extra tune: pip install 'textmill[tune]'.
+
+    Parameters
+    ----------
+    search
+        What to vary: learning_rate=1e-4..1e-2:log (a range) or num_layers=2,4,6 (choices). May be repeated.
+    trials
+        Number of trials, earlier ones of the same sweep included.
+    max_time
+        Time after which no further trial begins: seconds, or 10m, 2h.
+    config
+        Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
+    """
+    from textmill.errors import ConfigError
+    from textmill.sweep.space import parse_search
+    from textmill.sweep.study import import_optuna
+
+    dimensions = parse_search(search or [])
+    if trials < 1:
+        raise ConfigError(f"--trials: must be at least 1, not {trials}")
+    seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
+    values = from_layers([*(read_config(path) for path in config or ()), settings])
+    import_optuna()
+    from textmill.sweep.plot import draw_sweep
+    from textmill.sweep.sweep import sweep as run_sweep
+    from textmill.training.outputs import next_free_run
+
+    folder = Path(values.training.output_dir or next_free_run().with_name(_next_name(Path("runs"))))
+    given = {leaf: value for leaf, value in values.values().items() if values.given(leaf)}
+    stream = sys.stderr if json else sys.stdout
+
+    def say(sentence: str) -> None:
+        print(sentence, file=stream, flush=True)
+
+    say(f"sweep      {folder}, {trials} trials of {', '.join(dimension.described() for dimension in dimensions)}")
+    result = run_sweep(values, dimensions, folder, trials=trials, max_seconds=seconds, say=say)
+    if result.ranked:
+        picture = draw_sweep(result, dimensions)
+        if not json:
+            _show(result, picture, given)
+    if json:
+        print(json_format.dumps(_as_dict(result, given), indent=2))
+    return result.exit_code
+
+
+def _next_name(parent: Path) -> str:
+    numbers = [int(path.name[6:]) for path in parent.glob("sweep_*") if path.name[6:].isdigit()]
+    return f"sweep_{max(numbers, default=0) + 1}"
+
+
+def _show(result: SweepResult, picture: Path, given: Mapping[str, Any]) -> None:
+    from textmill.cli.runs import table
+
+    leaves = list(result.ranked[0].values)
+    head = ("trial", result.metric.replace("_", " "), "state", *leaves)
+    rows = [
+        (str(trial.number), f"{trial.value:.4f}", trial.state, *(_text(trial.values.get(leaf)) for leaf in leaves))
+        for trial in result.ranked[:MOST_ROWS]
+    ]
+    print("\n" + table([head, *rows], right={0, 1}))
+    if len(result.ranked) > MOST_ROWS:
+        print(f"and {len(result.ranked) - MOST_ROWS} more: textmill runs {shlex.quote(str(result.folder))}")
+    print(f"\nplot       {picture}")
+    if result.best is not None:
+        print(f"best       {result.best.folder}")
+        print(f"train it   {command({**given, **result.best.values})}")
+
+
+def command(values: Mapping[str, Any]) -> str:
+    """Return the command line of a run with these settings."""
+    words = ["textmill", "train", *map(str, values.get("data") or [])]
+    for leaf, value in values.items():
+        if leaf in ("data", "output_dir", "run_name", "overwrite", "resume") or value is None:
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            words += [f"--{leaf.replace('_', '-')}", _text(item)]
+    return shlex.join(words)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _as_dict(result: SweepResult, given: Mapping[str, Any]) -> dict[str, Any]:
+    trials = [
+        {
+            "number": trial.number,
+            "state": trial.state,
+            result.metric: trial.value,
+            "values": trial.values,
+            "folder": str(trial.folder),
+        }
+        for trial in result.trials
+    ]
+    best = result.best
+    return {
+        "folder": str(result.folder),
+        "metric": result.metric,
+        "trials": trials,
+        "best": best.number if best is not None else None,
+        "command": command({**given, **best.values}) if best is not None else None,
+    }

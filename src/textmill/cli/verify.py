@@ -1,0 +1,42 @@
+"""textmill verify: is everything that a run left still whole?"""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from textmill.cli.pages import Json
+
+
+def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False) -> int:
+    """Check every checkpoint, model, log, tokenizer and token store of a run against what was written.
+
+    Exit code 0: all is whole. 65: something is damaged; it is named.
+
+    Parameters
+    ----------
+    run
+        The folder of a run, of a checkpoint, or one that textmill prepare made.
+    """
+    from textmill.cli.terminal import write
+    from textmill.errors import DataError
+    from textmill.report.verify import verify as find
+
+    findings = []
+    for finding in find(run):
+        findings.append(finding)
+        if not json:
+            state = "damaged" if finding.problems else "not there" if finding.absent else "whole"
+            write(f"{state:<10} {finding.name}")
+            for problem in finding.problems:
+                write(f"           {problem}")
+    damaged = [finding.name for finding in findings if finding.problems]
+    if json:
+        write(json_format.dumps({"whole": not damaged, "findings": [asdict(one) for one in findings]}, indent=2))
+    if damaged:
+        raise DataError(f"{run}: damaged: {', '.join(damaged)}")
+    return 0

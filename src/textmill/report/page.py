@@ -1,0 +1,216 @@
+"""A run as one HTML file: curves, samples, configuration, machine, how to repeat it. Needs nothing but a browser.
+
+Everything that comes from the run is escaped; there is no script, and no request leaves the page.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from textmill.report.charts import Line, chart, short
+from textmill.report.record import Record, Row, number
+from textmill.report.style import STYLE
+from textmill.tracking.metrics import METRICS
+from textmill.training.screen import count, duration
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+MOST_SAMPLES = 40
+
+
+def render(record: Record) -> str:
+    """Return the page as HTML."""
+    title = escape(record.name)
+    parts = [
+        f"<header><h1>{title}</h1>{_badge(record)}<p>{escape(_subtitle(record))}</p></header>",
+        f'<section class="tiles">{"".join(_tiles(record))}</section>',
+        f'<section class="charts">{"".join(_charts(record))}</section>',
+        _samples(record.samples),
+        _evaluations(record.evaluations),
+        _configuration(record),
+        _environment(record),
+        _repeat(record),
+    ]
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>{title} · textmill</title><style>{STYLE}</style>"
+    )
+    return f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main></body></html>\n'
+
+
+def _badge(record: Record) -> str:
+    reason = str(record.status.get("reason", ""))
+    told = f"{record.state}: {reason}" if reason and reason != record.state else record.state
+    return f'<span class="badge {escape(record.state)}">{escape(told)}</span>'
+
+
+def _subtitle(record: Record) -> str:
+    values, made = record.values, record.environment
+    shape = f"{values.get('architecture', 'model')}, {values.get('num_layers', '?')} layers of width "
+    shape += f"{values.get('d_model', '?')}, context {values.get('max_seq_len', '?')}"
+    parameters = made.get("identity", {}).get("parameters")
+    shape += f", {count(parameters)} parameters" if number(parameters) else ""
+    machine = f"{made.get('device', '?')}, {made.get('precision', '?')}"
+    return " · ".join([shape, machine, str(record.status.get("time", ""))]).rstrip(" ·")
+
+
+def _tiles(record: Record) -> Iterable[str]:
+    best, last = record.best, record.last
+    step = best.get("step")
+    at = f"at step {step:,}" if isinstance(step, int) else ""
+    facts = [
+        ("validation loss", _figure(best.get("val_loss"), 4), f"lowest, {at}" if at else ""),
+        ("bits per byte", _figure(best.get("val_bits_per_byte"), 3), "of validation text"),
+        ("perplexity", _figure(best.get("val_perplexity"), 2), at),
+        ("training loss", _figure(last.get("train_loss"), 4), "nats per token"),
+        ("steps", f"{last['step']:,}" if "step" in last else "0", _epochs(last)),
+        ("tokens", count(last["tokens"]) if number(last.get("tokens")) else "", "trained on"),
+        ("speed", count(_median(record.reports, "tokens_per_second")), "tokens/s, median"),
+        ("time", duration(last["elapsed_time"]) if number(last.get("elapsed_time")) else "", "in all"),
+    ]
+    for name, figure, note in facts:
+        if figure:
+            lines = f"<h2>{name}</h2><strong>{escape(figure)}</strong><small>{escape(note)}</small>"
+            yield f'<div class="tile">{lines}</div>'
+
+
+def _epochs(row: Row) -> str:
+    epoch = number(row.get("epoch"))
+    return "" if epoch is None else f"{epoch:.2f} epochs"
+
+
+def _median(rows: Sequence[Row], name: str) -> float:
+    values = sorted(value for row in rows if (value := number(row.get(name))) is not None)
+    return values[len(values) // 2] if values else 0.0
+
+
+def _figure(value: Any, digits: int) -> str:
+    return "" if number(value) is None else f"{value:,.{digits}f}"
+
+
+def _series(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
+    """Return the points of a metric; a value that was not finite is NaN, and a gap in the line."""
+    return [
+        (float(row["step"]), math.nan if number(row[name]) is None else float(row[name]))
+        for row in rows
+        if name in row and number(row.get("step")) is not None
+    ]
+
+
+def _charts(record: Record) -> Iterable[str]:
+    evaluations, reports = record.evaluations, record.reports
+    loss = [
+        Line("training, reported", _series(reports, "train_loss"), "faint"),
+        Line("training", _series(evaluations, "train_loss"), "first"),
+        Line("validation", _series(evaluations, "val_loss"), "second", dots=len(evaluations) <= 60),
+    ]
+    yield chart("Loss", METRICS["val_loss"].unit, loss)
+    bits = _series(evaluations, "val_bits_per_byte")
+    if bits:
+        yield chart("Validation, bits per byte", "bits/byte", [Line("bits per byte", bits, "second", dots=True)])
+    else:
+        curve = [Line("perplexity", _series(evaluations, "val_perplexity"), "second", dots=True)]
+        yield chart("Validation perplexity", "", curve, log=True)
+    for name, kind in (("learning_rate", "first"), ("tokens_per_second", "first"), ("grad_norm", "first")):
+        info, rows = METRICS[name], reports or evaluations
+        label = info.label[0].upper() + info.label[1:]
+        line = [Line(info.label, _series(rows, name), kind)]
+        yield chart(label, info.unit, line, from_zero=name != "grad_norm", log=name == "grad_norm")
+    for name in sorted({name for row in evaluations for name in row if name not in METRICS and "step" in row}):
+        yield chart(name, "", [Line(name, _series(evaluations, name), "second", dots=True)])
+    accuracy = _series(evaluations, "val_accuracy")
+    if accuracy:
+        yield chart("Validation accuracy", "", [Line("accuracy", accuracy, "second", dots=True)], from_zero=True)
+
+
+def _samples(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    shown = [_sample(row) for row in reversed(rows[-MOST_SAMPLES:])]
+    earlier = f"<details><summary>{len(shown) - 1} earlier</summary>{''.join(shown[1:])}</details>" if shown[1:] else ""
+    return f"<section><h2>What it writes</h2>{shown[0]}{earlier}</section>"
+
+
+def _sample(row: Row) -> str:
+    step = row.get("step")
+    heading = f"step {step:,}" if isinstance(step, int) else "step ?"
+    text = escape(str(row.get("text", "")))
+    return f'<figure class="sample"><figcaption>{heading}</figcaption><pre>{text}</pre></figure>'
+
+
+def _evaluations(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    columns = ["step", "epoch", "train_loss", "val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy"]
+    columns = [name for name in columns if any(number(row.get(name)) is not None for row in rows)]
+    head = "".join(f"<th>{escape(METRICS[name].label)}</th>" for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(_cell(row.get(name)))}</td>" for name in columns) + "</tr>" for row in rows
+    )
+    table = (
+        f'<div class="scroll"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+    return f"<section><details><summary>All {len(rows)} evaluations</summary>{table}</details></section>"
+
+
+def _cell(value: Any) -> str:
+    value = number(value)
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _configuration(record: Record) -> str:
+    if not record.config:
+        return ""
+    chosen, others = [], []
+    for section, leaves in record.config.items():
+        for leaf, value in leaves.items():
+            origin = record.origin(leaf)
+            cells = (f"{section}.{leaf}", _value(value), origin)
+            row = "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+            (others if origin == "default" else chosen).append(row)
+    head = "<thead><tr><th>setting</th><th>value</th><th>where from</th></tr></thead>"
+    tables = f'<div class="scroll"><table>{head}<tbody>{"".join(chosen)}</tbody></table></div>' if chosen else ""
+    if others:
+        table = f'<div class="scroll"><table>{head}<tbody>{"".join(others)}</tbody></table></div>'
+        tables += f"<details><summary>{len(others)} settings as by default</summary>{table}</details>"
+    return f"<section><h2>Configuration</h2>{tables}</section>"
+
+
+def _value(value: Any) -> str:
+    if value is None or value == []:
+        return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:8])) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
+    return short(value) if isinstance(value, float) else str(value)
+
+
+def _environment(record: Record) -> str:
+    flat = []
+    for name, value in record.environment.items():
+        if name == "origins":
+            continue
+        nested = value.items() if isinstance(value, dict) else [("", value)]
+        flat += [(f"{name} {inner}".strip(), one) for inner, one in nested]
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(_value(value))}</td></tr>" for name, value in flat)
+    table = f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
+    return f"<section><h2>Machine and data</h2>{table}</section>" if rows else ""
+
+
+def _repeat(record: Record) -> str:
+    folder = shlex.quote(str(record.folder))
+    commands = {
+        "Make the same run again": f"textmill train --config {folder}/config.yaml",
+        "Go on with it": f"textmill train --output-dir {folder} --resume",
+        "Let it write": f"textmill generate {folder} --prompt 'Once'",
+        "Measure it on other text": f"textmill evaluate {folder} other.txt",
+    }
+    if not record.status.get("resumable"):
+        del commands["Go on with it"]
+    lines = "".join(f"<dt>{name}</dt><dd><pre>{escape(command)}</pre></dd>" for name, command in commands.items())
+    return f"<section><h2>How to repeat it</h2><dl>{lines}</dl></section>"

@@ -1,0 +1,164 @@
+"""What is known of a run, from the files of its folder alone."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from textmill.checkpoint.lock import LOCK
+from textmill.errors import DataError, MissingInputError
+from textmill.files import read_rows
+from textmill.training.outputs import holds_run, read_json
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run read from its folder. Whatever is missing there is empty here: a run may be young, or half lost."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """Return status.json."""
+        return read_json(self.folder / "status.json")
+
+    @property
+    def state(self) -> str:
+        """Return running, finished, interrupted or failed; `killed` when it neither goes on nor could say why."""
+        state = str(self.status.get("state", "unknown"))
+        return "killed" if state == "running" and not is_in_use(self.folder) else state
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Return environment.json."""
+        return read_json(self.folder / "environment.json")
+
+    @cached_property
+    def config(self) -> dict[str, dict[str, Any]]:
+        """Return config.yaml: section -> leaf -> value."""
+        try:
+            tree = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            return {}
+        return {name: leaves for name, leaves in tree.items() if isinstance(leaves, dict)} if tree else {}
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return leaf -> value of all sections."""
+        return {leaf: value for leaves in self.config.values() for leaf, value in leaves.items()}
+
+    def origin(self, leaf: str) -> str:
+        """Return where a leaf's value came from, as far as the run wrote it down."""
+        return str(self.environment.get("origins", {}).get(leaf, "default"))
+
+    @cached_property
+    def evaluations(self) -> list[Row]:
+        """Return the rows of metrics.jsonl."""
+        return _rows(self.folder / "metrics.jsonl")
+
+    @cached_property
+    def reports(self) -> list[Row]:
+        """Return the rows of steps.jsonl."""
+        return _rows(self.folder / "steps.jsonl")
+
+    @cached_property
+    def samples(self) -> list[Row]:
+        """Return the rows of samples.jsonl."""
+        return _rows(self.folder / "samples.jsonl")
+
+    @property
+    def last(self) -> Row:
+        """Return the newest row of either log."""
+        rows = [*self.evaluations[-1:], *self.reports[-1:]]
+        return max(rows, key=lambda row: row.get("step") or 0, default={})
+
+    @property
+    def best(self) -> Row:
+        """Return the evaluation with the lowest validation loss, or an empty row."""
+        measured = [row for row in self.evaluations if number(row.get("val_loss")) is not None]
+        return min(measured, key=lambda row: row["val_loss"], default={})
+
+    def summary(self) -> Row:
+        """Return the run in one row, for tables and programs."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "state": self.state,
+            "step": self.last.get("step", self.status.get("step", 0)),
+            "best_val_loss": number(self.best.get("val_loss")),
+            "best_step": self.best.get("step"),
+            "bits_per_byte": number(self.best.get("val_bits_per_byte")),
+            "tokens": self.last.get("tokens"),
+            "tokens_per_second": number(self.last.get("tokens_per_second")),
+            "elapsed_time": number(self.last.get("elapsed_time")),
+            "time": self.status.get("time"),
+        }
+
+
+def open_record(folder: str | Path) -> Record:
+    """Return the record of the run in `folder`. Raises MissingInputError when there is none."""
+    path = Path(folder)
+    if not holds_run(path):
+        raise MissingInputError(f"{path} holds no run: give the folder that training wrote, such as runs/experiment_1")
+    return Record(path)
+
+
+def find_records(folder: Path) -> list[Record]:
+    """Return the runs in and up to two levels below `folder`, those written last at the end.
+
+    Raises MissingInputError when the folder is not there.
+    """
+    if not folder.is_dir():
+        raise MissingInputError(f"there is no folder {folder}: name one that holds runs")
+    found = [Record(path) for path in _runs_below(folder, depth=2)]
+    return sorted(found, key=lambda record: str(record.status.get("time", "")))
+
+
+def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / "config.yaml").is_file() and holds_run(folder):
+        yield folder
+        return
+    for entry in sorted(folder.iterdir()) if depth else ():
+        if entry.is_dir() and not entry.name.startswith("."):
+            yield from _runs_below(entry, depth - 1)
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process holds the lock of the run in `folder`."""
+    try:
+        with (folder / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number as it is, and None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
+
+
+def _rows(path: Path) -> list[Row]:
+    """Return the rows of a log; of a damaged one those before the damage."""
+    rows: list[Row] = []
+    with suppress(DataError, OSError):
+        rows.extend(read_rows(path))
+    return rows

@@ -1,0 +1,135 @@
+"""Is everything that a run left still as it was written? Reads every byte of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from textmill.checkpoint.resolve import BEST, CHECKPOINTS, FINAL
+from textmill.checkpoint.store import CheckpointStore
+from textmill.data.corpus import is_prepared, open_corpus
+from textmill.errors import DataError, MissingInputError
+from textmill.files import read_rows
+from textmill.report.record import Record
+from textmill.tokenizers import load_tokenizer
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `problems` is empty when it is whole; `absent`: it is not there and need not be."""
+
+    name: str
+    problems: list[str]
+    absent: bool = False
+
+
+def verify(folder: Path) -> Iterator[Finding]:
+    """Yield what was found of each part of a run, of a prepared corpus or of a single checkpoint in `folder`.
+
+    Raises MissingInputError when `folder` is none of these.
+    """
+    if is_prepared(folder):
+        yield _corpus(folder, None)
+    elif (folder / "MANIFEST.json").is_file():
+        yield _checkpoint(CheckpointStore(folder.parent, say=_nothing), folder)
+    elif (folder / "config.yaml").is_file() or (folder / CHECKPOINTS).is_dir():
+        yield from _run(Record(folder))
+    else:
+        raise MissingInputError(f"{folder} is neither a run nor a checkpoint nor a prepared corpus")
+
+
+def _run(record: Record) -> Iterator[Finding]:
+    folder = record.folder
+    for name in ("config.yaml", "status.json", "environment.json"):
+        yield _guarded(name, lambda name=name: _description(folder / name))
+    store = CheckpointStore(folder / CHECKPOINTS, say=_nothing)
+    for step in store.steps():
+        yield _checkpoint(store, store.path(step))
+    for name in (BEST, FINAL):
+        if (folder / name).exists():
+            yield _guarded(name, lambda name=name: _model(folder / name))
+    for name in ("metrics.jsonl", "steps.jsonl", "samples.jsonl"):
+        if (folder / name).exists():
+            yield _guarded(name, lambda name=name: _log(folder / name))
+    identity = record.environment.get("identity", {})
+    if identity.get("tokenizer"):
+        yield _guarded("tokenizer", lambda: _tokenizer(folder / "tokenizer", identity["tokenizer"]))
+    store_folder = record.environment.get("store")
+    if store_folder:
+        yield _corpus(Path(store_folder), identity.get("data"))
+
+
+def _guarded(name: str, look: Callable[[], None]) -> Finding:
+    """Return the finding of `look`, which raises DataError, MissingInputError, OSError or ValueError for a problem."""
+    try:
+        look()
+    except (DataError, MissingInputError, OSError, ValueError) as error:
+        return Finding(name, [str(error)])
+    return Finding(name, [])
+
+
+def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
+    return Finding(f"{CHECKPOINTS}/{folder.name}", store.verify(folder))
+
+
+def _model(folder: Path) -> None:
+    """The weights can be read, are finite, and fit the configuration beside them."""
+    from textmill.checkpoint.folder import WEIGHTS, load_model, read_json
+    from textmill.checkpoint.tensors import load_tensors, refuse_non_finite
+    from textmill.errors import NonFiniteError
+
+    try:
+        if read_json(folder / "config.json").get("model_type") == "unknown":
+            refuse_non_finite(load_tensors(folder / WEIGHTS))
+        else:
+            refuse_non_finite(load_model(folder).model.state_dict())
+    except NonFiniteError as error:
+        raise DataError(str(error)) from error
+
+
+def _description(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        json.loads(text)
+        return
+    from textmill.config.reading import read_config
+    from textmill.errors import ConfigError
+
+    try:
+        read_config(path)
+    except ConfigError as error:
+        raise DataError(str(error)) from error
+
+
+def _log(path: Path) -> None:
+    for _ in read_rows(path):
+        pass
+
+
+def _tokenizer(folder: Path, fingerprint: str) -> None:
+    if load_tokenizer(folder).fingerprint != fingerprint:
+        raise DataError(f"{folder} is not the tokenizer that the run was trained with (the fingerprints differ)")
+
+
+def _corpus(folder: Path, fingerprint: str | None) -> Finding:
+    """Every shard has its hash, and the ids are those that the run saw."""
+    name = f"token store {folder}"
+    if not folder.is_dir():
+        return Finding(name, [], absent=True)
+
+    def look() -> None:
+        corpus = open_corpus(folder)
+        sides = [side for side in (corpus.train, corpus.validation) if side is not None]
+        problems = [problem for side in sides for problem in side.verify()]
+        if fingerprint is not None and corpus.fingerprint != fingerprint:
+            problems.append(f"{folder} holds other data than the run was trained on (the fingerprints differ)")
+        if problems:
+            raise DataError("; ".join(problems))
+
+    return _guarded(name, look)
+
+
+def _nothing(sentence: str) -> None:
+    """Damage is a finding here, not a remark."""

@@ -1,0 +1,1 @@
+"""Many runs of one configuration with different values, to find good ones: Optuna over any setting."""

@@ -1,0 +1,83 @@
+"""sweep.png: what was tried and what came of it, in one picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textmill.files import write_bytes
+from textmill.sweep.space import Dimension
+from textmill.sweep.sweep import SweepResult, Tried
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#999999"
+
+
+def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
+    """Return the path of `sweep.png`: the metric of each trial with the best so far, and over each setting."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = 1 + len(dimensions)
+    columns = min(3, panels)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"{result.folder.name}: {len(result.trials)} trials", fontweight="bold", parse_math=False)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    measured = [trial for trial in result.trials if trial.value is not None]
+    _course(axes[0], measured)
+    for panel, dimension in zip(axes[1:], dimensions):
+        _over(panel, measured, dimension)
+    for panel in axes:
+        panel.set_ylabel(result.metric.replace("_", " "), fontsize=9)
+        panel.grid(alpha=0.25, linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=8.5)
+    for panel in axes[panels:]:
+        panel.set_visible(False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    target = result.folder / "sweep.png"
+    write_bytes(target, picture.getvalue())
+    return target
+
+
+def _course(axes: Axes, trials: Sequence[Tried]) -> None:
+    _scatter(axes, trials, [trial.number for trial in trials])
+    best: list[float] = []
+    for trial in trials:
+        if trial.state == "complete" and trial.value is not None:
+            best.append(min([trial.value, *best[-1:]]))
+        elif best:
+            best.append(best[-1])
+    if best:
+        axes.step(
+            [trial.number for trial in trials][-len(best) :], best, color=_ORANGE, where="post", label="best so far"
+        )
+        axes.legend(fontsize=8.5, frameon=False)
+    axes.set_xlabel("trial", fontsize=9)
+
+
+def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
+    values: list[Any] = [trial.values.get(dimension.leaf) for trial in trials]
+    if dimension.choices:
+        names = [str(choice) for choice in dimension.choices]
+        values = [names.index(str(value)) for value in values]
+        axes.set_xticks(range(len(names)), names)
+    elif dimension.log:
+        axes.set_xscale("log")
+    _scatter(axes, trials, values)
+    axes.set_xlabel(dimension.leaf, fontsize=9)
+
+
+def _scatter(axes: Axes, trials: Sequence[Tried], places: Sequence[Any]) -> None:
+    """Complete trials are filled dots, pruned ones hollow."""
+    for state, face, edge in (("complete", _BLUE, _BLUE), ("pruned", "none", _GREY)):
+        chosen = [(place, trial.value) for place, trial in zip(places, trials) if trial.state == state]
+        if chosen:
+            axes.scatter(*zip(*chosen), s=26, facecolors=face, edgecolors=edge)

@@ -1,0 +1,80 @@
+"""The memory of a sweep: Optuna's journal in the sweep's folder, and what the sweep is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textmill import files
+from textmill.config import Config
+from textmill.config.tree import NOT_DUMPED
+from textmill.errors import MissingExtraError, ResumeError
+from textmill.sweep.space import Dimension
+from textmill.training.outputs import read_json
+
+if TYPE_CHECKING:
+    import optuna
+
+DEFINITION, JOURNAL = "sweep.json", "journal.log"
+
+COMPARABLE = "val_loss"
+PER_BYTE = "val_bits_per_byte"
+
+TOKENS_CHANGE = frozenset({"tokenizer", "vocab_size", "special_tokens"})
+"""Settings that change what a token is: losses per token are then not comparable, bits per byte are."""
+
+STARTUP_TRIALS = 5
+"""Trials that are drawn at random and never pruned, before the others are compared with them."""
+
+
+def import_optuna() -> Any:
+    """Return the module. Raises MissingExtraError where it is not installed."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtraError("sweep needs optuna, which is missing: pip install 'textmill[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def objective_of(dimensions: Sequence[Dimension]) -> str:
+    """Return the metric that trials are compared by: the validation loss, unless tokens differ between trials."""
+    return PER_BYTE if TOKENS_CHANGE & {dimension.leaf for dimension in dimensions} else COMPARABLE
+
+
+def open_study(folder: Path, seed: int) -> optuna.Study:
+    """Return the study of the sweep in `folder`, new or as it was left.
+
+    Trials are drawn by TPE; one whose evaluations are worse than the median of the others at the same step is pruned.
+    """
+    optuna = import_optuna()
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    path = str(folder / JOURNAL)
+    storage = optuna.storages.JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
+    study = optuna.create_study(storage=storage, study_name="sweep", direction="minimize", load_if_exists=True)
+    # A sampler that began again with the same seed would draw the first trials once more.
+    study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.trials)) % 2**32, n_startup_trials=STARTUP_TRIALS)
+    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=1)
+    return study
+
+
+def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimension]) -> None:
+    """`folder` holds what the sweep is: its dimensions and the configuration below them.
+
+    Raises ResumeError when it holds another sweep, naming the difference.
+    """
+    values = {leaf: value for leaf, value in config.values().items() if leaf not in NOT_DUMPED}
+    wanted = {"search": sorted(dimension.described() for dimension in dimensions), "config": values}
+    there = read_json(folder / DEFINITION)
+    if not there:
+        files.write_json(folder / DEFINITION, wanted)
+        return
+    differing = ["search"] if there.get("search") != wanted["search"] else []
+    saved = there.get("config", {})
+    differing += [leaf for leaf, value in values.items() if saved.get(leaf) != value]
+    if differing:
+        raise ResumeError(
+            f"{folder} holds another sweep: {', '.join(differing[:5])} differ; give this one an --output-dir of its own"
+        )

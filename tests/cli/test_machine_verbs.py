@@ -1,0 +1,115 @@
+"""textmill doctor and textmill cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textmill.cli.doctor import advice
+from textmill.cli.main import VERBS, main
+from textmill.engine import load
+from textmill.engine.load import busy_sentence, foreign_load
+
+
+def test_the_doctor_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    """Device, threads, formats, rates, kernels, extras and cache are told, in little time."""
+    started = time.process_time()
+    assert main(["doctor", "--device", "cpu", "--json"]) == 0
+    assert time.process_time() - started < 5
+    found = json.loads(capsys.readouterr().out)
+    assert found["kind"] == "cpu" and found["threads"] >= 1 and found["flops"]["fp32"] > 1e8
+    assert {"versions", "kernels", "cores", "foreign_load", "extras", "cache", "advice"} <= set(found)
+    assert main(["doctor", "--device", "cpu"]) == 0
+    assert "GFLOP/s" in capsys.readouterr().out
+
+
+def test_advice_follows_from_what_was_found() -> None:
+    """A busy machine, a processor without bfloat16 and idle cores are each named; a good machine hears nothing."""
+    good: dict[str, Any] = {
+        "kind": "cpu",
+        "threads": 2,
+        "cores": 2,
+        "foreign_load": 0.0,
+        "bf16_instructions": True,
+        "flops": {"fp32": 2e11, "bf16": 9e11},
+        "cache": {"free": 1e10, "folder": "cache"},
+    }
+    assert not [said for said in advice(good) if "NVIDIA" not in said]
+    assert "busy" in advice({**good, "foreign_load": 1.9, "threads": load.cores()})[0] or load.cores() > 2
+    assert "bfloat16" in advice({**good, "bf16_instructions": False})[0]
+    assert "1 of 2 cores" in advice({**good, "threads": 1})[0]
+    assert "little" in advice({**good, "flops": {"fp32": 1e9}})[0]
+    assert "slower than float32" in advice({**good, "flops": {"fp32": 2e11, "bf16": 1e11}})[0]
+
+
+def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only when the threads find no free cores is there a sentence, and it names how many threads would."""
+    monkeypatch.setattr(load, "cores", lambda: 4)
+    assert busy_sentence(4, 0.1) is None
+    assert busy_sentence(2, 1.5) is None
+    assert busy_sentence(4, 2.0) == (
+        "the machine is busy: others use about 2.0 of 4 cores, and threads that wait for each other on shared cores "
+        "can be ten times slower; --threads 2 may be faster"
+    )
+    assert "slower than it could" in (busy_sentence(1, 3.9) or "")
+    monkeypatch.setattr(load.os, "getloadavg", lambda: (0.1, 0, 0))
+    assert busy_sentence(4) is None
+
+
+def test_foreign_load_is_measured() -> None:
+    """It is a number of cores."""
+    assert 0 <= foreign_load(0.05) < 10_000
+
+
+def test_the_cache_is_listed_and_cleaned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prepared corpora are listed with size and source; cleaning takes those named, those old enough, or all."""
+    from textmill.data.prepare import prepare
+
+    cache = tmp_path / "cache"
+    for number in range(3):
+        book = tmp_path / f"book{number}.txt"
+        book.write_text(f"book number {number}\n" * 30)
+        prepare([book], tokenizer="byte", cache_dir=cache)
+    flags = ["--cache-dir", str(cache), "--json"]
+    assert main(["cache", "list", *flags]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert len(entries) == 3 and all(entry["bytes"] > 0 and "book" in entry["sources"][0] for entry in entries)
+    assert main(["cache", "clean", *flags, "--older-than-days", "1"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"deleted": []}
+    assert main(["cache", "clean", entries[0]["name"][:12], *flags]) == 0
+    assert json.loads(capsys.readouterr().out) == {"deleted": [entries[0]["name"]]}
+    assert main(["cache", "clean", "zzz", *flags]) == 66
+    assert main(["cache", "clean", "--cache-dir", str(cache)]) == 0
+    assert "deleted 2 prepared corpora" in capsys.readouterr().out
+    assert main(["cache", "list", "--cache-dir", str(cache)]) == 0
+    assert "0 prepared corpora" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script knows every verb and the flags that are settings."""
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(verb in script for verb in VERBS) and "learning-rate" in script
+
+
+def test_bash_understands_its_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a real bash, `textmill train --learn<TAB>` is --learning-rate."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("needs bash")
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "textmill.bash"
+    script.write_text(capsys.readouterr().out)
+    program = (
+        f"source {script}; COMP_WORDS=(textmill train --learn); COMP_CWORD=2; COMP_LINE='textmill train --learn'; "
+        "$(complete -p textmill | sed 's/.*-F \\([^ ]*\\) .*/\\1/') textmill --learn train; echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run([bash, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["--learning-rate"], done.stderr

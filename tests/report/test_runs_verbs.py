@@ -1,0 +1,123 @@
+"""textmill runs, runs compare and verify."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_runs import train_small
+
+from textmill.cli.main import main
+from textmill.report.record import Record, find_records
+
+
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    """A run to damage."""
+    return Path(shutil.copytree(run, tmp_path / "copied"))
+
+
+def test_runs_are_listed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has the run with state, steps and best loss; JSON has the same as numbers."""
+    assert main(["runs", str(run.parent)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split()[:2] == ["run", "state"] and shown[1].split()[:3] == ["one", "finished", "4"]
+    assert main(["runs", str(run.parent), "--json"]) == 0
+    [summary] = json.loads(capsys.readouterr().out)
+    assert summary["best_val_loss"] == min(row["val_loss"] for row in Record(run).evaluations)
+
+
+def test_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty folder is said; a missing one is an error (66)."""
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "no runs" in capsys.readouterr().out
+    assert main(["runs", str(tmp_path / "nowhere")]) == 66
+
+
+def test_a_run_that_died_is_not_running(copied: Path) -> None:
+    """`running` without a holder of the lock is `killed`; with one it is running."""
+    status = {**json.loads((copied / "status.json").read_text()), "state": "running"}
+    (copied / "status.json").write_text(json.dumps(status))
+    assert Record(copied).state == "killed"
+    with (copied / "run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert Record(copied).state == "running"
+
+
+def test_runs_are_compared(
+    run: Path, tmp_path: Path, book: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exactly the settings that differ are shown, beside the results."""
+    other = train_small(tmp_path / "other", book, cache, "--learning-rate", "0.0123", "--seed", "9")
+    capsys.readouterr()
+    assert main(["runs", "compare", str(run), str(other), "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert set(compared["settings"]) == {"learning_rate", "seed"}
+    assert compared["settings"]["seed"] == [42, 9] and compared["same_data"]
+    assert main(["runs", "compare", str(run), str(other)]) == 0
+    assert "learning_rate" in capsys.readouterr().out
+    assert main(["runs", "compare", str(run)]) == 2
+
+
+def test_runs_below_runs(run: Path, tmp_path: Path) -> None:
+    """Runs two levels down are found, checkpoints and model folders are not taken for runs."""
+    nested = tmp_path / "sweep" / "trial-0001"
+    shutil.copytree(run, nested)
+    assert [record.folder for record in find_records(tmp_path)] == [nested]
+
+
+def test_a_whole_run_verifies(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every part is whole, the token store included; exit code 0."""
+    assert main(["verify", str(run), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    names = " ".join(finding["name"] for finding in told["findings"])
+    assert told["whole"]
+    for part in ("checkpoints/step-0000004", "best_model", "final", "metrics.jsonl", "tokenizer", "token store"):
+        assert part in names
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle of a file is another."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("target", "damage", "named"),
+    [
+        ("checkpoints/step-0000002/optimizer.safetensors", flip, "checkpoints/step-0000002"),
+        ("checkpoints/step-0000004/state.json", Path.unlink, "checkpoints/step-0000004"),
+        ("final/model.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-9]), "final"),
+        ("metrics.jsonl", lambda path: path.write_text("{}\nxx\n{}\n"), "metrics.jsonl"),
+        ("environment.json", lambda path: path.write_text("{"), "environment.json"),
+        ("config.yaml", lambda path: path.write_text("no_such_setting: [1"), "config.yaml"),
+        ("tokenizer/tokenizer.json", Path.unlink, "tokenizer"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_damage_is_named(
+    copied: Path, target: str, damage: Any, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever was damaged, its part is named and the exit code is 65."""
+    damage(copied / target)
+    assert main(["verify", str(copied)]) == 65
+    captured = capsys.readouterr()
+    assert any(line.split() == ["damaged", named] for line in captured.out.splitlines())
+    assert named in captured.err
+
+
+def test_a_prepared_folder_verifies(book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A prepared corpus is checked by itself; a shard with one other bit is found."""
+    folder = tmp_path / "prepared"
+    assert main(["prepare", str(book), "--tokenizer", "byte", "--output", str(folder)]) == 0
+    assert main(["verify", str(folder)]) == 0
+    [shard, *_] = [path for path in (folder / "train").iterdir() if path.suffix != ".json"]
+    flip(shard)
+    assert main(["verify", str(folder)]) == 65
+    assert "does not hold the ids" in capsys.readouterr().out
+    assert main(["verify", str(tmp_path)]) == 66

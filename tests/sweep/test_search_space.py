@@ -1,0 +1,54 @@
+"""What --search texts mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from textmill.errors import ConfigError
+from textmill.sweep.space import Dimension, parse_search
+from textmill.sweep.study import objective_of
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("learning_rate=1e-4..1e-2:log", Dimension("learning_rate", low=1e-4, high=1e-2, log=True)),
+        ("lr=0.1..0.2", Dimension("learning_rate", low=0.1, high=0.2)),
+        ("--num-layers=2,4,6", Dimension("num_layers", choices=(2, 4, 6))),
+        ("n_layers=2..6", Dimension("num_layers", low=2, high=6, whole=True)),
+        ("optimizer=adamw,muon", Dimension("optimizer", choices=("adamw", "muon"))),
+        ("tie_embeddings=true,false", Dimension("tie_embeddings", choices=(True, False))),
+    ],
+)
+def test_ranges_and_choices(text: str, expected: Dimension) -> None:
+    """Names may be aliases; values have the type of their setting."""
+    assert parse_search([text]) == [expected]
+    assert parse_search([expected.described()]) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "--search is missing"),
+        (["learning_rat=1,2"], "did you mean 'learning_rate'"),
+        (["learning_rate"], "needs values"),
+        (["learning_rate=fast,slow"], "must be a number"),
+        (["learning_rate=0.2..0.1"], "is empty"),
+        (["weight_decay=0..1:log"], "begins above 0"),
+        (["learning_rate=1e-4..1e-2:lg"], ":log or :linear"),
+        (["optimizer=adamw..muon"], "between numbers"),
+        (["num_layers=4"], "one value is no choice"),
+        (["num_layers=4,5", "n_layer=1,2"], "there twice"),
+        (["output_dir=a,b"], "cannot vary"),
+    ],
+)
+def test_mistakes_are_named(texts: list[str], message: str) -> None:
+    """Each mistake is one sentence that names the setting."""
+    with pytest.raises(ConfigError, match=message):
+        parse_search(texts)
+
+
+def test_tokens_that_differ_are_compared_per_byte() -> None:
+    """Where a token is not the same in every trial, losses per token would compare unlike things."""
+    assert objective_of(parse_search(["num_layers=1,2"])) == "val_loss"
+    assert objective_of(parse_search(["num_layers=1,2", "vocab_size=300,400"])) == "val_bits_per_byte"

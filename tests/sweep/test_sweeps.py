@@ -1,0 +1,165 @@
+"""Sweeps: every trial a run of its own, the best one found, stopped and continued, nothing overwritten."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textmill.cli.main import main
+from textmill.errors import MissingExtraError
+from textmill.report.record import Record, find_records
+
+NEEDS_OPTUNA = "needs optuna: pip install 'textmill[tune]'"
+
+
+@pytest.fixture(scope="session")
+def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The arguments that all trials share: a run of a second."""
+    folder = tmp_path_factory.mktemp("sweep")
+    book = folder / "book.txt"
+    book.write_text("to sweep, perchance to find; aye, there's the rub.\n" * 40)
+    shape = ["--d-model", "16", "--num-layers", "1", "--num-heads", "2", "--max-seq-len", "16", "--batch-size", "4"]
+    length = ["--max-steps", "12", "--eval-steps", "3", "--sample-steps", "0", "--save-steps", "12"]
+    return [str(book), "--tokenizer", "byte", "--cache-dir", str(folder / "cache"), *shape, *length]
+
+
+def sweep(folder: Path, words: list[str], *extra: str) -> int:
+    return main(["sweep", *words, "--output-dir", str(folder), *extra])
+
+
+def test_a_sweep_finds_the_better_value(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a rate that learns and one that does not the first is best; its printed command makes that run."""
+    pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
+    folder = tmp_path / "rates"
+    assert sweep(folder, words, "--search", "learning_rate=1e-7,1e-2", "--trials", "4", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    best = next(trial for trial in result["trials"] if trial["number"] == result["best"])
+    assert best["values"] == {"learning_rate": 1e-2}
+    assert "--learning-rate 0.01" in result["command"] and "--max-steps 12" in result["command"]
+    assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    values = {trial["values"]["learning_rate"] for trial in result["trials"]}
+    assert values == {1e-7, 1e-2}
+    assert [record.name for record in find_records(folder)] == [f"trial-{number:04d}" for number in range(4)]
+    for trial in result["trials"]:
+        record = Record(Path(trial["folder"]))
+        assert record.values["learning_rate"] == trial["values"]["learning_rate"]
+        assert record.best["val_loss"] == trial["val_loss"]
+
+
+def test_a_sweep_goes_on_where_it_stopped(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """More trials are added to those there are; asked for no more nothing happens; another search is refused."""
+    pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
+    folder = tmp_path / "more"
+    search = ("--search", "learning_rate=1e-4..1e-2:log")
+    assert sweep(folder, words, *search, "--trials", "1") == 0
+    first = (folder / "trial-0000" / "metrics.jsonl").read_bytes()
+    assert sweep(folder, words, *search, "--trials", "2") == 0
+    assert sweep(folder, words, *search, "--trials", "2") == 0
+    assert sorted(path.name for path in folder.glob("trial-*")) == ["trial-0000", "trial-0001"]
+    assert (folder / "trial-0000" / "metrics.jsonl").read_bytes() == first
+    rates = [Record(path).values["learning_rate"] for path in sorted(folder.glob("trial-*"))]
+    assert rates[0] != rates[1]
+    capsys.readouterr()
+    assert sweep(folder, words, "--search", "num_layers=1,2", "--trials", "2") == 78
+    assert sweep(folder, words, *search, "--trials", "2", "--beta1", "0.8") == 78
+    assert "beta1" in capsys.readouterr().err
+
+
+def test_an_unfinished_trial_is_finished_first(words: list[str], tmp_path: Path) -> None:
+    """A trial whose process was killed keeps its number and its values, and its run goes on from its checkpoint."""
+    pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
+    from textmill.sweep.space import parse_search
+    from textmill.sweep.study import open_study
+
+    folder = tmp_path / "killed"
+    search = "learning_rate=1e-4..1e-2:log"
+    folder.mkdir()
+    trial = open_study(folder, 42).ask()  # begun and never told: what a killed process leaves
+    [dimension] = parse_search([search])
+    rate = dimension.suggest(trial)
+    words = [word if word != "12" else "6" for word in words]
+    half = ["train", *words, "--output-dir", str(folder / "trial-0000"), "--learning-rate", str(rate)]
+    assert main(half) == 0
+    assert sweep(folder, [word if word != "6" else "12" for word in words], "--search", search, "--trials", "1") == 0
+    record = Record(folder / "trial-0000")
+    assert record.values["learning_rate"] == rate and record.last["step"] == 12
+    assert not (folder / "trial-0001").exists()
+
+
+def test_values_that_do_not_fit_fail_one_trial_only(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A width whose heads have an odd size is a failed trial with its reason; the others count."""
+    pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
+    assert sweep(tmp_path / "fail", words, "--search", "d_model=16,18", "--trials", "3") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("trial ") and "d_model" in line]
+    outcomes = {("failed" in line, "d_model 18" in line) for line in lines[:3]}
+    assert outcomes <= {(True, True), (False, False)} and (False, False) in outcomes
+
+
+def test_a_trial_that_falls_behind_is_pruned(words: list[str], tmp_path: Path) -> None:
+    """The watch ends a run at the evaluation at which Optuna gives it up; the run is a whole run all the same."""
+    pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
+    from textmill.config import load_config
+    from textmill.sweep.trial import run_trial
+
+    class Strict:
+        def __init__(self) -> None:
+            self.reported: list[int] = []
+
+        def report(self, value: float, step: int) -> None:
+            self.reported.append(step)
+
+        def should_prune(self) -> bool:
+            return self.reported[-1] >= 6
+
+    settings: dict[str, Any] = {word[2:].replace("-", "_"): value for word, value in zip(words[1::2], words[2::2])}
+    config = load_config({"data": [words[0]], **settings})
+    strict: Any = Strict()
+    outcome = run_trial(config, {"learning_rate": 1e-3}, tmp_path / "pruned", strict, "val_loss")
+    assert outcome.pruned and outcome.step == 6 and strict.reported == [3, 6]
+    assert Record(tmp_path / "pruned").state == "finished"
+
+
+def test_a_sweep_needs_a_validation_set_and_a_folder(words: list[str], tmp_path: Path) -> None:
+    """Without validation there is nothing to compare; a folder that holds a run is not swept into."""
+    pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
+    search = ("--search", "num_layers=1,2", "--trials", "1")
+    assert sweep(tmp_path / "none", words, *search, "--val-split", "0") == 2
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("{}\n")
+    assert sweep(tmp_path / "run", words, *search) == 2
+
+
+def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing library is one line that says what to install, before anything is read or written."""
+    from textmill.sweep.study import import_optuna
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingExtraError):
+        import_optuna()
+    assert main(["sweep", "nowhere.txt", "--search", "num_layers=1,2"]) == 2
+    assert "pip install 'textmill[tune]'" in capsys.readouterr().err
+
+
+def test_a_shell_loop_overwrites_nothing(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The guides' loop over learning rates, with a run name per rate, leaves one whole run for each."""
+    command = f"{sys.executable} -m textmill train {' '.join(words)} --max-steps 2 --learning-rate $lr"
+    command = command.replace("--max-steps 12 ", "")
+    loop = f"for lr in 1e-4 1e-3; do {command} --use-wandb false --wandb-run-name lr_$lr || exit 1; done"
+    done = subprocess.run(["bash", "-c", loop], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    records = {path.name: Record(path) for path in (tmp_path / "runs").iterdir()}
+    assert set(records) == {"lr_1e-4", "lr_1e-3"}
+    assert {record.values["learning_rate"] for record in records.values()} == {1e-4, 1e-3}
+    assert all((record.folder / "final" / "model.safetensors").is_file() for record in records.values())
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *words, "--run-name", "lr_1e-4"]) == 2
+    assert "already holds a run" in capsys.readouterr().err
