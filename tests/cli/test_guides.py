@@ -269,7 +269,7 @@ def test_a_dictionary_with_flat_and_nested_keys() -> None:
         clean=False,
     )
     assert (config.model.vocab_size, config.model.max_seq_length, config.data.data) == (8000, 64, ["texts"])  # type: ignore[attr-defined]
-    assert (config.training.save_steps, config.training.overwrite) == (1, False)
+    assert (config.training.save_steps, config.training.overwrite) == ("epoch", False)
 
 
 def test_a_training_configuration_can_be_edited() -> None:

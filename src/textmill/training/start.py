@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from textmill.config import Config, load_config
+from textmill.config.section import Section
 from textmill.evaluation.metrics import Metric
 from textmill.optim.build import OptimizerFactory
 from textmill.training.assemble import assemble
@@ -20,7 +21,7 @@ from textmill.training.screen import Screen
 
 
 def train(
-    config: Config | Mapping[str, Any] | str | Path | None = None,
+    config: Config | Section | Mapping[str, Any] | str | Path | None = None,
     *,
     model: nn.Module | None = None,
     data: Any = None,
@@ -33,9 +34,9 @@ def train(
 ) -> TrainingResult:
     """Train a model as `config` and `settings` say, and return how it went.
 
-    config: a Config, a mapping, or the path of a YAML, JSON or TOML file. `settings` are further leaves by any of their
-    names (`d_model=128`, `data_path="book.txt"`), over those of `config`. `data` and `optimizer` may be values of the
-    configuration as well as objects; the other parts are described at `assemble`.
+    config: a Config, one section of it, a mapping, or the path of a YAML, JSON or TOML file. `settings` are further
+    leaves by any of their names (`d_model=128`, `data_path="book.txt"`), over those of `config`. `data` and `optimizer`
+    may be values of the configuration as well as objects; the other parts are described at `assemble`.
 
     Raises:
         TextmillError: of the kind that tells what can be put right.

@@ -1,0 +1,82 @@
+"""Promises that no other room's tests keep: they are about whole runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from textmill.cli.main import main
+
+Says = Callable[..., str]
+
+TINY = ["--tokenizer", "byte", "--d-model", "32", "--num-layers", "1", "--num-heads", "2", "--max-seq-len", "32"]
+TINY += ["--batch-size", "8", "--sample-steps", "0"]
+
+
+def test_the_best_model_is_the_best_evaluated_and_stays(place: Path, textmill_says: Says, text: str) -> None:
+    """best_model/ scores the lowest loss of all rows, though later models are worse, one checkpoint is kept, and the
+    run was resumed in between."""
+    (place / "small.txt").write_text(text[:1500])
+    words = ["train", "small.txt", "--output-dir", "run", *TINY, "--learning-rate", "3e-2", "--eval-steps", "20"]
+    words += ["--save-total-limit", "1", "--lr-schedule", "constant"]
+    textmill_says(*words, "--max-steps", "100")
+    textmill_says(*words, "--max-steps", "160", "--resume")
+    losses = [json.loads(line)["val_loss"] for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] > min(losses) + 0.1
+    scored = json.loads(textmill_says("evaluate", "run/best", "--json"))
+    assert scored["loss"] == pytest.approx(min(losses), abs=1e-4)
+    assert json.loads(textmill_says("evaluate", "run/last", "--json"))["loss"] == pytest.approx(losses[-1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "names"),
+    [
+        (["empty.txt"], 65, "empty.txt"),
+        (["nowhere.txt"], 66, "nowhere.txt"),
+        (["data/train.npy", "--vocab-size", "100"], 65, "100"),
+        (["data.txt", "--model-dim", "256", "--num-heads", "7"], 2, "heads"),
+        (["data.txt", "--config", "unknown.yaml"], 2, "learning_rat"),
+        (["data.txt", "--batch-sise", "4"], 2, "--batch-size"),
+        (["data.txt", "--epochs", "many"], 2, "--epochs"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, names: str
+) -> None:
+    """An exit code, one line that names what is wrong, no traceback, and no folder of a run."""
+    (place / "empty.txt").write_text("")
+    (place / "unknown.yaml").write_text("learning_rat: 3e-4\n")
+    assert main(["train", *words, "--output-dir", "run"]) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("textmill: error:")
+    assert names in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+    assert not (place / "run").exists()
+
+
+def test_a_tiny_text_shrinks_what_does_not_fit(place: Path, textmill_says: Says, text: str) -> None:
+    """A vocabulary of 8000 and a warm-up of 1000 steps become what a page of text allows, each said in a line; rows
+    longer than the text, and a learning rate in quotes, are no obstacle."""
+    (place / "page.txt").write_text(text[:2000])
+    (place / "quoted.yaml").write_text('learning_rate: "3e-4"\nvocab_size: 8000\nwarmup_steps: 1000\n')
+    out = textmill_says(
+        *(
+            "train",
+            "page.txt",
+            "--config",
+            "quoted.yaml",
+            "--output-dir",
+            "run",
+            "--tokenizer",
+            "bpe",
+            "--d-model",
+            "32",
+        ),
+        *("--num-layers", "1", "--num-heads", "2", "--max-seq-len", "1024", "--batch-size", "1", "--max-steps", "3"),
+    )
+    assert "not 8,000" in out
+    assert "warmup_steps: 0 instead of 1000" in out
+    assert json.loads((place / "run" / "metrics.jsonl").read_text().splitlines()[-1])["learning_rate"] <= 3e-4
