@@ -25,7 +25,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [
         *("train", str(text), "--cache-dir", str(tmp_path_factory.mktemp("cache")), "--tokenizer", "byte"),
         *("--d-model", "32", "--num-layers", "2", "--num-heads", "2", "--max-seq-len", "32", "--dropout", "0"),
-        *("--precision", "fp32", "--learning-rate", "3e-3", "--logging-steps", "1", "--sample-steps", "0"),
+        *("--precision", "fp32", "--learning-rate", "3e-3", "--logging-steps", "1"),
         *("--optimizer", "adamw", "--seed", "7"),
     ]
 
@@ -33,7 +33,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="session")
 def twenty() -> list[str]:
     """The length of a whole run."""
-    return ["--max-steps", "20", "--eval-steps", "7", "--save-steps", "10"]
+    return [
+        "--max-steps",
+        "20",
+        "--eval-steps",
+        "7",
+        "--save-steps",
+        "10",
+        "--sample-steps",
+        "20",
+        "--sample-tokens",
+        "8",
+    ]
 
 
 @pytest.fixture(scope="session")

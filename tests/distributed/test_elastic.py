@@ -13,7 +13,7 @@ from ranks import Ranks, run_together, values
 def test_resume_across_one_two_and_four_processes_and_engines(small: list[str], golden: Path, tmp_path: Path) -> None:
     """5 steps each in 1 process, 2 with FSDP, 4 with DDP and 2 with DDP are the 20 steps of one process, to 1e-5."""
     run = tmp_path / "run"
-    every = ["--eval-steps", "7", "--save-steps", "10", "--output-dir", str(run)]
+    every = ["--eval-steps", "7", "--save-steps", "10", "--sample-steps", "0", "--output-dir", str(run)]
     stages = [(1, "auto", 5), (2, "fsdp", 10), (4, "ddp", 15), (2, "ddp", 20)]
     for number, (size, engine, steps) in enumerate(stages):
         begin = [*small, "--batch-size", "8"] if number == 0 else ["train", "--resume"]
@@ -44,7 +44,7 @@ def test_resume_across_one_two_and_four_processes_and_engines(small: list[str], 
 
 def test_muon_computes_whole_matrices_from_parts(small: list[str], tmp_path: Path) -> None:
     """Muon under FSDP gives the losses of one process: its matrices are whole when they are orthogonalised."""
-    length = ["--max-steps", "6", "--eval-steps", "6"]
+    length = ["--max-steps", "6", "--eval-steps", "6", "--sample-steps", "0"]
     muon = ["muon" if word == "adamw" else word for word in small]
     for size, engine in ((1, "single"), (2, "fsdp")):
         command = [*muon, *length, "--batch-size", str(8 // size), "--engine", engine]
@@ -60,7 +60,7 @@ def test_a_global_batch_that_cannot_be_split_is_refused(
 ) -> None:
     """Two processes for a global batch of three rows: exit code 78 on both, and one line that names what would do."""
     run = tmp_path / "run"
-    begin = [*small, "--batch-size", "3", "--max-steps", "2", "--output-dir", str(run)]
+    begin = [*small, "--batch-size", "3", "--max-steps", "2", "--sample-steps", "0", "--output-dir", str(run)]
     run_together(tmp_path / "said", begin, 1)
     ranks = start(["train", "--output-dir", str(run), "--resume", "--max-steps", "4"], 2)
     assert ranks.wait() == [78, 78], ranks.said()

@@ -13,7 +13,7 @@ import torch
 from ranks import Ranks, run_together, values
 
 Start = Callable[..., Ranks]
-LONG = ["--max-steps", "100000", "--eval-steps", "100000", "--batch-size", "4"]
+LONG = ["--max-steps", "100000", "--eval-steps", "100000", "--sample-steps", "0", "--batch-size", "4"]
 RARELY = ["--save-steps", "100000"]
 
 
@@ -130,7 +130,7 @@ def test_a_refusal_is_one_for_all_and_said_once(small: list[str], tmp_path: Path
     extra, code, words = REFUSALS[case]
     if case == "backend without GPUs" and torch.cuda.is_available():
         pytest.skip("there are GPUs here")
-    arguments = [*small, "--max-steps", "4", *extra, "--output-dir", str(tmp_path / "run")]
+    arguments = [*small, "--max-steps", "4", "--sample-steps", "0", *extra, "--output-dir", str(tmp_path / "run")]
     if case == "unreadable text":
         broken = tmp_path / "broken.txt"
         broken.write_bytes(b"some text \xff\xfe\xff" * 50)
@@ -168,7 +168,7 @@ def test_the_same_new_run_directory_for_all(
 ) -> None:
     """Without --output-dir the first process chooses runs/experiment_N, and the others use it."""
     monkeypatch.chdir(tmp_path)
-    ranks = start([*small, "--max-steps", "2"], 2)
+    ranks = start([*small, "--max-steps", "2", "--sample-steps", "0"], 2)
     assert ranks.wait() == [0, 0], ranks.said()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["experiment_1"]
 

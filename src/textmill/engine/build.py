@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from textmill.engine.precision import Precision
 from textmill.engine.single import Engine, MakeOptimizer
 from textmill.engine.world import World
-from textmill.errors import ConfigError
+from textmill.errors import ConfigError, MissingExtraError
 
 
 def choose_engine(name: str, world: World, *, deepspeed_config: Any = None, say: Callable[[str], None]) -> str:
@@ -38,6 +39,28 @@ def choose_engine(name: str, world: World, *, deepspeed_config: Any = None, say:
     return name
 
 
+def refuse_contradictions(name: str, precision: Precision, world: World, *, optimizer: str, compile: bool) -> None:
+    """The engine called `name` (of `choose_engine`) can do what else was asked for.
+
+    Raises:
+        MissingExtraError: engine deepspeed, and the package is not installed.
+        ConfigError: the engine does not go together with the precision, the optimizer or compiling.
+    """
+    half = precision.name == "fp16"
+    if name == "fsdp" and half:
+        raise ConfigError("engine fsdp has no loss scaling for precision fp16: use --precision bf16 or --engine ddp")
+    if name != "deepspeed":
+        return
+    if half and world.device.type == "cpu":
+        raise ConfigError("DeepSpeed's fp16 needs a GPU: set fp16.enabled to false, or use --engine fsdp on a CPU")
+    if compile:
+        raise ConfigError("compile and engine deepspeed do not go together: use --engine ddp or fsdp")
+    if optimizer == "muon":
+        raise ConfigError("optimizer muon needs whole matrices, and DeepSpeed flattens them: use --engine fsdp")
+    if find_spec("deepspeed") is None:
+        raise MissingExtraError("engine deepspeed needs a package: pip install 'textmill[deepspeed]', or use fsdp")
+
+
 def build_engine(
     name: str,
     module: nn.Module,
@@ -56,7 +79,7 @@ def build_engine(
         from textmill.engine.deepspeed import DeepSpeedEngine
 
         assert deepspeed is not None
-        return DeepSpeedEngine(module, make_optimizer, precision, world, compile=compile, settings=deepspeed)
+        return DeepSpeedEngine(module, make_optimizer, precision, world, settings=deepspeed)
     if name == "fsdp":
         from textmill.engine.fsdp import ShardedEngine
 

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from textmill.engine.precision import Precision
 from textmill.engine.single import Engine, MakeOptimizer
 from textmill.engine.world import World
-from textmill.errors import ConfigError, MissingExtraError
+from textmill.errors import ConfigError
 
 
 class DeepSpeedEngine(Engine):
@@ -26,10 +26,6 @@ class DeepSpeedEngine(Engine):
     float32 in host memory, with an optimizer of its own kind. A run saved here goes on under any engine.
 
     In fp32 and bf16 DeepSpeed does not look for gradients that are not finite: such a step is counted, not skipped.
-
-    Raises:
-        MissingExtraError: deepspeed is not installed.
-        ConfigError: fp16 on a CPU, torch.compile, or an optimizer that needs whole matrices.
     """
 
     name = "deepspeed"
@@ -42,17 +38,15 @@ class DeepSpeedEngine(Engine):
         world: World,
         *,
         settings: dict[str, Any],
-        compile: bool = False,
     ) -> None:
-        if precision.name == "fp16" and world.device.type == "cpu":
-            raise ConfigError("DeepSpeed's fp16 needs a GPU: set fp16.enabled to false, or use --engine fsdp on a CPU")
-        if compile:
-            raise ConfigError("compile and engine deepspeed do not go together: use --engine ddp or fsdp")
         self._settings = settings
         super().__init__(module, make_optimizer, precision, world)
 
     def _spread(self, module: nn.Module, make_optimizer: MakeOptimizer) -> tuple[nn.Module, Optimizer]:
-        deepspeed = import_deepspeed(self.world.device)
+        if self.world.device.type == "cpu":
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")  # it would take a GPU that this run was told not to use
+        import deepspeed
+
         self.scaler = None  # DeepSpeed has its own
         if not dist.is_initialized():  # alone: DeepSpeed wants a group all the same
             backend = "nccl" if self.world.device.type == "cuda" else "gloo"
@@ -62,10 +56,6 @@ class DeepSpeedEngine(Engine):
         self._stand_in_optimizer = make_optimizer(self._stand_in)
         names = {parameter: name for name, parameter in module.named_parameters()}
         optimizer = make_optimizer(module)
-        if type(optimizer).__module__.split(".")[0] == "textmill":
-            raise ConfigError(
-                "optimizer muon needs whole matrices, which DeepSpeed flattens: use adamw or --engine fsdp"
-            )
         self._group_names = [[names[p] for p in group["params"]] for group in optimizer.param_groups]
         self._deepspeed, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=self._settings)
         return self._deepspeed, self._stand_in_optimizer
@@ -168,23 +158,10 @@ class DeepSpeedEngine(Engine):
 
     def _copy_to_module(self) -> None:
         """The weights that compute are those of the float32 copies, which each process holds a part of."""
-        from deepspeed.zero import GatheredParameters  # type: ignore[attr-defined]
+        import deepspeed
 
         sources = dict(self._stand_in.named_parameters())
         for name, parameter in self.module.named_parameters():
-            with GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
+            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
                 if parameter.numel():
                     parameter.copy_(sources[name])
-
-
-def import_deepspeed(device: torch.device) -> Any:
-    """Return the package. Raises MissingExtraError where it is not installed."""
-    if device.type == "cpu":
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # it would take a GPU that this run was told not to use
-    try:
-        import deepspeed
-    except ImportError as error:
-        raise MissingExtraError(
-            f"engine deepspeed needs a missing package ({error}): pip install 'textmill[deepspeed]', or use fsdp"
-        ) from error
-    return deepspeed

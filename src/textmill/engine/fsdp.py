@@ -19,7 +19,6 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from textmill.engine.single import Engine, MakeOptimizer
-from textmill.errors import ConfigError
 
 
 class ShardedEngine(Engine):
@@ -34,10 +33,6 @@ class ShardedEngine(Engine):
 
     def _spread(self, module: nn.Module, make_optimizer: MakeOptimizer) -> tuple[nn.Module, Optimizer]:
         """The module stays where it is until it is divided: a layer at a time is whole on the device."""
-        if self.scaler is not None:
-            raise ConfigError(
-                "engine fsdp has no loss scaling for precision fp16: use --precision bf16 or --engine ddp"
-            )
         self._ddp = None
         self._same_weights(module)
         mesh = init_device_mesh(self.world.device.type, (self.world.size,))

@@ -21,9 +21,9 @@ from textmill.data.corpus import Corpus
 from textmill.data.loader import Rows, eval_batches
 from textmill.data.selection import absolute
 from textmill.data.standard_input import STANDARD_INPUT, keep_standard_input
-from textmill.engine.build import build_engine, choose_engine
+from textmill.engine.build import build_engine, choose_engine, refuse_contradictions
 from textmill.engine.kernels import apply_kernels
-from textmill.engine.precision import choose_precision
+from textmill.engine.precision import Precision, choose_precision
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
@@ -100,11 +100,7 @@ def assemble(
             preset = None if start else settle_preset(config, world.device.type)
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
-            engine = choose_engine(
-                config.training.engine, world, deepspeed_config=config.training.deepspeed_config, say=screen.say
-            )
-            for sentence in adopt_deepspeed(config, world) if engine == "deepspeed" else ():
-                screen.say(sentence)
+            engine = _settle_engine(config, world, start, screen)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             length = _fit(config, corpus, rows, world, start, own_model=model is None, screen=screen)
             trackers = _trackers(config, output.folder, world, screen)
@@ -117,7 +113,7 @@ def assemble(
         parts = {"model": model, "optimizer": optimizer, "loss": loss, "metrics": metrics}
         stack.enter_context(memory_explained(config, world.device, world.size))
         read = (corpus, rows, augment)
-        run = _build(config, output.folder, world, engine, *read, length, screen, signals, trackers, **parts)
+        run = _build(config, output.folder, world, *engine, *read, length, screen, signals, trackers, **parts)
         offsets = _restore(run, start, output) if start else {}
         with world.together():
             if world.is_first:
@@ -199,11 +195,24 @@ def _fit(
     return length
 
 
+def _settle_engine(config: Config, world: World, start: Path | None, screen: Screen) -> tuple[str, Precision]:
+    """Return the engine and the precision, which fit each other, the world and what else was asked for."""
+    settings = config.training
+    name = choose_engine(settings.engine, world, deepspeed_config=settings.deepspeed_config, say=screen.say)
+    if name == "deepspeed":
+        for sentence in adopt_deepspeed(config, world, resumed=start is not None):
+            screen.say(sentence)
+    precision = choose_precision(settings.precision, world.device)
+    refuse_contradictions(name, precision, world, optimizer=settings.optimizer, compile=settings.compile)
+    return name, precision
+
+
 def _build(
     config: Config,
     folder: Path,
     world: World,
     engine_name: str,
+    precision: Precision,
     corpus: Corpus,
     rows: Rows,
     augment: Augment | None,
@@ -221,7 +230,7 @@ def _build(
     own_model = model is None
     with world.together():
         model = _model(config, screen) if model is None else model
-        precision = choose_precision(settings.precision, world.device)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())  # an engine may leave a part of each
     engine = build_engine(
         engine_name,
         model,
@@ -269,7 +278,7 @@ def _build(
             "data": corpus.fingerprint,
             "tokenizer": corpus.tokenizer.fingerprint if corpus.tokenizer is not None else None,
             "global_batch": length.rows_per_step,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "parameters": num_parameters,
         },
         screen=screen,
         signals=signals,

@@ -8,15 +8,21 @@ from textmill.config import Config
 from textmill.engine.deepspeed_json import for_initialize, implied_settings, read_deepspeed
 from textmill.engine.world import World
 from textmill.errors import ConfigError
+from textmill.training.resume import BATCH
 
 
-def adopt_deepspeed(config: Config, world: World) -> list[str]:
+def adopt_deepspeed(config: Config, world: World, *, resumed: bool) -> list[str]:
     """Settings that nobody chose have the values of `deepspeed_config`; return one sentence per change.
 
-    Raises ConfigError naming a setting that was given another value, or what is wrong in DeepSpeed's configuration.
+    The configuration holds what was in DeepSpeed's file, so that the run can be repeated without the file. A resumed
+    run may divide its global batch otherwise than before.
+
+    Raises:
+        ConfigError: a setting was given another value, or DeepSpeed's configuration is wrong.
     """
     training = config.training
-    implied = implied_settings(read_deepspeed(training.deepspeed_config), world.size)
+    settings = read_deepspeed(training.deepspeed_config)
+    implied = implied_settings(settings, world.size)
     if training.deepspeed_config is None and training.precision == "auto":
         implied.pop("precision")
     said = []
@@ -24,7 +30,8 @@ def adopt_deepspeed(config: Config, world: World) -> list[str]:
         here = getattr(training, leaf)
         if here == value:
             continue
-        if training.given(leaf) and not (leaf == "precision" and here == "auto"):
+        free = (leaf == "precision" and here == "auto") or (resumed and leaf in BATCH)
+        if training.given(leaf) and not free:
             raise ConfigError(
                 f"deepspeed_config says {leaf} {value}, and there is {training.described(leaf)}: make them agree"
             )
@@ -32,6 +39,7 @@ def adopt_deepspeed(config: Config, world: World) -> list[str]:
         said.append(f"{leaf}: {value}, because deepspeed_config says so")
     if training.precision == "auto":
         training.derive("precision", "fp32", force=True)
+    training.derive("deepspeed_config", settings, force=True)
     return said
 
 

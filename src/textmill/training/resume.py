@@ -57,6 +57,8 @@ def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -
     given = {leaf: value for leaf, value in config.values().items() if config.given(leaf)}
     if any(given.get(leaf) is not None for leaf in LENGTHS):
         given = {**dict.fromkeys(LENGTHS), **given}
+    if given.get("engine", "auto") not in ("auto", "deepspeed"):
+        given.setdefault("deepspeed_config", None)
     merged = load_config(saved, given)
     _compare(saved.values(), merged.values(), say)
     return merged

@@ -135,7 +135,7 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
     if packed is not None:
         lines.append(("rows", packed))
     model = run.config.model
-    parameters = count(sum(parameter.numel() for parameter in run.model.parameters()))
+    parameters = count(run.identity["parameters"])
     shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}, "
     lines.append(
         ("model", (shape if run.is_own_model else f"{type(run.model).__name__}, ") + f"{parameters} parameters")
@@ -144,6 +144,8 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
         lines.append(("note", busy))
     if preset is not None:
         lines.append(("preset", preset))
+    optimizer = type(run.engine.optimizer).__name__
+    lines.append(("optimizer", f"{optimizer}, learning rate {settings.learning_rate:g}, {settings.lr_schedule}"))
     lines.append(("plan", plan_line(run, settings.gradient_accumulation_steps)))
     lines.append(("output", str(run.folder)))
     done, total = run.progress.step, length.total_steps

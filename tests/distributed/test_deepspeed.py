@@ -1,0 +1,84 @@
+"""Real training through deepspeed.initialize, on CPUs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ranks import Ranks, run_together, values
+from safetensors.torch import load_file
+
+needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs textmill[deepspeed]")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    for name in ("train_loss", "grad_norm"):
+        assert values(other / "steps.jsonl", name) == pytest.approx(values(one / "steps.jsonl", name), abs=1e-5), name
+    assert values(other / "metrics.jsonl", "val_loss") == pytest.approx(
+        values(one / "metrics.jsonl", "val_loss"), abs=1e-5
+    )
+    states = [load_file(sorted((run / "checkpoints").iterdir())[-1] / "optimizer.safetensors") for run in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    for key, tensor in states[0].items():
+        assert (tensor - states[1][key]).abs().max() < 1e-5, key
+
+
+@needs_deepspeed
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_zero_trains_as_one_process_does_and_goes_on_anywhere(
+    small: list[str], twenty: list[str], golden: Path, tmp_path: Path, stage: int
+) -> None:
+    """Two processes under ZeRO give the losses and optimizer state of one to 1e-5; it resumes in both directions."""
+    file = tmp_path / "ds.json"
+    optimizer = {"type": "AdamW", "params": {"lr": 3e-3}}
+    batch = {"train_batch_size": 8, "train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 2}
+    file.write_text(json.dumps({**batch, "optimizer": optimizer, "zero_optimization": {"stage": stage}}))
+    run = tmp_path / "run"
+    command = [*small, *twenty, "--deepspeed-config", str(file), "--output-dir", str(run)]
+    ranks = run_together(tmp_path / "said", command, 2)
+    assert "2 processes (deepspeed)" in ranks.said(0)
+    assert_same(golden, run)
+
+    there = tmp_path / "there"
+    shutil.copytree(golden, there)
+    again = ["train", "--resume-from", "step-10", "--output-dir"]
+    run_together(tmp_path / "to", [*again, str(there), "--deepspeed-config", str(file)], 2)
+    assert_same(golden, there)
+    run_together(tmp_path / "back", [*again, str(run), "--engine", "single"], 1)
+    assert_same(golden, run)
+
+
+@needs_deepspeed
+@pytest.mark.slow
+def test_fp16_on_a_cpu_is_refused_in_one_line(small: list[str], tmp_path: Path, start: Callable[..., Ranks]) -> None:
+    """DeepSpeed computes fp16 on GPUs only; both processes end with the same code, and one of them says why."""
+    file = tmp_path / "ds.json"
+    file.write_text(json.dumps({"fp16": {"enabled": True}, "zero_optimization": {"stage": 2}}))
+    small = [word for word in small if word not in ("--precision", "fp32")]
+    command = [*small, "--max-steps", "2", "--device", "cpu", "--deepspeed-config", str(file)]
+    ranks = start([*command, "--output-dir", str(tmp_path / "run")], 2)
+    assert ranks.wait() == [2, 2], ranks.said()
+    errors = [line for line in ranks.said().splitlines() if "error:" in line]
+    assert len(errors) == 1
+    assert "fp16 needs a GPU" in errors[0]
+
+
+def test_without_the_package_all_processes_say_so_once(
+    small: list[str], tmp_path: Path, start: Callable[..., Ranks]
+) -> None:
+    """--engine deepspeed where it is not installed: exit code 2, one line that names the extra, nothing written."""
+    if importlib.util.find_spec("deepspeed") is not None:
+        pytest.skip("deepspeed is installed here")
+    run = tmp_path / "run"
+    command = [*small, "--max-steps", "2", "--engine", "deepspeed", "--output-dir", str(run)]
+    ranks = start(command, 2)
+    assert ranks.wait() == [2, 2], ranks.said()
+    errors = [line for line in ranks.said().splitlines() if "error:" in line]
+    assert len(errors) == 1
+    assert "textmill[deepspeed]" in errors[0]
+    assert not (run / "config.yaml").exists()
