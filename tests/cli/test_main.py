@@ -115,7 +115,7 @@ def test_no_arguments_show_the_verbs(capsys: pytest.CaptureFixture[str]) -> None
     ("words", "message"),
     [
         (["trian"], "'trian' is no verb of textmill; did you mean 'train'?"),
-        (["xyz"], "'xyz' is no verb of textmill; there are train, evaluate,"),
+        (["xyz"], "'xyz' is no verb of textmill; there are train, plan,"),
         (["--lr", "3"], "--lr: a flag needs a verb before it, such as textmill train --lr ..."),
         (["train", "--lr", "x"], "--lr: must be a number, not 'x'"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
