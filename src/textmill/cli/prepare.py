@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_format
 import sys
 from pathlib import Path
+from typing import Literal
 
 from textmill.cli.pages import Json
 from textmill.cli.settings import takes_settings
@@ -17,15 +18,39 @@ from textmill.config.load import from_layers
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "cache_dir"),
     *("tokenizer", "special_tokens", "vocab_size"),
 )
-def prepare(*, output: Path, json: Json = False, settings: list[Entry]) -> None:
+def prepare(
+    *,
+    output: Path,
+    repair: Literal["ftfy"] | None = None,
+    dedup: Literal["exact", "near"] | None = None,
+    max_repetition: float | None = None,
+    max_symbols: float | None = None,
+    min_alphabetic: float | None = None,
+    json: Json = False,
+    settings: list[Entry],
+) -> None:
     """Read and tokenize text once, to train on it many times: textmill train OUTPUT.
+
+    On request the text is sorted out on the way; REPORT.md in the folder tells what was left out and why.
 
     Parameters
     ----------
     output
         Folder to write; nothing is left there when something fails.
+    repair
+        ftfy: mend text that was once decoded with the wrong encoding.
+    dedup
+        Leave out copies of documents: exact ones, or near ones too. Validation text wins over training text.
+    max_repetition
+        Leave out documents with a larger share of repeated five-word sequences, such as 0.3.
+    max_symbols
+        Leave out documents with a larger share of symbols, such as 0.1.
+    min_alphabetic
+        Leave out documents with a smaller share of letters, such as 0.6.
     """
+    from textmill.data.clean import Cleaning
     from textmill.data.prepare import prepare as prepare_corpus
+    from textmill.data.report import REPORT
     from textmill.data.selection import data_or_dataset
     from textmill.training.screen import Screen, count, size
     from textmill.training.signals import SignalFlag
@@ -45,6 +70,7 @@ def prepare(*, output: Path, json: Json = False, settings: list[Entry]) -> None:
             encoding_errors=config.data.encoding_errors,
             dataset_split=config.data.dataset_split,
             validation_split=config.data.validation_split,
+            cleaning=Cleaning(repair, dedup, max_repetition, max_symbols, min_alphabetic),
             cache_dir=config.data.cache_dir,
             output=output,
             say=screen.say,
@@ -61,11 +87,16 @@ def prepare(*, output: Path, json: Json = False, settings: list[Entry]) -> None:
             "train_bytes": corpus.train.num_bytes,
             "validation_tokens": held_out.num_tokens if held_out else 0,
             "fingerprint": corpus.fingerprint,
+            "report": corpus.report,
         }
         print(json_format.dumps(made, indent=2))
         return
     kind = f"{corpus.tokenizer.kind}, {corpus.vocab_size:,} tokens" if corpus.tokenizer else "none, ids were given"
     print(f"training    {count(corpus.train.num_tokens)} tokens of {size(corpus.train.num_bytes or 0)}")
     print(f"validation  {count(held_out.num_tokens) + ' tokens' if held_out else 'none'}")
+    for name, store in corpus.further.items():
+        print(f"            {count(store.num_tokens)} tokens more, called {name}")
     print(f"tokenizer   {kind}")
+    if corpus.report:
+        print(f"report      {corpus.folder / REPORT}")
     print(f"train on it with: textmill train {corpus.folder}")

@@ -5,11 +5,16 @@ Files are read once for each of these steps instead of being held in memory.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from textmill.data.clean import Cleaning
+from textmill.data.corpus import FURTHER
 from textmill.data.document import Notes
 from textmill.data.formats.bin import open_token_ids
+from textmill.data.judge import Judge, Verdict
 from textmill.data.read import Reading, read_documents
 from textmill.data.selection import Files
 from textmill.data.shards import ShardWriter
@@ -18,11 +23,10 @@ from textmill.data.split import (
     TRAIN,
     VALIDATION,
     Fragment,
-    Survey,
     divide,
     everything,
+    leaked_documents,
     plan_split,
-    survey,
 )
 from textmill.data.vocabulary import TokenizerChoice
 from textmill.errors import DataError
@@ -42,63 +46,102 @@ def build_from_text(
     reading: Reading,
     choice: TokenizerChoice,
     *,
+    cleaning: Cleaning,
     val_split: float | None,
     workers: int | None,
     say: Say,
     tick: Tick,
-) -> Tokenizer:
-    """`folder` holds the stores `train` and, unless the share is 0, `validation`; return the tokenizer that made them.
+) -> tuple[Tokenizer, dict[str, Any]]:
+    """`folder` holds a store for every side; return the tokenizer that made them, and the counts for the report.
 
+    The sides are `train` and, unless the share is 0, `validation`, and the further validation sets by their names.
     Raises DataError when the text is unusable or leaves a side with less than two tokens.
     """
-    notes = Notes()
-    found = _survey(files.train, reading, notes, say, tick)
+    sets: list[tuple[Sequence[Path], int]] = [(files.train, TRAIN)]
+    if files.validation is not None:
+        sets.append((files.validation, VALIDATION))
+    sets += [(paths, number) for number, paths in enumerate(files.further.values(), VALIDATION + 1)]
+    verdicts = _judge(sets, reading, cleaning, say, tick)
+    found = verdicts[TRAIN].found
     if files.validation is None:
-        splits = [(files.train, plan_split(found, val_split, say))]
+        split = plan_split(found, val_split, say)
+        _say_leaks(leaked_documents(found, split), say, removed=False)
     else:
-        other = _survey(files.validation, reading, notes, say, tick)
-        splits = [(files.train, everything(TRAIN, found)), (files.validation, everything(VALIDATION, other))]
-    for sentence in notes.sentences():
-        say(sentence)
+        split = everything(TRAIN, found)
+        _say_leaks(verdicts[TRAIN].leaked, say, removed=cleaning.dedup is not None)
 
     def fragments() -> Iterator[Fragment]:
-        for paths, split in splits:
-            yield from divide(read_documents(paths, reading, on_bytes=tick), split)
+        for paths, side in sets:
+            documents = cleaning.mended(read_documents(paths, reading, on_bytes=tick))
+            chosen = split if side == TRAIN else everything(VALIDATION, verdicts[side].found)
+            for part in divide(verdicts[side].watch(documents), chosen):
+                yield part._replace(side=side) if side > VALIDATION else part
 
     training_text = (part.text for part in fragments() if part.side == TRAIN)
     tokenizer = choice.make(training_text, found.kept_characters, say)
     # A single text needs no mark, and one that training never saw must not stand in the validation text either.
     eos_id = tokenizer.eos_id if found.kept_documents > 1 else None
-    sides = SIDES[: 1 if files.validation is None and val_split == 0 else 2]
-    writers = [ShardWriter(folder / side, tokenizer.vocab_size, eos_id) for side in sides]
-    _write(fragments(), tokenizer, writers, workers, say)
-    _close(writers)
-    return tokenizer
+    sides = list(SIDES[: 1 if files.validation is None and val_split == 0 else 2])
+    folders = [folder / side for side in sides] + [folder / FURTHER / name for name in files.further]
+    writers = [ShardWriter(place, tokenizer.vocab_size, eos_id) for place in folders]
+    names = sides + [f"{name} validation" for name in files.further]
+    _write(fragments(), tokenizer, writers, names, workers, say)
+    _close(writers, names)
+    report = {names[side]: verdict.summary() for side, verdict in verdicts.items()}
+    for name, writer in zip(names, writers):
+        report.setdefault(name, {"dropped": {}, "repaired": {"documents": 0}})["tokens"] = writer.num_tokens
+    return tokenizer, report
 
 
-def _survey(paths: Sequence[Path], reading: Reading, notes: Notes, say: Say, tick: Tick) -> Survey:
-    found = survey(read_documents(paths, reading, notes, tick), reading.min_length)
-    short = int((found.characters < reading.min_length).sum())
-    blank = int((~found.kept).sum()) - short
-    if not found.kept_documents:
-        name = str(paths[0]) + (f" and {len(paths) - 1:,} more files" if len(paths) > 1 else "")
-        reason = f"no document has {reading.min_length} characters" if short else "it is empty or blank"
-        raise DataError(f"there is no text to use in {name}: {reason}")
-    for count, reason in ((blank, "empty or blank"), (short, f"shorter than {reading.min_length} characters")):
-        if count:
-            say(f"skipped {count:,} of {found.kept.size:,} documents: {reason}")
-    return found
+def _judge(
+    sets: Sequence[tuple[Sequence[Path], int]], reading: Reading, cleaning: Cleaning, say: Say, tick: Tick
+) -> dict[int, Verdict]:
+    """Return what is to become of the documents of every side, validation sets judged first; say what is found."""
+    notes = Notes()
+    judge = Judge(cleaning, reading.min_length)
+    verdicts = {}
+    for paths, side in reversed(sets):
+        verdict = judge.judge(read_documents(paths, reading, notes, tick), validates=side != TRAIN)
+        for sentence in verdict.sentences():
+            say(sentence)
+        if not verdict.found.kept_documents:
+            name = str(paths[0]) + (f" and {len(paths) - 1:,} more files" if len(paths) > 1 else "")
+            reasons = [reason for reason, documents in verdict.dropped.items() if documents.any()]
+            raise DataError(f"there is no text to use in {name}: {_nothing_left(reasons, reading.min_length)}")
+        verdicts[side] = verdict
+    for sentence in notes.sentences():
+        say(sentence)
+    return dict(sorted(verdicts.items()))
+
+
+def _nothing_left(reasons: Sequence[str], min_length: int) -> str:
+    if not reasons or reasons == ["empty or blank"]:
+        return "it is empty or blank"
+    if all(reason.startswith(("empty", "shorter")) for reason in reasons):
+        return f"no document has {min_length} characters"
+    return f"every document was left out ({'; '.join(reasons)})"
+
+
+def _say_leaks(count: int, say: Say, *, removed: bool) -> None:
+    if count and removed:
+        say(f"{count:,} training documents stood in the validation text too and were removed from training")
+    elif count:
+        say(
+            f"{count:,} training documents stand in the validation text too: the validation loss will not tell how the "
+            "model does on new text (textmill prepare --dedup exact removes them from training)"
+        )
 
 
 def _write(
     fragments: Iterable[Fragment],
     tokenizer: Tokenizer,
     writers: Sequence[ShardWriter],
+    names: Sequence[str],
     workers: int | None,
     say: Say,
 ) -> None:
     """Every fragment is encoded and written by the writer of its side."""
-    unknown = [0] * len(SIDES)
+    unknown = [0] * len(writers)
     for batch in _batches(fragments if tokenizer.exact_in_parts else _whole_documents(fragments)):
         for part, ids in zip(batch, tokenizer.encode_batch([part.text for part in batch], workers)):
             writers[part.side].write(ids, utf8_size(part.text))
@@ -106,9 +149,9 @@ def _write(
                 writers[part.side].end_document()
             if tokenizer.unk_id is not None:
                 unknown[part.side] += int((ids == tokenizer.unk_id).sum())
-    for side, count in zip(SIDES, unknown):
+    for name, count in zip(names, unknown):
         if count:
-            say(f"{count:,} tokens of the {side} text are not in the vocabulary and count as unknown")
+            say(f"{count:,} tokens of the {name} text are not in the vocabulary and count as unknown")
 
 
 def _batches(fragments: Iterable[Fragment]) -> Iterator[list[Fragment]]:
@@ -125,7 +168,7 @@ def _batches(fragments: Iterable[Fragment]) -> Iterator[list[Fragment]]:
 
 def _whole_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
     """Join what belongs together, for tokenizers that look across places where a text could be cut."""
-    waiting: dict[int, list[str]] = {TRAIN: [], VALIDATION: []}
+    waiting: defaultdict[int, list[str]] = defaultdict(list)
     for part in fragments:
         waiting[part.side].append(part.text)
         if part.ends:
@@ -141,11 +184,11 @@ def utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8"))
 
 
-def _close(writers: Sequence[ShardWriter]) -> None:
-    for side, writer in zip(SIDES, writers):
+def _close(writers: Sequence[ShardWriter], names: Sequence[str]) -> None:
+    for name, writer in zip(names, writers):
         if writer.num_tokens < 2:
             raise DataError(
-                f"the {side} text is {writer.num_tokens} tokens long and needs two: give more text, --val-data, "
+                f"the {name} text is {writer.num_tokens} tokens long and needs two: give more text, --val-data, "
                 "or another --val-split (0 for no validation)"
             )
         writer.close()
@@ -158,11 +201,15 @@ def build_from_ids(folder: Path, files: Files, *, val_split: float | None, vocab
     """
     train = [open_token_ids(path, vocab_size) for path in files.train]
     validation = [open_token_ids(path, vocab_size) for path in files.validation or []]
-    highest = max(array.highest(vocab_size, tick) for array in [*train, *validation])
+    further = [[open_token_ids(path, vocab_size) for path in paths] for paths in files.further.values()]
+    every = [*train, *validation, *(array for arrays in further for array in arrays)]
+    highest = max(array.highest(vocab_size, tick) for array in every)
     total = sum(array.count for array in train)
     share = DEFAULT_SHARE if val_split is None else val_split
     cut = total if validation or share == 0 else int(total * (1 - share))
-    writers = [ShardWriter(folder / side, highest + 1) for side in SIDES[: 2 if validation or cut < total else 1]]
+    names = [*SIDES[: 2 if validation or cut < total else 1], *files.further]
+    folders = [folder / (name if side <= VALIDATION else f"{FURTHER}/{name}") for side, name in enumerate(names)]
+    writers = [ShardWriter(place, highest + 1) for place in folders]
     for array in train:
         for block in array.blocks():
             head, tail = block[: max(cut, 0)], block[max(cut, 0) :]
@@ -171,8 +218,9 @@ def build_from_ids(folder: Path, files: Files, *, val_split: float | None, vocab
                 writers[VALIDATION].write(tail, 0)
             cut -= block.size
             tick(block.nbytes)
-    for array in validation:
-        for block in array.blocks():
-            writers[VALIDATION].write(block, 0)
-            tick(block.nbytes)
-    _close(writers)
+    for side, arrays in enumerate([validation, *further], VALIDATION):
+        for array in arrays:
+            for block in array.blocks():
+                writers[side].write(block, 0)
+                tick(block.nbytes)
+    _close(writers, names)

@@ -10,7 +10,7 @@ from typing import Any
 
 from textmill.data.corpus import Corpus, is_prepared, open_corpus
 from textmill.data.places import cache_root
-from textmill.data.read import format_of, open_file
+from textmill.data.read import IDS, format_of, open_file
 from textmill.data.selection import Files
 from textmill.errors import DataError, MissingInputError, RunExistsError
 
@@ -22,15 +22,16 @@ def content_key(
 ) -> str:
     """Return a hash of the content of all files, in their order, and of `settings`; names and dates do not enter.
 
-    Says which validation file is a copy of a training file.
+    Says which validation file of ids is a copy of a training file; equal documents of text are found later.
     """
     train = [_content(path, tick) for path in chosen.train]
     validation = None if chosen.validation is None else [_content(path, tick) for path in chosen.validation]
+    further = {name: [_content(path, tick) for path in paths] for name, paths in chosen.further.items()}
     known = set(train)
     for path, content in zip(chosen.validation or [], validation or []):
-        if content in known:
+        if content in known and content[0] in IDS:
             say(f"{path} is also training data: the validation loss will not tell how the model does on new text")
-    return hashlib.sha256(json.dumps([settings, train, validation]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([settings, train, validation, further, chosen.main]).encode()).hexdigest()
 
 
 def _content(path: Path, tick: Callable[[int], None]) -> tuple[str, str]:

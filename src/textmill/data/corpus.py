@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from textmill.errors import DataError, MissingInputError
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
 PREPARED = "prepared.json"
-FORMAT = 2
+FORMAT = 3
+
+FURTHER = "further"
+"""Folder of the stores of further validation sets, each under its name."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Corpus:
         sources: the files it was made of.
         notes: what was said about them.
         key: a hash of the files' content and of the settings they were prepared with.
+        main: the name of the validation text, where it was given one.
+        further: more validation sets, by name.
+        report: set -> how many documents it had, how many were left out and why; empty for ids.
     """
 
     folder: Path
@@ -43,6 +49,9 @@ class Corpus:
     sources: list[str]
     notes: list[str]
     key: str
+    main: str | None = None
+    further: dict[str, TokenStore] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 def is_prepared(folder: Path) -> bool:
@@ -50,17 +59,30 @@ def is_prepared(folder: Path) -> bool:
     return os.path.isfile(folder / PREPARED)  # noqa: PTH113 (pathlib raises for a name that is too long)
 
 
-def describe(
-    folder: Path, key: str, settings: dict[str, Any], tokenizer: Tokenizer | None, sources: list[str], notes: list[str]
-) -> None:
+@dataclass(frozen=True)
+class Made:
+    """What is to be told of a corpus that was made, beside its stores; the fields are those of Corpus."""
+
+    tokenizer: Tokenizer | None
+    sources: list[str]
+    main: str | None
+    further: list[str]
+    notes: list[str]
+    report: dict[str, Any]
+
+
+def describe(folder: Path, key: str, settings: dict[str, Any], made: Made) -> None:
     """`folder`, which holds the stores and the tokenizer, is a prepared corpus."""
     described = {
         "format": FORMAT,
         "key": key,
-        "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
+        "tokenizer": made.tokenizer.fingerprint if made.tokenizer is not None else None,
         "settings": settings,
-        "sources": sources,
-        "notes": notes,
+        "sources": made.sources,
+        "main": made.main,
+        "further": made.further,
+        "report": made.report,
+        "notes": made.notes,
     }
     files.write_json(folder / PREPARED, described)
 
@@ -72,6 +94,7 @@ def open_corpus(folder: Path) -> Corpus:
         described = json.loads(path.read_text(encoding="utf-8"))
         version, key, made_by = described["format"], described["key"], described["tokenizer"]
         sources, notes = list(described["sources"]), list(described["notes"])
+        main, names, report = described["main"], list(described["further"]), dict(described["report"])
     except OSError as error:
         raise MissingInputError(f"there is no prepared corpus in {folder}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -83,7 +106,8 @@ def open_corpus(folder: Path) -> Corpus:
         raise DataError(f"the tokenizer in {folder} is not the one that made its ids: prepare the corpus again")
     train = TokenStore.open(folder / "train")
     validation = TokenStore.open(folder / "validation") if (folder / "validation").is_dir() else None
-    highest = max(train.max_id, validation.max_id if validation is not None else -1)
+    further = {name: TokenStore.open(folder / FURTHER / name) for name in names}
+    highest = max(store.max_id for store in (train, validation, *further.values()) if store is not None)
     if tokenizer is not None and highest >= tokenizer.vocab_size:
         raise DataError(f"{folder} holds id {highest}, its tokenizer has {tokenizer.vocab_size}: prepare it again")
     identity = [train.fingerprint, validation.fingerprint if validation is not None else None, made_by]
@@ -97,4 +121,7 @@ def open_corpus(folder: Path) -> Corpus:
         sources=sources,
         notes=notes,
         key=key,
+        main=main,
+        further=further,
+        report=report,
     )

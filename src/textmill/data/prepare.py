@@ -10,10 +10,12 @@ from typing import Any
 from textmill import files
 from textmill.data.build import build_from_ids, build_from_text
 from textmill.data.cache import already_there, cache_folder, cached, content_key
-from textmill.data.corpus import FORMAT, Corpus, describe, is_prepared, open_corpus
+from textmill.data.clean import Cleaning
+from textmill.data.corpus import FORMAT, Corpus, Made, describe, is_prepared, open_corpus
 from textmill.data.formats.bin import open_token_ids
 from textmill.data.hub import DEFAULT_VALIDATION
 from textmill.data.read import IDS, Reading, format_of
+from textmill.data.report import write_report
 from textmill.data.selection import Files, Paths, select_files
 from textmill.data.standard_input import keep_standard_input
 from textmill.data.vocabulary import TokenizerChoice
@@ -35,6 +37,7 @@ def prepare(
     encoding_errors: str = "strict",
     dataset_split: str = "train",
     validation_split: str | None = DEFAULT_VALIDATION,
+    cleaning: Cleaning | None = None,
     cache_dir: str | Path | None = None,
     output: str | Path | None = None,
     workers: int | None = None,
@@ -48,7 +51,8 @@ def prepare(
         data: files, folders, patterns, datasets, names of corpora (see `list_files`), `-` for standard input; one
             folder that `output` made earlier, used as it is; None for the source of Python's standard library. Files
             ending in .npy and .bin hold ids and are not mixed with text.
-        val_data: text to validate on; without it the datasets' own validation split, or a part of `data`.
+        val_data: text to validate on; without it the datasets' own validation split, or a part of `data`. Several sets
+            as `NAME=FILE`, of which the first is the main one.
         val_split: the share to split off, 0 for none. None means a tenth, enlarged where that is no two characters.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
@@ -57,6 +61,7 @@ def prepare(
         min_length: documents of fewer characters are passed over.
         encoding_errors: "strict", or "replace" for U+FFFD in place of bytes that are not UTF-8.
         dataset_split, validation_split: the splits of datasets to train and to validate on.
+        cleaning: what is mended and left out; None for nothing.
         cache_dir: where prepared corpora are kept; None for the user's cache folder.
         output: make the prepared corpus here instead of in the cache.
         workers: threads that encode; None for all cores.
@@ -92,10 +97,13 @@ def prepare(
     ids = holds_ids(chosen)
     reading = Reading(text_column, encoding_errors, min_length)
     choice = TokenizerChoice(tokenizer, vocab_size, special_tokens, for_ids=ids)
+    cleaning = cleaning or Cleaning()
+    if ids and cleaning != Cleaning():
+        raise ConfigError("the data are token ids: they can be neither repaired nor sorted out")
     passes = 2 if ids else 3 + choice.learns
     watch = Watch(chosen.every(), passes, progress, interrupted)
     settings = {"format": FORMAT, "tokenizer": choice.identity, "val_split": None if chosen.validation else val_split}
-    settings |= vars(reading)
+    settings |= vars(reading) | vars(cleaning)
     if ids:  # how wide the ids of a .bin file are is not part of its content
         bound = choice.ready.vocab_size if choice.ready is not None else vocab_size
         settings["types"] = [open_token_ids(path, bound).dtype.str for path in chosen.every()]
@@ -106,16 +114,15 @@ def prepare(
     else:
         folder = cache_folder(cache_dir, key)
         corpus = cached(folder, key, say)
-    sources = chosen.sources
     if corpus is None:
         with files.new_directory(folder) as temporary:
-            made, notes = _build(temporary, chosen, reading, choice, val_split, vocab_size, workers, say, watch.tick)
+            made = _build(temporary, chosen, reading, choice, cleaning, val_split, vocab_size, workers, say, watch.tick)
             watch.check_unchanged()
-            describe(temporary, key, settings, made, sources, notes)
+            describe(temporary, key, settings, made)
         corpus = open_corpus(folder)
     watch.finish()
     _check_bound(corpus, vocab_size)
-    return replace(corpus, sources=sources)  # the same content may have been prepared under other names
+    return replace(corpus, sources=chosen.sources)  # the same content may have been prepared under other names
 
 
 def _build(
@@ -123,14 +130,16 @@ def _build(
     chosen: Files,
     reading: Reading,
     choice: TokenizerChoice,
+    cleaning: Cleaning,
     val_split: float | None,
     vocab_size: int | None,
     workers: int | None,
     say: Callable[[str], None],
     tick: Callable[[int], None],
-) -> tuple[Tokenizer | None, list[str]]:
-    """`folder` holds stores and tokenizer; return the tokenizer and what was said."""
+) -> Made:
+    """`folder` holds stores, tokenizer and report; return what else there is to say of them."""
     notes: list[str] = []
+    report: dict[str, Any] = {}
 
     def note(sentence: str) -> None:
         notes.append(sentence)
@@ -143,12 +152,21 @@ def _build(
         if made is None:
             note("the data is token ids without a tokenizer: no samples of text and no bits per byte")
     else:
-        made = build_from_text(
-            folder, chosen, reading, choice, val_split=val_split, workers=workers, say=note, tick=tick
+        made, report = build_from_text(
+            folder,
+            chosen,
+            reading,
+            choice,
+            cleaning=cleaning,
+            val_split=val_split,
+            workers=workers,
+            say=note,
+            tick=tick,
         )
+        write_report(folder, report, notes)
     if made is not None:
         made.save(folder / "tokenizer")
-    return made, notes
+    return Made(made, chosen.sources, chosen.main, list(chosen.further), notes, report)
 
 
 def holds_ids(chosen: Files) -> bool:

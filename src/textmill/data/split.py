@@ -127,6 +127,16 @@ def _by_content(found: Survey, share: float) -> np.ndarray:
     return validates
 
 
+def leaked_documents(found: Survey, split: Split) -> int:
+    """Return how many training documents stand in the validation text too, equal to the letter."""
+    if split.validates is not None:
+        validates = split.validates[split.kept]
+    else:
+        validates = np.cumsum(found.characters[split.kept]) > split.cut
+    keys = found.keys[split.kept]
+    return int(np.isin(keys[~validates], keys[validates]).sum())
+
+
 class Fragment(NamedTuple):
     """A stretch of text on one side. `ends` tells that a document ends here."""
 

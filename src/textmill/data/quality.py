@@ -1,0 +1,78 @@
+"""What a document consists of, in three shares that tell text from what is hardly text.
+
+The rules are those of the filters in Rae et al., "Scaling Language Models" (Gopher), appendix A, reduced to shares of
+characters and of five-word sequences, so that they hold for any language that puts spaces between words.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+MOST_WORDS = 1 << 20
+"""Repetition is judged on so many words from the start of a document."""
+
+_SEQUENCE = 5
+_LETTER, _SYMBOL, _SPACE, _OTHER = range(4)
+_CODE_SIGNS = "#%&*@\\_/{}[]<>|"
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares from 0 to 1: see `Cleaning` for what each is of."""
+
+    repetition: float
+    symbols: float
+    alphabetic: float
+
+
+class Measure:
+    """Counts one document after the other, part by part."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(4, dtype=np.int64)
+        self._words: list[int] = []
+
+    def add(self, text: str) -> None:
+        """`text` is a further part of the document."""
+        code_points = np.frombuffer(text.encode("utf-32-le", "replace"), dtype="<u4")
+        self._counts += np.bincount(_kinds()[code_points], minlength=4)
+        if len(self._words) < MOST_WORDS:
+            self._words.extend(map(hash, text.split()[: MOST_WORDS - len(self._words)]))
+
+    def finish(self) -> Shares:
+        """Return the shares of the document, and begin the next one."""
+        counts, words = self._counts, np.array(self._words, dtype=np.int64).astype(np.uint64)
+        self._counts, self._words = np.zeros(4, dtype=np.int64), []
+        visible = int(counts.sum() - counts[_SPACE]) or 1
+        return Shares(_repetition(words), int(counts[_SYMBOL]) / visible, int(counts[_LETTER]) / visible)
+
+
+def _repetition(words: np.ndarray) -> float:
+    """Return the share of five-word sequences that stood in the document before; `words` are hashes (words,)."""
+    count = words.size - _SEQUENCE + 1
+    if count < 2:
+        return 0.0
+    sequences = np.zeros(count, dtype=np.uint64)
+    for place in range(_SEQUENCE):
+        sequences = sequences * np.uint64(0x9E3779B97F4A7C15) + words[place : place + count]
+    return 1 - np.unique(sequences).size / count
+
+
+@cache
+def _kinds() -> np.ndarray:
+    """Return the kind of every code point, uint8 (0x110000,)."""
+    kinds = np.full(0x110000, _OTHER, dtype=np.uint8)
+    for code_point in range(0x110000):
+        character = chr(code_point)
+        category = unicodedata.category(character)
+        if category[0] in "LM":
+            kinds[code_point] = _LETTER
+        elif character.isspace():
+            kinds[code_point] = _SPACE
+        elif category[0] in "SC" or character in _CODE_SIGNS:
+            kinds[code_point] = _SYMBOL
+    return kinds

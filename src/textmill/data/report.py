@@ -1,0 +1,38 @@
+"""What was made of a text, as a page that people read: REPORT.md in the folder of a prepared corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from textmill import files
+
+REPORT = "REPORT.md"
+
+
+def write_report(folder: Path, report: dict[str, Any], notes: list[str]) -> None:
+    """`folder` holds the page."""
+    files.write_text(folder / REPORT, page(report, notes))
+
+
+def page(report: dict[str, Any], notes: list[str]) -> str:
+    """Return the page as Markdown: a table of the sets, a table of what was left out of each, and what was said."""
+    lines = ["# What was made of the text", "", "| set | documents | kept | characters | kept | tokens |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    for name, found in report.items():
+        numbers = ("documents", "kept_documents", "characters", "kept_characters", "tokens")
+        lines.append(f"| {name} | " + " | ".join(f"{found[key]:,}" if key in found else "" for key in numbers) + " |")
+    for name, found in report.items():
+        dropped = list(found["dropped"].items())
+        if found["repaired"]["documents"]:
+            dropped.append(("encoding repaired (kept)", found["repaired"]))
+        if not dropped:
+            continue
+        lines += ["", f"## {name}", "", "| why left out | documents | characters | such as |", "|---|---:|---:|---|"]
+        for reason, what in dropped:
+            examples = ", ".join(f"`{source}`" for source in what["examples"])
+            characters = f"{what['characters']:,}" if "characters" in what else ""
+            lines.append(f"| {reason} | {what['documents']:,} | {characters} | {examples} |")
+    if notes:
+        lines += ["", "## Said", "", *(f"- {note}" for note in notes)]
+    return "\n".join(lines) + "\n"

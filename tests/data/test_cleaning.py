@@ -1,0 +1,213 @@
+"""Sorting out: planted copies, leaks, broken encodings and rubbish are found, and clean text is left alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textmill.data import Corpus, prepare
+from textmill.data.clean import Cleaning
+from textmill.data.quality import Measure, Shares
+from textmill.data.report import REPORT
+from textmill.errors import ConfigError
+
+ARTICLES = 400
+PLANTED = 60
+
+
+def paragraphs_of(path: Path, min_words: int) -> list[str]:
+    """Different paragraphs of WikiText, the signs that its makers put into numbers and for rare words taken out."""
+    text = path.read_text(encoding="utf-8").replace("<unk>", "somebody")
+    for sign in "-,.":
+        text = text.replace(f" @{sign}@ ", sign)
+    return list(dict.fromkeys(line.strip() for line in text.splitlines() if len(line.split()) > min_words))
+
+
+@pytest.fixture(scope="module")
+def articles(shared: Path) -> list[str]:
+    """Four hundred different paragraphs."""
+    paragraphs = paragraphs_of(shared / "data/wikitext2-test.txt", 60)
+    return paragraphs[:ARTICLES]
+
+
+def write(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def made(tmp_path: Path, texts: list[str], validation: list[str] | None = None, **cleaning: Any) -> Corpus:
+    held_out = write(tmp_path / "val.jsonl", validation) if validation is not None else None
+    return prepare(
+        write(tmp_path / "train.jsonl", texts),
+        val_data=held_out,
+        val_split=None if held_out else 0,
+        tokenizer="byte",
+        cleaning=Cleaning(**cleaning),
+        cache_dir=tmp_path / "cache",
+    )
+
+
+def kept(corpus: Corpus) -> list[str]:
+    assert corpus.tokenizer is not None
+    whole = corpus.tokenizer.decode(corpus.train.read(0, len(corpus.train)), skip_special_tokens=False)
+    return whole.split("<|endoftext|>")[:-1]
+
+
+def changed_a_little(text: str, chance: random.Random) -> str:
+    """The text with one word in forty exchanged, and other case and punctuation."""
+    words = text.replace(",", " ;").split()
+    for place in chance.sample(range(len(words)), max(1, len(words) // 40)):
+        words[place] = "elsewhere"
+    return " ".join(words).upper()
+
+
+def test_exact_copies_are_found_all_of_them_and_nothing_else(tmp_path: Path, articles: list[str]) -> None:
+    """Sixty planted copies, some of them copies of copies: one of each stays, the first, in order."""
+    chance = random.Random(1)
+    texts = articles + [articles[chance.randrange(PLANTED)] for _ in range(PLANTED)]
+    corpus = made(tmp_path, texts, dedup="exact")
+    assert kept(corpus) == articles
+    dropped = corpus.report["train"]["dropped"]["copies of other documents"]
+    assert dropped["documents"] == PLANTED and dropped["examples"][0] == f"{tmp_path / 'train.jsonl'}:{ARTICLES + 1}"
+    assert kept(made(tmp_path, texts)) == texts  # unless asked for, nothing is left out
+
+
+def test_near_copies_are_found(tmp_path: Path, articles: list[str]) -> None:
+    """Copies with changed words, case and punctuation: precision and recall of at least 0.95."""
+    pytest.importorskip("rensa", reason="needs rensa, of the extra data")
+    chance = random.Random(2)
+    originals = chance.sample(articles, PLANTED)
+    planted = {changed_a_little(text, chance) for text in originals}
+    corpus = made(tmp_path, articles + sorted(planted), dedup="near")
+    left_out = set(articles) | planted
+    left_out -= set(kept(corpus))
+    found = len(left_out & planted)
+    assert found / len(planted) >= 0.95 and found / len(left_out) >= 0.95
+
+
+@pytest.mark.parametrize("dedup", [None, "exact", "near"])
+def test_leaks_are_always_said_and_removed_on_request(tmp_path: Path, articles: list[str], dedup: str | None) -> None:
+    """Validation documents among the training text: all are counted, and the training copies go, never the others."""
+    if dedup == "near":
+        pytest.importorskip("rensa", reason="needs rensa, of the extra data")
+    chance = random.Random(3)
+    validation, training = articles[:100], articles[100:]
+    exact, near = validation[:PLANTED], [changed_a_little(text, chance) for text in validation[PLANTED:]]
+    corpus = made(tmp_path, training + exact + near, validation, dedup=dedup)
+    assert any(
+        f"{PLANTED} training documents stood" in n or f"{PLANTED} training documents stand" in n for n in corpus.notes
+    )
+    left_out = set(training + exact + near) - set(kept(corpus))
+    planted = {None: set(), "exact": set(exact), "near": set(exact + near)}[dedup]
+    found = len(left_out & planted)
+    assert found >= 0.95 * len(planted) and found >= 0.95 * len(left_out)
+    assert corpus.validation is not None and corpus.validation.num_documents == 100
+
+
+def test_copies_on_both_sides_of_one_text_are_said(tmp_path: Path) -> None:
+    """Few documents, split by characters: a training document that stands in the tail again is counted."""
+    texts = [f"Chapter {number} of a book that has several chapters." for number in range(9)]
+    path = write(tmp_path / "a.jsonl", [*texts, texts[0]])
+    said: list[str] = []
+    prepare(path, tokenizer="byte", val_split=0.2, cache_dir=tmp_path, say=said.append)
+    assert any(sentence.startswith("1 training documents stand in the validation text") for sentence in said)
+
+
+def test_broken_encodings_are_mended(tmp_path: Path, articles: list[str]) -> None:
+    """Text decoded with the wrong table comes back letter by letter; everything else stays as it is."""
+    pytest.importorskip("ftfy", reason="needs ftfy, of the extra data")
+    words = ["schön", "größer", "l’été", "“quoted”", "façade", "naïve – dash", "Ünïcödé", "señor"]
+    whole = [
+        f"{text} {words[n % len(words)]} and {words[(n * 3) % len(words)]}." for n, text in enumerate(articles[:200])
+    ]
+    broken = [text.encode().decode("cp1252", "replace") if n < PLANTED else text for n, text in enumerate(whole)]
+    usable = [n for n in range(PLANTED) if "\ufffd" not in broken[n]]
+    corpus = made(tmp_path, broken, repair="ftfy")
+    mended = kept(corpus)
+    right = sum(mended[n] == whole[n] for n in usable)
+    assert len(usable) > 30 and right / len(usable) >= 0.95
+    assert mended[PLANTED:] == whole[PLANTED:]
+    assert len(usable) <= corpus.report["train"]["repaired"]["documents"] <= PLANTED
+
+
+def test_rubbish_is_told_from_text(tmp_path: Path, articles: list[str]) -> None:
+    """Repeated lines, tables of symbols and of numbers go, each for its reason; ordinary articles stay."""
+    chance = random.Random(4)
+    repeated = ["Subscribe to our newsletter and never miss a story again. " * chance.randint(5, 30) for _ in range(20)]
+    symbols = ["".join(chance.choices("<>{}|=+*#~^ ab", k=400)) for _ in range(20)]
+    numbers = [" ".join(str(chance.randrange(10**6)) for _ in range(80)) for _ in range(20)]
+    limits = {"max_repetition": 0.3, "max_symbols": 0.1, "min_alphabetic": 0.6}
+    corpus = made(tmp_path, articles + repeated + symbols + numbers, **limits)
+    assert kept(corpus) == articles
+    dropped = {reason: what["documents"] for reason, what in corpus.report["train"]["dropped"].items()}
+    assert list(dropped.values()) == [20, 20, 20]
+    assert [reason.split()[3] for reason in dropped] == ["of", "of", "of"] and "symbols" in list(dropped)[1]
+
+
+def test_clean_text_raises_nothing(tmp_path: Path, shared: Path) -> None:
+    """Shakespeare and every paragraph of WikiText's validation text pass through everything unchanged."""
+    pytest.importorskip("ftfy", reason="needs ftfy, of the extra data")
+    pytest.importorskip("rensa", reason="needs rensa, of the extra data")
+    paragraphs = paragraphs_of(shared / "data/wikitext2-valid.txt", 30)
+    texts = [(shared / "data/tinyshakespeare.txt").read_text(encoding="utf-8"), *paragraphs]
+    limits = {"max_repetition": 0.3, "max_symbols": 0.1, "min_alphabetic": 0.6}
+    corpus = made(tmp_path, texts, repair="ftfy", dedup="near", **limits)
+    assert kept(corpus) == texts and corpus.notes == []
+
+
+def test_the_report_tells_what_was_done(tmp_path: Path, articles: list[str]) -> None:
+    """REPORT.md names counts, reasons and places, and the numbers add up."""
+    texts = ["", "too short", *articles[:30], *articles[:5]]
+    path = write(tmp_path / "train.jsonl", texts)
+    corpus = prepare(path, tokenizer="byte", min_length=20, cleaning=Cleaning(dedup="exact"), output=tmp_path / "out")
+    found = corpus.report["train"]
+    assert found["documents"] == 37 and found["kept_documents"] == 30
+    assert found["documents"] == found["kept_documents"] + sum(what["documents"] for what in found["dropped"].values())
+    assert found["characters"] == sum(map(len, texts)) and found["kept_characters"] == sum(map(len, articles[:30]))
+    page = (corpus.folder / REPORT).read_text()
+    assert f"`{path}:1`" in page and "copies of other documents | 5" in page and "shorter than 20" in page
+    assert corpus.report["train"]["tokens"] == corpus.train.num_tokens
+
+
+def test_cleaning_is_part_of_the_identity(tmp_path: Path) -> None:
+    """The cache keeps differently cleaned corpora apart; wrong settings and ids are refused."""
+    path = write(tmp_path / "a.jsonl", [f"text number {number}" for number in range(30)] * 2)
+    plain = prepare(path, tokenizer="byte", cache_dir=tmp_path)
+    clean = prepare(path, tokenizer="byte", cleaning=Cleaning(dedup="exact"), cache_dir=tmp_path)
+    assert plain.folder != clean.folder and clean.train.num_documents < plain.train.num_documents
+    np.save(tmp_path / "ids.npy", np.arange(100, dtype=np.uint16))
+    with pytest.raises(ConfigError, match="neither repaired nor sorted out"):
+        prepare(tmp_path / "ids.npy", cleaning=Cleaning(dedup="exact"))
+    for wrong in ({"repair": "magic"}, {"dedup": "fuzzy"}, {"max_symbols": 3}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            Cleaning(**wrong)
+
+
+def measured(*parts: str) -> Shares:
+    measure = Measure()
+    for part in parts:
+        measure.add(part)
+    return measure.finish()
+
+
+def test_shares_by_hand() -> None:
+    """Ten words twice: 16 sequences, 10 of them new; letters, digits and symbols counted over visible signs."""
+    words = "one two three four five six seven eight nine ten "
+    assert measured(words * 2).repetition == pytest.approx(1 - 10 / 16)
+    shares = measured("ab 1 #$ .é")
+    assert (shares.alphabetic, shares.symbols, shares.repetition) == (3 / 7, 2 / 7, 0.0)
+    assert measured("") == measured(" \n") == Shares(0.0, 0.0, 0.0)
+
+
+@given(st.lists(st.text(max_size=20), max_size=5))
+def test_shares_do_not_depend_on_the_parts(parts: list[str]) -> None:
+    """Parts cut before white space add up to the whole."""
+    spaced = [f" {part}" for part in parts]
+    assert measured(*spaced) == measured("".join(spaced))
