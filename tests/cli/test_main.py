@@ -15,7 +15,7 @@ import pytest
 
 from textmill import __version__
 from textmill.cli import main as main_module
-from textmill.cli.main import VERBS, main
+from textmill.cli.main import VERBS, console, main
 from textmill.config.entries import leaf_names
 from textmill.errors import DataError, Interrupted
 
@@ -206,3 +206,13 @@ def test_presets_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert {"auto", "tiny", "cpu_small", "gpt2-xl", "auto-cpu-tiny"} <= set(json.loads(capsys.readouterr().out))
     assert main(["presets", "gpt2"]) == 0
     assert "d_model: 768\n" in capsys.readouterr().out
+
+
+def test_own_modules_are_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installed command finds `likely.py` beside the text, behind everything that is installed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["textmill", "--version"])
+    with pytest.raises(SystemExit):
+        console()
+    assert sys.path[-1] == str(tmp_path)

@@ -6,7 +6,6 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from typed import run_line
 
 from textmill.config import Config
 from textmill.training import assemble as assembly
-from textmill.training import rehearsal, session, start
+from textmill.training import rehearsal, session, start, trainer
 
 STEPS = 2
 SMALL: dict[str, Any] = {
@@ -86,6 +85,7 @@ def write_inputs(folder: Path) -> None:
     rows = [{"text": speech(5 + number), "body": speech(3), "id": number} for number in range(30)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "posts.jsonl").write_text(lines, encoding="utf-8")
+    (folder / "run.yaml").write_text("d_model: 128\nmax_steps: 100\n", encoding="utf-8")
     (folder / "posts.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     (folder / "examples").symlink_to(Path(__file__).resolve().parents[2] / "examples")
 
@@ -98,48 +98,51 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def desk(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[str]], Path]]:
-    """A function that returns the reader's folder, which is the current one, with the runs that a page is given.
+class Desk:
+    """The reader's folder, which is the current one. While `small` is true, training is scaled down.
 
-    Training is scaled down: every flag and setting is read and checked as it stands, and then made small.
+    Every flag and setting is read and checked as it stands, and then made small.
     """
+
+    def __init__(self, workshop: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.small = True
+        self._workshop = workshop
+        self._monkeypatch = monkeypatch
+
+    def lay_out(self, runs: list[str]) -> None:
+        """The input files and the given trained runs are in the folder."""
+        self._monkeypatch.chdir(self._workshop)
+        for run in runs:
+            if not Path(run).exists():
+                done = run_line(f"textmill train book.txt --tokenizer char --save-steps 1 --output-dir {run}")
+                assert done.code == 0, done.errors
+        write_inputs(self.folder)
+        for run in runs:
+            shutil.copytree(self._workshop / run, self.folder / run)
+        self._monkeypatch.chdir(self.folder)
+
+    def scaled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of a configuration that gets the small one instead."""
+
+        def with_small_config(config: Config, **parts: Any) -> Any:
+            return function(shrink(config) if self.small else config, **parts)
+
+        return with_small_config
+
+
+@pytest.fixture
+def desk(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """The reader's place: small runs, a cache of its own, one thread, no pictures drawn."""
+    desk = Desk(workshop, tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(workshop / "cache"))
-    scaled = _scaled(assembly.assemble)
-    for module in (assembly, start):
+    monkeypatch.setattr(session, "draw_training_curves", lambda folder: None)
+    monkeypatch.setattr(rehearsal, "rehearse", desk.scaled(rehearsal.rehearse))
+    scaled = desk.scaled(assembly.assemble)
+    for module in (assembly, start, trainer):
         monkeypatch.setattr(module, "assemble", scaled)
-    monkeypatch.setattr(session, "draw_training_curves", _no_picture)
-    monkeypatch.setattr(rehearsal, "rehearse", _scaled(rehearsal.rehearse))
     monkeypatch.syspath_prepend(str(tmp_path))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-
-    def prepare(runs: list[str]) -> Path:
-        monkeypatch.chdir(workshop)
-        for run in runs:
-            _train_once(workshop, run)
-        write_inputs(tmp_path)
-        for run in runs:
-            shutil.copytree(workshop / run, tmp_path / run)
-        monkeypatch.chdir(tmp_path)
-        return tmp_path
-
-    yield prepare
+    yield desk
     torch.set_num_threads(threads)
-
-
-def _scaled(function: Callable[..., Any]) -> Callable[..., Any]:
-    def with_small_config(config: Config, **parts: Any) -> AbstractContextManager[Any]:
-        return function(shrink(config), **parts)
-
-    return with_small_config
-
-
-def _no_picture(folder: Path) -> None:
-    (folder / "training_curves.png").write_bytes(b"")
-
-
-def _train_once(workshop: Path, run: str) -> None:
-    if not (workshop / run).exists():
-        done = run_line(f"textmill train book.txt --tokenizer char --save-steps 1 --output-dir {run}")
-        assert done.code == 0, done.errors

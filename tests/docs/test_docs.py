@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ from typed import run_line
 
 from textmill.config import load_config
 
-Desk = Callable[[list[str]], Path]
-
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page_runs(page: Path, desk: Desk) -> None:
+def test_page_runs(page: Path, desk: Any) -> None:
     """Every block of the page that can be run runs, one after the other, in one folder."""
-    folder = desk(given(page))
+    desk.lay_out(given(page))
+    folder = desk.folder
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page):
         if block.not_run:
@@ -38,9 +36,9 @@ def test_page_runs(page: Path, desk: Desk) -> None:
                 assert done.code == 0, f"{place}: {command} exits {done.code}: {done.errors or done.output}"
         elif block.language == "console":
             for command, printed in dialogue(block.text):
-                compare(command, printed, place)
-        elif block.language == "yaml":
-            path = folder / "snippet.yaml"
+                compare(command, printed, place, desk)
+        elif block.language in ("yaml", "toml"):
+            path = folder / f"snippet.{block.language}"
             path.write_text(block.text, encoding="utf-8")
             load_config(path)
 
@@ -52,14 +50,16 @@ def run_python(block: Block, place: str, names: dict[str, Any]) -> None:
         pytest.fail(f"{place}: {traceback.format_exc(limit=-3)}")
 
 
-def compare(command: str, printed: list[str], place: str) -> None:
+def compare(command: str, printed: list[str], place: str, desk: Any) -> None:
     """The command prints what the page shows; `...` stands for any lines, or for the rest of one."""
-    done = run_line(command)
     wanted = "\n".join(printed).strip()
+    fails = "textmill: error:" in wanted
+    desk.small = not fails  # what is refused is refused as it stands
+    done = run_line(command)
+    desk.small = True
     said = (done.output + done.errors).strip()
     pattern = re.escape(wanted).replace(r"\.\.\.", "(?:.|\n)*")
     assert re.fullmatch(pattern, said), f"{place}: {command} prints\n{said}\nand the page shows\n{wanted}"
-    fails = "textmill: error:" in wanted
     assert (done.code != 0) == fails, f"{place}: {command} exits {done.code}"
 
 

@@ -275,6 +275,6 @@ def choose_preset(device_kind: str, corpus_bytes: int) -> tuple[str, dict[str, A
     kind = "cpu" if device_kind == "cpu" else "gpu"
     auto = next(auto for auto in AUTO[kind] if corpus_bytes < auto.bytes_below)
     machine = {"cpu": "a CPU", "cuda": "a CUDA GPU", "mps": "an Apple GPU"}.get(device_kind, device_kind)
-    size = f"{corpus_bytes / 1e6:.1f} MB of text"
+    size = f"{corpus_bytes / 1e6:.1f} MB of text" if corpus_bytes >= 1e5 else f"{corpus_bytes / 1e3:.1f} kB of text"
     said = f"{auto.name}, for {size} on {machine}; --preset NAME or any flag overrides it"
     return auto.name, dict(auto.values), said

@@ -178,7 +178,7 @@ class TrainingConfig(Section):
     eval_batches: MaybeWhole = Field(default=None, ge=1)
     """Batches per evaluation. Unset: the whole validation set."""
     eval_batch_size: MaybeWhole = Field(default=None, ge=1)
-    """Rows per evaluation batch. Unset: batch_size."""
+    """Rows per evaluation batch. Unset: chosen from the shape; the result does not depend on it."""
     metrics: Texts = Field(default_factory=list)
     """Further metrics, each package.module:attribute."""
     save_steps: Interval = None
