@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -21,6 +22,7 @@ from textmill.config.values import (
     one_of,
     show,
     text,
+    texts,
 )
 
 EncodingErrors = Literal["strict", "replace"]
@@ -37,12 +39,19 @@ def _split_name(value: Any) -> str | None:
     return text(value)
 
 
+def _named_sets(value: Any) -> list[str] | None:
+    """Return validation texts as a list; a mapping gives them names: {news: news.txt} is news=news.txt."""
+    if isinstance(value, Mapping):
+        return [f"{text(name)}={path}" for name, paths in value.items() for path in texts(paths)]
+    return None if value is None else texts(value)
+
+
 class DataConfig(Section):
     """Where the text is, what is kept of it, and how it is cut into rows."""
 
     data: MaybeTexts = None
     """Text to train on: files, folders, globs, hf:NAME, shakespeare, - or a prepared folder. Unset: Python's source."""
-    val_data: MaybeTexts = None
+    val_data: Annotated[list[str] | None, BeforeValidator(_named_sets)] = None
     """Text to validate on, instead of a share of the data; several sets as NAME=FILE."""
     val_split: Number = Field(default=0.1, ge=0, lt=1)
     """Share of the text kept for validation; 0 for none."""

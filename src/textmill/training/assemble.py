@@ -18,7 +18,7 @@ from textmill.checkpoint.store import CheckpointStore
 from textmill.config import Config, checks
 from textmill.data.augment import Augment
 from textmill.data.corpus import Corpus
-from textmill.data.loader import Rows, eval_batches
+from textmill.data.loader import Rows
 from textmill.data.selection import absolute
 from textmill.data.standard_input import STANDARD_INPUT, keep_standard_input
 from textmill.engine.build import build_engine, choose_engine, refuse_contradictions
@@ -34,7 +34,6 @@ from textmill.optim.schedule import Schedule
 from textmill.planning.count import flops_per_token
 from textmill.planning.devices import peak_flops
 from textmill.planning.length import MOST_REPORTS, Length, default_evaluations, plan_length, plan_warmup
-from textmill.planning.memory import evaluation_rows
 from textmill.tracking.base import Trackers
 from textmill.tracking.build import build_trackers
 from textmill.training import outputs, resume
@@ -45,7 +44,7 @@ from textmill.training.loss import causal_loss
 from textmill.training.opening import claim, find_start, open_output
 from textmill.training.out_of_memory import memory_explained
 from textmill.training.progress import Progress
-from textmill.training.rows import make_loader, training_rows, validation_rows
+from textmill.training.rows import held_out_sets, make_loader, training_rows
 from textmill.training.run import LossFunction, Run
 from textmill.training.sample import first_words
 from textmill.training.screen import Screen
@@ -241,19 +240,10 @@ def _build(
         deepspeed=deepspeed_settings(config, world) if engine_name == "deepspeed" else None,
     )
     loader = make_loader(config, rows, augment, world)
-    held_out = validation_rows(config, corpus)
-    validation, validation_bytes, evaluations = None, None, MOST_REPORTS
-    if corpus.validation is not None and held_out is not None:
-        validation = eval_batches(
-            held_out,
-            settings.eval_batch_size
-            or evaluation_rows(config.model, settings.batch_size, config.model.vocab_size or corpus.vocab_size),
-            world_size=world.size,
-            rank=world.rank,
-            limit=settings.eval_batches,
-        )
-        evaluations = default_evaluations(length, validation.num_targets)
-        validation_bytes = corpus.validation.num_bytes * validation.share or None
+    held_out = held_out_sets(config, corpus, world)
+    evaluations = MOST_REPORTS
+    if held_out:
+        evaluations = default_evaluations(length, sum(text.batches.num_targets for text in held_out))
     named = {name.partition(":")[2]: resolve(name) for name in settings.metrics}
     device_name = _device_name(world)
     plan_schedule = partial(_schedule, config)
@@ -265,8 +255,9 @@ def _build(
         engine=engine,
         loss=loss or causal_loss(label_smoothing=settings.label_smoothing),
         loader=loader,
-        validation=validation,
-        validation_bytes=validation_bytes,
+        validation=held_out[0].batches if held_out else None,
+        validation_bytes=held_out[0].num_bytes if held_out else None,
+        named_validation={text.name: text for text in held_out if text.name is not None},
         tokenizer=corpus.tokenizer,
         metrics={**named, **(metrics or {})},
         schedule=plan_schedule(length.total_steps),

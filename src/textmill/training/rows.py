@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from textmill.config import Config
 from textmill.data.augment import Augment
 from textmill.data.corpus import Corpus
-from textmill.data.loader import Prefetch, Rows, TrainLoader, separates_documents
+from textmill.data.loader import Prefetch, Rows, TrainLoader, eval_batches, separates_documents
 from textmill.data.packed import PackedRows
 from textmill.engine.world import World
+from textmill.planning.memory import evaluation_rows
 
 
 def training_rows(
@@ -39,18 +41,44 @@ def training_rows(
     return PackedRows(corpus.train, length, strategy, mask_documents=mask, tick=tick), augment
 
 
-def validation_rows(config: Config, corpus: Corpus) -> Rows | None:
-    """Return the rows that the run is measured on, None without a validation text.
+@dataclass(frozen=True)
+class HeldOut:
+    """A text that the run is measured on.
 
-    They are cut from the stream of all documents however training rows are packed: every token but the first is scored,
-    so losses of differently packed runs are means over the same targets, and bits per byte count every byte. Documents
-    are hidden from each other where training hides them.
+    name: of a set that was given one. batches: of this process. num_bytes: UTF-8 bytes of the text that the batches of
+    all processes score, None where that is not known.
     """
-    store = corpus.validation
-    if store is None:
-        return None
+
+    name: str | None
+    batches: eval_batches
+    num_bytes: float | None
+
+
+def held_out_sets(config: Config, corpus: Corpus, world: World) -> list[HeldOut]:
+    """Return the texts that the run is measured on, the main one first; none without validation text.
+
+    Their rows are cut from the stream of all documents however training rows are packed: every token but the first is
+    scored, so losses of differently packed runs are means over the same targets, and bits per byte count every byte.
+    Documents are hidden from each other where training hides them.
+    """
+    if corpus.validation is None:
+        return []
+    settings, model = config.training, config.model
+    rows_at_once = settings.eval_batch_size or evaluation_rows(
+        model, settings.batch_size, model.vocab_size or corpus.vocab_size
+    )
     hidden = config.data.mask_documents or not config.data.pack_sequences
-    return Rows(store, config.model.max_seq_len, mask_documents=hidden and separates_documents(store))
+    sets = []
+    for name, store in [(corpus.main, corpus.validation), *corpus.further.items()]:
+        batches = eval_batches(
+            Rows(store, model.max_seq_len, mask_documents=hidden and separates_documents(store)),
+            rows_at_once,
+            world_size=world.size,
+            rank=world.rank,
+            limit=settings.eval_batches,
+        )
+        sets.append(HeldOut(name, batches, store.num_bytes * batches.share or None))
+    return sets
 
 
 def make_loader(config: Config, rows: Rows, augment: Augment | None, world: World) -> TrainLoader | Prefetch:

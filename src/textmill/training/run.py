@@ -29,6 +29,7 @@ from textmill.tokenizers import Tokenizer
 from textmill.tracking.base import Trackers
 from textmill.training.advice import Advice, Setting
 from textmill.training.progress import Progress, Step, Window
+from textmill.training.rows import HeldOut
 from textmill.training.screen import Screen
 from textmill.training.signals import SignalFlag
 from textmill.training.state import save_checkpoint
@@ -54,6 +55,7 @@ class Run:
     """The parts of one training run, put together by `assemble`. Any of them may be replaced before the loop starts.
 
     model: the module itself; `engine.model` is what the loss calls. validation: batches, or None without a split.
+    named_validation: the sets that were given names, the main one among them.
     log_every, eval_every, sample_every, save_every: when the periodic acts are due.
     """
 
@@ -98,6 +100,7 @@ class Run:
     log_offsets: dict[str, int] = field(default_factory=dict)
     last_saved_step: int | None = None
     failed_saves: int = 0
+    named_validation: Mapping[str, HeldOut] = field(default_factory=dict)
     started_at: float = field(default_factory=time.perf_counter)
     elapsed_before: float = 0.0
 

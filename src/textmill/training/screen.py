@@ -116,6 +116,9 @@ class Screen:
             text += f" · val loss {row['val_loss']:.4f} · perplexity {row['val_perplexity']:.2f}"
             if row.get("val_bits_per_byte") is not None:
                 text += f" · {row['val_bits_per_byte']:.3f} bits per byte"
+            for name in row:
+                if name.startswith("val_loss/"):
+                    text += f" · {name.removeprefix('val_loss/')} {row[name]:.4f}"
             text += " · best so far" if improved else ""
         self.say(text)
 
