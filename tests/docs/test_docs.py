@@ -99,7 +99,9 @@ def test_table_is_fresh(name: str) -> None:
 
 
 def test_few_blocks_are_left_out() -> None:
-    """A page is run but for what needs a network, a GPU, several machines, or a person."""
-    for page in PAGES:
-        for block in blocks(page):
-            assert block.not_run is None or len(block.not_run) > 5, f"{page.name}:{block.line}: say why it is not run"
+    """Four in five of the blocks that could be run are; others need a launcher, an install or a shell."""
+    runnable = [
+        block for page in PAGES for block in blocks(page) if block.language in ("bash", "sh", "python", "console")
+    ]
+    left_out = [block for block in runnable if block.not_run]
+    assert len(runnable) > 50 and len(left_out) < len(runnable) / 5
