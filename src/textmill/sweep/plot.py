@@ -61,6 +61,7 @@ def _course(axes: Axes, trials: Sequence[Tried]) -> None:
         )
         axes.legend(fontsize=8.5, frameon=False)
     axes.set_xlabel("trial", fontsize=9)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
