@@ -17,7 +17,9 @@ needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is No
 
 def assert_same(one: Path, other: Path) -> None:
     for name in ("train_loss", "grad_norm"):
-        assert values(other / "steps.jsonl", name) == pytest.approx(values(one / "steps.jsonl", name), abs=1e-5), name
+        assert values(other / "steps.jsonl", name) == pytest.approx(
+            values(one / "steps.jsonl", name), rel=1e-5, abs=1e-5
+        ), name
     assert values(other / "metrics.jsonl", "val_loss") == pytest.approx(
         values(one / "metrics.jsonl", "val_loss"), abs=1e-5
     )

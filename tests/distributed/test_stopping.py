@@ -72,8 +72,7 @@ def test_a_signal_during_evaluation_stops_all(
     assert values(run / "metrics.jsonl", "step") == [7, 14, 20]
 
 
-@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize(("engine", "victim"), [("ddp", 0), ("fsdp", 1)])
 def test_a_killed_process_ends_the_others_in_bounded_time(
     small: list[str], tmp_path: Path, start: Start, engine: str, victim: int
 ) -> None:

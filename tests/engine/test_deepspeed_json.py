@@ -161,6 +161,8 @@ def test_without_a_file_it_is_stage_two() -> None:
     made = for_initialize(read_deepspeed(None), batch_size=2, accumulation=3, world_size=4, max_norm=0.5)
     assert made["zero_optimization"]["stage"] == 2
     assert (made["train_batch_size"], made["gradient_clipping"]) == (24, 0.5)
+    unclipped = for_initialize(read_deepspeed(None), batch_size=2, accumulation=3, world_size=4, max_norm=0.0)
+    assert unclipped["gradient_clipping"] > 1e20  # 0 would switch off the norm that is reported
 
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -45,8 +46,7 @@ class DeepSpeedEngine(Engine):
     def _spread(self, module: nn.Module, make_optimizer: MakeOptimizer) -> tuple[nn.Module, Optimizer]:
         if self.world.device.type == "cpu":
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # it would take a GPU that this run was told not to use
-        import deepspeed
-
+        self._package = import_module("deepspeed")
         self.scaler = None  # DeepSpeed has its own
         if not dist.is_initialized():  # alone: DeepSpeed wants a group all the same
             backend = "nccl" if self.world.device.type == "cuda" else "gloo"
@@ -57,7 +57,8 @@ class DeepSpeedEngine(Engine):
         names = {parameter: name for name, parameter in module.named_parameters()}
         optimizer = make_optimizer(module)
         self._group_names = [[names[p] for p in group["params"]] for group in optimizer.param_groups]
-        self._deepspeed, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=self._settings)
+        self._deepspeed, *_ = self._package.initialize(model=module, optimizer=optimizer, config=self._settings)
+        self._flat_partitions()  # what cannot be saved is refused now and not at the first checkpoint
         return self._deepspeed, self._stand_in_optimizer
 
     @contextmanager
@@ -75,7 +76,6 @@ class DeepSpeedEngine(Engine):
 
     def step(self, max_norm: float) -> Tensor:
         """The weights have moved by one update, clipped as the settings say; return the norm before clipping."""
-        assert max_norm == self._settings["gradient_clipping"]
         self._deepspeed.step()
         norm = torch.as_tensor(self._deepspeed.get_global_grad_norm(), device=self.world.device, dtype=torch.float32)
         self._count(torch.isfinite(norm) & bool(self._deepspeed.was_step_applied()))
@@ -93,8 +93,7 @@ class DeepSpeedEngine(Engine):
 
     def snapshot(self) -> tuple[nn.Module, Optimizer]:
         """Return a module and its optimizer that hold whole tensors in the first process; all processes call it."""
-        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
-
+        whole_of = self._package.utils
         self._link_states()
         targets = dict(self._stand_in.named_parameters())
         here = dict(self.module.named_parameters())
@@ -102,8 +101,8 @@ class DeepSpeedEngine(Engine):
             keys = [key for key, value in state.items() if isinstance(value, Tensor) and value.ndim]
             single = {key: value for key, value in state.items() if key not in keys}
             for name in names:
-                whole = {key: safe_get_full_optimizer_state(here[name], key) for key in keys}
-                weight = safe_get_full_fp32_param(here[name])
+                whole = {key: whole_of.safe_get_full_optimizer_state(here[name], key) for key in keys}
+                weight = whole_of.safe_get_full_fp32_param(here[name])
                 if self.world.is_first:
                     assert weight is not None
                     targets[name].data.copy_(weight.view_as(targets[name]))
@@ -116,8 +115,6 @@ class DeepSpeedEngine(Engine):
     @contextmanager
     def loading(self) -> Iterator[tuple[nn.Module, Optimizer]]:
         """What is loaded into the module and the optimizer that this yields is in force afterwards."""
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
-
         yield self._stand_in, self._stand_in_optimizer
         sources = dict(self._stand_in.named_parameters())
         here = dict(self.module.named_parameters())
@@ -128,10 +125,10 @@ class DeepSpeedEngine(Engine):
                 state[key] = torch.zeros_like(flat) if whole else copy.deepcopy(value)
         self._link_states()
         for name in (name for names in self._group_names for name in names):
-            safe_set_full_fp32_param(here[name], sources[name].data.to(self.world.device))
+            self._package.utils.safe_set_full_fp32_param(here[name], sources[name].data.to(self.world.device))
             for key, value in saved.get(sources[name], {}).items():
                 if isinstance(value, Tensor) and value.ndim:
-                    safe_set_full_optimizer_state(here[name], value.to(self.world.device), key)
+                    self._package.utils.safe_set_full_optimizer_state(here[name], value.to(self.world.device), key)
         self._copy_to_module()
         saved.clear()
 
@@ -148,20 +145,16 @@ class DeepSpeedEngine(Engine):
 
     def _link_states(self) -> None:
         """Every parameter knows where its optimizer state lies: stages 1 and 2 link only one group."""
-        from deepspeed.utils import lazy_init_hp_params_optimizer_state
-
         optimizer = self._deepspeed.optimizer
         if hasattr(optimizer, "single_partition_of_fp32_groups"):
             for group, part in zip(optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups):
                 if optimizer.optimizer.state.get(part):
-                    lazy_init_hp_params_optimizer_state(group, part, optimizer.optimizer.state)
+                    self._package.utils.lazy_init_hp_params_optimizer_state(group, part, optimizer.optimizer.state)
 
     def _copy_to_module(self) -> None:
         """The weights that compute are those of the float32 copies, which each process holds a part of."""
-        import deepspeed
-
         sources = dict(self._stand_in.named_parameters())
         for name, parameter in self.module.named_parameters():
-            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
+            with self._package.zero.GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
                 if parameter.numel():
                     parameter.copy_(sources[name])

@@ -17,6 +17,9 @@ from textmill.errors import ConfigError, MissingInputError
 DEFAULT: dict[str, Any] = {"zero_optimization": {"stage": 2}}
 """What engine deepspeed does without a configuration: optimizer state and gradients are divided among processes."""
 
+NO_CLIPPING = 1e30
+"""A norm that no gradient reaches; with 0 DeepSpeed would not compute the norm, which is reported."""
+
 OPTIMIZERS = {"adam": "adam", "adamw": "adamw", "sgd": "sgd"}
 """DeepSpeed's name of an optimizer, in lower case -> ours."""
 
@@ -115,21 +118,20 @@ def _batch(settings: Mapping[str, Any], world_size: int) -> dict[str, int]:
     total = settings.get("train_batch_size")
     if total is None:
         return {}
-    rows, accumulation = (settings.get(key) for key in _BATCH)
-    if rows is None and accumulation is None:
-        if total % world_size:
-            raise ConfigError(f"deepspeed_config: train_batch_size {total} is no multiple of {world_size} processes")
-        return {"batch_size": total // world_size, "gradient_accumulation_steps": 1}
-    given, missing = (rows, "gradient_accumulation_steps") if accumulation is None else (accumulation, "batch_size")
-    if rows is None or accumulation is None:
-        if total % (given * world_size):
-            raise ConfigError(
-                f"deepspeed_config: train_batch_size {total} is no multiple of {given} x {world_size} processes"
-            )
-        return {missing: total // (given * world_size)}
-    if total != rows * accumulation * world_size:
-        raise ConfigError(_wrong_total(total, rows, accumulation, world_size))
-    return {}
+    known = {leaf: settings[key] for key, leaf in _BATCH.items() if key in settings}
+    if len(known) == len(_BATCH):
+        rows, accumulation = known["batch_size"], known["gradient_accumulation_steps"]
+        if total != rows * accumulation * world_size:
+            raise ConfigError(_wrong_total(total, rows, accumulation, world_size))
+        return {}
+    known = known or {"gradient_accumulation_steps": 1}
+    ((leaf, given),) = known.items()
+    missing = next(other for other in _BATCH.values() if other != leaf)
+    if total % (given * world_size):
+        raise ConfigError(
+            f"deepspeed_config: train_batch_size {total} is no multiple of {leaf} {given} x {world_size} processes"
+        )
+    return {leaf: given, missing: total // (given * world_size)}
 
 
 def _wrong_total(total: int, rows: int, accumulation: int, world_size: int) -> str:
@@ -178,7 +180,7 @@ def for_initialize(
         "train_micro_batch_size_per_gpu": batch_size,
         "gradient_accumulation_steps": accumulation,
         "train_batch_size": batch_size * accumulation * world_size,
-        "gradient_clipping": max_norm,
+        "gradient_clipping": max_norm or NO_CLIPPING,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
     }

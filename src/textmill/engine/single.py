@@ -47,6 +47,7 @@ class Engine:
         self.precision = precision
         self.world = world
         self.scaler = precision.scaler()
+        self.model: nn.Module
         self.model, self.optimizer = self._spread(module, make_optimizer)
         if compile:
             # Training has one shape; automatic dynamic shapes would make the kernels depend on which came before.

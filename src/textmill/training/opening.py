@@ -66,6 +66,6 @@ def find_start(config: Config, output: outputs.Output, world: World, screen: Scr
     name = world.from_first(found)
     start = None if name is None else Path(name)
     with world.together():
-        source = outputs.run_of(name) if output.fork else output.folder
+        source = outputs.run_of(name) if output.fork and name is not None else output.folder
         assert source is not None
         return resume.merge_with_saved(config, source, screen.say), start
