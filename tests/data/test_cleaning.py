@@ -143,7 +143,7 @@ def test_rubbish_is_told_from_text(tmp_path: Path, articles: list[str]) -> None:
     repeated = ["Subscribe to our newsletter and never miss a story again. " * chance.randint(5, 30) for _ in range(20)]
     symbols = ["".join(chance.choices("<>{}|=+*#~^ ab", k=400)) for _ in range(20)]
     numbers = [" ".join(str(chance.randrange(10**6)) for _ in range(80)) for _ in range(20)]
-    limits = {"max_repetition": 0.3, "max_symbols": 0.1, "min_alphabetic": 0.6}
+    limits: dict[str, Any] = {"max_repetition": 0.3, "max_symbols": 0.1, "min_alphabetic": 0.6}
     corpus = made(tmp_path, articles + repeated + symbols + numbers, **limits)
     assert kept(corpus) == articles
     dropped = {reason: what["documents"] for reason, what in corpus.report["train"]["dropped"].items()}
@@ -157,7 +157,7 @@ def test_clean_text_raises_nothing(tmp_path: Path, shared: Path) -> None:
     pytest.importorskip("rensa", reason="needs rensa, of the extra data")
     paragraphs = paragraphs_of(shared / "data/wikitext2-valid.txt", 30)
     texts = [(shared / "data/tinyshakespeare.txt").read_text(encoding="utf-8"), *paragraphs]
-    limits = {"max_repetition": 0.3, "max_symbols": 0.1, "min_alphabetic": 0.6}
+    limits: dict[str, Any] = {"max_repetition": 0.3, "max_symbols": 0.1, "min_alphabetic": 0.6}
     corpus = made(tmp_path, texts, repair="ftfy", dedup="near", **limits)
     assert kept(corpus) == texts and corpus.notes == []
 
@@ -185,7 +185,8 @@ def test_cleaning_is_part_of_the_identity(tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", np.arange(100, dtype=np.uint16))
     with pytest.raises(ConfigError, match="neither repaired nor sorted out"):
         prepare(tmp_path / "ids.npy", cleaning=Cleaning(dedup="exact"))
-    for wrong in ({"repair": "magic"}, {"dedup": "fuzzy"}, {"max_symbols": 3}):
+    mistakes: list[dict[str, Any]] = [{"repair": "magic"}, {"dedup": "fuzzy"}, {"max_symbols": 3}]
+    for wrong in mistakes:
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             Cleaning(**wrong)
 

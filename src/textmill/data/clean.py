@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from textmill.data.document import Document
-from textmill.errors import ConfigError, MissingExtraError
+from textmill.data.extra import extra
+from textmill.errors import ConfigError
 
 REPAIRS = ("ftfy",)
 DEDUPS = ("exact", "near")
@@ -58,7 +58,7 @@ class Cleaning:
         if self.repair is None:
             yield from documents
             return
-        fix = _fixer()
+        fix = extra("ftfy", "--repair ftfy").fix_encoding
         changed = False
         for part in documents:
             text = part.text if part.text.isascii() else mend(part.text, fix)
@@ -74,11 +74,3 @@ def mend(text: str, fix: Callable[[str], str]) -> str:
     """Return `text` with `fix` applied to every line that is not ASCII: lines may be broken in different ways."""
     lines = text.splitlines(keepends=True)
     return "".join(line if line.isascii() else fix(line) for line in lines)
-
-
-def _fixer() -> Any:
-    try:
-        import ftfy
-    except ImportError as error:
-        raise MissingExtraError("--repair ftfy needs ftfy, which is missing: pip install 'textmill[data]'") from error
-    return ftfy.fix_encoding

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from textmill.errors import MissingExtraError
+from textmill.data.extra import extra
 
 SIMILAR = 0.7
 """Jaccard similarity of the sets of five-word sequences from which on two documents count as copies."""
@@ -25,12 +25,7 @@ class NearDuplicates:
 
     def __init__(self) -> None:
         """Raises MissingExtraError without rensa."""
-        try:
-            import rensa
-        except ImportError as error:
-            raise MissingExtraError("--dedup near needs rensa, which is missing: pip install 'textmill[data]'") from (
-                error
-            )
+        rensa = extra("rensa", "--dedup near")
         self._rensa = rensa
         self._index = rensa.RMinHashLSH(threshold=SIMILAR, num_perm=_PERMUTATIONS, num_bands=_BANDS)
         self._known: list[Any] = []

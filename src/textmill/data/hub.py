@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from textmill.errors import ConfigError, DataError, MissingExtraError, MissingInputError, TextmillError
+from textmill.data.extra import extra
+from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError
 
 HUB_PREFIX = "hf:"
 
@@ -66,12 +67,7 @@ def dataset_splits(item: str | Path) -> dict[str, list[Path]]:
 
 def _load(named: str) -> Any:
     """Return the DatasetDict of `NAME`, `NAME:CONFIG` or `NAME/CONFIG`, by the library `datasets`."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{HUB_PREFIX}{named} needs the library datasets, which is missing: pip install 'textmill[data]'"
-        ) from error
+    datasets = extra("datasets", f"the dataset {HUB_PREFIX}{named}")
     for name, config in (readings := _readings(named)):
         _refuse_offline(named, name, datasets.config.HF_ENDPOINT, Path(datasets.config.HF_DATASETS_CACHE))
         try:
@@ -108,7 +104,7 @@ def _readings(named: str) -> list[tuple[str, str | None]]:
     parts = named.split("/")
     if len(parts) == 3:
         return [("/".join(parts[:2]), parts[2])]
-    return [(named, None)] + ([(parts[0], parts[1])] if len(parts) == 2 else [])
+    return [(named, None), (parts[0], parts[1])] if len(parts) == 2 else [(named, None)]
 
 
 def _refuse_offline(named: str, name: str, endpoint: str, cache: Path) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from textmill.data.document import Document, Notes, Reading
+from textmill.data.extra import extra
 from textmill.data.formats.rows import known
-from textmill.errors import DataError, MissingExtraError
+from textmill.errors import DataError
 
 _ROWS_AT_ONCE = 1024
 
@@ -18,9 +19,7 @@ def read_parquet(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> I
     Only that column is read, a thousand rows at a time. Raises DataError for a damaged file and for a missing column or
     one that is not text; MissingExtraError without pyarrow.
     """
-    arrow = _pyarrow(name)
-    from pyarrow import parquet
-
+    arrow, parquet = extra("pyarrow", f"reading {name}"), extra("pyarrow.parquet", f"reading {name}")
     column = reading.text_column
     try:
         table = parquet.ParquetFile(file)
@@ -33,7 +32,7 @@ def read_parquet(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> I
 
 def read_arrow(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the documents of an Arrow file, in its streaming or its random-access form; see `read_parquet`."""
-    arrow = _pyarrow(name)
+    arrow = extra("pyarrow", f"reading {name}")
     column = reading.text_column
     try:
         if file.read(6) == b"ARROW1":
@@ -48,16 +47,6 @@ def read_arrow(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Ite
         yield from _texts(batches, name, column, notes)
     except (arrow.ArrowException, OSError) as error:
         raise _damaged(name, error) from error
-
-
-def _pyarrow(name: str) -> Any:
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise MissingExtraError(f"reading {name} needs pyarrow, which is missing: pip install 'textmill[data]'") from (
-            error
-        )
-    return pyarrow
 
 
 def _check_column(arrow: Any, schema: Any, name: str, column: str) -> None:

@@ -9,7 +9,8 @@ import lzma
 import zlib
 from typing import Any, BinaryIO
 
-from textmill.errors import DataError, MissingExtraError
+from textmill.data.extra import extra
+from textmill.errors import DataError
 
 ENDINGS = frozenset({".gz", ".bz2", ".xz", ".zst"})
 
@@ -73,14 +74,8 @@ class _Zstd:
     """Zstandard, frame by frame, so that a frame without its end is noticed."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
-        try:
-            import zstandard
-        except ImportError as error:
-            raise MissingExtraError(
-                f"reading {name} needs zstandard, which is missing: pip install 'textmill[data]'"
-            ) from error
         self._file = file
-        self._zstandard = zstandard
+        self._zstandard = extra("zstandard", f"reading {name}")
         self._frame: Any = None
         self._waiting = b""
         self._unpacked = memoryview(b"")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.document import Document, Notes, Reading
-from textmill.errors import DataError, MissingExtraError
+from textmill.data.extra import extra
+from textmill.errors import DataError
 
 LARGEST_PAGE = 64 << 20
 """Bytes. A page is held in memory whole."""
@@ -18,12 +19,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     The encoding is found as browsers find it, from the page itself. Raises DataError for a page beyond LARGEST_PAGE,
     MissingExtraError without trafilatura.
     """
-    try:
-        import trafilatura
-    except ImportError as error:
-        raise MissingExtraError(
-            f"reading {name} needs trafilatura, which is missing: pip install 'textmill[data]'"
-        ) from (error)
+    trafilatura = extra("trafilatura", f"reading {name}")
     page = file.read(LARGEST_PAGE + 1)
     if len(page) > LARGEST_PAGE:
         raise DataError(f"{name} is larger than {LARGEST_PAGE >> 20} MiB: split it, or extract its text first")

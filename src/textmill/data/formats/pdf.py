@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.document import Document, Notes, Reading
-from textmill.errors import DataError, MissingExtraError
+from textmill.data.extra import extra
+from textmill.errors import DataError
 
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
@@ -15,12 +16,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     Text is what the file stores as text: a scanned page has none, which is noted. Raises DataError for a damaged or
     encrypted file, MissingExtraError without pypdfium2.
     """
-    try:
-        import pypdfium2
-    except ImportError as error:
-        raise MissingExtraError(
-            f"reading {name} needs pypdfium2, which is missing: pip install 'textmill[data]'"
-        ) from (error)
+    pypdfium2 = extra("pypdfium2", f"reading {name}")
     try:
         pages = pypdfium2.PdfDocument(file)
         count = len(pages)
