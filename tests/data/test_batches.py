@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,11 +150,12 @@ def test_what_cannot_be_batched_is_refused(stores) -> None:
     with pytest.raises(DataError, match="needs two"):
         Rows(stores(1), 8)
     rows = Rows(stores(20), 8)
-    for wrong in (
+    mistakes: list[dict[str, Any]] = [
         {"batch_size": 0},
         {"batch_size": 1, "world_size": 2, "rank": 2},
         {"batch_size": 1, "accumulation": 0},
-    ):
+    ]
+    for wrong in mistakes:
         with pytest.raises(ConfigError):
             TrainLoader(rows, seed=0, **wrong)
 

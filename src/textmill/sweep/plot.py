@@ -13,6 +13,7 @@ from textmill.sweep.sweep import SweepResult, Tried
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import Locator
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#999999"
 
@@ -61,7 +62,13 @@ def _course(axes: Axes, trials: Sequence[Tried]) -> None:
         )
         axes.legend(fontsize=8.5, frameon=False)
     axes.set_xlabel("trial", fontsize=9)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(_whole_numbers())
+
+
+def _whole_numbers() -> Locator:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True)
 
 
 def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
