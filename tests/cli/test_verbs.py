@@ -166,7 +166,7 @@ def test_train_runs_a_configuration(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
     seen: list[Any] = []
 
-    def stand_in(config: Any) -> Any:
+    def stand_in(config: Any, **options: Any) -> Any:
         seen.append(config)
         return type("Result", (), {"exit_code": 143})()
 
