@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -336,3 +337,37 @@ def test_a_huge_line_needs_little_memory(tmp_path: Path, tokenizer: str) -> None
     command = [sys.executable, "-c", MEMORY_SCRIPT, str(tmp_path / "line.txt"), tokenizer, str(tmp_path / "cache")]
     num_bytes, peak_kib = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert num_bytes == size and peak_kib < 300_000
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_tiny_files(tmp_path: Path) -> None:
+    """A folder of a hundred thousand files of a sentence each is prepared within 300 MB, every file a document."""
+    for number in range(100_000):
+        if number % 1000 == 0:
+            (tmp_path / f"data/{number // 1000:03d}").mkdir(parents=True)
+        (tmp_path / f"data/{number // 1000:03d}/{number:06d}.txt").write_text(f"Tiny file {number} says little.\n")
+    command = [sys.executable, "-c", MEMORY_SCRIPT, str(tmp_path / "data"), "byte", str(tmp_path / "cache")]
+    num_bytes, peak_kib = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert num_bytes == sum(len(f"Tiny file {number} says little.\n") for number in range(100_000))
+    assert peak_kib < 300_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rows.json", "rows.csv", "rows.jsonl.gz"])
+def test_huge_tables_need_little_memory(tmp_path: Path, name: str) -> None:
+    """A hundred megabytes of rows, as an array, as a table and packed, are prepared within 300 MB."""
+    text = "a row of several words that goes on and on " * 20
+    count = 100_000_000 // len(text)
+    forms = {
+        "rows.json": ("[", '{{"text": "{0:06d} {1}"}},\n', '{"text": "the end of it"}]'),
+        "rows.csv": ("text\n", '"{0:06d} {1}"\n', "the end of it\n"),
+        "rows.jsonl.gz": ("", '{{"text": "{0:06d} {1}"}}\n', '{"text": "the end of it"}\n'),
+    }
+    begin, row, end = forms[name]
+    with (gzip.open if name.endswith("gz") else open)(tmp_path / name, "wt") as file:
+        file.write(begin)
+        file.writelines(row.format(number, text) for number in range(count))
+        file.write(end)
+    command = [sys.executable, "-c", MEMORY_SCRIPT, str(tmp_path / name), "byte", str(tmp_path / "cache")]
+    num_bytes, peak_kib = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert num_bytes == count * (len(text) + 7) + len("the end of it") and peak_kib < 300_000
