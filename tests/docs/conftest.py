@@ -82,7 +82,7 @@ def write_inputs(folder: Path) -> None:
         (folder / name).mkdir()
         for number in range(24):
             (folder / name / f"{number:02d}.txt").write_text(speech(20 + number), encoding="utf-8")
-    rows = [{"text": speech(5 + number), "body": speech(3), "id": number} for number in range(30)]
+    rows = [{"text": speech(5 + number), "body": speech(3 + number), "id": number} for number in range(30)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "posts.jsonl").write_text(lines, encoding="utf-8")
     (folder / "run.yaml").write_text("d_model: 128\nmax_steps: 100\n", encoding="utf-8")
