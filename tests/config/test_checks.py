@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from textmill.config import ModelConfig, choose_preset, load_config
 from textmill.config.checks import fit_batch, fit_model, fit_vocab, fit_warmup, without_effect
+from textmill.config.presets import settle_auto
 from textmill.errors import ConfigError
 
 
@@ -185,3 +186,15 @@ def test_auto_chooses_for_every_machine_and_size(device: str, size: int) -> None
     assert name in sentence and name.startswith("auto-cpu" if device == "cpu" else "auto-gpu")
     larger = choose_preset(device, size * 10)[1]
     assert larger["d_model"] * larger["num_layers"] >= values["d_model"] * values["num_layers"]
+
+
+def test_a_given_learning_rate_takes_the_automatic_optimizer_away() -> None:
+    """A learning rate meant for AdamW never meets the Muon of the automatic preset; without one, Muon stays."""
+    own = load_config(learning_rate=3e-4)
+    sentence = settle_auto(own, "cpu", 10_000_000)
+    assert (own.training.optimizer, own.training.learning_rate, own.training.lr_schedule) == ("adamw", 3e-4, "cosine")
+    assert "learning_rate is given" in sentence
+    assert own.model.d_model == 192
+    automatic = load_config()
+    settle_auto(automatic, "cpu", 10_000_000)
+    assert (automatic.training.optimizer, automatic.training.learning_rate) == ("muon", 0.01)

@@ -42,7 +42,7 @@ def plan(
     tokens_per_second
         Speed of training, of all processes together, for the time the run takes.
     """
-    from textmill.config.presets import choose_preset
+    from textmill.config.presets import settle_auto
     from textmill.planning.devices import likely_device, likely_precision
     from textmill.planning.plan import plan_run
 
@@ -52,9 +52,7 @@ def plan(
     precision = values.training.precision
     size = _text_bytes(values)
     if values.training.preset == "auto":
-        name, preset, sentence = choose_preset(device, size)
-        values.settle(name, preset)
-        _aside(f"preset: {sentence}")
+        _aside(f"preset: {settle_auto(values, device, size)}")
     made, said = plan_run(
         values,
         _text(values, size),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textmill.config.values import closest
 from textmill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from textmill.config.tree import Config
 
 
 class Preset(NamedTuple):
@@ -181,6 +185,15 @@ _MUON = {
 }
 """What small models learn fastest with: see docs/decisions.md."""
 
+OWN_OPTIMIZER = ("optimizer", "learning_rate")
+"""Settings that, once given, take the choice of the optimizer and of what goes with it from `auto`."""
+
+
+def without_optimizer(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an automatic preset without its optimizer: a learning rate is no measure for another optimizer."""
+    return {**{leaf: value for leaf, value in values.items() if leaf not in _MUON}, "learning_rate": 1e-3}
+
+
 AUTO: dict[str, tuple[AutoPreset, ...]] = {
     "cpu": (
         AutoPreset(
@@ -278,3 +291,17 @@ def choose_preset(device_kind: str, corpus_bytes: int) -> tuple[str, dict[str, A
     size = f"{corpus_bytes / 1e6:.1f} MB of text" if corpus_bytes >= 1e5 else f"{corpus_bytes / 1e3:.1f} kB of text"
     said = f"{auto.name}, for {size} on {machine}; --preset NAME or any flag overrides it"
     return auto.name, dict(auto.values), said
+
+
+def settle_auto(config: Config, device_kind: str, corpus_bytes: int) -> str:
+    """What nobody chose in `config` is what `auto` chooses; return the sentence to say.
+
+    A given optimizer or learning rate takes the preset's optimizer away: its learning rate is no measure for another.
+    """
+    name, values, said = choose_preset(device_kind, corpus_bytes)
+    own = [leaf for leaf in OWN_OPTIMIZER if config.given(leaf)]
+    if own and "optimizer" in values:
+        values = without_optimizer(values)
+        said += f"; without its optimizer, because {' and '.join(own)} {'is' if len(own) == 1 else 'are'} given"
+    config.settle(name, values)
+    return said

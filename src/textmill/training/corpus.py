@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.config import Config
-from textmill.config.presets import choose_preset
+from textmill.config.presets import settle_auto
 from textmill.data.corpus import Corpus
 from textmill.data.dataset import TextDataset
 from textmill.data.prepare import prepare
@@ -30,9 +30,7 @@ def settle_preset(config: Config, device_type: str) -> str | None:
     settings = config.data
     items = data_or_dataset(settings.data, settings.dataset_name, settings.dataset_config)
     num_bytes = corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
-    name, values, sentence = choose_preset(device_type, num_bytes)
-    config.settle(name, values)
-    return sentence
+    return settle_auto(config, device_type, num_bytes)
 
 
 def settle_tokenizer(config: Config, say: Callable[[str], None]) -> None:
