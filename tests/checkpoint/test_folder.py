@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
 from small_models import FAMILIES, VARIANTS, random_tokens, small_model
+
 from textmill.checkpoint.folder import load_model, load_weights, save_model_folder
 from textmill.checkpoint.resolve import resolve_checkpoint, resolve_model
 from textmill.checkpoint.store import CheckpointStore

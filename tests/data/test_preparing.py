@@ -305,10 +305,11 @@ def test_a_large_text_is_sampled_for_bpe(tmp_path: Path, stories: Path, monkeypa
 
 def test_a_tokenizer_that_must_see_whole_documents_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents that were read in parts are joined for tokenizers that treat the start of a text specially."""
-    from textmill.data.formats import text as text_format
-    from textmill.tokenizers import Tokenizer
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, pre_tokenizers
+
+    from textmill.data.formats import text as text_format
+    from textmill.tokenizers import Tokenizer
 
     words = {word: index for index, word in enumerate(["▁one", "▁two", "▁three", "<unk>"])}
     backend = Backend(models.WordLevel(words, unk_token="<unk>"))

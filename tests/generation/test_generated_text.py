@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Scripted
-
 from small_models import small_model
+
 from textmill.checkpoint.folder import load_model, save_model_folder
 from textmill.errors import ConfigError, MissingInputError
 from textmill.generation.stop import StopStrings

@@ -7,10 +7,10 @@ from pathlib import Path
 from awkward_texts import any_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from textmill.tokenizers import Tokenizer, load_tokenizer
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers
+
+from textmill.tokenizers import Tokenizer, load_tokenizer
 
 
 def test_half_a_character_waits(byte: Tokenizer) -> None:

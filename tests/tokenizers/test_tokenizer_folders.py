@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from awkward_texts import AWKWARD, EOS
+from tokenizers import Tokenizer as Backend
+from tokenizers import processors
 
 from textmill.errors import DataError, MissingInputError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
-from tokenizers import Tokenizer as Backend
-from tokenizers import processors
 
 
 @pytest.mark.parametrize("family", ["qwen3", "llama", "gpt2"])

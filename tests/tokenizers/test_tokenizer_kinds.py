@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from awkward_texts import AWKWARD, EOS, PROSE, any_text, spaced_text
 from hypothesis import given, settings
+from tokenizers import Tokenizer as Backend
 
 from textmill.errors import ConfigError, DataError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
 from textmill.tokenizers.pieces import last_cut, pieces
-from tokenizers import Tokenizer as Backend
 
 
 @settings(deadline=None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer as Backend
 
 from textmill import files
 from textmill.errors import DataError
@@ -22,7 +23,6 @@ from textmill.tokenizers.bytelevel import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
 from textmill.tokenizers.direct import CharacterIds, byte_ids
 from textmill.tokenizers.pieces import pieces
-from tokenizers import Tokenizer as Backend
 
 ROLES = ("eos_token", "bos_token", "unk_token", "pad_token")
 """What tokenizer_config.json may call a token."""
