@@ -21,7 +21,7 @@ def test_the_best_model_is_the_best_evaluated_and_stays(place: Path, textmill_sa
     run was resumed in between."""
     (place / "small.txt").write_text(text[:1500])
     words = ["train", "small.txt", "--output-dir", "run", *TINY, "--learning-rate", "3e-2", "--eval-steps", "20"]
-    words += ["--save-total-limit", "1", "--lr-schedule", "constant"]
+    words += ["--save-total-limit", "1", "--lr-schedule", "constant", "--optimizer", "muon"]
     textmill_says(*words, "--max-steps", "100")
     textmill_says(*words, "--max-steps", "160", "--resume")
     losses = [json.loads(line)["val_loss"] for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
