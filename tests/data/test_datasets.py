@@ -18,7 +18,7 @@ from textmill.config import load_config
 from textmill.data import corpus_size_bytes, prepare
 from textmill.data.hub import dataset_item, dataset_splits, is_dataset
 from textmill.data.named import CORPORA, NamedFile, fetch, is_named
-from textmill.data.selection import absolute, data_or_dataset, select_files
+from textmill.data.selection import absolute, absolute_data, absolute_set, data_or_dataset, select_files
 from textmill.errors import ConfigError, DataError, MissingExtraError, MissingInputError
 from textmill.training.corpus import settle_preset
 
@@ -256,7 +256,10 @@ def test_items_mean_the_same_from_every_folder(tmp_path: Path, monkeypatch: pyte
     """Paths become absolute, also behind the name of a set; datasets and names stay as they are."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    assert absolute("a.txt") == str(tmp_path / "a.txt") and absolute("news=a.txt") == f"news={tmp_path / 'a.txt'}"
+    assert absolute("a.txt") == str(tmp_path / "a.txt") and absolute_set("news=a.txt") == f"news={tmp_path / 'a.txt'}"
+    assert absolute_data("a.txt=0.25") == f"{tmp_path / 'a.txt'}=0.25" and absolute_data("b=c.txt") == str(
+        tmp_path / "b=c.txt"
+    )
     assert absolute("hf:owner/name") == "hf:owner/name" and absolute("hf:folder") == f"hf:{tmp_path / 'folder'}"
     assert absolute("shakespeare") == "shakespeare" and is_named("shakespeare")
     (tmp_path / "shakespeare").write_text("mine")

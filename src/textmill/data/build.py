@@ -12,9 +12,10 @@ from typing import Any
 
 from textmill.data.clean import Cleaning
 from textmill.data.corpus import FURTHER
-from textmill.data.document import Notes
+from textmill.data.document import Document, Notes
 from textmill.data.formats.bin import open_token_ids
 from textmill.data.judge import Judge, Verdict
+from textmill.data.mixture import Part
 from textmill.data.read import Reading, read_documents
 from textmill.data.selection import Files
 from textmill.data.shards import ShardWriter
@@ -51,8 +52,8 @@ def build_from_text(
     workers: int | None,
     say: Say,
     tick: Tick,
-) -> tuple[Tokenizer, dict[str, Any]]:
-    """`folder` holds a store for every side; return the tokenizer that made them, and the counts for the report.
+) -> tuple[Tokenizer, dict[str, Any], list[Part]]:
+    """`folder` holds a store for every side; return their tokenizer, the counts for the report, and what is mixed.
 
     The sides are `train` and, unless the share is 0, `validation`, and the further validation sets by their names.
     Raises DataError when the text is unusable or leaves a side with less than two tokens.
@@ -72,10 +73,12 @@ def build_from_text(
 
     def fragments() -> Iterator[Fragment]:
         for paths, side in sets:
-            documents = cleaning.mended(read_documents(paths, reading, on_bytes=tick))
+            source = _Corpora(files, reading, tick) if side == TRAIN else None
+            documents = source if source is not None else read_documents(paths, reading, on_bytes=tick)
             chosen = split if side == TRAIN else everything(VALIDATION, verdicts[side].found)
-            for part in divide(verdicts[side].watch(documents), chosen):
-                yield part._replace(side=side) if side > VALIDATION else part
+            for part in divide(verdicts[side].watch(cleaning.mended(documents)), chosen):
+                corpus = source.current if source is not None else 0
+                yield part._replace(side=max(side, part.side), corpus=corpus)
 
     training_text = (part.text for part in fragments() if part.side == TRAIN)
     tokenizer = choice.make(training_text, found.kept_characters, say)
@@ -85,12 +88,40 @@ def build_from_text(
     folders = [folder / side for side in sides] + [folder / FURTHER / name for name in files.further]
     writers = [ShardWriter(place, tokenizer.vocab_size, eos_id) for place in folders]
     names = sides + [f"{name} validation" for name in files.further]
-    _write(fragments(), tokenizer, writers, names, workers, say)
+    sizes = _write(fragments(), tokenizer, writers, names, workers, say)
     _close(writers, names)
     report = {names[side]: verdict.summary() for side, verdict in verdicts.items()}
     for name, writer in zip(names, writers):
         report.setdefault(name, {"dropped": {}, "repaired": {"documents": 0}})["tokens"] = writer.num_tokens
-    return tokenizer, report
+    return tokenizer, report, _parts(files, sizes)
+
+
+class _Corpora:
+    """The training documents; `current` is the number of the corpus of a mixture that the last one is from."""
+
+    def __init__(self, files: Files, reading: Reading, tick: Tick) -> None:
+        self._counts = [count for *_, count in files.weights] or [len(files.train)]
+        self._files, self._reading, self._tick = files, reading, tick
+        self.current = 0
+
+    def __iter__(self) -> Iterator[Document]:
+        start = 0
+        for number, count in enumerate(self._counts):
+            paths, start = self._files.train[start : start + count], start + count
+            for part in read_documents(paths, self._reading, on_bytes=self._tick):
+                self.current = number
+                yield part
+
+
+def _parts(files: Files, sizes: Sequence[Sequence[int]]) -> list[Part]:
+    """Return the corpora of the mixture with their sizes in training tokens and bytes; none where nothing is mixed."""
+    parts = []
+    for number, (name, weight, _) in enumerate(files.weights):
+        tokens, num_bytes = sizes[number] if number < len(sizes) else (0, 0)
+        if not tokens:
+            raise DataError(f"no text of {name} is left to train on: give --val-data, or leave it out")
+        parts.append(Part(name, weight, tokens, num_bytes))
+    return parts
 
 
 def _judge(
@@ -139,19 +170,26 @@ def _write(
     names: Sequence[str],
     workers: int | None,
     say: Say,
-) -> None:
-    """Every fragment is encoded and written by the writer of its side."""
+) -> list[list[int]]:
+    """Every fragment is encoded and written by the writer of its side; return [tokens, bytes] trained on by corpus."""
     unknown = [0] * len(writers)
+    sizes: list[list[int]] = []
     for batch in _batches(fragments if tokenizer.exact_in_parts else _whole_documents(fragments)):
         for part, ids in zip(batch, tokenizer.encode_batch([part.text for part in batch], workers)):
-            writers[part.side].write(ids, utf8_size(part.text))
+            writer, before = writers[part.side], writers[part.side].num_tokens
+            writer.write(ids, utf8_size(part.text))
             if part.ends:
-                writers[part.side].end_document()
+                writer.end_document()
+            if part.side == TRAIN:
+                sizes += [[0, 0] for _ in range(part.corpus + 1 - len(sizes))]
+                sizes[part.corpus][0] += writer.num_tokens - before
+                sizes[part.corpus][1] += utf8_size(part.text)
             if tokenizer.unk_id is not None:
                 unknown[part.side] += int((ids == tokenizer.unk_id).sum())
     for name, count in zip(names, unknown):
         if count:
             say(f"{count:,} tokens of the {name} text are not in the vocabulary and count as unknown")
+    return sizes
 
 
 def _batches(fragments: Iterable[Fragment]) -> Iterator[list[Fragment]]:
@@ -172,7 +210,7 @@ def _whole_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
     for part in fragments:
         waiting[part.side].append(part.text)
         if part.ends:
-            yield Fragment(part.side, "".join(waiting[part.side]), True)
+            yield part._replace(text="".join(waiting[part.side]))
             waiting[part.side] = []
     for side, texts in waiting.items():
         if texts:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from textmill import files
+from textmill.data.mixture import Mixture, Part
 from textmill.data.shards import TokenStore
 from textmill.errors import DataError, MissingInputError
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
 PREPARED = "prepared.json"
-FORMAT = 3
+FORMAT = 4
 
 FURTHER = "further"
 """Folder of the stores of further validation sets, each under its name."""
@@ -28,7 +29,7 @@ class Corpus:
     Attributes:
         folder: where it is stored.
         tokenizer: what made the ids, or None where ids were given without one.
-        train: the ids to learn from.
+        train: the ids to learn from, a Mixture where corpora have weights.
         validation: the ids to measure on, or None.
         fingerprint: a hash of ids and tokenizer, hexadecimal: equal exactly when training would see the same.
         vocab_size: the tokenizer's, or the highest id plus one.
@@ -69,6 +70,7 @@ class Made:
     further: list[str]
     notes: list[str]
     report: dict[str, Any]
+    mixture: list[Part]
 
 
 def describe(folder: Path, key: str, settings: dict[str, Any], made: Made) -> None:
@@ -82,6 +84,7 @@ def describe(folder: Path, key: str, settings: dict[str, Any], made: Made) -> No
         "main": made.main,
         "further": made.further,
         "report": made.report,
+        "mixture": [asdict(part) for part in made.mixture],
         "notes": made.notes,
     }
     files.write_json(folder / PREPARED, described)
@@ -95,6 +98,7 @@ def open_corpus(folder: Path) -> Corpus:
         version, key, made_by = described["format"], described["key"], described["tokenizer"]
         sources, notes = list(described["sources"]), list(described["notes"])
         main, names, report = described["main"], list(described["further"]), dict(described["report"])
+        parts = [Part(**part) for part in described["mixture"]]
     except OSError as error:
         raise MissingInputError(f"there is no prepared corpus in {folder}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -105,6 +109,8 @@ def open_corpus(folder: Path) -> Corpus:
     if tokenizer is not None and tokenizer.fingerprint != made_by:
         raise DataError(f"the tokenizer in {folder} is not the one that made its ids: prepare the corpus again")
     train = TokenStore.open(folder / "train")
+    if parts:
+        train = Mixture(train, parts)
     validation = TokenStore.open(folder / "validation") if (folder / "validation").is_dir() else None
     further = {name: TokenStore.open(folder / FURTHER / name) for name in names}
     highest = max(store.max_id for store in (train, validation, *further.values()) if store is not None)

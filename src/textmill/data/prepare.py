@@ -14,9 +14,11 @@ from textmill.data.clean import Cleaning
 from textmill.data.corpus import FORMAT, Corpus, Made, describe, is_prepared, open_corpus
 from textmill.data.formats.bin import open_token_ids
 from textmill.data.hub import DEFAULT_VALIDATION
+from textmill.data.mixture import Mixture, Part
 from textmill.data.read import IDS, Reading, format_of
 from textmill.data.report import write_report
 from textmill.data.selection import Files, Paths, select_files
+from textmill.data.shards import TokenStore
 from textmill.data.standard_input import keep_standard_input
 from textmill.data.vocabulary import TokenizerChoice
 from textmill.data.watch import Watch
@@ -97,6 +99,8 @@ def prepare(
     ids = holds_ids(chosen)
     reading = Reading(text_column, encoding_errors, min_length)
     choice = TokenizerChoice(tokenizer, vocab_size, special_tokens, for_ids=ids)
+    if ids and chosen.weights:
+        raise ConfigError("weights are for text, and the data are token ids: mix them before")
     cleaning = cleaning or Cleaning()
     if ids and cleaning != Cleaning():
         raise ConfigError("the data are token ids: they can be neither repaired nor sorted out")
@@ -104,6 +108,8 @@ def prepare(
     watch = Watch(chosen.every(), passes, progress, interrupted)
     settings = {"format": FORMAT, "tokenizer": choice.identity, "val_split": None if chosen.validation else val_split}
     settings |= vars(reading) | vars(cleaning)
+    if chosen.weights:
+        settings["weights"] = [[weight, count] for _, weight, count in chosen.weights]
     if ids:  # how wide the ids of a .bin file are is not part of its content
         bound = choice.ready.vocab_size if choice.ready is not None else vocab_size
         settings["types"] = [open_token_ids(path, bound).dtype.str for path in chosen.every()]
@@ -140,6 +146,7 @@ def _build(
     """`folder` holds stores, tokenizer and report; return what else there is to say of them."""
     notes: list[str] = []
     report: dict[str, Any] = {}
+    parts: list[Part] = []
 
     def note(sentence: str) -> None:
         notes.append(sentence)
@@ -152,7 +159,7 @@ def _build(
         if made is None:
             note("the data is token ids without a tokenizer: no samples of text and no bits per byte")
     else:
-        made, report = build_from_text(
+        made, report, parts = build_from_text(
             folder,
             chosen,
             reading,
@@ -163,10 +170,13 @@ def _build(
             say=note,
             tick=tick,
         )
+        if parts:
+            for sentence in Mixture(TokenStore.open(folder / "train"), parts).sentences():
+                note(sentence)
         write_report(folder, report, notes)
     if made is not None:
         made.save(folder / "tokenizer")
-    return Made(made, chosen.sources, chosen.main, list(chosen.further), notes, report)
+    return Made(made, chosen.sources, chosen.main, list(chosen.further), notes, report, parts)
 
 
 def holds_ids(chosen: Files) -> bool:

@@ -138,11 +138,12 @@ def leaked_documents(found: Survey, split: Split) -> int:
 
 
 class Fragment(NamedTuple):
-    """A stretch of text on one side. `ends` tells that a document ends here."""
+    """A stretch of text on one side. `ends` tells that a document ends here, `corpus` which of a mixture it is from."""
 
     side: int
     text: str
     ends: bool
+    corpus: int = 0
 
 
 def divide(documents: Iterable[Document], split: Split) -> Iterator[Fragment]:

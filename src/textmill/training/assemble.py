@@ -19,7 +19,7 @@ from textmill.config import Config, checks
 from textmill.data.augment import Augment
 from textmill.data.corpus import Corpus
 from textmill.data.loader import Rows
-from textmill.data.selection import absolute
+from textmill.data.selection import absolute_data, absolute_set
 from textmill.data.standard_input import STANDARD_INPUT, keep_standard_input
 from textmill.engine.build import build_engine, choose_engine, refuse_contradictions
 from textmill.engine.kernels import apply_kernels
@@ -147,7 +147,7 @@ def _make_absolute(config: Config, world: World, screen: Screen) -> None:
             raise ConfigError("several processes cannot share standard input: prepare the text first, or name a file")
         kept = keep_standard_input(data.data, data.cache_dir, screen.say) or []
         data.data = [str(item) for item in kept]
-    for leaf in ("data", "val_data"):
+    for leaf, absolute in (("data", absolute_data), ("val_data", absolute_set)):
         items = getattr(data, leaf)
         if items:
             setattr(data, leaf, [absolute(item) for item in items])

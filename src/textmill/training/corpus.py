@@ -13,7 +13,7 @@ from textmill.config.presets import settle_auto
 from textmill.data.corpus import Corpus
 from textmill.data.dataset import TextDataset
 from textmill.data.prepare import prepare
-from textmill.data.selection import data_or_dataset
+from textmill.data.selection import data_or_dataset, weighted_items
 from textmill.data.sources import corpus_size_bytes
 from textmill.engine.world import World
 from textmill.errors import ConfigError
@@ -29,6 +29,7 @@ def settle_preset(config: Config, device_type: str) -> str | None:
         return None
     settings = config.data
     items = data_or_dataset(settings.data, settings.dataset_name, settings.dataset_config)
+    items, _ = weighted_items(items)
     num_bytes = corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
     return settle_auto(config, device_type, num_bytes)
 
