@@ -60,8 +60,8 @@ def select_files(
 
     An item of `data` may have a weight, `book.txt=0.7`; then all of them have. Validation files may come as several
     named sets, `news=news.txt`; the first set is the main one. Where the data are datasets or named corpora with a
-    split for validation, and no `val_data` is given, that split validates. Raises what `list_files` and `weighted_items`
-    raise.
+    split for validation, and no `val_data` is given, that split validates. Raises what `list_files` and
+    `weighted_items` raise.
     """
     items, weights = weighted_items(data)
     if items is None:
