@@ -164,7 +164,7 @@ def _files_of(
 
 
 def _nearest_corpus(path: Path) -> str:
-    return closest(str(path), CORPORA) if path.parent == Path() and not path.suffix else ""
+    return "" if path.suffix else closest(path.name, CORPORA)
 
 
 def _ending(path: Path) -> str:
