@@ -154,16 +154,6 @@ def test_real_runs_that_are_well_hear_nothing(small: list[str], tmp_path: Path, 
 SICK = {
     "diverges|jumped": ["--learning-rate", "30", "--optimizer", "sgd", "--max-grad-norm", "0", "--warmup-steps", "60"],
     "no better than guessing": ["--learning-rate", "1e-9", "--warmup-steps", "0"],
-    "learns the text by heart": [
-        "--optimizer",
-        "muon",
-        "--learning-rate",
-        "1e-2",
-        "--dropout",
-        "0",
-        "--eval-steps",
-        "15",
-    ],
 }
 
 
