@@ -78,8 +78,8 @@ with SignalFlag() as flag:
     while True:
         time.sleep(0.01)
         if flag.raised:
-            print("raised", flag.raised, flush=True)
-            flag.raised = None
+            number, flag.raised = flag.raised, None  # before it is told: the next signal may come at once
+            print("raised", number, flush=True)
 """
 
 
