@@ -52,14 +52,14 @@ def test_runs_are_compared(
     run: Path, tmp_path: Path, book: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exactly the settings that differ are shown, beside the results."""
-    other = train_small(tmp_path / "other", book, cache, "--learning-rate", "0.0123", "--seed", "9")
+    other = train_small(tmp_path / "other", book, cache, "--max-grad-norm", "0.5", "--seed", "9")
     capsys.readouterr()
     assert main(["runs", "compare", str(run), str(other), "--json"]) == 0
     compared = json.loads(capsys.readouterr().out)
-    assert set(compared["settings"]) == {"learning_rate", "seed"}
+    assert set(compared["settings"]) == {"max_grad_norm", "seed"}
     assert compared["settings"]["seed"] == [42, 9] and compared["same_data"]
     assert main(["runs", "compare", str(run), str(other)]) == 0
-    assert "learning_rate" in capsys.readouterr().out
+    assert "max_grad_norm" in capsys.readouterr().out
     assert main(["runs", "compare", str(run)]) == 2
 
 
