@@ -84,16 +84,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def new_directory(final: Path) -> Iterator[Path]:
+def new_directory(
+    final: Path, *, temporary: Path | None = None, kept_after: tuple[type[BaseException], ...] = ()
+) -> Iterator[Path]:
     """Yield an empty temporary directory that becomes `final`, durably, when the block ends without an error.
 
     `final` must not exist, or be a directory that the caller is willing to lose: it is moved aside first and deleted
     afterwards. A process that dies between the two renames leaves no `final`, but both directories whole;
     `remove_temporaries` then moves the old one back. Raises CannotWriteError; after any error before the renames the
     temporary directory is gone and `final` is as it was.
+
+    temporary: the directory to make first, on the same file system; None for a name that nobody else has.
+    kept_after: errors after which the temporary directory stays as it is.
     """
     make_directory(final.parent)
-    temporary = _temporary_name(final)
+    temporary = temporary or _temporary_name(final)
     try:
         temporary.mkdir()
         yield temporary
@@ -104,8 +109,9 @@ def new_directory(final: Path) -> Iterator[Path]:
         if error.filename is not None and not _concerns(error, final.parent):
             raise  # something the block read elsewhere: not ours to explain
         raise cannot_write(final, error) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+    except BaseException as error:
+        if not isinstance(error, kept_after):
+            shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,23 @@ def test_the_cache_is_listed_and_cleaned(tmp_path: Path, capsys: pytest.CaptureF
     assert "deleted 2 prepared corpora" in capsys.readouterr().out
     assert main(["cache", "list", "--cache-dir", str(cache)]) == 0
     assert "0 prepared corpora" in capsys.readouterr().out
+
+
+def test_the_cache_tells_of_what_was_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A preparation that was stopped is listed and cleaned, one that is under way is neither."""
+    from textmill.data.unfinished import unfinished
+    from textmill.errors import Interrupted
+    from textmill.tokenizers import make_byte
+
+    flags = ["--cache-dir", str(tmp_path), "--json"]
+    with suppress(Interrupted), unfinished(tmp_path / "corpora" / "abc", lambda sentence: None) as work:
+        work.keep_learned(make_byte(), "abc", [])
+        assert main(["cache", "list", *flags]) == 0 and json.loads(capsys.readouterr().out) == []
+        raise Interrupted(2)
+    assert main(["cache", "list", "--cache-dir", str(tmp_path)]) == 0
+    assert "begun and not finished" in capsys.readouterr().out
+    assert main(["cache", "clean", "abc", *flags]) == 0
+    assert not list((tmp_path / "corpora").iterdir())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

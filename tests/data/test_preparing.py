@@ -176,15 +176,15 @@ def test_output_is_a_corpus_of_its_own(tmp_path: Path, stories: Path) -> None:
         prepare(tmp_path / "out", val_data=stories)
 
 
-def test_what_interrupts_leaves_nothing_behind(tmp_path: Path, stories: Path) -> None:
-    """At whichever reading it comes, the interruption passes through and the cache stays as it was."""
+def test_what_interrupts_leaves_no_corpus_behind(tmp_path: Path, stories: Path) -> None:
+    """At whichever reading it comes, the interruption passes through, and the next call ends what was begun."""
     calls = 0
 
     def count() -> None:
         nonlocal calls
         calls += 1
 
-    prepare(stories, cache_dir=tmp_path / "other", vocab_size=300, interrupted=count)
+    whole = prepare(stories, cache_dir=tmp_path / "other", vocab_size=300, interrupted=count)
     assert calls >= 4  # hashing, survey, BPE, encoding
     for when in range(1, calls):
         left = when
@@ -197,7 +197,9 @@ def test_what_interrupts_leaves_nothing_behind(tmp_path: Path, stories: Path) ->
 
         with pytest.raises(Interrupted):
             prepare(stories, cache_dir=tmp_path / "cache", vocab_size=300, interrupted=stop)
-        assert not list(tmp_path.glob("cache/corpora/*")) and not list(tmp_path.glob("cache/corpora/.*"))
+        assert all(path.name.startswith(".unfinished-") for path in tmp_path.glob("cache/corpora/*"))
+    made = prepare(stories, cache_dir=tmp_path / "cache", vocab_size=300)
+    assert made.fingerprint == whole.fingerprint and list(tmp_path.glob("cache/corpora/*")) == [made.folder]
 
 
 def test_progress_reaches_its_end(tmp_path: Path, stories: Path) -> None:

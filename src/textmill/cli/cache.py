@@ -28,9 +28,10 @@ def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
         write(json_format.dumps(entries, indent=2))
         return
     for entry in entries:
-        source = entry["sources"][0] if entry["sources"] else "damaged"
+        unknown = "damaged" if entry["finished"] else "begun and not finished"
+        source = entry["sources"][0] if entry["sources"] else unknown
         more = f" and {len(entry['sources']) - 1} more" if len(entry["sources"]) > 1 else ""
-        write(f"{entry['name'][:12]}  {size(entry['bytes']):>9}  {entry['used']}  {source}{more}")
+        write(f"{_short(entry['name'])}  {size(entry['bytes']):>9}  {entry['used']}  {source}{more}")
     total = size(sum(entry["bytes"] for entry in entries))
     write(f"{len(entries)} prepared corpora, {total} in {_folder(cache_dir)}")
 
@@ -54,14 +55,14 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     from textmill.training.screen import size
 
     entries = _entries(cache_dir)
-    unknown = [word for word in name if not any(entry["name"].startswith(word) for entry in entries)]
+    unknown = [word for word in name if not any(_is_called(entry, word) for entry in entries)]
     if unknown:
         raise MissingInputError(f"the cache has no corpus {unknown[0]}: textmill cache list shows what there is")
     before = time.time() - older_than_days * 86400
     doomed = [
         entry
         for entry in entries
-        if (not name or any(entry["name"].startswith(word) for word in name)) and entry["used_at"] <= before
+        if (not name or any(_is_called(entry, word) for word in name)) and entry["used_at"] <= before
     ]
     for entry in doomed:
         folder = _folder(cache_dir) / entry["name"]
@@ -75,6 +76,14 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     write(f"deleted {len(doomed)} prepared corpora, {size(sum(entry['bytes'] for entry in doomed))}")
 
 
+def _is_called(entry: dict[str, Any], word: str) -> bool:
+    return entry["name"].startswith(word) or entry["name"].rpartition("-")[2].startswith(word)
+
+
+def _short(name: str) -> str:
+    return name.rpartition("-")[2][:12]
+
+
 def _folder(cache_dir: Path | None) -> Path:
     from textmill.data.cache import cache_folder
 
@@ -82,13 +91,16 @@ def _folder(cache_dir: Path | None) -> Path:
 
 
 def _entries(cache_dir: Path | None) -> list[dict[str, Any]]:
-    """Return every corpus of the cache: name, size, when it was used, what it was made of."""
+    """Return every corpus of the cache, those begun and given up too: name, size, when used, what it was made of."""
     import time
+
+    from textmill.data.unfinished import PREFIX, is_in_use
 
     folder = _folder(cache_dir)
     entries = []
     for path in folder.iterdir() if folder.is_dir() else ():
-        if not path.is_dir() or path.name.startswith("."):
+        begun = path.name.startswith(PREFIX)
+        if not path.is_dir() or (path.name.startswith(".") and not begun) or (begun and is_in_use(path)):
             continue
         files = [file.stat() for file in path.rglob("*") if file.is_file()]
         used = max((max(one.st_atime, one.st_mtime) for one in files), default=path.stat().st_mtime)
@@ -97,6 +109,7 @@ def _entries(cache_dir: Path | None) -> list[dict[str, Any]]:
                 "name": path.name,
                 "bytes": sum(one.st_size for one in files),
                 "used_at": used,
+                "finished": not begun,
                 "used": time.strftime("%Y-%m-%d", time.localtime(used)),
                 "sources": _sources(path),
             }

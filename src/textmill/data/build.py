@@ -29,12 +29,14 @@ from textmill.data.split import (
     leaked_documents,
     plan_split,
 )
+from textmill.data.unfinished import Work
 from textmill.data.vocabulary import TokenizerChoice
+from textmill.data.watch import Watch
+from textmill.data.write import write_stores
 from textmill.errors import DataError
 from textmill.tokenizers import Tokenizer
 
 SIDES = ("train", "validation")
-_BATCH_CHARACTERS = 2 << 20
 
 Say = Callable[[str], None]
 Tick = Callable[[int], None]
@@ -42,22 +44,27 @@ Tick = Callable[[int], None]
 
 
 def build_from_text(
-    folder: Path,
+    work: Work,
+    key: str,
     files: Files,
     reading: Reading,
     choice: TokenizerChoice,
     *,
     cleaning: Cleaning,
     val_split: float | None,
+    earlier: Sequence[Path],
     workers: int | None,
     say: Say,
-    tick: Tick,
+    watch: Watch,
 ) -> tuple[Tokenizer, dict[str, Any], list[Part]]:
-    """`folder` holds a store for every side; return their tokenizer, the counts for the report, and what is mixed.
+    """The folder of `work` holds a store for every side; return tokenizer, counts for the report, and what is mixed.
 
     The sides are `train` and, unless the share is 0, `validation`, and the further validation sets by their names.
+    What corpora in `earlier` hold of the same text is taken from them. `key` stands for all that the corpus depends on.
+
     Raises DataError when the text is unusable or leaves a side with less than two tokens.
     """
+    tick = watch.tick
     sets: list[tuple[Sequence[Path], int]] = [(files.train, TRAIN)]
     if files.validation is not None:
         sets.append((files.validation, VALIDATION))
@@ -80,20 +87,49 @@ def build_from_text(
                 corpus = source.current if source is not None else 0
                 yield part._replace(side=max(side, part.side), corpus=corpus)
 
-    training_text = (part.text for part in fragments() if part.side == TRAIN)
-    tokenizer = choice.make(training_text, found.kept_characters, say)
+    tokenizer = _tokenizer(choice, work, key, fragments, found.kept_characters, say, watch)
     # A single text needs no mark, and one that training never saw must not stand in the validation text either.
     eos_id = tokenizer.eos_id if found.kept_documents > 1 else None
     sides = list(SIDES[: 1 if files.validation is None and val_split == 0 else 2])
-    folders = [folder / side for side in sides] + [folder / FURTHER / name for name in files.further]
+    folders = [work.folder / side for side in sides] + [work.folder / FURTHER / name for name in files.further]
     writers = [ShardWriter(place, tokenizer.vocab_size, eos_id) for place in folders]
     names = sides + [f"{name} validation" for name in files.further]
-    sizes = _write(fragments(), tokenizer, writers, names, workers, say)
+    whole = fragments() if tokenizer.exact_in_parts else _whole_documents(fragments())
+    written = write_stores(whole, tokenizer, eos_id, writers, earlier, workers)
+    for name, count in zip(names, written.unknown):
+        if count:
+            say(f"{count:,} tokens of the {name} text are not in the vocabulary and count as unknown")
     _close(writers, names)
     report = {names[side]: verdict.summary() for side, verdict in verdicts.items()}
     for name, writer in zip(names, writers):
         report.setdefault(name, {"dropped": {}, "repaired": {"documents": 0}})["tokens"] = writer.num_tokens
-    return tokenizer, report, _parts(files, sizes)
+    return tokenizer, report, _parts(files, written.sizes)
+
+
+def _tokenizer(
+    choice: TokenizerChoice,
+    work: Work,
+    key: str,
+    fragments: Callable[[], Iterator[Fragment]],
+    characters: int,
+    say: Say,
+    watch: Watch,
+) -> Tokenizer:
+    """Return the tokenizer: ready, or learned by a process that was stopped afterwards, or learned now and kept."""
+    if not choice.learns:
+        return choice.make(iter(()), characters, say)
+    kept = work.learned(key)
+    if kept is not None:
+        tokenizer, said = kept
+        watch.skip()
+    else:
+        said = []
+        training_text = (part.text for part in fragments() if part.side == TRAIN)
+        tokenizer = choice.make(training_text, characters, said.append)
+        work.keep_learned(tokenizer, key, said)
+    for sentence in said:
+        say(sentence)
+    return tokenizer
 
 
 class _Corpora:
@@ -163,47 +199,6 @@ def _say_leaks(count: int, say: Say, *, removed: bool) -> None:
         )
 
 
-def _write(
-    fragments: Iterable[Fragment],
-    tokenizer: Tokenizer,
-    writers: Sequence[ShardWriter],
-    names: Sequence[str],
-    workers: int | None,
-    say: Say,
-) -> list[list[int]]:
-    """Every fragment is encoded and written by the writer of its side; return [tokens, bytes] trained on by corpus."""
-    unknown = [0] * len(writers)
-    sizes: list[list[int]] = []
-    for batch in _batches(fragments if tokenizer.exact_in_parts else _whole_documents(fragments)):
-        for part, ids in zip(batch, tokenizer.encode_batch([part.text for part in batch], workers)):
-            writer, before = writers[part.side], writers[part.side].num_tokens
-            writer.write(ids, utf8_size(part.text))
-            if part.ends:
-                writer.end_document()
-            if part.side == TRAIN:
-                sizes += [[0, 0] for _ in range(part.corpus + 1 - len(sizes))]
-                sizes[part.corpus][0] += writer.num_tokens - before
-                sizes[part.corpus][1] += utf8_size(part.text)
-            if tokenizer.unk_id is not None:
-                unknown[part.side] += int((ids == tokenizer.unk_id).sum())
-    for name, count in zip(names, unknown):
-        if count:
-            say(f"{count:,} tokens of the {name} text are not in the vocabulary and count as unknown")
-    return sizes
-
-
-def _batches(fragments: Iterable[Fragment]) -> Iterator[list[Fragment]]:
-    batch: list[Fragment] = []
-    characters = 0
-    for part in fragments:
-        batch.append(part)
-        characters += len(part.text)
-        if characters >= _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    yield batch
-
-
 def _whole_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
     """Join what belongs together, for tokenizers that look across places where a text could be cut."""
     waiting: defaultdict[int, list[str]] = defaultdict(list)
@@ -215,11 +210,6 @@ def _whole_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
     for side, texts in waiting.items():
         if texts:
             yield Fragment(side, "".join(texts), False)
-
-
-def utf8_size(text: str) -> int:
-    """Return the number of bytes of `text` in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8"))
 
 
 def _close(writers: Sequence[ShardWriter], names: Sequence[str]) -> None:

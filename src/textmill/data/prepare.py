@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from textmill import files
 from textmill.data.build import build_from_ids, build_from_text
 from textmill.data.cache import already_there, cache_folder, cached, content_key
 from textmill.data.clean import Cleaning
@@ -20,6 +19,7 @@ from textmill.data.report import write_report
 from textmill.data.selection import Files, Paths, select_files
 from textmill.data.shards import TokenStore
 from textmill.data.standard_input import keep_standard_input
+from textmill.data.unfinished import Work, unfinished
 from textmill.data.vocabulary import TokenizerChoice
 from textmill.data.watch import Watch
 from textmill.errors import ConfigError, DataError
@@ -66,10 +66,11 @@ def prepare(
         cleaning: what is mended and left out; None for nothing.
         cache_dir: where prepared corpora are kept; None for the user's cache folder.
         output: make the prepared corpus here instead of in the cache.
-        workers: threads that encode; None for all cores.
+        workers: threads that encode; None for one per core.
         say: hears each thing worth knowing, one sentence per call.
         progress: hears (bytes done, bytes in all) as files are read; a corpus is read two to four times.
-        interrupted: called about every megabyte; to stop, it raises, and nothing is left behind.
+        interrupted: called about every megabyte; to stop, it raises. What Interrupted or a kill ends goes on from where
+            it was when it is asked for again.
 
     Raises:
         ConfigError: a setting is wrong or without effect; as RunExistsError, `output` holds something else.
@@ -121,10 +122,10 @@ def prepare(
         folder = cache_folder(cache_dir, key)
         corpus = cached(folder, key, say)
     if corpus is None:
-        with files.new_directory(folder) as temporary:
-            made = _build(temporary, chosen, reading, choice, cleaning, val_split, vocab_size, workers, say, watch.tick)
+        with unfinished(folder, say) as work:
+            made = _build(work, key, chosen, reading, choice, cleaning, val_split, vocab_size, workers, say, watch)
             watch.check_unchanged()
-            describe(temporary, key, settings, made)
+            describe(work.folder, key, settings, made)
         corpus = open_corpus(folder)
     watch.finish()
     _check_bound(corpus, vocab_size)
@@ -132,7 +133,8 @@ def prepare(
 
 
 def _build(
-    folder: Path,
+    work: Work,
+    key: str,
     chosen: Files,
     reading: Reading,
     choice: TokenizerChoice,
@@ -141,9 +143,10 @@ def _build(
     vocab_size: int | None,
     workers: int | None,
     say: Callable[[str], None],
-    tick: Callable[[int], None],
+    watch: Watch,
 ) -> Made:
-    """`folder` holds stores, tokenizer and report; return what else there is to say of them."""
+    """The folder of `work` holds stores, tokenizer and report; return what else there is to say of them."""
+    folder = work.folder
     notes: list[str] = []
     report: dict[str, Any] = {}
     parts: list[Part] = []
@@ -155,20 +158,22 @@ def _build(
     if holds_ids(chosen):
         made = choice.ready
         bound = made.vocab_size if made is not None else vocab_size
-        build_from_ids(folder, chosen, val_split=val_split, vocab_size=bound, tick=tick)
+        build_from_ids(folder, chosen, val_split=val_split, vocab_size=bound, tick=watch.tick)
         if made is None:
             note("the data is token ids without a tokenizer: no samples of text and no bits per byte")
     else:
         made, report, parts = build_from_text(
-            folder,
+            work,
+            key,
             chosen,
             reading,
             choice,
             cleaning=cleaning,
             val_split=val_split,
+            earlier=_earlier(work),
             workers=workers,
             say=note,
-            tick=tick,
+            watch=watch,
         )
         if parts:
             for sentence in Mixture(TokenStore.open(folder / "train"), parts).sentences():
@@ -177,6 +182,13 @@ def _build(
     if made is not None:
         made.save(folder / "tokenizer")
     return Made(made, chosen.sources, chosen.main, list(chosen.further), notes, report, parts)
+
+
+def _earlier(work: Work) -> list[Path]:
+    """Return the corpora that may hold text encoded before: what a stopped process left, and those that lie beside."""
+    beside = (work.place or work.folder).parent
+    found = [entry for entry in beside.iterdir() if is_prepared(entry)]
+    return found if work.before is None else [work.before, *found]
 
 
 def holds_ids(chosen: Files) -> bool:

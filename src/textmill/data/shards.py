@@ -51,8 +51,20 @@ class ShardWriter:
         """Ids written so far."""
         return sum(shard["tokens"] for shard in self._shards)
 
-    def write(self, ids: np.ndarray, num_bytes: int) -> None:
-        """Append `ids`, the tokens of `num_bytes` bytes of text. Raises DataError for an id outside the vocabulary."""
+    @property
+    def capacity(self) -> int:
+        """Ids in a file that is full."""
+        return self._capacity
+
+    def write(self, ids: np.ndarray, num_bytes: int, ends: np.ndarray | None = None) -> None:
+        """Append `ids`, the tokens of `num_bytes` bytes of text. Raises DataError for an id outside the vocabulary.
+
+        ends: how many of `ids` stand before the end of each document that ends among them, its mark included, rising.
+        """
+        if ends is not None and len(ends):
+            places = self.num_tokens + ends.astype(np.int64)
+            self._lengths.extend(np.diff(places, prepend=self._documents_end).tolist())
+            self._documents_end = int(places[-1])
         if ids.size:
             low, high = int(ids.min()), int(ids.max())
             if low < 0 or high >= self._vocab_size:
@@ -73,11 +85,13 @@ class ShardWriter:
 
     def end_document(self) -> None:
         """One document more is complete, and the end-of-text id, if there is one, stands behind it."""
-        if self.eos_id is not None:
-            self.write(np.array([self.eos_id]), 0)
-        end = self.num_tokens
-        self._lengths.append(end - self._documents_end)
-        self._documents_end = end
+        mark = np.array([] if self.eos_id is None else [self.eos_id], dtype=self.dtype)
+        self.write(mark, 0, np.array([mark.size]))
+
+    def flush(self) -> None:
+        """What was written is in the hands of the system: it is read again even if this process dies now."""
+        if self._file is not None:
+            self._file.flush()
 
     def _file_with_room(self) -> BinaryIO:
         if self._file is None or self._shards[-1]["tokens"] == self._capacity:

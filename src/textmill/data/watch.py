@@ -19,7 +19,8 @@ class Watch:
         interrupted: Callable[[], None] | None,
     ) -> None:
         self._states = {path: _state(path) for path in paths}
-        self._total = max(sum(size for size, *_ in self._states.values()) * passes, 1)
+        self._size = sum(size for size, *_ in self._states.values())
+        self._total = max(self._size * passes, 1)
         self._done = 0
         self._progress = progress
         self._interrupted = interrupted
@@ -33,6 +34,10 @@ class Watch:
             self.check_unchanged()
         if self._progress is not None:
             self._progress(min(self._done, self._total), self._total)
+
+    def skip(self) -> None:
+        """One of the passes is not needed."""
+        self.tick(self._size)
 
     def finish(self) -> None:
         """Everything that had to be read has been read."""

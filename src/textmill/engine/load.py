@@ -6,14 +6,11 @@ import os
 import time
 from pathlib import Path
 
+from textmill.planning.devices import cores
+
 SAMPLE_SECONDS = 0.1
 CLEARLY_BUSY = 0.5
 """Cores' worth of foreign work from which a person should know."""
-
-
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def foreign_load(seconds: float = SAMPLE_SECONDS) -> float:

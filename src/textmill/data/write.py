@@ -1,0 +1,123 @@
+"""The last step of preparing: text to ids on all cores, in its order into the stores."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from textmill.data.shards import ShardWriter
+from textmill.data.split import TRAIN, Fragment
+from textmill.data.stretches import EarlierStretches, Ledger, Stretch, encode_stretch, stretch_key
+from textmill.planning.devices import cores
+from textmill.tokenizers import Tokenizer
+
+_MOST = 1 << 21  # characters of a batch
+_LARGE = 1 << 17  # characters; a batch is at least as long unless its neighbour is a text of this length
+_ONE_IN = 8  # documents that may end a batch
+
+
+@dataclass
+class Written:
+    """What became of the text.
+
+    Attributes:
+        sizes: [tokens, bytes] of training text by corpus of a mixture.
+        unknown: unknown tokens by side.
+    """
+
+    sizes: list[list[int]]
+    unknown: list[int]
+
+
+class _Encoded(NamedTuple):
+    side: int
+    corpus: int
+    key: bytes
+    stretch: Stretch
+
+
+def write_stores(
+    fragments: Iterable[Fragment],
+    tokenizer: Tokenizer,
+    eos_id: int | None,
+    writers: Sequence[ShardWriter],
+    earlier: Sequence[Path],
+    workers: int | None,
+) -> Written:
+    """Every fragment is encoded, or taken from a corpus in `earlier`, and written by the writer of its side, in order.
+
+    workers: threads, None for one per core. Memory: two batches for each.
+    """
+    known = EarlierStretches(earlier)
+    dtype = writers[TRAIN].dtype
+
+    def encode(batch: list[Fragment]) -> list[_Encoded]:
+        found = []
+        for side in sorted({part.side for part in batch}):
+            parts = [part for part in batch if part.side == side]
+            key = stretch_key(parts, tokenizer, eos_id)
+            stretch = known.find(key) or encode_stretch(parts, tokenizer, eos_id, dtype)
+            found.append(_Encoded(side, parts[0].corpus, key, stretch))
+        return found
+
+    ledgers = [Ledger(writer) for writer in writers]
+    written = Written([], [0] * len(writers))
+    for encoded in _in_order(encode, batches(fragments), workers or cores()):
+        for side, corpus, key, stretch in encoded:
+            ledgers[side].write(key, stretch)
+            written.unknown[side] += stretch.unknown
+            if side == TRAIN:
+                written.sizes += [[0, 0] for _ in range(corpus + 1 - len(written.sizes))]
+                written.sizes[corpus][0] += stretch.ids.size
+                written.sizes[corpus][1] += stretch.num_bytes
+    for ledger in ledgers:
+        ledger.close()
+    return written
+
+
+def batches(fragments: Iterable[Fragment]) -> Iterator[list[Fragment]]:
+    """Yield `fragments` in batches whose borders depend on the text around them alone.
+
+    So a change in one document changes the batch that it is in, and perhaps the next, but none after that. A document
+    of more than _LARGE characters shares no batch with another one.
+    """
+    batch: list[Fragment] = []
+    characters, document = 0, 0
+    for part in fragments:
+        begins_large = document == 0 and len(part.text) >= _LARGE
+        if batch and (begins_large or characters + len(part.text) > _MOST or part.corpus != batch[0].corpus):
+            yield batch
+            batch, characters = [], 0
+        batch.append(part)
+        characters += len(part.text)
+        document += len(part.text)
+        if part.ends:
+            if document >= _LARGE or (characters >= _LARGE and zlib.crc32(part.text.encode()) % _ONE_IN == 0):
+                yield batch
+                batch, characters = [], 0
+            document = 0
+    if batch:
+        yield batch
+
+
+def _in_order(
+    encode: Callable[[list[Fragment]], list[_Encoded]], batches: Iterable[list[Fragment]], workers: int
+) -> Iterator[list[_Encoded]]:
+    """Yield what `encode` makes of every batch, in order, on so many threads, reading a little ahead."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[list[_Encoded]]] = deque()
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(encode, batch))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

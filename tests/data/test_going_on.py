@@ -1,0 +1,275 @@
+"""Preparing goes on where it was stopped, and of a corpus in which a file has changed encodes that file alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from textmill.data import Corpus, prepare, write
+from textmill.data.formats import text as text_format
+from textmill.data.shards import ShardWriter
+from textmill.data.split import Fragment
+from textmill.data.stretches import LEDGER, EarlierStretches, Ledger, Stretch
+from textmill.data.unfinished import PREFIX
+from textmill.data.vocabulary import TokenizerChoice
+from textmill.data.write import batches
+from textmill.errors import DataError, Interrupted
+from textmill.tokenizers import Tokenizer, make_byte, train_bpe
+
+LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of thousands of characters, so that small texts have many."""
+    monkeypatch.setattr(text_format, "PART_BYTES", 4_000)
+    monkeypatch.setattr(write, "_MOST", 20_000)
+    monkeypatch.setattr(write, "_LARGE", 2_000)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """Forty files of Python's library, small and large."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for path in sorted(LIBRARY.glob("*.py"))[:40]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that were encoded, in the order in which it happened."""
+    texts: list[str] = []
+    encode_batch = Tokenizer.encode_batch
+
+    def spy(self: Tokenizer, batch: list[str], workers: int | None = None) -> list[np.ndarray]:
+        texts.extend(batch)
+        return encode_batch(self, batch, workers)
+
+    monkeypatch.setattr(Tokenizer, "encode_batch", spy)
+    return texts
+
+
+def contents(corpus: Corpus) -> list[tuple[bytes, list[int]]]:
+    stores = [store for store in (corpus.train, corpus.validation) if store is not None]
+    return [(store.read(0, len(store)).tobytes(), store.document_lengths().tolist()) for store in stores]
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_one_byte_changed_in_one_file_encodes_that_file_alone(
+    tmp_path: Path, library: Path, encoded: list[str]
+) -> None:
+    """Of forty files the changed one is encoded, or the part of it that has changed; the corpus is as from nothing."""
+    tokenizer = train_bpe([path.read_text() for path in sorted(library.iterdir())[:5]], 400)
+    prepare(library, tokenizer=tokenizer, cache_dir=tmp_path / "cache")
+    total = sum(map(len, encoded))
+    changed = library / "argparse.py"
+    content = changed.read_bytes()
+    changed.write_bytes(content[:5000] + b"#" + content[5001:])
+    encoded.clear()
+    again = prepare(library, tokenizer=tokenizer, cache_dir=tmp_path / "cache")
+    assert 0 < sum(map(len, encoded)) <= len(content) < total / 5
+    fresh = prepare(library, tokenizer=tokenizer, cache_dir=tmp_path / "other")
+    assert again.fingerprint == fresh.fingerprint and contents(again) == contents(fresh)
+    assert again.report == fresh.report and again.train.num_bytes == fresh.train.num_bytes
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("tokenizer", ["bpe", "char"])
+def test_an_interrupted_preparation_goes_on(
+    tmp_path: Path, library: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch, tokenizer: str
+) -> None:
+    """Stopped again and again while it encodes, it encodes no text twice, learns once, and makes the same corpus."""
+    arguments: dict[str, Any] = {"tokenizer": tokenizer, "vocab_size": 400 if tokenizer == "bpe" else None}
+    whole = prepare(library, **arguments, cache_dir=tmp_path / "a")
+    total = sum(map(len, encoded))
+    encoded.clear()
+    learned = 0
+    make = TokenizerChoice.make
+
+    def count(self: Any, *arguments: Any) -> Tokenizer:
+        nonlocal learned
+        learned += 1
+        return make(self, *arguments)
+
+    monkeypatch.setattr(TokenizerChoice, "make", count)
+    limits = [total * 3 / 4, total / 2, total / 4]
+
+    def stop() -> None:
+        if sum(map(len, encoded)) > limits[-1]:
+            raise Interrupted(signal.SIGTERM)
+
+    said: list[str] = []
+    while limits:
+        with pytest.raises(Interrupted):
+            prepare(library, **arguments, cache_dir=tmp_path / "b", interrupted=stop, say=said.append)
+        assert not [path for path in tmp_path.glob("b/corpora/*") if not path.name.startswith(PREFIX)]
+        limits.pop()
+    assert sum("the same command goes on from there" in sentence for sentence in said) == 3
+    made = prepare(library, **arguments, cache_dir=tmp_path / "b")
+    assert made.fingerprint == whole.fingerprint and contents(made) == contents(whole)
+    assert made.notes == whole.notes and made.report == whole.report
+    assert learned == 1
+    # What was encoded and not yet written when the signal came is encoded again: at most two batches for each thread.
+    assert sum(map(len, encoded)) <= total + 3 * 5 * write.cores() * write._MOST
+    assert list(tmp_path.glob("b/corpora/*")) == [made.folder]
+
+
+def test_a_refusal_leaves_nothing(tmp_path: Path, library: Path) -> None:
+    """Text that cannot be used takes the work on it away."""
+    (library / "bad.py").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(DataError):
+        prepare(library, tokenizer="byte", cache_dir=tmp_path / "cache")
+    assert not list(tmp_path.glob("cache/corpora/*"))
+
+
+def test_what_was_left_is_checked_before_it_is_used(tmp_path: Path) -> None:
+    """A stretch whose ids have changed, or whose file is short, or whose ledger is torn, is not found."""
+    writer = ShardWriter(tmp_path / "half" / "train", 300, shard_bytes=8)
+    ledger = Ledger(writer)
+    stretches = {
+        bytes([number] * 16): Stretch(np.arange(7, dtype=np.uint16) + number, np.array([3, 7], np.uint32), 9, 1)
+        for number in range(3)
+    }
+    for key, stretch in stretches.items():
+        ledger.write(key, stretch)  # over files of four ids
+    found = EarlierStretches([tmp_path / "half", tmp_path / "nowhere"])
+    for key, stretch in stretches.items():
+        same = found.find(key)
+        assert same is not None and same.ids.tolist() == stretch.ids.tolist()
+        assert (same.ends.tolist(), same.num_bytes, same.unknown) == ([3, 7], 9, 1)
+    assert found.find(b"another key.....") is None
+    path = tmp_path / "half" / "train" / "00002.bin"  # ids 8 to 11: the second stretch alone
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    assert [found.find(key) is None for key in stretches] == [False, True, False]
+    path.unlink()
+    assert [found.find(key) is None for key in stretches] == [False, True, False]
+    torn = tmp_path / "half" / "train" / LEDGER
+    torn.write_bytes(torn.read_bytes()[:-50])
+    assert len(EarlierStretches([tmp_path / "half"])) == 2
+    torn.write_bytes(b"something else")
+    assert len(EarlierStretches([tmp_path / "half"])) == 0
+
+
+documents = st.lists(st.text("ab ", min_size=1, max_size=60), min_size=1, max_size=60)
+
+
+@settings(deadline=None)
+@given(documents=documents, data=st.data())
+def test_batches_hold_everything_and_change_locally(documents: list[str], data: st.DataObject) -> None:
+    """Batches are the fragments in their order, and a changed document changes few of them."""
+    before = write._MOST, write._LARGE
+    write._MOST, write._LARGE = 100, 20  # type: ignore[misc]
+    try:
+        parts = [Fragment(0, text, True) for text in documents]
+        made = list(batches(parts))
+        assert [part for batch in made for part in batch] == parts
+        assert all(sum(len(part.text) for part in batch) <= 100 for batch in made)
+        number = data.draw(st.integers(0, len(documents) - 1))
+        altered = [*parts[:number], Fragment(0, "x" * len(parts[number].text), True), *parts[number + 1 :]]
+        new = [batch for batch in batches(altered) if batch not in made]
+        first = next(at for at, batch in enumerate(batches(altered)) if batch in new)
+        # Until the first border that lies where it lay; a large text is one, so each large text bounds the change.
+        large = [at for at, part in enumerate(parts) if at > number and len(part.text) >= 20]
+        if large:
+            same = [batch for batch in list(batches(altered))[first:] if batch and batch[0] is parts[large[0]]]
+            assert not same or same[0] in made
+    finally:
+        write._MOST, write._LARGE = before  # type: ignore[misc]
+
+
+SCRIPT = """
+import sys
+from textmill.data import prepare
+print(prepare(sys.argv[1], tokenizer=sys.argv[2], cache_dir=sys.argv[3]).fingerprint)
+"""
+
+
+def killed_and_made_again(data: Path, tokenizer: str, cache: Path, seconds: Iterator[float]) -> tuple[str, int]:
+    """Return the fingerprint of a corpus whose preparation was killed after so many seconds, again and again."""
+    kills = 0
+    command = [sys.executable, "-c", SCRIPT, str(data), tokenizer, str(cache)]
+    for wait in seconds:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            process.wait(wait)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        if process.wait() == 0:
+            break
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip(), kills
+
+
+def test_a_kill_leaves_what_was_done(tmp_path: Path) -> None:
+    """SIGKILL while it encodes: the next process takes over what is written, and the corpus is the same."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for number, path in enumerate(sorted(LIBRARY.glob("*.py"))):
+        (data / f"{number}.txt").write_bytes(path.read_bytes())
+    train_bpe([path.read_text() for path in sorted(LIBRARY.glob("*.py"))[:9]], 1000).save(tmp_path / "tok")
+    cache = tmp_path / "cache"
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(data), str(tmp_path / "tok"), str(cache)])
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size > 200 for path in cache.glob(f"corpora/{PREFIX}*/now/train/{LEDGER}")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    left = list(cache.glob("corpora/*"))
+    assert [path.name.startswith(PREFIX) for path in left] == [True]
+    assert len(EarlierStretches([left[0] / "now"])) > 0
+    fresh = prepare(data, tokenizer=tmp_path / "tok", cache_dir=tmp_path / "fresh")
+    again = prepare(data, tokenizer=tmp_path / "tok", cache_dir=cache)
+    assert again.fingerprint == fresh.fingerprint and again.train.verify() == []
+    assert list(cache.glob("corpora/*")) == [again.folder]
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_instants(tmp_path: Path) -> None:
+    """Killed at fifty random instants, with a tokenizer to learn, the corpus is that of a process left alone."""
+    data = tmp_path / "data.jsonl"
+    with data.open("w") as file:
+        for path in sorted(LIBRARY.rglob("*.py"))[:600]:
+            file.write(json.dumps({"text": path.read_text(errors="replace")}) + "\n")
+    expected = prepare(data, tokenizer="bpe", cache_dir=tmp_path / "fresh").fingerprint
+    rng = np.random.default_rng(0)
+    kills = 0
+    for attempt in range(20):
+        waits = iter(rng.uniform(0.3, 4.0, size=50 - kills).tolist())
+        made, more = killed_and_made_again(data, "bpe", tmp_path / f"cache-{attempt}", waits)
+        kills += more
+        assert made == expected
+        if kills >= 50:
+            break
+    assert kills >= 50
+
+
+def test_marks_and_lengths_are_those_of_single_documents(tmp_path: Path) -> None:
+    """A store written in stretches is the store written document by document."""
+    texts = [f"Document {number} " * number for number in range(1, 40)]
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    corpus = prepare(path, tokenizer="byte", val_split=0, cache_dir=tmp_path / "cache")
+    writer = ShardWriter(tmp_path / "plain", 257, make_byte().eos_id)
+    for text in texts:
+        writer.write(make_byte().encode(text), len(text))
+        writer.end_document()
+    writer.close()
+    for name in ("00000.bin", "documents.npy"):
+        assert (corpus.folder / "train" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
