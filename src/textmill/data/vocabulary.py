@@ -9,7 +9,7 @@ from typing import Any
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
 
-MOST_TEXT_FOR_BPE = 1 << 29
+MOST_TEXT_FOR_BPE = 1 << 26
 """Characters. Of a larger training text BPE learns from parts spread evenly over it."""
 
 _VOCABULARY_BELOW = (
