@@ -123,21 +123,40 @@ def compare(name: str, ids: str, folder: Path, threads: int, blocks: int) -> dic
     }
 
 
-def overhead(name: str, ids: str, folder: Path, threads: int, steps: int) -> float:
-    """Return the share of a run that was not training but logging, evaluation and saving.
+def overhead(name: str, ids: str, folder: Path, threads: int, steps: int) -> dict[str, float]:
+    """Return what else a run does, each as a share of its training: evaluations, checkpoints, logging, and all three.
 
-    The cadence is that of nanoGPT's run on a CPU: every 250 steps an evaluation on 20 batches and a checkpoint.
+    The cadence is that of nanoGPT's run on a CPU: every 250 steps an evaluation on 20 batches and a checkpoint, every
+    10 steps a report. The acts are those of textmill's own loop.
     """
     import textmill
-    from textmill.training.loop import run_loop
+    from textmill.training.evaluate import evaluate
     from textmill.training.screen import Screen
 
-    values = settings_of(CONFIGS[name], "gpt2", ids, folder) | {"max_steps": steps, "threads": threads}
-    values |= {"eval_steps": 250, "save_steps": 250, "eval_batches": 20, "eval_batch_size": CONFIGS[name]["batch"]}
+    config = CONFIGS[name]
+    values = settings_of(config, "gpt2", ids, folder) | {"max_steps": steps, "threads": threads}
+    values |= {"eval_steps": 250, "save_steps": 250, "eval_batches": 5, "eval_batch_size": 4 * config["batch"]}
+    seconds = dict.fromkeys(("evaluations", "checkpoints", "logging"), 0.0)
+
+    @contextmanager
+    def counted(act: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        seconds[act] += time.perf_counter() - started
+
     with textmill.assemble(textmill.load_config(values), screen=Screen(quiet=True)) as run:
-        run_loop(run)
-    progress = run.progress
-    return 1 - progress.training_seconds / run.elapsed_seconds
+        for step in textmill.steps(run):
+            if step.every(run.log_every):
+                with counted("logging"):
+                    run.track(step.measured())
+            if step.every(run.eval_every):
+                with counted("evaluations"):
+                    run.track_evaluation(step, evaluate(run))
+            if step.every(run.save_every):
+                with counted("checkpoints"):
+                    run.save()
+    seconds["all"] = sum(seconds.values())
+    return {act: round(value / run.progress.training_seconds, 4) for act, value in seconds.items()}
 
 
 def write_ids(folder: Path) -> str:
@@ -153,7 +172,9 @@ def main() -> None:
     parser.add_argument("--configs", nargs="+", choices=sorted(CONFIGS), default=["S", "M"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--blocks", type=int, default=9, help="timed blocks of each side")
-    parser.add_argument("--overhead-steps", type=int, default=0, help="also run so many steps with everything on")
+    parser.add_argument(
+        "--overhead-steps", type=int, default=0, help="also run so many steps and measure what else a run does"
+    )
     parser.add_argument("--output", type=Path, help="append the result to this JSON Lines file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -162,8 +183,7 @@ def main() -> None:
         for config in arguments.configs:
             result = compare(config, ids, folder, arguments.threads, arguments.blocks)
             if arguments.overhead_steps:
-                share = overhead(config, ids, folder, arguments.threads, arguments.overhead_steps)
-                result["overhead"] = round(share, 4)
+                result["overhead"] = overhead(config, ids, folder, arguments.threads, arguments.overhead_steps)
             result |= {"date": datetime.date.today().isoformat(), "machine": machine()}
             print(json.dumps(result))
             if arguments.output:
