@@ -136,7 +136,7 @@ def overhead(name: str, ids: str, folder: Path, threads: int, steps: int) -> dic
     config = CONFIGS[name]
     values = settings_of(config, "gpt2", ids, folder) | {"max_steps": steps, "threads": threads}
     values |= {"eval_steps": 250, "save_steps": 250, "eval_batches": 5, "eval_batch_size": 4 * config["batch"]}
-    seconds = dict.fromkeys(("evaluations", "checkpoints", "logging"), 0.0)
+    seconds: dict[str, float] = {"evaluations": 0.0, "checkpoints": 0.0, "logging": 0.0}
 
     @contextmanager
     def counted(act: str) -> Iterator[None]:

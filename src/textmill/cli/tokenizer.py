@@ -6,7 +6,7 @@ import json as json_format
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -17,7 +17,10 @@ from textmill.config.entries import Entry
 from textmill.config.load import from_layers
 from textmill.config.tree import Config
 from textmill.config.values import whole
-from textmill.errors import ConfigError
+from textmill.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from textmill.tokenizers import Tokenizer
 
 app = App(name="tokenizer", help="Train a tokenizer, use it and look into it.")
 
@@ -71,13 +74,19 @@ def _texts(config: Config) -> Iterator[str]:
     from textmill.data.read import Reading, read_documents
     from textmill.data.selection import data_or_dataset, select_files
     from textmill.data.standard_input import keep_standard_input
+    from textmill.data.vocabulary import MOST_TEXT_FOR_BPE, spread
 
     data = config.data
     items = keep_standard_input(data_or_dataset(data.data, data.dataset_name, data.dataset_config), None, _say)
     files = select_files(items, validation_split=None, dataset_split=data.dataset_split, say=_say).train
     notes = Notes()
-    for document in read_documents(files, Reading(data.text_column, data.encoding_errors), notes):
-        yield document.text
+    documents = read_documents(files, Reading(data.text_column, data.encoding_errors), notes)
+    texts = (document.text for document in documents)
+    size = sum(path.stat().st_size for path in files)
+    if config.tokenizer.tokenizer == "bpe" and size > MOST_TEXT_FOR_BPE:
+        _say(f"BPE learns from {MOST_TEXT_FOR_BPE / size:.1%} of the text, spread evenly over it")
+        texts = spread(texts, MOST_TEXT_FOR_BPE / size)
+    yield from texts
     for sentence in notes.sentences():
         _say(sentence)
 
@@ -140,14 +149,21 @@ def inspect(
     text: Annotated[str | None, Parameter(name="TEXT")] = None,
     /,
     *,
+    data: Annotated[list[str] | None, Parameter(negative="")] = None,
+    text_column: str = "text",
     json: Json = False,
 ) -> None:
-    """Describe a tokenizer, or show how it cuts a text.
+    """Describe a tokenizer, show how it cuts a text, or measure it on data.
 
     Parameters
     ----------
     text
         Text to cut.
+    data
+        File, folder, pattern or dataset (may be repeated): how many bytes a token stands for there, which entries never
+        occur, which occur most, and how the text begins.
+    text_column
+        Field of rows that holds the text.
     """
     from textmill.tokenizers import load_tokenizer
 
@@ -163,8 +179,9 @@ def inspect(
         ids = loaded.encode(text).tolist()
         described["tokens"] = [{"id": token, "text": loaded.token_text(token)} for token in ids]
         described["bytes_per_token"] = len(text.encode()) / len(ids) if ids else None
+    use = _use(loaded, data, text_column) if data else {}
     if json:
-        write(json_format.dumps(described, indent=2, ensure_ascii=False))
+        write(json_format.dumps(described | ({"data": use} if use else {}), indent=2, ensure_ascii=False))
         return
     for name in ("kind", "vocab_size", "eos_id", "unk_id", "fingerprint"):
         print(f"{name:<12} {described[name]}")
@@ -172,3 +189,59 @@ def inspect(
         write(f"{token['id']:>12} {token['text']!r}")
     if described.get("bytes_per_token"):
         print(f"{len(described['tokens'])} tokens, {described['bytes_per_token']:.2f} bytes per token")
+    if use:
+        _print_use(use, loaded.vocab_size)
+
+
+_EXAMPLES = 8
+
+
+def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, Any]:
+    """Return what the tokenizer makes of `data`, as plain values."""
+    from textmill.cli.screen import counting
+    from textmill.data.read import Reading
+    from textmill.data.selection import select_files
+    from textmill.data.usage import measure_use
+
+    files = select_files(data, validation_split=None, say=_say).train
+    total, done = sum(path.stat().st_size for path in files), 0
+    with counting("reading", "bytes") as counter:
+
+        def tick(more: int) -> None:
+            nonlocal done
+            done += more
+            counter(min(done, total), total)
+
+        use = measure_use(tokenizer, files, Reading(text_column), tick)
+    if not use.tokens:
+        raise DataError(f"there is no text in {files[0]}{' and the other files' if len(files) > 1 else ''}")
+    unused = use.unused(tokenizer)
+    return {
+        "documents": use.documents,
+        "bytes": use.num_bytes,
+        "tokens": use.tokens,
+        "bytes_per_token": use.num_bytes / use.tokens,
+        "characters_per_token": use.characters / use.tokens,
+        "unused": len(unused),
+        "unused_examples": [tokenizer.token_text(number) for number in unused[-_EXAMPLES:]],
+        "most_used": [
+            {"text": tokenizer.token_text(number), "share": int(use.counts[number]) / use.tokens}
+            for number in use.most_used(_EXAMPLES)
+        ],
+        "sample": [tokenizer.token_text(number) for number in use.sample],
+    }
+
+
+def _print_use(use: dict[str, Any], vocab_size: int) -> None:
+    from textmill.training.screen import count, size
+
+    most = ", ".join(f"{token['text']!r} {token['share']:.1%}" for token in use["most_used"])
+    unused = f"{use['unused']:,} of {vocab_size:,} entries never occur ({use['unused'] / vocab_size:.1%})"
+    if use["unused"]:
+        unused += f", such as {', '.join(map(repr, use['unused_examples']))}"
+    write(f"text         {size(use['bytes'])} in {use['documents']:,} documents, {count(use['tokens'])} tokens")
+    compression = f"{use['bytes_per_token']:.2f} bytes, {use['characters_per_token']:.2f} characters per token"
+    write(f"compression  {compression}")
+    write(f"unused       {unused}")
+    write(f"most used    {most}")
+    write(f"begins       {'|'.join(use['sample'])!r}")

@@ -5,8 +5,7 @@ Files are read once for each of these steps instead of being held in memory.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from textmill.data.split import (
     everything,
     leaked_documents,
     plan_split,
+    whole_documents,
 )
 from textmill.data.unfinished import Work
 from textmill.data.vocabulary import TokenizerChoice
@@ -94,7 +94,7 @@ def build_from_text(
     folders = [work.folder / side for side in sides] + [work.folder / FURTHER / name for name in files.further]
     writers = [ShardWriter(place, tokenizer.vocab_size, eos_id) for place in folders]
     names = sides + [f"{name} validation" for name in files.further]
-    whole = fragments() if tokenizer.exact_in_parts else _whole_documents(fragments())
+    whole = fragments() if tokenizer.exact_in_parts else whole_documents(fragments())
     written = write_stores(whole, tokenizer, eos_id, writers, earlier, workers)
     for name, count in zip(names, written.unknown):
         if count:
@@ -197,19 +197,6 @@ def _say_leaks(count: int, say: Say, *, removed: bool) -> None:
             f"{count:,} training documents stand in the validation text too: the validation loss will not tell how the "
             "model does on new text (textmill prepare --dedup exact removes them from training)"
         )
-
-
-def _whole_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
-    """Join what belongs together, for tokenizers that look across places where a text could be cut."""
-    waiting: defaultdict[int, list[str]] = defaultdict(list)
-    for part in fragments:
-        waiting[part.side].append(part.text)
-        if part.ends:
-            yield part._replace(text="".join(waiting[part.side]))
-            waiting[part.side] = []
-    for side, texts in waiting.items():
-        if texts:
-            yield Fragment(side, "".join(texts), False)
 
 
 def _close(writers: Sequence[ShardWriter], names: Sequence[str]) -> None:

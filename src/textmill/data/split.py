@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -172,3 +173,16 @@ def _divide_at(cut: int, part: Document) -> Iterator[Fragment]:
     else:
         yield Fragment(TRAIN, part.text[:cut], False)
         yield Fragment(VALIDATION, part.text[cut:], not part.continues)
+
+
+def whole_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
+    """Join what belongs together, for tokenizers that look across places where a text could be cut."""
+    waiting: defaultdict[int, list[str]] = defaultdict(list)
+    for part in fragments:
+        waiting[part.side].append(part.text)
+        if part.ends:
+            yield part._replace(text="".join(waiting[part.side]))
+            waiting[part.side] = []
+    for side, texts in waiting.items():
+        if texts:
+            yield Fragment(side, "".join(texts), False)
