@@ -37,6 +37,7 @@ from textmill.errors import DataError
 from textmill.tokenizers import Tokenizer
 
 SIDES = ("train", "validation")
+_WORTH_TELLING = 10_000_000  # bytes
 
 Say = Callable[[str], None]
 Tick = Callable[[int], None]
@@ -55,12 +56,14 @@ def build_from_text(
     earlier: Sequence[Path],
     workers: int | None,
     say: Say,
+    tell: Say,
     watch: Watch,
 ) -> tuple[Tokenizer, dict[str, Any], list[Part]]:
     """The folder of `work` holds a store for every side; return tokenizer, counts for the report, and what is mixed.
 
     The sides are `train` and, unless the share is 0, `validation`, and the further validation sets by their names.
     What corpora in `earlier` hold of the same text is taken from them. `key` stands for all that the corpus depends on.
+    `say` hears what is true of the corpus, `tell` what is true of this call.
 
     Raises DataError when the text is unusable or leaves a side with less than two tokens.
     """
@@ -96,6 +99,8 @@ def build_from_text(
     names = sides + [f"{name} validation" for name in files.further]
     whole = fragments() if tokenizer.exact_in_parts else whole_documents(fragments())
     written = write_stores(whole, tokenizer, eos_id, writers, earlier, workers)
+    if written.taken >= _WORTH_TELLING:
+        tell(f"{written.taken / 1e6:,.0f} MB of the text were tokenized before, and are not tokenized again")
     for name, count in zip(names, written.unknown):
         if count:
             say(f"{count:,} tokens of the {name} text are not in the vocabulary and count as unknown")

@@ -173,6 +173,7 @@ def _build(
             earlier=_earlier(work),
             workers=workers,
             say=note,
+            tell=say,
             watch=watch,
         )
         if parts:

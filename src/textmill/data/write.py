@@ -28,10 +28,12 @@ class Written:
     Attributes:
         sizes: [tokens, bytes] of training text by corpus of a mixture.
         unknown: unknown tokens by side.
+        taken: bytes of text whose ids were there already.
     """
 
     sizes: list[list[int]]
     unknown: list[int]
+    taken: int = 0
 
 
 class _Encoded(NamedTuple):
@@ -39,6 +41,7 @@ class _Encoded(NamedTuple):
     corpus: int
     key: bytes
     stretch: Stretch
+    taken: bool
 
 
 def write_stores(
@@ -61,16 +64,18 @@ def write_stores(
         for side in sorted({part.side for part in batch}):
             parts = [part for part in batch if part.side == side]
             key = stretch_key(parts, tokenizer, eos_id)
-            stretch = known.find(key) or encode_stretch(parts, tokenizer, eos_id, dtype)
-            found.append(_Encoded(side, parts[0].corpus, key, stretch))
+            earlier_one = known.find(key)
+            stretch = earlier_one or encode_stretch(parts, tokenizer, eos_id, dtype)
+            found.append(_Encoded(side, parts[0].corpus, key, stretch, earlier_one is not None))
         return found
 
     ledgers = [Ledger(writer) for writer in writers]
     written = Written([], [0] * len(writers))
     for encoded in _in_order(encode, batches(fragments), workers or cores()):
-        for side, corpus, key, stretch in encoded:
+        for side, corpus, key, stretch, taken in encoded:
             ledgers[side].write(key, stretch)
             written.unknown[side] += stretch.unknown
+            written.taken += stretch.num_bytes * taken
             if side == TRAIN:
                 written.sizes += [[0, 0] for _ in range(corpus + 1 - len(written.sizes))]
                 written.sizes[corpus][0] += stretch.ids.size
