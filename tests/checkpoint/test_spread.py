@@ -40,8 +40,8 @@ def test_one_writer_has_one_file() -> None:
     assert plan_files("optimizer", {}, 4) == {"optimizer.safetensors": []}
 
 
-def test_names_and_index_are_those_of_hugging_face() -> None:
-    """`model-00001-of-00002.safetensors`; the index maps names to files and says how large they are together."""
+def test_names_are_those_of_hugging_face() -> None:
+    """`model-00001-of-00002.safetensors`, counted from 1, five digits."""
     assert plan_files("model", {"a": 4, "b": 4}, 2) == {
         "model-00001-of-00002.safetensors": ["a"],
         "model-00002-of-00002.safetensors": ["b"],
@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_was_spread_is_read_back(folder: Path) -> None:
-    """All tensors, a single number among them, with their values and dtypes."""
+    """All tensors, a single number among them, with values and dtypes; the index has their places and their bytes."""
     read = load_spread(folder, "optimizer")
     assert sorted(read) == ["a", "b", "c"]
     assert torch.equal(read["a"], torch.arange(6.0)) and torch.equal(read["b"], torch.ones(2, 3))

@@ -95,7 +95,7 @@ def test_nothing_in_it_is_code(divided: Path) -> None:
 
 
 def test_transformers_loads_it(divided: Path) -> None:
-    """The checkpoint as it lies there gives transformers and textmill the same logits; final/ holds the same weights."""
+    """The checkpoint as it lies there gives transformers and textmill the same logits; final/ has the same weights."""
     transformers = pytest.importorskip("transformers")
     ids = torch.arange(60).view(2, 30)
     ours = load_model(last(divided)).model
@@ -108,7 +108,7 @@ def test_transformers_loads_it(divided: Path) -> None:
 
 
 def test_published_models_leave_the_training_out(divided: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """best_model/ and final/ have the weights and their index, no optimizer; evaluate, generate and verify take them."""
+    """best_model/ and final/ have weights and their index, no optimizer; evaluate, generate and verify take them."""
     for name in ("best_model", "final"):
         assert sorted(path.name for path in (divided / name).iterdir()) == [
             *("config.json", "generation_config.json", "model-00001-of-00002.safetensors"),
@@ -118,7 +118,7 @@ def test_published_models_leave_the_training_out(divided: Path, capsys: pytest.C
     measured = values(divided / "metrics.jsonl", "val_loss")[-1]
     capsys.readouterr()
     assert main(["evaluate", str(divided / "final"), "--json", "--device", "cpu", "--precision", "fp32"]) == 0
-    assert json.loads(capsys.readouterr().out)["val_loss"] == pytest.approx(measured, abs=1e-5)
+    assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(measured, abs=1e-5)
     assert main(["generate", str(last(divided)), "--prompt", "def", "--max-new-tokens", "4", "--device", "cpu"]) == 0
     assert main(["verify", str(divided)]) == 0
 
