@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import random
 import resource
 import signal
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ranks import Ranks, run_together, stored, values
+from ranks import Ranks, run_together, stored, values, wait_until
 
 from textmill.checkpoint.store import CheckpointStore
 
@@ -125,3 +126,32 @@ def test_a_disk_that_is_full_for_one_ends_the_save_for_all(small: list[str], tmp
     assert "checkpoints/step-0000008/model-00002-of-00002.safetensors: File too large" in errors[0]
     assert ranks.said(0).count("training goes on") == 2
     assert values(run / "steps.jsonl", "step") == list(range(1, 9))
+
+
+@pytest.mark.slow
+def test_processes_killed_at_random_instants_lose_nothing(small: list[str], tmp_path: Path, start: Start) -> None:
+    """Six kills of one or both in a run that saves all the time, then its end: the bits of a run left in peace."""
+    generator = random.Random(5)
+    length = [*SAVING[2:], "--max-steps", "60", "--save-total-limit", "2", "--engine", "fsdp"]
+    peace, run = tmp_path / "peace", tmp_path / "run"
+    run_together(tmp_path / "said", [*small, *length, "--save-steps", "100", "--output-dir", str(peace)], 2)
+    command = [*small, *length, "--save-steps", "1", "--output-dir", str(run)]
+    store = CheckpointStore(run / "checkpoints", say=lambda sentence: None)
+    reached = 0
+    for _ in range(6):
+        ranks = start(command, 2)
+        wait_until(lambda: max(store.steps(), default=0) > reached)  # noqa: B023
+        time.sleep(generator.uniform(0, 0.2))
+        victims = generator.choice([(0,), (1,), (0, 1)])
+        for victim in victims:
+            ranks.kill(victim)
+        ranks.wait(30)
+        assert all(store.verify(step) == [] for step in store.steps())
+        assert max(store.steps()) > reached
+        reached = max(store.steps())
+        command = ["train", "--resume", "--output-dir", str(run)]
+    assert reached < 60
+    assert start(command, 2).wait(200) == [0, 0]
+    for name in (path.name for path in step(peace, 60).glob("*.safetensors")):
+        assert (step(run, 60) / name).read_bytes() == (step(peace, 60) / name).read_bytes(), name
+    assert not list(run.rglob(".tmp-*"))
