@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import CannotWriteError, DataError, WriteFailedError
+from textmill.errors import CannotWriteError, DataError, MissingInputError, WriteFailedError
 
 TEMPORARY_PREFIX = ".tmp-"
 """Names that start so are leavings of a process that died; they may be deleted by whoever holds the run's lock."""
@@ -229,6 +229,19 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}: not a JSON object")
             yield row
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds. Raises MissingInputError, or DataError when it holds none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds no JSON object")
+    return value
 
 
 def sha256(path: Path) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from textmill.cli.main import main
 
@@ -119,6 +121,15 @@ def free_port() -> int:
 def values(path: Path, name: str) -> list[float]:
     """Return one column of a run's log."""
     return [row[name] for row in map(json.loads, path.read_text().splitlines())]
+
+
+def stored(folder: Path, stem: str = "model") -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint or a model folder, from however many files."""
+    paths = [path for path in folder.glob("*.safetensors") if path.name.startswith((f"{stem}.", f"{stem}-"))]
+    tensors: dict[str, Tensor] = {}
+    for path in paths:
+        tensors |= load_file(path)
+    return tensors
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:

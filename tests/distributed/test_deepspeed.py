@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ranks import Ranks, run_together, values
-from safetensors.torch import load_file
+from ranks import Ranks, run_together, stored, values
 
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs textmill[deepspeed]")
 
@@ -23,14 +23,25 @@ def assert_same(one: Path, other: Path) -> None:
     assert values(other / "metrics.jsonl", "val_loss") == pytest.approx(
         values(one / "metrics.jsonl", "val_loss"), abs=1e-5
     )
-    states = [load_file(sorted((run / "checkpoints").iterdir())[-1] / "optimizer.safetensors") for run in (one, other)]
-    assert states[0].keys() == states[1].keys()
+    states = [stored(sorted((run / "checkpoints").iterdir())[-1], "optimizer") for run in (one, other)]
+    assert states[0] and states[0].keys() == states[1].keys()
     for key, tensor in states[0].items():
         assert (tensor - states[1][key]).abs().max() < 1e-5, key
 
 
+@pytest.fixture(scope="module")
+def compiled() -> None:
+    """DeepSpeed is imported and what it compiles on first use is there: that takes minutes, and processes that are
+    killed in the middle of it leave a lock behind for which every later one waits."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    from deepspeed.comm.torch import build_shm_op  # pyright: ignore[reportMissingImports]
+
+    build_shm_op()
+
+
 @needs_deepspeed
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_zero_trains_as_one_process_does_and_goes_on_anywhere(
     small: list[str], twenty: list[str], golden: Path, tmp_path: Path, stage: int
@@ -53,6 +64,25 @@ def test_zero_trains_as_one_process_does_and_goes_on_anywhere(
     assert_same(golden, there)
     run_together(tmp_path / "back", [*again, str(run), "--engine", "single"], 1)
     assert_same(golden, run)
+
+
+@needs_deepspeed
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled")
+def test_what_fsdp_wrote_goes_on_under_zero_and_back(
+    small: list[str], twenty: list[str], golden: Path, tmp_path: Path
+) -> None:
+    """The first half under FSDP, whose checkpoint is files of both processes, the second under ZeRO, and reversed."""
+    file = tmp_path / "ds.json"
+    file.write_text(json.dumps({"train_batch_size": 8, "zero_optimization": {"stage": 2}}))
+    again = ["train", "--resume-from", "step-10", "--output-dir"]
+    engines = {"fsdp": ["--engine", "fsdp"], "zero": ["--deepspeed-config", str(file)]}
+    for first, second in (("fsdp", "zero"), ("zero", "fsdp")):
+        run = tmp_path / first
+        begin = [*small, *twenty, "--batch-size", "4", *engines[first], "--output-dir", str(run)]
+        run_together(tmp_path / f"said-{first}", begin, 2)
+        run_together(tmp_path / f"then-{second}", [*again, str(run), *engines[second]], 2)
+        assert_same(golden, run)
 
 
 @needs_deepspeed

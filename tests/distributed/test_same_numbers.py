@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ranks import run_together, values
-from safetensors.torch import load_file
+from ranks import run_together, stored, values
 
 
 def assert_same_numbers(golden: Path, other: Path, *, tolerance: float = 1e-5) -> None:
@@ -20,8 +19,8 @@ def assert_same_numbers(golden: Path, other: Path, *, tolerance: float = 1e-5) -
         assert values(other / "metrics.jsonl", name) == pytest.approx(
             values(golden / "metrics.jsonl", name), abs=tolerance
         ), name
-    ours, theirs = (load_file(run / "final" / "model.safetensors") for run in (golden, other))
-    assert ours.keys() == theirs.keys()
+    ours, theirs = (stored(run / "final") for run in (golden, other))
+    assert ours and ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert (tensor - theirs[name]).abs().max() < 50 * tolerance, name
 

@@ -149,10 +149,10 @@ def test_a_full_disk_does_not_part_the_processes(small: list[str], tmp_path: Pat
         from textmill.checkpoint.store import CheckpointStore
         from textmill.errors import WriteFailedError
 
-        def save(self: CheckpointStore, step: int, *arguments: object, **options: object) -> Path:
+        def saving(self: CheckpointStore, step: int, *arguments: object, **options: object) -> object:
             raise WriteFailedError(f"cannot write step {step}: the disk is full")
 
-        CheckpointStore.save = save  # type: ignore[method-assign,assignment]
+        CheckpointStore.saving = saving  # type: ignore[method-assign,assignment]
 
     run = tmp_path / "run"
     ranks = start([*small, *LONG, "--save-steps", "2", "--output-dir", str(run)], 2, before=before)

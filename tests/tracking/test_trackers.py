@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import struct
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from wandb_file import recorded_values
 
 from textmill.errors import ConfigError, MissingExtraError
 from textmill.tracking.base import Trackers
@@ -174,22 +175,6 @@ def test_mlflow_keeps_one_run_across_a_resume(tmp_path: Path) -> None:
     assert text.read_text() == "To be, or <not> `to` ```be```"
 
 
-def recorded_losses(path: Path) -> dict[int, float]:
-    """Return the training loss by step from W&B's own file: records in LevelDB's log format, all in its first block."""
-    from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportMissingImports]
-
-    data, position, losses = path.read_bytes(), 7, {}
-    while position < len(data):
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        assert kind == 1
-        record = Record.FromString(data[position + 7 : position + 7 + length])
-        position += 7 + length
-        values = {"/".join(item.nested_key): item.value_json for item in record.history.item}
-        if "train/loss" in values:
-            losses[int(values["_step"])] = float(values["train/loss"])
-    return losses
-
-
 @pytest.mark.slow
 def test_wandb_records_offline_with_one_id_across_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is logged in: the run is recorded locally all the same, and the way to send it is said."""
@@ -198,9 +183,42 @@ def test_wandb_records_offline_with_one_id_across_a_resume(tmp_path: Path, monke
     said = run_in_two_sessions(tmp_path, "wandb")
     run_id = (tmp_path / "wandb_run_id").read_text().strip()
     recorded = [path for path in (tmp_path / "wandb").iterdir() if path.name.startswith("offline-run-")]
-    assert [recorded_losses(folder / f"run-{run_id}.wandb") for folder in sorted(recorded)] == [
+    assert [recorded_values(folder / f"run-{run_id}.wandb", "train/loss") for folder in sorted(recorded)] == [
         {1: 1.0, 2: 0.5, 3: 1 / 3, 4: 0.25},
         {3: 1 / 3, 4: 0.25, 5: 0.2},
     ]
     ways = [f"Weights & Biases records offline; send it with: wandb sync {folder}" for folder in sorted(recorded)]
     assert said == ways
+
+
+@pytest.mark.slow
+def test_an_unreachable_wandb_records_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody is logged in and the server does not answer: said, and recorded under the same id all the same."""
+    wandb = pytest.importorskip("wandb")
+    wandb.teardown()  # it remembers the environment of its first run
+    for name, value in {"API_KEY": "0" * 40, "BASE_URL": "http://127.0.0.1:9", "INIT_TIMEOUT": "4"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    said: list[str] = []
+    trackers = build_trackers(["wandb"], tmp_path, say=said.append)
+    trackers.start(info())
+    trackers.log(row(1, 2.5), 1)
+    trackers.finish("finished")
+    assert "cannot be used online" in said[0] and "records offline" in said[1] and len(said) == 2
+    (recorded,) = (tmp_path / "wandb").glob("offline-run-*")
+    run_id = (tmp_path / "wandb_run_id").read_text().strip()
+    assert recorded_values(recorded / f"run-{run_id}.wandb", "train/loss") == {1: 2.5}
+
+
+@pytest.mark.slow
+def test_an_unreachable_mlflow_is_left_out_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server does not answer: said once, and what MLflow's environment was it is again."""
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    before = dict(os.environ)
+    said: list[str] = []
+    trackers = build_trackers(["mlflow"], tmp_path, say=said.append)
+    trackers.start(info())
+    assert trackers.trackers == []
+    assert said[0].startswith("MLflow failed and hears no more of this run: API request to http://127.0.0.1:9/")
+    assert dict(os.environ) == before

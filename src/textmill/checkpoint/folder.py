@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from textmill import files
 from textmill.checkpoint.resolve import PICKLES, resolve_model
-from textmill.checkpoint.tensors import load_tensors, part_for, save_tensors
+from textmill.checkpoint.spread import index_name, load_spread
+from textmill.checkpoint.tensors import copy_part, save_tensors
 from textmill.config.huggingface import from_huggingface, to_huggingface
 from textmill.config.model import ModelConfig
 from textmill.errors import DataError, MissingInputError
@@ -21,8 +20,10 @@ from textmill.model.build import empty_model
 from textmill.model.decoder import Decoder
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+STEM = "model"
+"""What the names of the files with weights begin with."""
+
+WEIGHTS = f"{STEM}.safetensors"
 
 _HEAD = "lm_head.weight"
 _STACKS = {"transformer.": ("wte.", "wpe.", "h.", "ln_f."), "model.": ("embed_tokens.", "layers.", "norm.")}
@@ -39,9 +40,7 @@ class Loaded:
     path: Path
 
 
-def save_model_folder(
-    folder: Path, model: nn.Module, tokenizer: Tokenizer | None, *, weights: Mapping[str, Tensor] | None = None
-) -> None:
+def save_model_folder(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) -> None:
     """`folder`, created if need be, holds the model in the form that transformers loads.
 
     A shape that transformers has no class for is written for textmill alone (see `config.huggingface`), and of a module
@@ -52,27 +51,37 @@ def save_model_folder(
         folder: where.
         model: its weights are saved in their own dtype, a tied head once.
         tokenizer: saved beside it, and its end-of-text id in the configuration; None writes neither.
-        weights: the model's state_dict, for an engine whose processes hold a part each.
 
     Raises:
         CannotWriteError: the folder cannot be written.
     """
+    describe_model(folder, model, tokenizer)
+    save_tensors(Path(folder) / WEIGHTS, stored_weights(model))
+
+
+def stored_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return what a folder holds of the model's state: everything, but not a second time what is tied."""
+    tensors = dict(model.state_dict())
+    config = getattr(model, "config", None)
+    if isinstance(config, ModelConfig) and config.tie_embeddings:
+        tensors.pop(_HEAD, None)
+    return tensors
+
+
+def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) -> None:
+    """`folder`, created if need be, holds what `save_model_folder` writes but the weights. Raises CannotWriteError."""
     folder = files.make_directory(Path(folder))
-    tensors = dict(model.state_dict() if weights is None else weights)
     config = getattr(model, "config", None)
     eos_id = tokenizer.eos_id if tokenizer is not None else None
     if isinstance(config, ModelConfig):
-        if config.tie_embeddings:
-            tensors.pop(_HEAD, None)
         if eos_id is not None and eos_id >= (config.vocab_size or 0):
             eos_id = None
-        described = to_huggingface(config, eos_id, dtype=_dtype_name(tensors.values()))
+        described = to_huggingface(config, eos_id, dtype=_dtype_name(stored_weights(model).values()))
     else:
         described = {"architectures": [type(model).__name__], "model_type": "unknown"}
     files.write_json(folder / "config.json", described)
     if eos_id is not None:
         files.write_json(folder / "generation_config.json", {"eos_token_id": eos_id, "pad_token_id": eos_id})
-    save_tensors(folder / WEIGHTS, tensors)
     if tokenizer is not None:
         tokenizer.save(folder)
 
@@ -87,7 +96,7 @@ def load_model(
         DataError: it is damaged, of another kind than textmill computes, or its weights do not fit its configuration.
     """
     folder = resolve_model(path, say=say)
-    config = from_huggingface(read_json(folder / "config.json"), str(folder / "config.json"))
+    config = from_huggingface(files.read_json(folder / "config.json"), str(folder / "config.json"))
     stored = _read_weights(folder)
     if config.num_layers > len(stored):
         raise DataError(f"{folder}: config.json says {config.num_layers} layers, and there are {len(stored)} weights")
@@ -119,43 +128,20 @@ def _copy_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> 
     _compare(wanted, stored, folder)
     with torch.no_grad():
         for name, tensor in wanted.items():
-            tensor.copy_(part_for(stored[name], tensor))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds. Raises MissingInputError, or DataError when it holds none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path} does not exist") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path} holds no JSON object")
-    return value
+            copy_part(tensor, stored[name])
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     """Return every stored weight by its full name, from one file or from the shards that an index lists."""
-    if (folder / WEIGHTS).is_file():
-        return _rename(load_tensors(folder / WEIGHTS))
-    if (folder / INDEX).is_file():
-        places = read_json(folder / INDEX).get("weight_map")
-        shards = sorted(set(places.values())) if isinstance(places, dict) else []
-        if not shards or any(not isinstance(shard, str) or Path(shard).name != shard for shard in shards):
-            raise DataError(f"{folder / INDEX} lists no files of this folder under weight_map")
-        tensors: dict[str, Tensor] = {}
-        for shard in shards:
-            tensors |= load_tensors(folder / shard)
-        return _rename(tensors)
-    if folder.is_dir():
+    if folder.is_dir() and not any((folder / name).is_file() for name in (WEIGHTS, index_name(STEM))):
         pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
         if pickles:
             raise DataError(
                 f"{folder} holds its weights as a pickle ({pickles[0]}), which may run any code when it is loaded: "
                 "save the model again with safe_serialization=True where it came from"
             )
-    raise MissingInputError(f"{folder} has no weights: expected {WEIGHTS}")
+        raise MissingInputError(f"{folder} has no weights: expected {WEIGHTS}")
+    return _rename(load_spread(folder, STEM))
 
 
 def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

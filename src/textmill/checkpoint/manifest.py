@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,24 @@ FORMAT = 1
 _THREADS = 4  # hashing releases the interpreter lock and overlaps with flushing to the disk
 
 
-def write_manifest(folder: Path, step: int) -> None:
-    """Every file below `folder` is on the disk and listed in `folder/MANIFEST.json`. Raises OSError."""
+def seal(path: Path) -> dict[str, Any]:
+    """The file is on the disk; return its size and SHA-256, as the manifest lists them. Raises OSError."""
+    digest = sha256(path)
+    fsync_file(path)
+    return {"size": path.stat().st_size, "sha256": digest}
 
-    def seal(path: Path) -> dict[str, Any]:
-        digest = sha256(path)
-        fsync_file(path)
-        return {"size": path.stat().st_size, "sha256": digest}
 
-    names = list_files(folder)
+def write_manifest(folder: Path, step: int, sealed: Mapping[str, dict[str, Any]] | None = None) -> None:
+    """Every file below `folder` is on the disk and listed in `folder/MANIFEST.json`. Raises OSError.
+
+    sealed: what `seal` returned of files that others have written, by name; they are not read again.
+    """
+    entries = dict(sealed or {})
+    names = [name for name in list_files(folder) if name not in entries]
     with ThreadPoolExecutor(_THREADS) as pool:
-        entries = pool.map(seal, [folder / name for name in names])
-        files = dict(zip(names, entries))
+        entries |= zip(names, pool.map(seal, [folder / name for name in names]))
     with (folder / MANIFEST).open("wb") as file:
-        file.write(_render({"format": FORMAT, "step": step, "files": files}))
+        file.write(_render({"format": FORMAT, "step": step, "files": dict(sorted(entries.items()))}))
 
 
 def manifest_problems(folder: Path, step: int | None = None) -> list[str]:

@@ -11,8 +11,8 @@ from textmill.checkpoint.manifest import MANIFEST, list_files
 from textmill.errors import MissingInputError
 from textmill.files import new_directory
 
-TRAINING_ONLY = frozenset({"optimizer.safetensors", "state.json", MANIFEST})
-"""What a model folder does not need of a checkpoint."""
+TRAINING_ONLY = ("optimizer.", "optimizer-", "state.json", MANIFEST)
+"""How the names of files begin that a model folder does not need of a checkpoint."""
 
 _LINKED_FROM = 1 << 20  # bytes; small files are copied, so that editing one by hand leaves the checkpoint whole
 
@@ -28,7 +28,11 @@ def publish(source_checkpoint: Path, target: Path, files: Collection[str] | None
         MissingInputError: a named file is not in the checkpoint; `target` is as it was.
         CannotWriteError: `target` cannot be written; it is as it was.
     """
-    names = sorted(files) if files is not None else [n for n in list_files(source_checkpoint) if n not in TRAINING_ONLY]
+    names = (
+        sorted(files)
+        if files is not None
+        else [n for n in list_files(source_checkpoint) if not n.startswith(TRAINING_ONLY)]
+    )
     for name in names:
         if not (source_checkpoint / name).is_file():
             raise MissingInputError(f"{source_checkpoint} has no file {name}")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from textmill.checkpoint.manifest import manifest_problems, write_manifest
 from textmill.errors import CannotWriteError, MissingInputError, WriteFailedError
@@ -51,25 +53,41 @@ class CheckpointStore:
     ) -> Path:
         """Return the folder of a new, durable checkpoint of `step`, filled by `write(temporary_folder)`.
 
-        When this returns, the checkpoint survives a power failure, and only the `keep` newest, those in `protect` and
-        the new one are left. A checkpoint of the same step is replaced. A process that dies at any instant of it leaves
-        every older checkpoint as it was. `expected_bytes`, where given, must be free on the file system.
+        See `saving`, which does the same for a folder that several processes fill.
+        """
+        with self.saving(step, protect=protect, expected_bytes=expected_bytes) as temporary:
+            write(temporary)
+        return self.path(step)
+
+    @contextmanager
+    def saving(
+        self,
+        step: int,
+        *,
+        sealed: Mapping[str, dict[str, Any]] | None = None,
+        protect: Collection[int] = (),
+        expected_bytes: int = 0,
+    ) -> Iterator[Path]:
+        """Yield a temporary folder that is, filled by the block, a new and durable checkpoint of `step` afterwards.
+
+        Then the checkpoint survives a power failure, and only the `keep` newest, those in `protect` and the new one are
+        left. A checkpoint of the same step is replaced. A process that dies at any instant of it leaves every older
+        checkpoint as it was. `expected_bytes`, where given, must be free on the file system.
+
+        sealed: read when the block has ended: the manifest's entries, by name, of files that other processes wrote.
 
         Raises:
             WriteFailedError: the disk is full or broken; nothing of the attempt is left, the older ones are untouched.
-            CannotWriteError: the folder cannot be written to. Whatever `write` raises is passed on.
+            CannotWriteError: the folder cannot be written to. Whatever the block raises is passed on.
         """
         final = self.path(step)
         make_directory(self.folder)
         self._refuse_full_disk(final, expected_bytes)
         with new_directory(final) as temporary:
-            try:
-                write(temporary)
-            except CannotWriteError as error:  # it speaks of the temporary folder, which is gone when it is read
-                raise type(error)(str(error).replace(os.fspath(temporary), os.fspath(final))) from error
-            write_manifest(temporary, step)
+            with speaking_of(final, temporary):
+                yield temporary
+            write_manifest(temporary, step, sealed)
         self._prune(step, protect)
-        return final
 
     def verify(self, checkpoint: int | Path) -> list[str]:
         """Return every problem of a checkpoint, given as its step or its folder; an empty list means it is whole."""
@@ -123,6 +141,16 @@ class CheckpointStore:
             remove_directory(self.path(step))
         except OSError as error:
             self.say(f"the old checkpoint {self.path(step)} cannot be deleted: {error.strerror or error}")
+
+
+@contextmanager
+def speaking_of(final: Path, temporary: Path) -> Iterator[None]:
+    """Errors of writing inside name the `final` folder: the temporary one is gone by the time they are read."""
+    try:
+        yield
+    except CannotWriteError as error:
+        error.args = (str(error).replace(os.fspath(temporary), os.fspath(final)),)
+        raise
 
 
 def _step_of(folder: Path) -> int | None:

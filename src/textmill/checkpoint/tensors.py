@@ -63,18 +63,31 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> dict[str, Te
         raise DataError(f"{path} is damaged or not a safetensors file: {error}") from error
 
 
-def part_for(whole: Tensor, place: Tensor) -> Tensor:
-    """Return `whole`, or the part of it that this process holds where `place` is divided among processes.
+def own_part(tensor: Tensor) -> Tensor:
+    """Return what this process holds of `tensor`: all of it, unless it is divided among processes."""
+    if not hasattr(tensor, "placements"):  # DTensors have them; their module takes a second to import
+        return tensor
+    from torch.distributed.tensor import DTensor
 
-    Every process has `whole`, so nothing is sent.
+    assert isinstance(tensor, DTensor)
+    return tensor.to_local()
+
+
+def copy_part(place: Tensor, whole: Tensor) -> None:
+    """`place` holds `whole`, or of it the part that is this process's where `place` is divided among processes.
+
+    Every process has `whole`, so nothing is sent; no other part of it is read, which matters where it is a file's.
     """
-    if not hasattr(place, "placements"):  # DTensors have them; their module takes a second to import
-        return whole
-    from torch.distributed.tensor import DTensor, distribute_tensor
+    if not hasattr(place, "placements"):
+        place.copy_(whole)
+        return
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     assert isinstance(place, DTensor)
-    on_device = whole.to(place.device_mesh.device_type)
-    return distribute_tensor(on_device, place.device_mesh, place.placements, src_data_rank=None)
+    shape, start = compute_local_shape_and_global_offset(place.shape, place.device_mesh, place.placements)
+    mine = tuple(slice(first, first + length) for first, length in zip(start, shape))
+    place.to_local().copy_(whole[mine])
 
 
 def refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:

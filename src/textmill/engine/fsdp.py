@@ -6,7 +6,7 @@ and optimizers stay as they are in one process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -66,14 +66,14 @@ class ShardedEngine(Engine):
     def _skips_on_device(self) -> bool:
         return False
 
-    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return in the first process each of these tensors whole and on the CPU; all processes call it."""
-        gathered = {}
-        for name, tensor in tensors.items():
-            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-            if self.world.is_first:
-                gathered[name] = full.detach().to("cpu")
-        return gathered
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Return `tensor`, of the snapshot's weights or optimizer, whole; all processes call it where it is divided."""
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    @property
+    def writers(self) -> int:
+        """How many processes write a checkpoint: all of them."""
+        return self.world.size
 
 
 def layers(module: nn.Module) -> list[nn.Module]:

@@ -7,7 +7,7 @@ change only what they do otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -131,15 +131,17 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group.get("lr_scale", 1.0)
 
-    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return in the first process each of these tensors (of weights or optimizer) whole; all processes call it.
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Return `tensor`, of the snapshot's weights or optimizer, whole; all processes call it where it is divided."""
+        return tensor
 
-        What the other processes get is of no use.
-        """
-        return dict(tensors)
+    @property
+    def writers(self) -> int:
+        """How many processes write a checkpoint, the first ones: as many as hold something that others lack."""
+        return 1
 
     def snapshot(self) -> tuple[nn.Module, Optimizer]:
-        """Return a module and an optimizer of its parameters to save from, by `whole`; all processes call it."""
+        """Return a module and an optimizer of its parameters to save from, by the `writers`; all processes call it."""
         return self.module, self.optimizer
 
     @contextmanager

@@ -91,8 +91,12 @@ class World:
         if self.size == 1:
             return make()
         with self.together():
-            text = json.dumps(make()) if self.is_first else ""
-        return json.loads(self._exchange(text)[0])
+            value = make() if self.is_first else None
+        return self.gather(value)[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the `value` of every process, by rank, the same list on each: JSON-ready values."""
+        return [json.loads(text) for text in self._exchange(json.dumps(value))] if self.size > 1 else [value]
 
     @contextmanager
     def watched(self) -> Iterator[None]:

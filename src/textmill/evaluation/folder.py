@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from textmill.checkpoint.folder import Loaded, load_model, read_json
+from textmill.checkpoint.folder import Loaded, load_model
 from textmill.config import load_config
 from textmill.data.corpus import Corpus, is_prepared, open_corpus
 from textmill.data.loader import Rows, eval_batches, separates_documents
@@ -18,6 +18,7 @@ from textmill.engine.world import choose_device
 from textmill.errors import ConfigError, DataError
 from textmill.evaluation.metrics import Metric
 from textmill.evaluation.run import evaluate
+from textmill.files import read_json
 
 Paths = Sequence[str | Path] | str | Path
 

@@ -11,7 +11,7 @@ from textmill.checkpoint.resolve import BEST, CHECKPOINTS, FINAL
 from textmill.checkpoint.store import CheckpointStore
 from textmill.data.corpus import is_prepared, open_corpus
 from textmill.errors import DataError, MissingInputError
-from textmill.files import read_rows
+from textmill.files import read_json, read_rows
 from textmill.report.record import Record
 from textmill.tokenizers import load_tokenizer
 
@@ -76,13 +76,14 @@ def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
 
 def _model(folder: Path) -> None:
     """The weights can be read, are finite, and fit the configuration beside them."""
-    from textmill.checkpoint.folder import WEIGHTS, load_model, read_json
-    from textmill.checkpoint.tensors import load_tensors, refuse_non_finite
+    from textmill.checkpoint.folder import STEM, load_model
+    from textmill.checkpoint.spread import load_spread
+    from textmill.checkpoint.tensors import refuse_non_finite
     from textmill.errors import NonFiniteError
 
     try:
         if read_json(folder / "config.json").get("model_type") == "unknown":
-            refuse_non_finite(load_tensors(folder / WEIGHTS))
+            refuse_non_finite(load_spread(folder, STEM))
         else:
             refuse_non_finite(load_model(folder).model.state_dict())
     except NonFiniteError as error:

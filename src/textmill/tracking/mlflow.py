@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +45,14 @@ class MLflow:
         local = f"sqlite:///{(self.log_dir / 'mlflow.db').resolve()}"
         uri = MLFLOW_TRACKING_URI.get() or local
         self._client = MlflowClient(tracking_uri=uri)
+        with _impatient():
+            experiment = self._experiment_id(uri == local)
         path = self.log_dir / "mlflow_run_id"
         if run_info["step"] and path.is_file():
             self._run_id = path.read_text("utf-8").strip()
             self._client.update_run(self._run_id, status="RUNNING")
         else:
-            self._run_id = self._client.create_run(
-                self._experiment_id(uri == local), run_name=run_info["name"]
-            ).info.run_id
+            self._run_id = self._client.create_run(experiment, run_name=run_info["name"]).info.run_id
             write_text(path, self._run_id + "\n")
             parameters = [Param(key, value[:_LONGEST]) for key, value in _flat(run_info["config"])]
             for start in range(0, len(parameters), _BATCH):
@@ -79,6 +81,20 @@ class MLflow:
             return found.experiment_id
         artifacts = (self.log_dir / "mlflow_artifacts").resolve().as_uri() if local else None
         return self._client.create_experiment(self.experiment, artifact_location=artifacts)
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """A server that is not there is given up within seconds inside, not minutes; MLflow's own setting goes before."""
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "2"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

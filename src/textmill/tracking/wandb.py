@@ -46,6 +46,7 @@ class WandB:
             self._run = wandb.init(**arguments)
         except (wandb.Error, OSError) as error:
             self.say(f"Weights & Biases cannot be used online: {(str(error).splitlines() or [''])[0]}")
+            wandb.teardown()  # the attempt that failed would keep the run's id for itself
             self._run = wandb.init(**arguments, mode="offline")
         if self._run.offline:
             self.say(f"Weights & Biases records offline; send it with: wandb sync {Path(self._run.dir).parent}")
@@ -63,7 +64,7 @@ class WandB:
         self._run.log({name: wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False)}, step=step)
 
     def finish(self, status: str) -> None:
-        """Everything reported is sent or on the disk, and the run is marked as ended well or not."""
+        """The run is marked as ended well or not; everything reported is sent or on the disk when the process ends."""
         self._run.finish(exit_code=0 if status == "finished" else 1)
 
     def _run_id(self, *, fresh: bool) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from textmill.checkpoint.folder import load_weights
 from textmill.checkpoint.optimizer import restore_optimizer
 from textmill.checkpoint.resolve import resolve_checkpoint
-from textmill.checkpoint.tensors import load_tensors
+from textmill.checkpoint.spread import load_spread
 from textmill.errors import ResumeError
 from textmill.training.state import load_state
 
@@ -44,7 +44,7 @@ def load_checkpoint(
     load_weights(model, folder)
     model.to(device)
     if optimizer is not None:
-        tensors = load_tensors(folder / "optimizer.safetensors")
+        tensors = load_spread(folder, "optimizer")
         restore_optimizer(optimizer, model, tensors, _regrouped(state["optimizer_groups"], optimizer, model))
     step: int = state["progress"]["step"]
     if scheduler is not None:

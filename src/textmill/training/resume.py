@@ -59,6 +59,8 @@ def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -
         given = {**dict.fromkeys(LENGTHS), **given}
     if given.get("engine", "auto") not in ("auto", "deepspeed"):
         given.setdefault("deepspeed_config", None)
+    if given.get("deepspeed_config") is not None:
+        given.setdefault("engine", "deepspeed")
     merged = load_config(saved, given)
     _compare(saved.values(), merged.values(), say)
     return merged

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from textmill.checkpoint.folder import load_weights, save_model_folder
+from textmill.checkpoint.folder import STEM, describe_model, load_weights, stored_weights
 from textmill.checkpoint.optimizer import flatten_optimizer, restore_optimizer
-from textmill.checkpoint.tensors import load_tensors, refuse_non_finite, save_tensors
+from textmill.checkpoint.spread import load_spread
+from textmill.checkpoint.tensors import own_part, refuse_non_finite
 from textmill.errors import DataError, ResumeError
 from textmill.training.progress import Progress
+from textmill.training.writing import new_checkpoint
 
 if TYPE_CHECKING:
     from textmill.training.run import Run
@@ -38,21 +40,18 @@ def save_checkpoint(run: Run, progress: Progress, offsets: dict[str, int]) -> Pa
         "grad_norm": _plain(float(run.final_norm)),
     }
     model, optimizer = run.engine.snapshot()
-    weights = run.engine.whole(model.state_dict())
-    parts, state["optimizer_groups"] = flatten_optimizer(optimizer, model)
-    optimizer_tensors = run.engine.whole(parts)
-
-    def write(temporary: Path) -> None:
-        save_model_folder(temporary, run.model, run.tokenizer, weights=weights)
-        save_tensors(temporary / "optimizer.safetensors", optimizer_tensors)
-        (temporary / "state.json").write_text(json.dumps(state, allow_nan=False, indent=1))
-
+    weights = stored_weights(model)
+    moments, state["optimizer_groups"] = flatten_optimizer(optimizer, model)
     with run.world.together():
-        if run.world.is_first:
-            refuse_non_finite(weights)
-            expected = sum(tensor.nbytes for tensor in (*weights.values(), *optimizer_tensors.values()))
-            protect = [progress.best_step] if progress.best_step is not None else []
-            run.checkpoints.save(progress.step, write, protect=protect, expected_bytes=expected)
+        refuse_non_finite({name: own_part(tensor) for name, tensor in weights.items()})
+    expected = sum(tensor.nbytes for tensor in (*weights.values(), *moments.values()))
+    with new_checkpoint(run, progress, expected_bytes=expected) as folder:
+        folder.write_tensors(STEM, weights)
+        folder.write_tensors("optimizer", moments)
+        with folder.together():
+            if run.world.is_first:
+                describe_model(folder.path, model, run.tokenizer)
+                (folder.path / "state.json").write_text(json.dumps(state, allow_nan=False, indent=1))
     return run.checkpoints.path(progress.step)
 
 
@@ -73,7 +72,7 @@ def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
     """The run is where it was when the checkpoint in `folder` was saved: weights, optimizer, engine and progress."""
     with run.engine.loading() as (model, optimizer), run.world.together():
         load_weights(model, folder)
-        tensors = load_tensors(folder / "optimizer.safetensors")  # on the CPU, from where each process takes its part
+        tensors = load_spread(folder, "optimizer")  # backed by the files, of which each process reads its part
         restore_optimizer(optimizer, model, tensors, state["optimizer_groups"])
     run.engine.load_state(state["engine"])
     run.progress = Progress.from_state(state["progress"], run.world)

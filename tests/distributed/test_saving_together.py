@@ -1,0 +1,157 @@
+"""What may happen to processes while they save: none waits for ever, and every older checkpoint stays as it was."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ranks import Ranks, run_together, stored, values, wait_until
+
+from textmill.checkpoint.store import CheckpointStore
+
+Start = Callable[..., Ranks]
+SAVING = ["--save-steps", "2", "--eval-steps", "100", "--sample-steps", "0", "--batch-size", "4"]
+WRITTEN = {"ddp": ["model", "optimizer"], "fsdp": ["model-00001", "model-00002", "optimizer-00001", "optimizer-00002"]}
+
+
+def assert_sound(run: Path, steps: list[int]) -> None:
+    """These checkpoints are there and whole, and nothing else is beside them."""
+    folder = run / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == [f"step-{step:07d}" for step in steps]
+    store = CheckpointStore(folder, say=lambda sentence: None)
+    assert all(store.verify(step) == [] for step in steps)
+
+
+def in_save(number: int, act: Callable[[int], None]) -> Callable[[int], None]:
+    """Return what makes each process `act`, given its rank, when its file of weights in the `number`th save is half."""
+
+    def before(rank: int) -> None:
+        from textmill.training import writing
+
+        save, calls = writing.save_tensors, [0]
+
+        def save_tensors(path: Path, tensors: dict[str, object]) -> None:
+            calls[0] += path.name.startswith("model")
+            if calls[0] == number and path.name.startswith("model"):
+                path.write_bytes(b"half")
+                act(rank)
+            save(path, tensors)  # type: ignore[arg-type]
+
+        writing.save_tensors = save_tensors  # type: ignore[assignment]
+
+    return before
+
+
+@pytest.mark.parametrize(("engine", "victim"), [("ddp", 0), ("fsdp", 0), ("fsdp", 1)])
+def test_a_process_killed_while_it_writes(
+    small: list[str], tmp_path: Path, start: Start, engine: str, victim: int
+) -> None:
+    """SIGKILL in the third save: the other exits 69, two checkpoints are whole; the next start clears up, goes on."""
+
+    def die(rank: int) -> None:
+        if rank == victim:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run = tmp_path / "run"
+    command = [*small, *SAVING, "--max-steps", "12", "--engine", engine, "--output-dir", str(run)]
+    ranks = start(command, 2, before=in_save(3, die))
+    codes = ranks.wait(30)
+    assert (codes[victim], codes[1 - victim]) == (-signal.SIGKILL, 69), ranks.said()
+    if victim == 0:  # nobody was left to clear up
+        assert any(path.name.startswith(".tmp-") for path in (run / "checkpoints").iterdir())
+    store = CheckpointStore(run / "checkpoints", say=lambda sentence: None)
+    assert store.steps() == [2, 4]
+    again = run_together(tmp_path / "again", ["train", "--output-dir", str(run), "--resume"], 2)
+    assert "at step 4 of 12" in again.said(0)
+    assert_sound(run, [8, 10, 12])
+    assert values(run / "steps.jsonl", "step") == list(range(1, 13))
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_processes_that_come_apart_to_a_save_wait_for_each_other(small: list[str], tmp_path: Path, engine: str) -> None:
+    """One comes late to every save, and one writes for longer than a step may take: the run does not mind."""
+
+    def before(rank: int) -> None:
+        from torch.distributed.distributed_c10d import _set_pg_timeout
+
+        from textmill.training.run import Run
+
+        save = Run.save
+
+        def late(self: Run) -> None:
+            for seconds in (4, 600):  # a step's patience, which is not for saving
+                _set_pg_timeout(datetime.timedelta(seconds=seconds), None)
+                _set_pg_timeout(datetime.timedelta(seconds=seconds), self.world.control)
+                if seconds == 4:
+                    time.sleep(1.0 if rank == 1 else 0.0)
+                    save(self)
+
+        Run.save = late  # type: ignore[method-assign]
+        in_save(1, lambda rank: time.sleep(6.0 if rank == 0 else 0.0))(rank)
+
+    run = tmp_path / "run"
+    command = [*small, *SAVING, "--max-steps", "4", "--engine", engine, "--output-dir", str(run)]
+    run_together(tmp_path / "said", command, 2, before=before)
+    assert_sound(run, [2, 4])
+    names = [path.name.partition("-of-")[0].removesuffix(".safetensors") for path in step(run, 4).glob("*.safetensors")]
+    assert sorted(names) == WRITTEN[engine]
+
+
+def step(run: Path, number: int) -> Path:
+    return run / "checkpoints" / f"step-{number:07d}"
+
+
+def test_a_disk_that_is_full_for_one_ends_the_save_for_all(small: list[str], tmp_path: Path, start: Start) -> None:
+    """The second process alone cannot write: all train on, and end with 74 at the third time; one line says why."""
+
+    def before(rank: int) -> None:
+        if rank == 1:
+            in_save(2, lambda rank: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))(rank)
+
+    run = tmp_path / "run"
+    command = [*small, *SAVING, "--max-steps", "12", "--engine", "fsdp", "--output-dir", str(run)]
+    ranks = start(command, 2, before=before)
+    assert ranks.wait() == [74, 74], ranks.said()
+    assert_sound(run, [2])
+    assert len(stored(step(run, 2))) > 10
+    errors = [line for line in ranks.said().splitlines() if line.startswith("textmill: error:")]
+    assert len(errors) == 1, ranks.said()
+    assert "checkpoints/step-0000008/model-00002-of-00002.safetensors: File too large" in errors[0]
+    assert ranks.said(0).count("training goes on") == 2
+    assert values(run / "steps.jsonl", "step") == list(range(1, 9))
+
+
+@pytest.mark.slow
+def test_processes_killed_at_random_instants_lose_nothing(small: list[str], tmp_path: Path, start: Start) -> None:
+    """Six kills of one or both in a run that saves all the time, then its end: the bits of a run left in peace."""
+    generator = random.Random(5)
+    length = [*SAVING[2:], "--max-steps", "60", "--save-total-limit", "2", "--engine", "fsdp"]
+    peace, run = tmp_path / "peace", tmp_path / "run"
+    run_together(tmp_path / "said", [*small, *length, "--save-steps", "100", "--output-dir", str(peace)], 2)
+    command = [*small, *length, "--save-steps", "1", "--output-dir", str(run)]
+    store = CheckpointStore(run / "checkpoints", say=lambda sentence: None)
+    reached = 0
+    for _ in range(6):
+        ranks = start(command, 2)
+        wait_until(lambda: max(store.steps(), default=0) > reached)  # noqa: B023
+        time.sleep(generator.uniform(0, 0.2))
+        victims = generator.choice([(0,), (1,), (0, 1)])
+        for victim in victims:
+            ranks.kill(victim)
+        ranks.wait(30)
+        assert all(store.verify(step) == [] for step in store.steps())
+        assert max(store.steps()) > reached
+        reached = max(store.steps())
+        command = ["train", "--resume", "--output-dir", str(run)]
+    assert reached < 60
+    assert start(command, 2).wait(200) == [0, 0]
+    for name in (path.name for path in step(peace, 60).glob("*.safetensors")):
+        assert (step(run, 60) / name).read_bytes() == (step(peace, 60) / name).read_bytes(), name
+    assert not list(run.rglob(".tmp-*"))
