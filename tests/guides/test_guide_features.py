@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from textmill.cli.main import main
+from textmill.training.evaluate import evaluate
+from textmill.training.run import Run
 
 Says = Callable[..., str]
 
@@ -65,6 +67,26 @@ def test_early_stopping_counts_to_its_patience(place: Path, textmill_says: Says)
     status = json.loads((place / "run" / "status.json").read_text())
     assert (status["reason"], status["step"], status["exit_code"]) == ("early stopping", 3, 0)
     assert "stopping early" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "stop"), [([], 8), (["--early-stopping-min-delta", "0.5"], 5)], ids=["any", "half a nat"]
+)
+def test_patience_begins_again_with_an_improvement(
+    place: Path, textmill_says: Says, monkeypatch: pytest.MonkeyPatch, flags: list[str], stop: int
+) -> None:
+    """A loss lower by more than the minimum sets the counter back; the best model is the lowest all the same."""
+    losses = [5.0, 4.8, 4.3, 4.0, 3.9, 3.8, 3.8, 3.9, 3.7]
+
+    def scripted(run: Run) -> dict[str, float]:
+        return {**evaluate(run), "loss": losses[run.progress.step - 1]}
+
+    monkeypatch.setattr("textmill.training.loop.evaluate", scripted)
+    words = ["--early-stopping", "--patience", "2", *flags, "--eval-steps", "1", "--max-steps", "9"]
+    textmill_says("train", "data.txt", "--output-dir", "run", *TINY, *words, "--sample-steps", "0")
+    status = json.loads((place / "run" / "status.json").read_text())
+    assert (status["reason"], status["step"]) == ("early stopping", stop)
+    assert rows(place / "run" / "metrics.jsonl")[-1]["best_val_loss"] == min(losses[:stop])
 
 
 def test_tensorboard_reads_what_is_logged(place: Path, textmill_says: Says) -> None:
