@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from textmill.cli.main import main
-from textmill.config import DataConfig, ModelConfig, TrainingConfig, load_config
+from textmill.config import Config, DataConfig, ModelConfig, TrainingConfig, load_config
+from textmill.config.aliases import canonical
 
 COMMANDS: list[tuple[str, dict[str, Any]]] = [
     # character models, guide 000
@@ -230,29 +232,48 @@ DATA: dict[str, Any] = {
     "pack_sequences": True,
     "preprocessing_num_workers": 8,
 }
-OPTIONS: list[dict[str, Any]] = [
-    {"use_amp": True, "amp_dtype": "float16"},
-    {"use_deepspeed": True, "deepspeed_config": "deepspeed_config.json"},
-    {"world_size": 4, "distributed_backend": "nccl"},
-    {"resume_from_checkpoint": "./checkpoints/checkpoint-10000.pt"},
-    {"save_total_limit": 5},
-    {"pack_sequences": True, "packing_strategy": "first_fit", "max_length": 1024},
+OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"use_amp": True, "amp_dtype": "float16"}, {"precision": "fp16"}),
+    ({"use_amp": True, "amp_dtype": "bfloat16"}, {"precision": "bf16"}),
+    ({"use_amp": False, "amp_dtype": "float16"}, {"precision": "fp32"}),
+    (
+        {"use_deepspeed": True, "deepspeed_config": "deepspeed_config.json"},
+        {"engine": "deepspeed", "deepspeed_config": "deepspeed_config.json"},
+    ),
+    ({"use_deepspeed": True}, {"engine": "deepspeed"}),
+    ({"world_size": 4, "distributed_backend": "nccl"}, {"world_size": 4, "distributed_backend": "nccl"}),
+    (
+        {"resume_from_checkpoint": "./checkpoints/checkpoint-10000.pt"},
+        {"resume_from": "./checkpoints/checkpoint-10000.pt"},
+    ),
+    ({"save_total_limit": 5}, {"save_total_limit": 5}),
+    ({"report_to": ["wandb"], "logging_steps": 100}, {"report_to": ["wandb"], "logging_steps": 100}),
+    (
+        {"pack_sequences": True, "packing_strategy": "first_fit", "max_length": 1024},
+        {"pack_sequences": True, "packing_strategy": "first_fit", "max_seq_len": 1024},
+    ),
 ]
+
+
+def given_in(config: Config) -> dict[str, Any]:
+    """Return the settings of a configuration that somebody chose, by canonical name."""
+    return {leaf: value for leaf, value in config.values().items() if config.given(leaf)}
 
 
 def test_three_configuration_classes() -> None:
     """Model, training and data as keyword arguments of their classes, with the names of the guide."""
     config = load_config(model=ModelConfig(**MODEL), training=TrainingConfig(**TRAINING), data=DataConfig(**DATA))
-    assert (config.model.num_heads, config.model.num_layers, config.model.max_seq_len) == (12, 12, 1024)
-    assert (config.training.epochs, config.training.precision) == (3, "auto")
-    assert (config.training.output_dir, config.tracking.report_to) == ("./checkpoints", ["tensorboard"])
+    same = {"n_heads": "num_heads", "n_layers": "num_layers", "num_epochs": "epochs", "lr_scheduler": "lr_schedule"}
+    same |= {"checkpoint_dir": "output_dir", "max_length": "max_seq_len", "use_amp": "precision"}
+    expected = {same.get(name, name): value for name, value in (MODEL | TRAINING | DATA).items()}
+    assert given_in(config) == {**expected, "precision": "auto"}
     assert config.model.resolved().architecture == "gpt2"
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-def test_single_options(options: dict[str, Any]) -> None:
-    """The guide's further options are each accepted, and given."""
-    assert load_config(TrainingConfig(**options)) == load_config(**options) != load_config()
+@pytest.mark.parametrize(("options", "expected"), OPTIONS)
+def test_single_options(options: dict[str, Any], expected: dict[str, Any]) -> None:
+    """The guide's further options mean exactly these settings, in a section and as keywords."""
+    assert given_in(load_config(TrainingConfig(**options))) == given_in(load_config(**options)) == expected
 
 
 def test_a_dictionary_with_flat_and_nested_keys() -> None:
@@ -282,3 +303,45 @@ def test_a_training_configuration_can_be_edited() -> None:
     config.max_grad_norm = 0.5
     assert (config.save_steps, config.eval_steps, config.save_total_limit, config.precision) == (1000, 500, 5, "fp16")
     assert load_config(preset="cpu_small").model.max_seq_length == 256  # type: ignore[attr-defined]
+
+
+def test_presets_are_the_models_of_the_guides(shared: Path) -> None:
+    """Tiny, small, medium and large are the first guide's four commands; three more are the second guide's recipes."""
+    text = (shared / "guides" / "000_fundamentallm.md").read_text().partition("## Example Configurations")[2]
+    commands = re.findall(
+        r"^fundamentallm train \S+ (.*?)\n```", text.replace("\\\n", ""), flags=re.DOTALL | re.MULTILINE
+    )
+    for preset, command in zip(("tiny", "small", "medium", "large"), commands, strict=True):
+        words = command.replace("--mixed-precision", "").split()
+        config = load_config(preset=preset)
+        values = config.values()
+        for flag, value in zip(words[2::2], words[3::2], strict=True):
+            name = canonical(flag.removeprefix("--"))
+            assert values[name] == float(value), (preset, flag)
+    text = (shared / "guides" / "001_llm_trainer.md").read_text().partition("## Training Strategies")[2]
+    recipes = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[:3]
+    for preset, recipe in zip(("quick", "gpt2-small-recipe", "gpt2-medium-recipe"), recipes):
+        names: dict[str, Any] = {"ModelConfig": ModelConfig, "TrainingConfig": TrainingConfig, "DataConfig": DataConfig}
+        exec(recipe, names)
+        sections = [names[name] for name in ("model_config", "training_config", "data_config") if name in names]
+        config = load_config(preset=preset)
+        wanted = given_in(load_config(*sections))
+        for leaf in wanted.keys() - {"dataset_name", "dataset_config", "engine", "precision"}:
+            assert config.values()[leaf] == wanted[leaf], (preset, leaf)
+
+
+def test_every_flag_anywhere_in_the_guides(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever stands behind two hyphens, in commands or in prose, is a flag of ours with either kind of hyphen."""
+    values = {"device": "cpu", "min_learning_rate": "1e-5", "dtype": "fp16", "tokenizer": "byte", "lr_schedule": "step"}
+    words = {"data", "data_dir", "train_data", "val_data", "output", "output_dir", "log_dir", "project", "prompt"}
+    words |= {"wandb_project", "wandb_run_name", "resume_from", "resume_from_checkpoint"}
+    text = " ".join(path.read_text(encoding="utf-8") for path in sorted((shared / "guides").glob("*.md")))
+    flags = {flag.replace("-", "_") for flag in re.findall(r"(?<![\w-])--([a-z][\w-]*)", text)}
+    flags -= {"logdir", "nproc_per_node", "config"}  # of TensorBoard and torchrun; the last is a file
+    assert len(flags) > 40
+    for flag in sorted(flags):
+        for name in (flag, flag.replace("_", "-")):
+            value = values.get(flag, "text" if flag in words else "0.5")
+            code = main(["config", "show", "--json", f"--{name}", value])
+            said = capsys.readouterr().err
+            assert code == 0 or ("no such flag" not in said and "whole number" in said), (name, said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 PROGRAMS = (
@@ -90,3 +91,15 @@ def _canonical(flag: str) -> str:
 def guides(shared: Path) -> dict[str, str]:
     """Return the text of every guide by the first three digits of its name."""
     return {path.name[:3]: path.read_text() for path in sorted((shared / "guides").glob("*.md"))}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return every fenced block of a guide in that language, in its order, indented ones moved to the margin."""
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```", text, flags=re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for _, name, block in found if name == language]
+
+
+def python_in_shell(text: str) -> list[str]:
+    """Return what the guide's `python -c "..."` lines execute, as a shell hands it over."""
+    shell = "\n".join([*blocks(text, "bash"), *blocks(text, "python")]).replace("\\\n", "")
+    return [shlex.split(found)[0] for found in re.findall(r'^python -c ("(?:[^"\\]|\\.)*")', shell, flags=re.MULTILINE)]

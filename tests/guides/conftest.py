@@ -41,7 +41,7 @@ def place(tmp_path: Path, cache: Path, text: str, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "Model_Test").mkdir()
     for number in range(4):
         (tmp_path / "Model_Test" / f"text{number}.txt").write_text(text[number * 3000 : number * 3000 + 3000])
-    ids = np.random.default_rng(0).integers(0, 400, 6000).astype(np.uint16)
+    ids = np.random.default_rng(0).integers(0, 3000, 6000).astype(np.uint16)
     np.save(tmp_path / "data" / "train.npy", ids[:5000])
     np.save(tmp_path / "data" / "val.npy", ids[5000:])
     monkeypatch.chdir(tmp_path)

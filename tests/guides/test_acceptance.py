@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from textmill.checkpoint.resolve import resolve_checkpoint
 from textmill.cli.main import main
 
 Says = Callable[..., str]
@@ -26,6 +27,7 @@ def test_the_best_model_is_the_best_evaluated_and_stays(place: Path, textmill_sa
     textmill_says(*words, "--max-steps", "160", "--resume")
     losses = [json.loads(line)["val_loss"] for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
     assert losses[-1] > min(losses) + 0.1
+    assert resolve_checkpoint("run/best") != resolve_checkpoint("run/last")  # and so does its checkpoint
     scored = json.loads(textmill_says("evaluate", "run/best", "--json"))
     assert scored["loss"] == pytest.approx(min(losses), abs=1e-4)
     assert json.loads(textmill_says("evaluate", "run/last", "--json"))["loss"] == pytest.approx(losses[-1], abs=1e-4)

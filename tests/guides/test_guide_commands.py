@@ -35,10 +35,11 @@ def test_the_first_guides_resume(place: Path, text: str, capsys: pytest.CaptureF
     start = ["train", "data.txt", "--output-dir", "my_model", "--tokenizer", "char", "--model-dim", "32"]
     start += ["--num-layers", "1", "--max-seq-len", "64", "--epochs", "3", "--sample-steps", "0"]
     assert main(start) == 0
+    ends = [json.loads(line)["step"] for line in (place / "my_model" / "metrics.jsonl").read_text().splitlines()]
     resume = ["train", "data.txt", "--output-dir", "my_model", "--resume-from", "my_model/checkpoint_epoch_2.pt"]
     capsys.readouterr()
     assert main([*resume, "--epochs", "4"]) == 0
-    assert "resumed" in capsys.readouterr().out
+    assert f"resumed    at step {ends[1]} of" in capsys.readouterr().out
     epochs = [json.loads(line)["epoch"] for line in (place / "my_model" / "metrics.jsonl").read_text().splitlines()]
     assert epochs == sorted(epochs)
     assert epochs[-1] == pytest.approx(4, abs=0.2)
@@ -55,7 +56,7 @@ def test_every_flag_that_a_guide_shows_alone(shared: Path, place: Path, capsys: 
 
 
 def test_every_training_command_of_the_last_guide(shared: Path, place: Path, capsys: pytest.CaptureFixture) -> None:
-    """Arrays of ids with their own flags: each runs in an output folder of its own."""
+    """Arrays of ids, whose vocabulary is theirs: each command runs in an output folder of its own."""
     for words in commands_of(shared, "004"):
         if "--resume_from" in words:
             words[words.index("checkpoints/checkpoint_step_50000.pt")] = "checkpoints/checkpoint_step_3.pt"
@@ -64,8 +65,19 @@ def test_every_training_command_of_the_last_guide(shared: Path, place: Path, cap
             continue
         words = [word.replace("$lr", "1e-4").replace("${lr}", "1e-4") for word in words]
         small = smaller(words)
-        small += [] if "--vocab_size" in small else ["--vocab-size", "512"]
         assert main(small) == 0, (shlex.join(small), capsys.readouterr().err)
     names = {path.name for path in (place / "runs").iterdir()}
     assert names == {"experiment_1", "experiment-1", "experiment_2", "experiment_3", "lr_1e-4"}
     assert json.loads((place / "runs" / "experiment_1" / "status.json").read_text())["step"] == 5
+
+
+def test_every_training_command_of_the_fourth_guide(
+    shared: Path, place: Path, text: str, capsys: pytest.CaptureFixture
+) -> None:
+    """A tokenizer trained on the way, and a folder of texts whose model answers a prompt."""
+    Path("training_data.txt").write_text(text[:6000])
+    for words in commands_of(shared, "003"):
+        assert main(smaller(words)) == 0, (shlex.join(words), capsys.readouterr().err)
+    assert (place / "model" / "final" / "model.safetensors").is_file()
+    assert "| Cybersecurity is important because" in capsys.readouterr().out
+    assert (place / "Model_Test" / "output" / "tokenizer" / "tokenizer.json").is_file()

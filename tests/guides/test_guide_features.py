@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from textmill.cli.main import main
+from textmill.training.evaluate import evaluate
+from textmill.training.run import Run
 
 Says = Callable[..., str]
 
@@ -24,18 +27,27 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("schedule", "falls"), [("constant", False), ("step", True), ("exponential", True), ("polynomial", True)]
-)
-def test_every_schedule_has_a_warmup(place: Path, textmill_says: Says, schedule: str, falls: bool) -> None:
-    """`--lr-schedule NAME --warmup-steps 4`: up to the peak in four steps, then what the name says."""
+PEAK, FLOOR = 1e-3, 1e-4
+
+COURSES: dict[str, list[float]] = {  # after four steps of warm-up, over the eight that are left
+    "constant": [PEAK] * 8,
+    "step": [PEAK] * 4 + [FLOOR] * 4,
+    "cosine": [FLOOR + (PEAK - FLOOR) * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)],
+    "linear": [PEAK - (PEAK - FLOOR) * step / 8 for step in range(8)],
+    "exponential": [max(FLOOR, PEAK * 0.1 ** (step / 4)) for step in range(8)],
+    "polynomial": [FLOOR + (PEAK - FLOOR) * (1 - step / 8) ** 2 for step in range(8)],
+}
+
+
+@pytest.mark.parametrize("schedule", list(COURSES))
+def test_every_schedule_has_a_warmup(place: Path, textmill_says: Says, schedule: str) -> None:
+    """`--lr-schedule NAME --warmup-steps 4`: up to the peak in four steps, then the course that the name says."""
     words = ["--lr-schedule", schedule, "--warmup-steps", "4", "--learning-rate", "1e-3", "--max-steps", "12"]
     textmill_says(
         "train", "data.txt", "--output-dir", "run", *TINY, *words, "--logging-steps", "1", "--sample-steps", "0"
     )
     rates = [row["learning_rate"] for row in rows(place / "run" / "steps.jsonl")]
-    assert rates[:4] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3])
-    assert (rates[-1] < 0.9e-3) == falls
+    assert rates == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, *COURSES[schedule]])
 
 
 def test_early_stopping_counts_to_its_patience(place: Path, textmill_says: Says) -> None:
@@ -55,6 +67,26 @@ def test_early_stopping_counts_to_its_patience(place: Path, textmill_says: Says)
     status = json.loads((place / "run" / "status.json").read_text())
     assert (status["reason"], status["step"], status["exit_code"]) == ("early stopping", 3, 0)
     assert "stopping early" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "stop"), [([], 8), (["--early-stopping-min-delta", "0.5"], 5)], ids=["any", "half a nat"]
+)
+def test_patience_begins_again_with_an_improvement(
+    place: Path, textmill_says: Says, monkeypatch: pytest.MonkeyPatch, flags: list[str], stop: int
+) -> None:
+    """A loss lower by more than the minimum sets the counter back; the best model is the lowest all the same."""
+    losses = [5.0, 4.8, 4.3, 4.0, 3.9, 3.8, 3.8, 3.9, 3.7]
+
+    def scripted(run: Run) -> dict[str, float]:
+        return {**evaluate(run), "loss": losses[run.progress.step - 1]}
+
+    monkeypatch.setattr("textmill.training.loop.evaluate", scripted)
+    words = ["--early-stopping", "--patience", "2", *flags, "--eval-steps", "1", "--max-steps", "9"]
+    textmill_says("train", "data.txt", "--output-dir", "run", *TINY, *words, "--sample-steps", "0")
+    status = json.loads((place / "run" / "status.json").read_text())
+    assert (status["reason"], status["step"]) == ("early stopping", stop)
+    assert rows(place / "run" / "metrics.jsonl")[-1]["best_val_loss"] == min(losses[:stop])
 
 
 def test_tensorboard_reads_what_is_logged(place: Path, textmill_says: Says) -> None:
@@ -88,25 +120,38 @@ def test_weights_and_biases_by_its_switch(place: Path, textmill_says: Says, monk
         pytest.skip("needs the package wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert "wandb sync" in textmill_says(*words)
+    import wandb  # pyright: ignore[reportMissingImports]
+
+    wandb.teardown()  # as a process's end does: until then W&B may still be writing
+    (recorded,) = place.glob("run/logs/wandb/offline-run-*/run-*.wandb")
+    assert b"\x0dfundamentallm" in recorded.read_bytes().split(b"_wandb")[0]  # a string field of its first record
 
 
-@pytest.mark.parametrize("flags", [["--dtype", "float16"], ["--mixed-precision", "bf16"]])
-def test_a_hundred_steps_in_half_precision_stay_finite(place: Path, textmill_says: Says, flags: list[str]) -> None:
-    """Every loss and every norm of a hundred fp16 or bf16 steps is a number, and the loss falls."""
-    words = [*flags, "--max-steps", "100", "--logging-steps", "10", "--learning-rate", "1e-2", "--sample-steps", "0"]
+@pytest.mark.parametrize(
+    ("flags", "name"), [(["--dtype", "float16"], "fp16"), (["--mixed-precision", "bf16"], "bf16")], ids=["fp16", "bf16"]
+)
+def test_a_hundred_steps_in_half_precision_stay_finite(
+    place: Path, textmill_says: Says, flags: list[str], name: str
+) -> None:
+    """Every loss of a hundred fp16 or bf16 steps is a number, and the loss falls; they are not the steps of fp32."""
+    words = ["--logging-steps", "10", "--learning-rate", "1e-2", "--lr-schedule", "constant", "--warmup-steps", "0"]
     small = ["--tokenizer", "byte", "--d-model", "16", "--num-layers", "1", "--num-heads", "1", "--max-seq-len", "16"]
-    textmill_says(
-        "train", "data.txt", "--output-dir", "run", *small, "--batch-size", "4", *words, "--eval-steps", "100"
-    )
+    base = ["train", "data.txt", *small, *words, "--batch-size", "4", "--eval-steps", "100", "--sample-steps", "0"]
+    assert f"on cpu, {name}" in textmill_says(*base, *flags, "--max-steps", "100", "--output-dir", "run")
     logged = rows(place / "run" / "steps.jsonl")
+    textmill_says(*base, "--dtype", "float32", "--max-steps", "10", "--output-dir", "exact")
+    full = rows(place / "exact" / "steps.jsonl")
+    assert 0 < abs(full[0]["train_loss"] - logged[0]["train_loss"]) < 0.05
     assert all(row["train_loss"] is not None and math.isfinite(row["train_loss"]) for row in logged)
     assert logged[-1]["train_loss"] < logged[0]["train_loss"] - 0.5
 
 
 @pytest.mark.slow
 def test_a_compiled_run_is_read_by_plain_code(place: Path, textmill_says: Says) -> None:
-    """`--compile`: the checkpoint has plain names, and evaluation and generation load it without compiling."""
+    """`--compile`: the step is compiled, the checkpoint has plain names, and no later verb has to compile."""
+    torch._dynamo.utils.counters.clear()
     textmill_says("train", "data.txt", "--output-dir", "run", *TINY, "--max-steps", "3", "--compile")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     assert "loss" in json.loads(textmill_says("evaluate", "run", "--json"))
     assert textmill_says("generate", "run", "--prompt", "def ", "--max-new-tokens", "3").startswith("def ")
 
@@ -124,6 +169,37 @@ def test_the_prompt_is_answered_after_training(place: Path, textmill_says: Says)
     status = json.loads((place / "Model_Test" / "output" / "status.json").read_text())
     assert [sample["step"] for sample in samples] == [status["step"]]
     assert samples[0]["text"].startswith("Security is")
+
+
+def test_text_is_generated_on_the_way(place: Path, textmill_says: Says) -> None:
+    """`--sample-steps 2 --sample-prompt TEXT`: every second step goes on from the text, on the screen and in a file."""
+    words = ["--max-steps", "5", "--sample-steps", "2", "--sample-prompt", "import ", "--max_new_tokens", "6"]
+    out = textmill_says("train", "data.txt", "--output-dir", "run", *TINY, *words)
+    samples = rows(place / "run" / "samples.jsonl")
+    assert [sample["step"] for sample in samples] == [2, 4, 5]  # and the answer at the end
+    assert all(sample["text"].startswith("import ") and len(sample["text"]) > 7 for sample in samples)
+    assert out.count("| import ") == 3
+
+
+def test_a_given_tokenizer_may_be_larger_than_the_presets(place: Path, textmill_says: Says) -> None:
+    """A vocabulary that the automatic preset would train is no limit for characters or a tokenizer that is there."""
+    (place / "signs.txt").write_text("".join(chr(0x4E00 + sign % 1500) for sign in range(6000)))
+    words = [*TINY[2:], "--max-steps", "1", "--sample-steps", "0"]
+    textmill_says("train", "signs.txt", "--tokenizer", "char", "--output-dir", "run", *words)
+    textmill_says("train", "data.txt", "--tokenizer", "run/tokenizer", "--output-dir", "other", *words)
+    saved = json.loads((place / "other" / "best_model" / "config.json").read_text())
+    assert saved["vocab_size"] == 1501
+
+
+def test_a_json_file_and_a_resume(place: Path, textmill_says: Says) -> None:
+    """`--config config.json --resume_from_checkpoint ./checkpoints/checkpoint-4.pt`: the trainer guide's two lines."""
+    model = {"d_model": 32, "n_heads": 2, "n_layers": 1, "d_ff": 64, "max_seq_len": 32, "activation": "gelu"}
+    training = {"batch_size": 4, "max_steps": 6, "save_steps": 2, "checkpoint_dir": "./checkpoints", "use_amp": False}
+    config = {"model": model, "training": training, "data": {"train_file": "data.txt", "min_length": 10}}
+    (place / "config.json").write_text(json.dumps(config))
+    textmill_says("train", "--config", "config.json", "--sample-steps", "0")
+    words = ["--config", "config.json", "--resume_from_checkpoint", "./checkpoints/checkpoint-4.pt"]
+    assert "at step 4 of 6" in textmill_says("train", *words, "--sample-steps", "0")
 
 
 def test_a_run_inside_its_data_is_not_its_data(place: Path, textmill_says: Says) -> None:

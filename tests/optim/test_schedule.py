@@ -17,14 +17,14 @@ from textmill.optim.schedule import SCHEDULES, Schedule
     total=st.integers(1, 5000),
     warmup_share=st.floats(0, 0.9),
     floor=st.floats(0, 1),
-    step=st.integers(0, 6000),
+    step=st.integers(-1, 6000),
 )
 def test_stays_between_floor_and_peak(kind: str, total: int, warmup_share: float, floor: float, step: int) -> None:
-    """After warm-up every schedule lies between its floor and its peak, at any step."""
+    """After warm-up every schedule lies between its floor and its peak, at any step, and before the first one too."""
     warmup = int(warmup_share * total)
     rate = Schedule(kind, 2.0, total, warmup, floor)(step)
     assert 0 <= rate <= 2.0
-    if step >= warmup:
+    if max(0, step) >= warmup:
         assert 2.0 * floor - 1e-12 <= rate <= 2.0
 
 

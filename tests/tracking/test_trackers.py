@@ -178,9 +178,10 @@ def test_mlflow_keeps_one_run_across_a_resume(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_wandb_records_offline_with_one_id_across_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is logged in: the run is recorded locally all the same, and the way to send it is said."""
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     said = run_in_two_sessions(tmp_path, "wandb")
+    wandb.teardown()  # as a process's end does: until then W&B may still be writing
     run_id = (tmp_path / "wandb_run_id").read_text().strip()
     recorded = [path for path in (tmp_path / "wandb").iterdir() if path.name.startswith("offline-run-")]
     assert [recorded_values(folder / f"run-{run_id}.wandb", "train/loss") for folder in sorted(recorded)] == [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as json_format
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,7 @@ from textmill.config.reading import read_config
 
 if TYPE_CHECKING:
     from textmill.config import Config
-    from textmill.planning.plan import Plan, Text
+    from textmill.planning.plan import Plan
 
 
 @takes_settings()
@@ -42,7 +41,9 @@ def plan(
     tokens_per_second
         Speed of training, of all processes together, for the time the run takes.
     """
+    from textmill.config.checks import free_vocab
     from textmill.config.presets import settle_auto
+    from textmill.data.extent import names_ids, size_of, text_ahead
     from textmill.planning.devices import likely_device, likely_precision
     from textmill.planning.plan import plan_run
 
@@ -50,12 +51,13 @@ def plan(
     wanted = values.training.device.partition(":")[0]
     device = likely_device() if wanted == "auto" else wanted
     precision = values.training.precision
-    size = _text_bytes(values)
+    size = size_of(values.data)
     if values.training.preset == "auto":
         _aside(f"preset: {settle_auto(values, device, size)}")
+    free_vocab(values, ids=names_ids(values.data))
     made, said = plan_run(
         values,
-        _text(values, size),
+        text_ahead(values, size),
         device=device,
         precision=likely_precision(device) if precision == "auto" else precision,
         world_size=values.training.world_size or 1,
@@ -152,43 +154,3 @@ def _show_memory(plan: Plan, free: int | None) -> None:
 def _existing(path: Path) -> Path:
     """Return the nearest folder above `path` that exists."""
     return next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), Path("/"))
-
-
-def _text_bytes(config: Config) -> int:
-    from textmill.data.sources import corpus_size_bytes
-    from textmill.errors import ConfigError
-
-    if config.data.dataset_name or any(path.startswith("hf:") for path in config.data.data or ()):
-        raise ConfigError("the size of a dataset of the hub is not known here: textmill train --dry-run loads it")
-    return corpus_size_bytes(config.data.data)
-
-
-def _text(config: Config, num_bytes: int) -> Text:
-    """Return the tokens of the configuration's text: counted where it is prepared, else worked out from its size."""
-    from textmill.data.corpus import is_prepared, open_corpus
-    from textmill.data.sources import corpus_size_bytes
-    from textmill.data.vocabulary import suitable_vocab_size
-    from textmill.planning.plan import Text, tokens_of_bytes
-    from textmill.tokenizers import load_tokenizer
-
-    data, kind = config.data.data, config.tokenizer.tokenizer
-    if data is not None and len(data) == 1 and is_prepared(Path(data[0])):
-        corpus = open_corpus(Path(data[0]))
-        held_out = corpus.validation.num_tokens if corpus.validation is not None else 0
-        return Text(corpus.train.num_tokens, held_out, corpus.vocab_size)
-    sizes: dict[str, Callable[[], int]] = {
-        "byte": lambda: 257,
-        "char": lambda: 100,
-        "bpe": lambda: config.model.vocab_size or suitable_vocab_size(num_bytes),
-    }
-    vocab_size = sizes.get(kind, lambda: load_tokenizer(kind).vocab_size)()
-    ids = data is not None and all(path.endswith(".npy") for path in data)
-    tokens = num_bytes // 2 if ids else tokens_of_bytes(num_bytes, kind, vocab_size)
-    if ids:
-        vocab_size = config.model.vocab_size or vocab_size
-    if config.data.val_data:
-        held_out = tokens_of_bytes(corpus_size_bytes(config.data.val_data), kind, vocab_size)
-    else:
-        held_out = int(tokens * config.data.val_split)
-        tokens -= held_out
-    return Text(tokens, held_out, vocab_size, estimated=True)

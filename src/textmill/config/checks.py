@@ -60,6 +60,12 @@ def fit_model(config: Config) -> list[str]:
     return said
 
 
+def free_vocab(config: Config, *, ids: bool) -> None:
+    """A vocab_size that nobody gave is one to train BPE to: with another tokenizer, or ids for data, it is unset."""
+    if not config.model.given("vocab_size") and (ids or config.tokenizer.tokenizer != "bpe"):
+        config.model.derive("vocab_size", None, force=True)
+
+
 def fit_vocab(config: Config, tokenizer_size: int, kind: str) -> list[str]:
     """vocab_size is set and covers the tokenizer's ids.
 

@@ -39,7 +39,8 @@ class Schedule:
             raise ValueError(f"unknown schedule {self.kind!r}; choose one of {', '.join(SCHEDULES)}")
 
     def __call__(self, step: int) -> float:
-        """Return the learning rate of step `step`, counted from 0."""
+        """Return the learning rate of step `step`, counted from 0; before the first step it is that of the first."""
+        step = max(0, step)
         if step < self.warmup_steps:
             return self.peak * (step + 1) / self.warmup_steps
         return self.peak * self._after_warmup(step)

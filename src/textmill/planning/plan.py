@@ -6,11 +6,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from textmill.config.checks import fit_batch, fit_model, fit_vocab, fit_warmup
+from textmill.config.checks import fit_warmup
 from textmill.config.tree import LENGTHS, Config
 from textmill.errors import ConfigError
 from textmill.planning.count import ParameterCount, count_parameters, flops_per_token
-from textmill.planning.length import Length, plan_length
+from textmill.planning.fit import fit_run
+from textmill.planning.length import Length
 from textmill.planning.memory import Memory, estimate_memory, evaluation_rows, optimizer_bytes
 
 EXTRA_CHECKPOINTS = 2
@@ -19,11 +20,18 @@ EXTRA_CHECKPOINTS = 2
 
 @dataclass(frozen=True)
 class Text:
-    """What a run reads: ids to train and to validate on. `estimated` where they were not counted but worked out."""
+    """What a run reads: ids to train and to validate on.
+
+    learned: whether BPE learned its vocabulary from this text. rows, row_tokens: of the training set and the targets of
+    each, where whole documents are packed; None where the text is one stream. estimated: not counted but worked out.
+    """
 
     train_tokens: int
     validation_tokens: int
     vocab_size: int
+    learned: bool = False
+    rows: int | None = None
+    row_tokens: int | None = None
     estimated: bool = False
 
 
@@ -93,23 +101,18 @@ def plan_run(
         raise ConfigError("the run has no length: give epochs, max_steps, max_tokens or max_time, or a preset")
     if text.train_tokens < 2:
         raise ConfigError(f"{text.train_tokens} tokens to train on are too few: a row needs two")
-    said = fit_model(config) + fit_vocab(config, text.vocab_size, "bpe" if text.estimated else "given")
-    rows = math.ceil((text.train_tokens - 1) / config.model.max_seq_len)
-    said += fit_batch(config, rows, world_size)
     settings, model = config.training, config.model
-    length = plan_length(
-        rows_per_epoch=rows,
-        rows_per_step=settings.batch_size * settings.gradient_accumulation_steps * world_size,
-        row_tokens=model.max_seq_len,
-        epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        max_tokens=settings.max_tokens,
-        max_time=settings.max_time,
+    length, said = fit_run(
+        config,
+        num_rows=text.rows or math.ceil((text.train_tokens - 1) / model.max_seq_len),
+        row_tokens=text.row_tokens or model.max_seq_len,
+        vocab_size=text.vocab_size,
+        learned=text.learned,
+        world_size=world_size,
     )
     if length.total_steps is None and speed is not None and settings.max_time is not None:
         length = length.planned(int(settings.max_time * speed / length.tokens_per_step))
-    if length.total_steps is not None:
-        said += fit_warmup(config, length.total_steps)
+        said += fit_warmup(config, length.total_steps or 1)
     parameters = count_parameters(model)
     checkpoint = 4 * parameters.total + optimizer_bytes(model, settings.optimizer, momentum=settings.momentum)
     seconds = None

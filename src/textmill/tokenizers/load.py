@@ -47,6 +47,12 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     raise MissingInputError(f"{path} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
 
 
+def is_missing_folder(name: str) -> bool:
+    """Whether `name` is plainly a folder's path, and nothing is there: a tokenizer that is still to be trained."""
+    path = Path(name).expanduser()
+    return "/" in name and not name.startswith(HUB_PREFIX) and not path.suffix and not path.exists()
+
+
 def from_gpt2_files(vocab: Path, merges: Path) -> Tokenizer:
     """Return the byte-level BPE tokenizer of GPT-2's two files. Raises MissingInputError, DataError."""
     for path in (vocab, merges):

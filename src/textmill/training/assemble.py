@@ -18,6 +18,7 @@ from textmill.checkpoint.store import CheckpointStore
 from textmill.config import Config, checks
 from textmill.data.augment import Augment
 from textmill.data.corpus import Corpus
+from textmill.data.extent import learned, names_ids
 from textmill.data.loader import Rows
 from textmill.data.selection import absolute_data, absolute_set
 from textmill.data.standard_input import STANDARD_INPUT, keep_standard_input
@@ -33,7 +34,8 @@ from textmill.optim.build import OptimizerFactory, build_optimizer
 from textmill.optim.schedule import Schedule
 from textmill.planning.count import flops_per_token
 from textmill.planning.devices import peak_flops
-from textmill.planning.length import MOST_REPORTS, Length, default_evaluations, plan_length, plan_warmup
+from textmill.planning.fit import fit_run
+from textmill.planning.length import MOST_REPORTS, Length, default_evaluations, plan_warmup
 from textmill.tracking.base import Trackers
 from textmill.tracking.build import build_trackers
 from textmill.training import outputs, resume
@@ -97,6 +99,7 @@ def assemble(
             _make_absolute(config, world, screen)
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type)
+            checks.free_vocab(config, ids=data is None and names_ids(config.data))
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             engine = _settle_engine(config, world, start, screen)
@@ -169,27 +172,18 @@ def _fit(
 ) -> Length:
     """Values that nobody chose fit the data and each other, each change said; return the length of the run."""
     said = [] if start else checks.without_effect(config)
-    if own_model:
-        said += checks.fit_model(config)
-    made = corpus.tokenizer.kind if corpus.tokenizer is not None else None
-    kind = "bpe" if made == config.tokenizer.tokenizer == "bpe" else "given"
-    said += checks.fit_vocab(config, corpus.vocab_size, kind)
     if start is not None:
         resume.split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
-    said += checks.fit_batch(config, len(rows), world.size)
-    settings = config.training
-    length = plan_length(
-        rows_per_epoch=len(rows),
-        rows_per_step=settings.batch_size * settings.gradient_accumulation_steps * world.size,
+    length, changes = fit_run(
+        config,
+        num_rows=len(rows),
         row_tokens=rows.targets_per_row,
-        epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        max_tokens=settings.max_tokens,
-        max_time=settings.max_time,
+        vocab_size=corpus.vocab_size,
+        learned=learned(config, corpus),
+        world_size=world.size,
+        own_model=own_model,
     )
-    if length.total_steps is not None:
-        said += checks.fit_warmup(config, length.total_steps)
-    for sentence in said:
+    for sentence in said + changes:
         screen.say(sentence)
     return length
 

@@ -10,10 +10,11 @@ from textmill.checkpoint.folder import load_weights
 from textmill.checkpoint.resolve import resolve_model
 from textmill.config import Config
 from textmill.data.corpus import Corpus
+from textmill.data.extent import text_of
 from textmill.engine.precision import choose_precision
 from textmill.engine.world import World
 from textmill.model.build import empty_model
-from textmill.planning.plan import Plan, Text, plan_run
+from textmill.planning.plan import Plan, plan_run
 from textmill.training.assemble import assemble
 from textmill.training.screen import Screen
 
@@ -60,8 +61,7 @@ def _rehearsal(config: Config, corpus: Corpus, world: World) -> Rehearsal:
         model = empty_model(config.model)
         if settings.init_from is not None:
             load_weights(model, resolve_model(settings.init_from))
-    held_out = corpus.validation.num_tokens if corpus.validation is not None else 0
-    text = Text(corpus.train.num_tokens, held_out, corpus.vocab_size)
+    text = text_of(config, corpus)
     plan, _ = plan_run(config, text, device=world.device.type, precision=precision.name, world_size=world.size)
     free = torch.cuda.mem_get_info(world.device)[0] if world.device.type == "cuda" else None
     return Rehearsal(config, plan, free)

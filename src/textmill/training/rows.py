@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from textmill.config import Config
 from textmill.data.augment import Augment
 from textmill.data.corpus import Corpus
+from textmill.data.extent import packing_of
 from textmill.data.loader import Prefetch, Rows, TrainLoader, eval_batches, separates_documents
 from textmill.data.packed import PackedRows
 from textmill.engine.world import World
@@ -25,12 +26,11 @@ def training_rows(
     augment = None
     if data.augmentation:
         augment = Augment(data.augmentation, data.augmentation_prob, corpus.tokenizer, config.training.seed)
-    strategy = data.packing_strategy if data.pack_sequences else "alone"
-    if strategy != "concat" and corpus.train.document_lengths().size < 2:
-        name = f"packing_strategy {strategy}" if data.pack_sequences else "pack_sequences false"
-        say(f"{name} has no effect: the text to train on is a single document, cut into rows")
-        strategy = "concat"
+    strategy = packing_of(data, corpus)
     if strategy == "concat":
+        if not data.pack_sequences or data.packing_strategy != "concat":
+            name = f"packing_strategy {data.packing_strategy}" if data.pack_sequences else "pack_sequences false"
+            say(f"{name} has no effect: the text to train on is a single document, cut into rows")
         mask = data.mask_documents and data.pack_sequences
         return Rows(corpus.train, length, mask_documents=mask), augment
 
