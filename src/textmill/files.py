@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import CannotWriteError, DataError, WriteFailedError
+from textmill.errors import CannotWriteError, DataError, MissingInputError, TextmillError, WriteFailedError
 
 TEMPORARY_PREFIX = ".tmp-"
 """Names that start so are leavings of a process that died; they may be deleted by whoever holds the run's lock."""
@@ -28,12 +28,24 @@ _ASIDE = ".aside"
 
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
+_NOT_WRITABLE = {*_FULL_DISK, errno.EROFS}
 
 
 def cannot_write(path: Path | str, error: OSError) -> CannotWriteError:
     """Return the error to raise when writing `path` failed: 74 when the medium is full or broken, else 73."""
     kind = WriteFailedError if error.errno in _FULL_DISK else CannotWriteError
     return kind(f"cannot write {path}: {error.strerror or error}")
+
+
+def not_accessible(error: OSError) -> TextmillError:
+    """Return what to tell of an error of the system that nobody expected where it came: which file, and why.
+
+    No permission, a name that is too long, a link in a circle, a disk that fails: the person's to mend, and not ours.
+    """
+    if error.errno in _NOT_WRITABLE:
+        return cannot_write(error.filename or "a file", error)
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else error.filename or "a file"
+    return MissingInputError(f"cannot use {where}: {error.strerror or error}")
 
 
 def make_directory(path: Path) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textmill.errors import ConfigError, Interrupted, TextmillError
+from textmill.files import not_accessible
 
 if TYPE_CHECKING:
     from cyclopts import App, CycloptsError
@@ -59,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed("interrupted", interruption.exit_code, debug)
     except TextmillError as error:
         return error.exit_code if error.told else _failed(str(error), error.exit_code, debug)
+    except OSError as error:
+        refusal = not_accessible(error)
+        return _failed(str(refusal), refusal.exit_code, debug)
     except Exception as error:
         advice = "" if debug else "; run it again with --debug to see where, and report it"
         return _failed(f"a defect of textmill: {type(error).__name__}: {error}{advice}", 70, debug)

@@ -120,7 +120,17 @@ class _Tree:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, str(index))) for index, item in enumerate(node.value)]
-        return self.loader.construct_object(node)
+        return self.scalar(node)
+
+    def scalar(self, node: yaml.Node) -> Any:
+        """Return the value of a word, number, date ... Raises ConfigError naming its line."""
+        try:
+            return self.loader.construct_object(node)
+        except (AttributeError, KeyError, OverflowError, ValueError) as error:  # what the library says of "!!int x"
+            raise ConfigError(
+                f"{self.file}:{node.start_mark.line + 1}: {show(getattr(node, 'value', ''))} is no "
+                f"{node.tag.rpartition(':')[2]}: put it in quotes if it is text"
+            ) from error
 
     def mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[Any, Any]:
         own: dict[Any, Any] = {}
@@ -133,7 +143,7 @@ class _Tree:
                 for source in self._merged(value_node):
                     merged = {**self.mapping(source, (*path, "<<")), **merged}
                 continue
-            key = self.loader.construct_object(key_node)
+            key = self.scalar(key_node)
             if key in own:
                 first = self.lines.get((*path, str(key)))
                 raise ConfigError(f"{self.file}:{line}: the key {str(key)!r} is there twice, first in line {first}")
