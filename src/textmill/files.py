@@ -214,6 +214,28 @@ def fsync_tree(folder: Path) -> None:
         fsync_directory(Path(parent))
 
 
+def parse_json(spelled: str | bytes) -> Any:
+    """Return the value of a JSON text. Raises ValueError for everything that is none, also when nested too deeply."""
+    try:
+        return json.loads(spelled)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+@contextmanager
+def in_good_shape(what: Path | str, remedy: str) -> Iterator[None]:
+    """Inside the block, a value that is missing or of another kind is a DataError: `what` is damaged, do `remedy`.
+
+    For the few lines that take a description from a file apart, where checking every value by hand would be longer than
+    the work itself.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        key = f"the key {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:160]
+        raise DataError(f"{what} is damaged ({key}): {remedy}") from error
+
+
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a JSON-lines file, such as a run's metrics.jsonl.
 
@@ -229,7 +251,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except ValueError as error:
                 raise DataError(f"{path}, line {number}: not JSON ({error})") from error
             if not isinstance(row, dict):

@@ -16,8 +16,8 @@ from textmill.cli.main import main
 ALLOWED = frozenset({0, 2, 65, 66, 70, 73, 78})
 """What a person's input may lead to; 70 only for weights or losses that are not finite, never for a defect."""
 
-SECONDS = 20
-"""Far more than any of these commands takes, and little enough to tell a hang."""
+SECONDS = 60
+"""Far more than any of these commands takes, even on a busy machine, and little enough to tell a hang."""
 
 
 class Said(NamedTuple):
@@ -63,7 +63,7 @@ def well_behaved(words: Sequence[str], stdin: bytes = b"") -> Said:
 
 def files_below(folder: Path) -> set[str]:
     """Return every file below `folder`, links and pipes included, by its path."""
-    return {os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names}
+    return {f"{parent}/{name}" for parent, _, names in os.walk(folder) for name in names}
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Good files made bad: bytes that are flipped, cut, doubled and moved, and JSON whose values are no longer of their kind."""
+"""Good files made bad: bytes flipped, cut, doubled and moved, and JSON whose values are no longer of their kind."""
 
 from __future__ import annotations
 
@@ -9,9 +9,38 @@ from typing import Any
 from hypothesis import strategies as st
 
 NASTY_TEXT = [
-    *("", " ", "\n", "nan", "inf", "-inf", "1e400", "-1", "0", "1", "0.5", "3e-4", "1_000", "0x10", "10m", "2h", "500k"),
+    *(
+        "",
+        " ",
+        "\n",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "-1",
+        "0",
+        "1",
+        "0.5",
+        "3e-4",
+        "1_000",
+        "0x10",
+        "10m",
+        "2h",
+        "500k",
+    ),
     *("9" * 400, "true", "no", "none", "null", "auto", "epoch", "epoch-1", "step-1", "last", "best", "~", "{}", "[1]"),
-    *("é😀 日本語", "\u202e\u200b", "a\0b", "x" * 5000, "../..", "--help", "-x", "%s %d {0} {x}", "a=b", "math:nothing"),
+    *(
+        "é😀 日本語",
+        "\u202e\u200b",
+        "a\0b",
+        "x" * 5000,
+        "../..",
+        "--help",
+        "-x",
+        "%s %d {0} {x}",
+        "a=b",
+        "math:nothing",
+    ),
     *("os.path:join", ":", "no.such.module:thing", "<|endoftext|>", "\x1b[31m", "C:\\a\\b", "a: b", "# a", "&a", "*a"),
 ]
 
@@ -32,7 +61,9 @@ scalars = st.one_of(
 
 values = st.recursive(
     scalars,
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NASTY_TEXT), inner, max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NASTY_TEXT), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 """Whatever JSON can hold, and what it cannot."""
@@ -42,7 +73,9 @@ values = st.recursive(
 def damaged_bytes(draw: st.DrawFn, good: bytes) -> bytes:
     """`good` with a few changes such as disks, networks and editors make, or bytes that never were such a file."""
     content = bytearray(good)
-    for change in draw(st.lists(st.sampled_from(["flip", "cut", "insert", "delete", "swap", "zero", "noise"]), max_size=4)):
+    for change in draw(
+        st.lists(st.sampled_from(["flip", "cut", "insert", "delete", "swap", "zero", "noise"]), max_size=4)
+    ):
         place, other = (draw(st.integers(0, max(len(content) - 1, 0))) for _ in range(2))
         low, high = sorted((place, other))
         if change == "flip" and content:
@@ -55,7 +88,10 @@ def damaged_bytes(draw: st.DrawFn, good: bytes) -> bytes:
             del content[low : min(high, low + 64)]
         elif change == "swap":
             size = min(high - low, 32)
-            content[low : low + size], content[high : high + size] = content[high : high + size], content[low : low + size]
+            content[low : low + size], content[high : high + size] = (
+                content[high : high + size],
+                content[low : low + size],
+            )
         elif change == "zero":
             content[low : low + 8] = bytes(len(content[low : low + 8]))
         elif change == "noise":

@@ -73,12 +73,36 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
 TRICKS = [
     *("d_model: &x 8\nnum_layers: *x\n", "<<: {d_model: 8}\n", "<<: [1]\n", "a: *nowhere\n", "&a a: *a\n", "&a [*a]"),
     *("d_model: 8\nd_model: 16\n", '{"d_model": 8, "d_model": 16}', "d_model = 8\nd_model = 16\n", "? [1, 2]\n: 3\n"),
-    *("!!python/object/apply:os.system [ls]", "a: !!binary '!'\n", "a: !!timestamp x\n", "a: !!int x\n", "a: !!float .\n"),
-    *("a: 2001-99-99\n", "a: 2001-01-01\n", "--- 1\n--- 2\n", "%YAML 9.9\n---\na: 1", "\t", "a:\n\t- b", "{", "[[[", "- a"),
+    *(
+        "!!python/object/apply:os.system [ls]",
+        "a: !!binary '!'\n",
+        "a: !!timestamp x\n",
+        "a: !!int x\n",
+        "a: !!float .\n",
+    ),
+    *(
+        "a: 2001-99-99\n",
+        "a: 2001-01-01\n",
+        "--- 1\n--- 2\n",
+        "%YAML 9.9\n---\na: 1",
+        "\t",
+        "a:\n\t- b",
+        "{",
+        "[[[",
+        "- a",
+    ),
     *("a: 0o999", "a: 1:99:99", "1: 2", "null: 3", "true: x", ".nan: 1", "d_model: 0b", "seed: 09", "? ", "a: |\n  x"),
     *("d_model = 1979-05-27", "a.b.c = 1\na.b = 2", "[a]\n[a]", "[[a]]\n[a]", "a = 1e400", "a = nan", "d_model = 0x"),
     *(BOMB, "[" * 50_000, "{a: " * 5000, "a: " + "9" * 5000, "x = " + "[" * 5000, '{"a":' * 50_000, "\ufeffd_model: 8"),
-    *("a: !!set {b}\n", "a: !!omap [b: 1]\n", "a: !!pairs [b]\n", "=: 1", "a: =", "training: {lr: 1e-3, lr: 2}", "<<: *a"),
+    *(
+        "a: !!set {b}\n",
+        "a: !!omap [b: 1]\n",
+        "a: !!pairs [b]\n",
+        "=: 1",
+        "a: =",
+        "training: {lr: 1e-3, lr: 2}",
+        "<<: *a",
+    ),
 ]
 
 

@@ -12,7 +12,7 @@ from command_line import files_below, well_behaved
 from conftest import TINY
 from damage import NASTY_NUMBERS, NASTY_TEXT
 from hypothesis import strategies as st
-from test_random_configurations import FETCHING, KEYS
+from test_random_configurations import KEYS
 
 from textmill.cli.main import VERBS
 
@@ -34,9 +34,27 @@ OWN = {
 SETTINGS = ("train", "plan", "prepare", "sweep", "config", "tokenizer")
 
 WORDS = {
-    "train": [["text.txt"], ["prepared"], ["nowhere"], [""], ["run"], ["text.txt", "text.txt"], ["text.txt=0.5"], ["-"]],
+    "train": [
+        ["text.txt"],
+        ["prepared"],
+        ["nowhere"],
+        [""],
+        ["run"],
+        ["text.txt", "text.txt"],
+        ["text.txt=0.5"],
+        ["-"],
+    ],
     "plan": [["text.txt"], ["prepared"], ["run"], ["nowhere"], ["*.txt"]],
-    "evaluate": [["run"], ["run/last"], ["run", "text.txt"], ["run/step-9"], ["text.txt"], ["nowhere"], [], ["prepared"]],
+    "evaluate": [
+        ["run"],
+        ["run/last"],
+        ["run", "text.txt"],
+        ["run/step-9"],
+        ["text.txt"],
+        ["nowhere"],
+        [],
+        ["prepared"],
+    ],
     "generate": [["run"], ["run/best"], ["run/epoch-3"], ["text.txt"], ["nowhere"], [], ["run", "run"]],
     "prepare": [["text.txt"], ["text.txt", "nowhere"], ["prepared"], ["run"], [], ["t*", "-"]],
     "sweep": [["text.txt"], []],
@@ -44,7 +62,12 @@ WORDS = {
     "runs": [[], ["."], ["compare"], ["compare", "run", "run"], ["compare", "run", "text.txt"], ["text.txt"]],
     "verify": [["run"], ["prepared"], ["text.txt"], ["nowhere"], [], ["run/checkpoints/step-0000001"]],
     "tokenizer": [
-        *(["encode", "run", "text"], ["decode", "run", "1", "2"], ["decode", "run", "99999"], ["inspect", "run", "text"]),
+        *(
+            ["encode", "run", "text"],
+            ["decode", "run", "1", "2"],
+            ["decode", "run", "99999"],
+            ["inspect", "run", "text"],
+        ),
         *(["encode", "nowhere"], ["train", "text.txt"], ["inspect"], ["decode", "text.txt"], ["encode", "run"], []),
     ],
     "config": [["show"], ["show", "text.txt"], ["schema"], []],
@@ -57,7 +80,9 @@ WORDS = {
 
 VALUES = st.one_of(
     st.sampled_from([*NASTY_TEXT, *map(str, NASTY_NUMBERS)]),
-    st.sampled_from(["8", "16", "byte", "char", "bpe", "cpu", "cuda", "text.txt", "run", "prepared", "nowhere", "out", "."]),
+    st.sampled_from(
+        ["8", "16", "byte", "char", "bpe", "cpu", "cuda", "text.txt", "run", "prepared", "nowhere", "out", "."]
+    ),
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6),
 ).filter(lambda value: "\0" not in value)  # which the system lets no command line hold
 

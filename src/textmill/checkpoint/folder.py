@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,9 @@ def load_model(
         DataError: it is damaged, of another kind than textmill computes, or its weights do not fit its configuration.
     """
     folder = resolve_model(path, say=say)
-    config = from_huggingface(read_json(folder / "config.json"), str(folder / "config.json"))
+    described = folder / "config.json"
+    with files.in_good_shape(described, "get the model again"):
+        config = from_huggingface(read_json(described), str(described))
     stored = _read_weights(folder)
     if config.num_layers > len(stored):
         raise DataError(f"{folder}: config.json says {config.num_layers} layers, and there are {len(stored)} weights")
@@ -125,7 +126,7 @@ def _copy_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object that a JSON file holds. Raises MissingInputError, or DataError when it holds none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = files.parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise MissingInputError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:

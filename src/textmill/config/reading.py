@@ -13,7 +13,7 @@ from textmill.config.entries import Entry, flatten
 from textmill.config.values import show
 from textmill.errors import ConfigError, MissingInputError
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
 MAX_VALUES = 10_000
 MAX_DEPTH = 32
 
@@ -99,7 +99,8 @@ def _yaml(file: Path, source: str, lines: dict[tuple[str, ...], int]) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{file}{line}: not YAML: {error.problem or error.context}") from None
+        reason = " ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{file}{line}: not YAML: {reason}") from None
     except (yaml.YAMLError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error).splitlines()[0]
         raise ConfigError(f"{file}: not YAML: {reason}") from None
