@@ -13,6 +13,11 @@ from typing import NamedTuple
 
 from textmill.cli.main import main
 
+TEXT = "The mill turns by the river, and the river turns the mill; so the days go by. " * 3
+TINY = ["--tokenizer", "byte", "--d-model", "8", "--num-layers", "1", "--num-heads", "1", "--max-seq-len", "8"]
+TINY += ["--batch-size", "2", "--max-steps", "1", "--sample-steps", "0", "--device", "cpu", "--threads", "1"]
+"""A run of one step of the smallest model, on the smallest text."""
+
 ALLOWED = frozenset({0, 2, 65, 66, 70, 73, 78})
 """What a person's input may lead to; 70 only for weights or losses that are not finite, never for a defect."""
 

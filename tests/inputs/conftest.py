@@ -7,11 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import run
-
-TEXT = "The mill turns by the river, and the river turns the mill; so the days go by. " * 3
-TINY = ["--tokenizer", "byte", "--d-model", "8", "--num-layers", "1", "--num-heads", "1", "--max-seq-len", "8"]
-TINY += ["--batch-size", "2", "--max-steps", "1", "--sample-steps", "0", "--device", "cpu", "--threads", "1"]
+from command_line import TEXT, TINY, run
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from command_line import files_below, well_behaved
-from conftest import TEXT, TINY
+from command_line import TEXT, TINY, files_below, well_behaved
 
 ROOT = Path(__file__).resolve().parents[2]
 

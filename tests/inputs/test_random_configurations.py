@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from campaign import campaign, few_or_many
-from command_line import files_below, well_behaved
-from conftest import TINY
+from command_line import TINY, files_below, well_behaved
 from damage import NASTY_TEXT, damaged_bytes, values
 from hypothesis import strategies as st
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from campaign import campaign, few_or_many
-from command_line import files_below, well_behaved
-from conftest import TINY
+from command_line import TINY, files_below, well_behaved
 from damage import NASTY_NUMBERS, NASTY_TEXT
 from hypothesis import strategies as st
 from test_random_configurations import KEYS
