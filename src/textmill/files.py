@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import CannotWriteError, DataError, MissingInputError, WriteFailedError
+from textmill.errors import CannotWriteError, DataError, MissingInputError, TextmillError, WriteFailedError
 
 TEMPORARY_PREFIX = ".tmp-"
 """Names that start so are leavings of a process that died; they may be deleted by whoever holds the run's lock."""
@@ -28,12 +28,24 @@ _ASIDE = ".aside"
 
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
+_NOT_WRITABLE = {*_FULL_DISK, errno.EROFS}
 
 
 def cannot_write(path: Path | str, error: OSError) -> CannotWriteError:
     """Return the error to raise when writing `path` failed: 74 when the medium is full or broken, else 73."""
     kind = WriteFailedError if error.errno in _FULL_DISK else CannotWriteError
     return kind(f"cannot write {path}: {error.strerror or error}")
+
+
+def not_accessible(error: OSError) -> TextmillError:
+    """Return what to tell of an error of the system that nobody expected where it came: which file, and why.
+
+    No permission, a name that is too long, a link in a circle, a disk that fails: the person's to mend, and not ours.
+    """
+    if error.errno in _NOT_WRITABLE:
+        return cannot_write(error.filename or "a file", error)
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else error.filename or "a file"
+    return MissingInputError(f"cannot use {where}: {error.strerror or error}")
 
 
 def make_directory(path: Path) -> Path:
@@ -208,6 +220,28 @@ def fsync_tree(folder: Path) -> None:
         fsync_directory(Path(parent))
 
 
+def parse_json(spelled: str | bytes) -> Any:
+    """Return the value of a JSON text. Raises ValueError for everything that is none, also when nested too deeply."""
+    try:
+        return json.loads(spelled)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+@contextmanager
+def in_good_shape(what: Path | str, remedy: str) -> Iterator[None]:
+    """Inside the block, a value that is missing or of another kind is a DataError: `what` is damaged, do `remedy`.
+
+    For the few lines that take a description from a file apart, where checking every value by hand would be longer than
+    the work itself.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        key = f"the key {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:160]
+        raise DataError(f"{what} is damaged ({key}): {remedy}") from error
+
+
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a JSON-lines file, such as a run's metrics.jsonl.
 
@@ -223,7 +257,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except ValueError as error:
                 raise DataError(f"{path}, line {number}: not JSON ({error})") from error
             if not isinstance(row, dict):
@@ -234,7 +268,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object that a JSON file holds. Raises MissingInputError, or DataError when it holds none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise MissingInputError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:

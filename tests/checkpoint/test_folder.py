@@ -138,13 +138,21 @@ def test_weights_that_do_not_fit_are_named(folder: Path, change: Callable[[Tenso
 
 
 @pytest.mark.parametrize(
-    ("key", "words"),
-    [("num_hidden_layers", "1000000000000 layers"), ("hidden_size", "wrong shape"), ("vocab_size", "wrong shape")],
+    ("key", "value", "words"),
+    [
+        ("num_hidden_layers", 9_999, "9999 layers"),
+        ("hidden_size", 1 << 20, "wrong shape"),
+        ("vocab_size", 1 << 31, "wrong shape"),
+        ("num_hidden_layers", 10**12, "must be at most 10000"),
+        ("hidden_size", 10**12, "must be at most 1048576"),
+    ],
 )
-def test_a_shape_beyond_all_memory_is_refused_before_memory_is_taken(folder: Path, key: str, words: str) -> None:
+def test_a_shape_beyond_all_memory_is_refused_before_memory_is_taken(
+    folder: Path, key: str, value: int, words: str
+) -> None:
     """A config.json of astronomical sizes beside small weights is a line, not a crash."""
     values = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**values, key: 10**12}))
+    (folder / "config.json").write_text(json.dumps({**values, key: value}))
     with pytest.raises(DataError, match=words):
         load_model(folder)
 

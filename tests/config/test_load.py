@@ -21,11 +21,12 @@ ANY: Any = config_module
 """The same classes without types: a type checker knows canonical names only."""
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+NAME = TEXT.filter(lambda name: name.strip() and not name.startswith("/") and ".." not in name.split("/"))
 SHARE = st.floats(0, 0.9)
 SIZE = st.integers(1, 10**9)
 INTERVAL = st.one_of(st.none(), SIZE, st.just("epoch"))
 VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "data": st.one_of(st.none(), st.lists(TEXT, min_size=1, max_size=3)),
+    "data": st.one_of(st.none(), st.lists(NAME, min_size=1, max_size=3)),
     "val_split": SHARE,
     "text_column": TEXT,
     "augmentation": st.lists(st.sampled_from(["case", "punctuation", "whitespace"]), unique=True),
@@ -35,7 +36,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "vocab_size": st.one_of(st.none(), st.integers(2, 10**6)),
     "d_model": st.sampled_from([64, 256, 768]),
     "num_heads": st.sampled_from([1, 2, 4, 8]),
-    "d_ff": st.one_of(st.none(), SIZE),
+    "d_ff": st.one_of(st.none(), st.integers(1, 10**6)),
     "dropout": SHARE,
     "activation": st.sampled_from([None, "silu", "gelu", "gelu_tanh", "relu"]),
     "bias": st.sampled_from([None, True, False]),
@@ -46,13 +47,13 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "learning_rate": st.floats(1e-6, 1.0),
     "min_lr_ratio": st.floats(0, 1),
     "warmup_steps": st.one_of(st.none(), st.integers(0, 10**6)),
-    "deepspeed_config": st.one_of(st.none(), TEXT, st.just({"zero_optimization": {"stage": 2}})),
+    "deepspeed_config": st.one_of(st.none(), NAME, st.just({"zero_optimization": {"stage": 2}})),
     "eval_steps": INTERVAL,
     "save_steps": INTERVAL,
     "seed": st.integers(0, 2**63 - 1),
     "compile": st.booleans(),
     "report_to": st.lists(st.sampled_from(["tensorboard", "wandb", "mlflow"]), unique=True),
-    "run_name": st.one_of(st.none(), TEXT),
+    "run_name": st.one_of(st.none(), NAME),
 }
 LAYERS = st.fixed_dictionaries({}, optional=VALUES)
 

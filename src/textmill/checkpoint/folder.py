@@ -96,7 +96,9 @@ def load_model(
         DataError: it is damaged, of another kind than textmill computes, or its weights do not fit its configuration.
     """
     folder = resolve_model(path, say=say)
-    config = from_huggingface(files.read_json(folder / "config.json"), str(folder / "config.json"))
+    described = folder / "config.json"
+    with files.in_good_shape(described, "get the model again"):
+        config = from_huggingface(files.read_json(described), str(described))
     stored = _read_weights(folder)
     if config.num_layers > len(stored):
         raise DataError(f"{folder}: config.json says {config.num_layers} layers, and there are {len(stored)} weights")

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from textmill.errors import RunExistsError
-from textmill.files import cannot_write, make_directory
+from textmill.files import cannot_write, make_directory, parse_json
 
 LOCK = "run.lock"
 
@@ -95,7 +95,7 @@ def _write_holder(descriptor: int) -> None:
 def _holder(descriptor: int) -> str:
     """Return the words for whoever holds the lock, from what it wrote into the file."""
     try:
-        holder = json.loads(os.pread(descriptor, 4096, 0))
+        holder = parse_json(os.pread(descriptor, 4096, 0))
         return f"process {holder['pid']} on {holder['host']}, started {holder['start']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

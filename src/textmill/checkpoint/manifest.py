@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from textmill.files import fsync_file, sha256
+from textmill.files import fsync_file, parse_json, sha256
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
@@ -96,7 +96,7 @@ def _render(content: dict[str, Any]) -> bytes:
 def _read(path: Path) -> dict[str, Any]:
     """Return the manifest. Raises OSError, and ValueError when one byte of it is not as it was written."""
     written = path.read_bytes()
-    content = json.loads(written)
+    content = parse_json(written)
     if not isinstance(content, dict) or _render(content) != written:
         raise ValueError("its own SHA-256 differs")
     if content.get("format") != FORMAT or not isinstance(content.get("files"), dict) or "step" not in content:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from textmill.checkpoint.store import CheckpointStore
 from textmill.errors import DataError, MissingInputError
-from textmill.files import read_rows
+from textmill.files import parse_json, read_rows
 
 BEST, FINAL, CHECKPOINTS = "best_model", "final", "checkpoints"
 """Folders of a run that hold models."""
@@ -187,7 +186,7 @@ def _best_step(store: CheckpointStore) -> int | None:
     """Return the step of the lowest validation loss, as the newest checkpoint remembers it, if that one is kept."""
     for step in reversed(store.steps()):
         try:
-            state = json.loads((store.path(step) / "state.json").read_text(encoding="utf-8"))
+            state = parse_json((store.path(step) / "state.json").read_bytes())
             best = state["progress"]["best_step"]
         except (OSError, ValueError, KeyError, TypeError):
             continue

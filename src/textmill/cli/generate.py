@@ -133,12 +133,20 @@ def _print(loaded: Loaded, prompt: str, options: dict[str, Any], seed: int | Non
 
 
 def _stream(loaded: Loaded, prompt: str, options: dict[str, Any], seed: int | None) -> None:
-    """The text appears while it is made."""
-    write(prompt, end="")
+    """The text appears while it is made; what is refused prints nothing."""
+    begun = False
+
+    def show(_: int, text: str) -> None:
+        nonlocal begun
+        write(text if begun else prompt + text, end="")
+        begun = True
+
     try:
-        _continue(loaded, prompt, options, seed, on_text=lambda _, text: write(text, end=""))
+        _continue(loaded, prompt, options, seed, on_text=show)
+        show(0, "")
     finally:
-        write("")
+        if begun:
+            write("")
 
 
 def _converse(loaded: Loaded, options: dict[str, Any], seed: int | None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textmill.errors import ConfigError, Interrupted, TextmillError
+from textmill.files import not_accessible
 
 if TYPE_CHECKING:
     from cyclopts import App, CycloptsError
@@ -34,6 +35,8 @@ VERBS = {
     "completion": ("textmill.cli.completion:completion", "Print the script that completes commands in a shell."),
 }
 """Verb -> where it is, and its line in the list of verbs."""
+
+_HELP = frozenset({"--help", "-h"})
 
 BROKEN_PIPE = 141
 """What a shell reports of a program that SIGPIPE ended."""
@@ -59,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed("interrupted", interruption.exit_code, debug)
     except TextmillError as error:
         return error.exit_code if error.told else _failed(str(error), error.exit_code, debug)
+    except OSError as error:
+        refusal = not_accessible(error)
+        return _failed(str(refusal), refusal.exit_code, debug)
     except Exception as error:
         advice = "" if debug else "; run it again with --debug to see where, and report it"
         return _failed(f"a defect of textmill: {type(error).__name__}: {error}{advice}", 70, debug)
@@ -81,10 +87,16 @@ def _strip_launcher(argv: Sequence[str]) -> list[str]:
 def _run(arguments: list[str]) -> int:
     app = make_app()
     words = _check_verb(arguments)
+    before_end = words[: words.index("--")] if "--" in words else words
+    if wants_help := not _HELP.isdisjoint(before_end):
+        words = [word for word in before_end if word not in _HELP]
     _, apps, rest = app.parse_commands(words)
+    chain = words[: len(words) - len(rest)]
+    if wants_help:
+        return _call(app, [*chain, "--help"], {})
     spelling: dict[str, str] = {}
-    if rest and apps[-1].default_command is not None and "--help" not in rest and "-h" not in rest:
-        words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
+    if rest and apps[-1].default_command is not None:
+        words, spelling = _canonical(chain, apps[-1], rest)
     return _call(app, words, spelling)
 
 
@@ -143,8 +155,12 @@ def _check_verb(arguments: list[str]) -> list[str]:
     if not arguments:
         return ["--help"]
     first = arguments[0]
-    if first in VERBS or first in {"--help", "-h", "--version"}:
+    if first in VERBS:
         return arguments
+    if first in _HELP:
+        return [*(word for word in arguments[1:2] if word in VERBS), "--help"]
+    if first == "--version":
+        return [first]
     if first.startswith("-"):
         raise ConfigError(f"{first}: a flag needs a verb before it, such as textmill train {first} ...")
     from textmill.config.values import closest

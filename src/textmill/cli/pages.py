@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -22,6 +23,16 @@ Model = Annotated[
     ),
 ]
 """The argument of every verb that uses a model."""
+
+
+def _is_place(kind: Any, value: Any) -> None:
+    from textmill.config.values import place
+
+    place(value)
+
+
+Output = Annotated[Path, Parameter(name="--output", validator=_is_place)]
+"""Where a verb writes: a path that a file system can hold."""
 
 
 def formatter() -> DefaultFormatter:

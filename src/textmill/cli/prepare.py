@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json as json_format
 import sys
-from pathlib import Path
 from typing import Literal
 
-from textmill.cli.pages import Json
+from textmill.cli.pages import Json, Output
 from textmill.cli.settings import takes_settings
 from textmill.config.entries import Entry
 from textmill.config.load import from_layers
@@ -20,7 +19,7 @@ from textmill.config.load import from_layers
 )
 def prepare(
     *,
-    output: Path,
+    output: Output,
     repair: Literal["ftfy"] | None = None,
     dedup: Literal["exact", "near"] | None = None,
     max_repetition: float | None = None,

@@ -7,8 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from textmill.cli.pages import Output
 
-def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Path | None = None) -> None:
+
+def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | None = None) -> None:
     """Write a run as one HTML page: curves, samples, configuration, machine, how to repeat it.
 
     The page needs no network and no script; it can be mailed and printed.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json as json_format
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from textmill.cli.pages import Json
+from textmill.cli.pages import Json, Output
 from textmill.cli.settings import takes_settings
 from textmill.cli.terminal import read_input, write
 from textmill.config.entries import Entry
@@ -41,7 +40,7 @@ TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tok
     "dataset_config",
     "dataset_split",
 )
-def train(*, output: Path, settings: list[Entry]) -> None:
+def train(*, output: Output, settings: list[Entry]) -> None:
     """Train a tokenizer on text and write it in Hugging Face's format; textmill train takes it with --tokenizer.
 
     Parameters

@@ -10,19 +10,22 @@ from pydantic import BeforeValidator, Field
 
 from textmill.config.section import Section
 from textmill.config.values import (
+    MOST_THREADS,
+    MaybePlace,
+    MaybePlaces,
     MaybeText,
-    MaybeTexts,
     MaybeWhole,
     Number,
+    Place,
     Switch,
     Text,
     Texts,
     Whole,
     comma_separated,
     one_of,
+    places,
     show,
     text,
-    texts,
 )
 
 EncodingErrors = Literal["strict", "replace"]
@@ -42,14 +45,14 @@ def _split_name(value: Any) -> str | None:
 def _named_sets(value: Any) -> list[str] | None:
     """Return validation texts as a list; a mapping gives them names: {news: news.txt} is news=news.txt."""
     if isinstance(value, Mapping):
-        return [f"{text(name)}={path}" for name, paths in value.items() for path in texts(paths)]
-    return None if value is None else texts(value)
+        return [f"{text(name)}={path}" for name, paths in value.items() for path in places(paths)]
+    return None if value is None else places(value)
 
 
 class DataConfig(Section):
     """Where the text is, what is kept of it, and how it is cut into rows."""
 
-    data: MaybeTexts = None
+    data: MaybePlaces = None
     """Text to train on: files, folders, globs, hf:NAME, shakespeare, - or a prepared folder. Unset: Python's source."""
     val_data: Annotated[list[str] | None, BeforeValidator(_named_sets)] = None
     """Text to validate on, instead of a share of the data; several sets as NAME=FILE."""
@@ -81,18 +84,18 @@ class DataConfig(Section):
     """Random changes of the training text: case, punctuation, whitespace."""
     augmentation_prob: Number = Field(default=0.1, ge=0, le=1)
     """Probability of each change."""
-    num_workers: Whole = Field(default=0, ge=0)
+    num_workers: Whole = Field(default=0, ge=0, le=MOST_THREADS)
     """Steps whose batches are read ahead by threads, at least one where a GPU computes. Changes no result."""
-    preprocessing_num_workers: MaybeWhole = Field(default=None, ge=1)
+    preprocessing_num_workers: MaybeWhole = Field(default=None, ge=1, le=MOST_THREADS)
     """Processes that read and tokenize. Unset: chosen from the machine."""
-    cache_dir: MaybeText = None
+    cache_dir: MaybePlace = None
     """Folder of tokenized data. Unset: the user's cache folder."""
 
 
 class TokenizerConfig(Section):
     """How text becomes token ids."""
 
-    tokenizer: Text = "bpe"
+    tokenizer: Place = "bpe"
     """char, byte, bpe (trained on the data), a saved tokenizer's path, or hf:NAME."""
     special_tokens: Texts = Field(default_factory=list)
     """Further tokens that never split, such as <|user|>."""

@@ -24,27 +24,30 @@ Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 Norm = Literal["rmsnorm", "layernorm"]
 Positions = Literal["rope", "learned", "sinusoidal"]
 
+WIDEST, DEEPEST, LONGEST, MOST_IDS = 1 << 20, 10_000, 1 << 30, 1 << 31
+"""Bounds far beyond any model: a slip of the keyboard is told at once and not by a machine that is out of memory."""
+
 
 class ModelConfig(Section):
     """A decoder-only transformer. None means: derived from the other values, see `resolved`."""
 
     architecture: Annotated[Architecture | None, BeforeValidator(or_none(one_of(Architecture, gpt="gpt2")))] = None
     """Family whose layout, names and defaults are used: qwen3, unless other options ask for gpt2."""
-    vocab_size: MaybeWhole = Field(default=None, ge=2)
+    vocab_size: MaybeWhole = Field(default=None, ge=2, le=MOST_IDS)
     """Number of token ids; taken from the tokenizer unless set, and the size to train a BPE tokenizer to."""
-    d_model: Whole = Field(default=256, ge=1)
+    d_model: Whole = Field(default=256, ge=1, le=WIDEST)
     """Width: the size of the vector that stands for one token."""
-    num_layers: Whole = Field(default=6, ge=1)
+    num_layers: Whole = Field(default=6, ge=1, le=DEEPEST)
     """Depth: the number of transformer blocks."""
-    num_heads: Whole = Field(default=8, ge=1)
+    num_heads: Whole = Field(default=8, ge=1, le=WIDEST)
     """Attention heads; must divide d_model unless head_dim is set."""
-    num_kv_heads: MaybeWhole = Field(default=None, ge=1)
+    num_kv_heads: MaybeWhole = Field(default=None, ge=1, le=WIDEST)
     """Key/value heads shared by groups of query heads; must divide num_heads. Unset: num_heads."""
-    head_dim: MaybeWhole = Field(default=None, ge=1)
+    head_dim: MaybeWhole = Field(default=None, ge=1, le=WIDEST)
     """Size of one attention head. Unset: d_model / num_heads."""
-    d_ff: MaybeWhole = Field(default=None, ge=1)
+    d_ff: MaybeWhole = Field(default=None, ge=1, le=4 * WIDEST)
     """Width inside the feed-forward block. Unset: 4 d_model, or 8/3 d_model for SwiGLU, in multiples of 64."""
-    max_seq_len: Whole = Field(default=256, ge=1)
+    max_seq_len: Whole = Field(default=256, ge=1, le=LONGEST)
     """Context: tokens the model sees at once."""
     dropout: Number = Field(default=0.0, ge=0, lt=1)
     """Share of activations dropped in training."""

@@ -13,7 +13,7 @@ from textmill.config.entries import Entry, flatten
 from textmill.config.values import show
 from textmill.errors import ConfigError, MissingInputError
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
 MAX_VALUES = 10_000
 MAX_DEPTH = 32
 
@@ -99,7 +99,8 @@ def _yaml(file: Path, source: str, lines: dict[tuple[str, ...], int]) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{file}{line}: not YAML: {error.problem or error.context}") from None
+        reason = " ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{file}{line}: not YAML: {reason}") from None
     except (yaml.YAMLError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error).splitlines()[0]
         raise ConfigError(f"{file}: not YAML: {reason}") from None
@@ -120,7 +121,17 @@ class _Tree:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, str(index))) for index, item in enumerate(node.value)]
-        return self.loader.construct_object(node)
+        return self.scalar(node)
+
+    def scalar(self, node: yaml.Node) -> Any:
+        """Return the value of a word, number, date ... Raises ConfigError naming its line."""
+        try:
+            return self.loader.construct_object(node)
+        except (AttributeError, KeyError, OverflowError, ValueError) as error:  # what the library says of "!!int x"
+            raise ConfigError(
+                f"{self.file}:{node.start_mark.line + 1}: {show(getattr(node, 'value', ''))} is no "
+                f"{node.tag.rpartition(':')[2]}: put it in quotes if it is text"
+            ) from error
 
     def mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[Any, Any]:
         own: dict[Any, Any] = {}
@@ -133,7 +144,7 @@ class _Tree:
                 for source in self._merged(value_node):
                     merged = {**self.mapping(source, (*path, "<<")), **merged}
                 continue
-            key = self.loader.construct_object(key_node)
+            key = self.scalar(key_node)
             if key in own:
                 first = self.lines.get((*path, str(key)))
                 raise ConfigError(f"{self.file}:{line}: the key {str(key)!r} is there twice, first in line {first}")

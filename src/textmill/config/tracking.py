@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from textmill.config.section import Section
-from textmill.config.values import MaybeText, comma_separated, one_of
+from textmill.config.values import MaybeName, MaybePlace, MaybeText, comma_separated, one_of
 
 Reporter = Literal["tensorboard", "wandb", "mlflow"]
 
@@ -19,9 +19,9 @@ class TrackingConfig(Section):
         default_factory=list
     )
     """Trackers: tensorboard, wandb, mlflow."""
-    log_dir: MaybeText = None
+    log_dir: MaybePlace = None
     """Folder for TensorBoard. Unset: logs in the output folder."""
     wandb_project: MaybeText = None
     """Project on Weights & Biases."""
-    run_name: MaybeText = None
+    run_name: MaybeName = None
     """Name of the run, for trackers and for the output folder runs/NAME."""

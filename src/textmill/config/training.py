@@ -10,19 +10,23 @@ from pydantic import BeforeValidator, Field
 
 from textmill.config.section import Section
 from textmill.config.values import (
+    MOST_THREADS,
     MaybeCount,
     MaybeNumber,
+    MaybePlace,
     MaybeSeconds,
     MaybeText,
     MaybeWhole,
     Number,
     Switch,
     Text,
-    Texts,
     Whole,
     closest,
+    import_string,
+    import_strings,
     one_of,
     or_none,
+    place,
     show,
     switch,
     text,
@@ -49,7 +53,7 @@ PRECISION_NAMES = {
 
 def _optimizer(value: Any) -> str:
     """Return the name of an optimizer or `package.module:attribute`."""
-    return value if isinstance(value, str) and ":" in value else one_of(Optimizer)(value)
+    return import_string(value) if isinstance(value, str) and ":" in value else one_of(Optimizer)(value)
 
 
 def _device(value: Any) -> str:
@@ -83,7 +87,7 @@ def _resume(value: Any) -> bool | str:
 def _deepspeed_config(value: Any) -> str | dict[str, Any] | None:
     if isinstance(value, Mapping):
         return dict(value)
-    return None if value is None else text(value)
+    return None if value is None else place(value)
 
 
 Interval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(1))]
@@ -166,7 +170,7 @@ class TrainingConfig(Section):
     """Number of processes, to be checked against the launcher's."""
     deepspeed_config: Annotated[str | dict[str, Any] | None, BeforeValidator(_deepspeed_config)] = None
     """DeepSpeed's own JSON file; setting it chooses that engine."""
-    threads: MaybeWhole = Field(default=None, ge=1)
+    threads: MaybeWhole = Field(default=None, ge=1, le=MOST_THREADS)
     """CPU threads. Unset: one per core."""
     seed: Whole = Field(default=42, ge=0, lt=2**63)
     """Start of all randomness: equal seeds give equal runs."""
@@ -179,7 +183,7 @@ class TrainingConfig(Section):
     """Batches per evaluation. Unset: the whole validation set."""
     eval_batch_size: MaybeWhole = Field(default=None, ge=1)
     """Rows per evaluation batch. Unset: chosen from the shape; the result does not depend on it."""
-    metrics: Texts = Field(default_factory=list)
+    metrics: Annotated[list[str], BeforeValidator(import_strings)] = Field(default_factory=list)
     """Further metrics, each package.module:attribute."""
     save_steps: Interval = None
     """Steps between checkpoints, or epoch. Unset: every epoch, or about 20 times."""
@@ -196,13 +200,13 @@ class TrainingConfig(Section):
     sample_top_p: MaybeNumber = Field(default=None, gt=0, le=1)
     """Samples choose among the likeliest tokens that hold this share of the probability."""
     # the run's folder
-    output_dir: MaybeText = None
+    output_dir: MaybePlace = None
     """Folder of the run. Unset: runs/RUN_NAME or the next runs/experiment_N."""
     overwrite: Switch = False
     """Delete the run that is in the output folder."""
     resume: Annotated[bool | Literal["auto"], BeforeValidator(_resume)] = False
     """Go on from the newest checkpoint; auto also accepts an empty output folder."""
-    resume_from: MaybeText = None
+    resume_from: MaybePlace = None
     """Go on from this checkpoint: a path, best, last, step-500, epoch-3."""
-    init_from: MaybeText = None
+    init_from: MaybePlace = None
     """Start from the weights of this model folder."""

@@ -18,6 +18,14 @@ from pydantic import BeforeValidator
 _COUNT = re.compile(r"([0-9._]+(?:e[+-]?[0-9]+)?)\s*([kmbt])?", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9.]+)\s*(d|h|min|m|sec|s)?", re.IGNORECASE)
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+MOST = 2**63 - 1
+"""The largest whole number: torch and files of tensors have 64 bits for one."""
+
+MOST_THREADS = 1024
+"""More than any processor has; systems crash when a program asks for a hundred thousand."""
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes; of Linux, and not below those of macOS
+
 _SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -48,17 +56,17 @@ def number(value: Any) -> float:
 
 
 def whole(value: Any) -> int:
-    """Return an int from a whole number, however spelled: 8, 8.0, "8", 1e5, "1e5"."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    """Return an int of at most 64 bits from a whole number, however spelled: 8, 8.0, "8", 1e5, "1e5"."""
     try:
         if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9_]+\s*", value):
-            return int(value)
-        result = number(value)
+            value = int(value)
+        result = value if isinstance(value, int) and not isinstance(value, bool) else number(value)
     except ValueError:
         raise ValueError(f"must be a whole number, not {show(value)}") from None
-    if not result.is_integer():
+    if result != int(result):
         raise ValueError(f"must be a whole number, not {show(value)}")
+    if abs(result) > MOST:
+        raise ValueError(f"must be a number of at most 64 bits, not {show(value)}")
     return int(result)
 
 
@@ -105,6 +113,50 @@ def text(value: Any) -> str:
     result = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
     if "\0" in result:
         raise ValueError(f"must not contain a zero byte, as {show(value)} does")
+    try:
+        os.fsencode(result)  # a name of a file may hold bytes that are no UTF-8, which Python spells as half characters
+    except UnicodeEncodeError:
+        raise ValueError(f"must not contain half a character, as {ascii(result)[:60]} does") from None
+    return result
+
+
+def place(value: Any) -> str:
+    """Return a path that a file system can hold: not empty, no name longer than 255 bytes."""
+    result = text(value)
+    if not result.strip():
+        raise ValueError("must name a place and is empty: leave it out for the default")
+    if len(os.fsencode(result)) > _LONGEST_PATH or max(map(len, os.fsencode(result).split(b"/"))) > _LONGEST_NAME:
+        raise ValueError(f"must be a path with names of at most {_LONGEST_NAME} bytes, not {show(value)}")
+    return result
+
+
+def name(value: Any) -> str:
+    """Return the name of a folder below another one: `a` or `a/b`, never a way out of it."""
+    result = place(value)
+    if result.startswith("/") or ".." in result.split("/") or re.search(r"[\x00-\x1f\x7f]", result):
+        raise ValueError(f"must be a name such as 'first-try', not {show(value)}; a folder elsewhere is output_dir")
+    return result
+
+
+def import_string(value: Any) -> str:
+    """Return `package.module:attribute`, spelled as it must be to be imported."""
+    result = text(value)
+    module, _, attribute = result.partition(":")
+    if not all(part.isidentifier() for dotted in (module, attribute) for part in dotted.split(".")):
+        raise ValueError(f"must name an object as package.module:attribute, not {show(value)}")
+    return result
+
+
+def import_strings(value: Any) -> list[str]:
+    """Return a list of `package.module:attribute`."""
+    return [import_string(item) for item in texts(value)]
+
+
+def places(value: Any) -> list[str]:
+    """Return a list of texts none of which is empty: an empty path would mean the current folder."""
+    result = texts(value)
+    if not all(item.strip() for item in result):
+        raise ValueError("must name files or folders, and one of the names is empty; the current folder is '.'")
     return result
 
 
@@ -164,4 +216,8 @@ MaybeSwitch = Annotated[bool | None, BeforeValidator(or_none(switch))]
 Text = Annotated[str, BeforeValidator(text)]
 MaybeText = Annotated[str | None, BeforeValidator(lambda value: None if value is None else text(value))]
 Texts = Annotated[list[str], BeforeValidator(texts)]
+Place = Annotated[str, BeforeValidator(place)]
+MaybePlace = Annotated[str | None, BeforeValidator(lambda value: None if value is None else place(value))]
+MaybeName = Annotated[str | None, BeforeValidator(lambda value: None if value is None else name(value))]
+MaybePlaces = Annotated[list[str] | None, BeforeValidator(lambda value: None if value is None else places(value))]
 MaybeTexts = Annotated[list[str] | None, BeforeValidator(lambda value: None if value is None else texts(value))]

@@ -6,7 +6,6 @@ converts, and from there on a dataset is a list of files like any other corpus.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.request import getproxies
 
 from textmill.data.extra import extra
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError
+from textmill.files import parse_json
 
 HUB_PREFIX = "hf:"
 
@@ -136,15 +136,15 @@ def _saved_splits(folder: Path) -> dict[str, list[Path]]:
     try:
         if not listing.is_file():
             return {"train": _saved_files(folder)}
-        return {split: _saved_files(folder / split) for split in json.loads(listing.read_text("utf-8"))["splits"]}
+        return {split: _saved_files(folder / split) for split in parse_json(listing.read_bytes())["splits"]}
     except OSError as error:
         raise MissingInputError(f"cannot read {error.filename}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder} is a damaged dataset: save it again with save_to_disk") from error
 
 
 def _saved_files(folder: Path) -> list[Path]:
-    state = json.loads((folder / "state.json").read_text("utf-8"))
+    state = parse_json((folder / "state.json").read_bytes())
     return [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
 
 

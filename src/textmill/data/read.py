@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from textmill.data.document import Document, Notes, Reading
 from textmill.data.formats import columns, compressed, csv_table, epub, json_objects, jsonl, markup, pdf, text
-from textmill.errors import DataError, MissingInputError
+from textmill.errors import DataError, MissingInputError, TextmillError
 
 __all__ = ["FORMATS", "IDS", "Reading", "format_of", "open_file", "read_documents"]
 
@@ -65,7 +65,7 @@ def read_documents(
         with open_file(path) as file:
             in_order = format_of(path)[0] not in _SEEKING
             size, told, unheard = path.stat().st_size, 0, 0
-            for document in _documents(file, path, reading, notes):
+            for document in _guarded(_documents(file, path, reading, notes), path):
                 yield document
                 unheard += len(document.text)
                 if on_bytes is not None and unheard >= _TELL_EVERY:
@@ -74,6 +74,17 @@ def read_documents(
                     told, unheard = told + more, 0
             if on_bytes is not None:
                 on_bytes((file.tell() if in_order else size) - told)
+
+
+def _guarded(documents: Iterator[Document], path: Path) -> Iterator[Document]:
+    """Yield `documents`. What the parsers of other people's formats make of a damaged file is a DataError about it."""
+    try:
+        yield from documents
+    except (TextmillError, MemoryError):
+        raise
+    except Exception as error:  # archives, markup and tables each have errors of their own kinds
+        ending, reason = "".join(format_of(path)) or "text", " ".join(str(error).split())[:120]
+        raise DataError(f"{path} cannot be read as {ending}: {type(error).__name__}: {reason}") from error
 
 
 def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:

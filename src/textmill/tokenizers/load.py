@@ -12,6 +12,7 @@ from urllib.request import getproxies
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
+from textmill import files
 from textmill.errors import DataError, MissingInputError, TextmillError
 from textmill.tokenizers.make import END_OF_TEXT
 from textmill.tokenizers.tokenizer import ROLES, Tokenizer
@@ -80,23 +81,21 @@ def _from_file(path: Path) -> Tokenizer:
 def _from_json(path: Path, roles: dict[str, str]) -> Tokenizer:
     try:
         content = path.read_text(encoding="utf-8")
-        described = json.loads(content)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        described = files.parse_json(content)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a tokenizer.json: {_one_line(error)}") from error
     if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
         raise DataError(f'{path} is not a tokenizer.json of Hugging Face tokenizers: it has no "model"')
-    if _drop_additions(described):
-        content = json.dumps(described, ensure_ascii=False)
-    try:
+    with files.in_good_shape(path, "get the tokenizer again"):
+        if _drop_additions(described):
+            content = json.dumps(described, ensure_ascii=False)
         tokenizer = Tokenizer(content, roles)
-    except ValueError as error:
-        raise DataError(f"{path} is not a tokenizer that can be used: {_one_line(error)}") from error
-    if tokenizer.eos_id is None and tokenizer.kind != "char":
-        special = {token["content"] for token in described.get("added_tokens", []) if token["special"]}
-        end = next((name for name in _USUAL_ENDS if name in special), None)
-        if end is not None:
-            return Tokenizer(content, {**roles, "eos_token": end})
-    return tokenizer
+        if tokenizer.eos_id is None and tokenizer.kind != "char":
+            special = {token["content"] for token in described.get("added_tokens", []) if token["special"]}
+            end = next((name for name in _USUAL_ENDS if name in special), None)
+            if end is not None:
+                return Tokenizer(content, {**roles, "eos_token": end})
+        return tokenizer
 
 
 def _drop_additions(described: dict[str, Any]) -> bool:
@@ -116,7 +115,7 @@ def _drop_additions(described: dict[str, Any]) -> bool:
 def _declared_roles(folder: Path) -> dict[str, str]:
     """Return what tokenizer_config.json beside tokenizer.json calls its end, start, unknown and padding tokens."""
     try:
-        declared = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        declared = files.parse_json((folder / "tokenizer_config.json").read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from textmill.data.formats.npy import Ids, open_ids
 from textmill.errors import DataError
+from textmill.files import parse_json
 
 _TYPES = {"uint16": "<u2", "uint32": "<u4"}
 
@@ -41,7 +41,7 @@ def open_bin(path: Path, vocab_size: int | None = None) -> Ids:
 def _described(path: Path) -> str | None:
     sidecar = path.with_name(path.name + ".json")
     try:
-        described = json.loads(sidecar.read_text(encoding="utf-8"))
+        described = parse_json(sidecar.read_bytes())
         return _TYPES[described["dtype"]]
     except FileNotFoundError:
         return None

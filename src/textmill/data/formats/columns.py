@@ -64,7 +64,9 @@ def _check_column(arrow: Any, schema: Any, name: str, column: str) -> None:
 def _texts(batches: Iterator[Any], name: str, column: str, notes: Notes) -> Iterator[Document]:
     number = 0
     for batch in batches:
-        for value in batch.column(column):
+        values = batch.column(column)
+        values.validate(full=True)  # a damaged offset would otherwise end the whole process
+        for value in values:
             number += 1
             try:
                 text = value.as_py()

@@ -95,7 +95,7 @@ def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype]:
             shape, _, dtype = npy_format.read_array_header_2_0(file)
         else:
             raise ValueError(f"format version {version[0]}.{version[1]}")
-    except (ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # the header is a Python literal, and its parsers have errors of many kinds
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{path} is not a .npy file ({reason}): {_REMEDY}") from error
     return shape, dtype
