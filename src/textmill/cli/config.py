@@ -23,7 +23,7 @@ from textmill.config.tree import Config
 app = App(name="config", help="Show what a run would be made with, and where each value comes from.")
 
 
-@app.command
+@app.command(sort_key=0)
 @takes_settings()
 def show(
     *,
@@ -39,6 +39,11 @@ def show(
     ----------
     config
         Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
+
+    Examples
+    --------
+    textmill config show
+    textmill config show --config run.yaml --learning-rate 1e-3
     """
     values = from_layers([*(read_config(path) for path in config or ()), settings])
     values.model = values.model.resolved(lambda sentence: print(sentence, file=sys.stderr))
@@ -53,9 +58,14 @@ def show(
             write(f"{line:<45} # {getattr(values, name).origin(leaf)}")
 
 
-@app.command
+@app.command(sort_key=1)
 def schema() -> None:
-    """Print the JSON schema of configuration files, for editors that complete and check them."""
+    """Print the JSON schema of configuration files, for editors that complete and check them.
+
+    Examples
+    --------
+    textmill config schema > textmill.schema.json
+    """
     print(json_format.dumps(json_schema(), indent=2))
 
 

@@ -28,6 +28,10 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
     ----------
     device
         auto, cpu, cuda, cuda:N or mps.
+
+    Examples
+    --------
+    textmill doctor
     """
     from textmill.cli.terminal import write
     from textmill.engine.machine import examine

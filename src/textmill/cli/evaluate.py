@@ -41,6 +41,11 @@ def evaluate(
         Field that holds the text in JSON Lines, CSV and Parquet.
     min_length
         Shorter documents are left out, in characters.
+
+    Examples
+    --------
+    textmill evaluate runs/book
+    textmill evaluate runs/book other.txt --json
     """
     from textmill.cli.screen import counting
     from textmill.evaluation import evaluate_model

@@ -65,6 +65,12 @@ def generate(
         Tokenizer to use instead of the model's own.
     interactive
         Ask for one prompt after the other; Ctrl-D ends.
+
+    Examples
+    --------
+    textmill generate runs/book --prompt "Once"
+    textmill generate runs/book --prompt "Once" --temperature 1 --top-p 0.95 --seed 7
+    textmill generate runs/book --interactive
     """
     if interactive and (json or prompt is not None):
         raise ConfigError("--interactive asks for prompts: leave --prompt and --json out")

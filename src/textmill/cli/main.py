@@ -81,9 +81,15 @@ def _strip_launcher(argv: Sequence[str]) -> list[str]:
 def _run(arguments: list[str]) -> int:
     app = make_app()
     words = _check_verb(arguments)
-    _, apps, rest = app.parse_commands(words)
+    before_end = words[: words.index("--")] if "--" in words else words
+    plain = [word for word in before_end if word not in ("--help", "-h")]
+    chain, apps, rest = app.parse_commands(words if plain == before_end else plain)
     spelling: dict[str, str] = {}
-    if rest and apps[-1].default_command is not None and "--help" not in rest and "-h" not in rest:
+    if plain != before_end:
+        from textmill.cli.pages import complete
+
+        complete(apps[-1], chain)
+    elif rest and apps[-1].default_command is not None:
         words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
     return _call(app, words, spelling)
 

@@ -41,6 +41,11 @@ def plan(
         Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
     tokens_per_second
         Speed of training, of all processes together, for the time the run takes.
+
+    Examples
+    --------
+    textmill plan book.txt --d-model 512 --num-layers 8
+    textmill plan corpus/ --preset gpt2 --tokens-per-second 12000
     """
     from textmill.config.presets import settle_auto
     from textmill.planning.devices import likely_device, likely_precision

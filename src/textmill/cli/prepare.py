@@ -29,9 +29,10 @@ def prepare(
     json: Json = False,
     settings: list[Entry],
 ) -> None:
-    """Read and tokenize text once, to train on it many times: textmill train OUTPUT.
+    """Read and tokenize text once, to train on it many times with textmill train OUTPUT.
 
-    On request the text is sorted out on the way; REPORT.md in the folder tells what was left out and why.
+    A BPE vocabulary is chosen by the size of the text unless --vocab-size is given. On request the text is sorted out
+    on the way; REPORT.md in the folder tells what was left out and why.
 
     Parameters
     ----------
@@ -47,6 +48,11 @@ def prepare(
         Leave out documents with a larger share of symbols, such as 0.1.
     min_alphabetic
         Leave out documents with a smaller share of letters, such as 0.6.
+
+    Examples
+    --------
+    textmill prepare corpus/ --output prepared --vocab-size 8000
+    textmill prepare posts.jsonl --output sorted --dedup exact --min-length 200
     """
     from textmill.data.clean import Cleaning
     from textmill.data.prepare import prepare as prepare_corpus

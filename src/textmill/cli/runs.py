@@ -22,6 +22,12 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
     ----------
     folder
         Folder that holds runs.
+
+    Examples
+    --------
+    textmill runs
+    textmill runs sweeps/widths --json
+    textmill runs compare runs/book runs/book-2
     """
     from textmill.cli.terminal import write
     from textmill.report.record import find_records
@@ -57,6 +63,10 @@ def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) ->
     ----------
     run
         Folders of two or more runs.
+
+    Examples
+    --------
+    textmill runs compare runs/book runs/book-2
     """
     from textmill.cli.terminal import write
     from textmill.errors import ConfigError

@@ -26,7 +26,7 @@ DEFAULT_VOCAB_SIZE = 8192
 TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tokenizer, a model or a run; or hf:NAME.")]
 
 
-@app.command
+@app.command(sort_key=0)
 @takes_settings(
     "data",
     "tokenizer",
@@ -39,12 +39,19 @@ TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tok
     "dataset_split",
 )
 def train(*, output: Path, settings: list[Entry]) -> None:
-    """Train a tokenizer on text and write it in Hugging Face's format; textmill train takes it with --tokenizer.
+    """Train a tokenizer on text and write it as Hugging Face does.
+
+    textmill train takes it with --tokenizer OUTPUT. Unless --vocab-size is given, a BPE tokenizer has 8,192 tokens, or
+    as many as the text supports.
 
     Parameters
     ----------
     output
         Folder to write tokenizer.json and tokenizer_config.json to.
+
+    Examples
+    --------
+    textmill tokenizer train corpus/ --tokenizer bpe --vocab-size 8000 --output tok/
     """
     from textmill.tokenizers import make_byte, make_char, train_bpe
 
@@ -86,7 +93,7 @@ def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
-@app.command
+@app.command(sort_key=2)
 def encode(
     tokenizer: TokenizerPath,
     text: Annotated[str | None, Parameter(name="TEXT")] = None,
@@ -100,6 +107,10 @@ def encode(
     ----------
     text
         The text; without it, standard input.
+
+    Examples
+    --------
+    textmill tokenizer encode tok/ "Once, a king"
     """
     from textmill.tokenizers import load_tokenizer
 
@@ -108,7 +119,7 @@ def encode(
     print(json_format.dumps(ids) if json else " ".join(map(str, ids)))
 
 
-@app.command
+@app.command(sort_key=3)
 def decode(tokenizer: TokenizerPath, /, *ids: Annotated[str, Parameter(name="IDS")]) -> None:
     """Print the text of token ids, special tokens included.
 
@@ -116,6 +127,10 @@ def decode(tokenizer: TokenizerPath, /, *ids: Annotated[str, Parameter(name="IDS
     ----------
     ids
         The ids; without them, standard input.
+
+    Examples
+    --------
+    textmill tokenizer decode tok/ 99 97 102
     """
     from textmill.tokenizers import load_tokenizer
 
@@ -134,7 +149,7 @@ def decode(tokenizer: TokenizerPath, /, *ids: Annotated[str, Parameter(name="IDS
     write(loaded.decode(numbers, skip_special_tokens=False))
 
 
-@app.command
+@app.command(sort_key=1)
 def inspect(
     tokenizer: TokenizerPath,
     text: Annotated[str | None, Parameter(name="TEXT")] = None,
@@ -148,6 +163,11 @@ def inspect(
     ----------
     text
         Text to cut.
+
+    Examples
+    --------
+    textmill tokenizer inspect tok/
+    textmill tokenizer inspect runs/book "Once, a king"
     """
     from textmill.tokenizers import load_tokenizer
 

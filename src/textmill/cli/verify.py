@@ -21,6 +21,10 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
     ----------
     run
         The folder of a run, of a checkpoint, or one that textmill prepare made.
+
+    Examples
+    --------
+    textmill verify runs/book
     """
     from textmill.cli.terminal import write
     from textmill.errors import DataError

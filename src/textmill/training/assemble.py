@@ -88,6 +88,7 @@ def assemble(
         stack.enter_context(world.watched())
         screen = screen or Screen(quiet=not world.is_first)
         stack.callback(screen.close)
+        signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
         settle_tokenizer(config, screen.say)
         output = open_output(config, world)
         if not output.fresh:

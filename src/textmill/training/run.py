@@ -130,6 +130,8 @@ class Run:
         self.final_norm = grad_norm
         if number == CALIBRATION_STEPS and self.length.max_seconds is not None:
             self._plan_by_time(self.length.max_seconds)
+        speed = progress.since_log.tokens_per_second
+        self.screen.stepping(number, progress.total_steps, speed, self.seconds_left())
         self.improved = False
         self.before_chores = progress.copy()
         self.log_offsets = {name: log.offset for name, log in self.logs.items()} | {"train.log": self.screen.log_size()}
@@ -191,6 +193,17 @@ class Run:
         """Seconds since the run began, time between a stop and a resume not counted."""
         return self.elapsed_before + time.perf_counter() - self.started_at
 
+    def seconds_left(self) -> float | None:
+        """Return how long the run will still take at its speed so far, or None while that cannot be known."""
+        progress, limit = self.progress, self.length.max_seconds
+        left = None
+        if progress.total_steps is not None and progress.step:
+            left = (progress.total_steps - progress.step) * progress.elapsed_seconds / progress.step
+        if limit is not None:
+            rest = max(0.0, limit - self.elapsed_seconds)
+            left = rest if left is None else min(left, rest)
+        return left
+
     def _plan_by_time(self, limit: float) -> None:
         """The number of steps that fit into `limit` seconds is planned, from the speed measured so far."""
         progress = self.progress
@@ -211,17 +224,10 @@ class Run:
 
     def track(self, row: dict[str, Any]) -> None:
         """A training report is on the screen, in steps.jsonl and with the trackers. Ends a run that only diverges."""
-        total = self.progress.total_steps
-        left = None
-        if total is not None and row["step"]:
-            left = (total - row["step"]) * self.progress.elapsed_seconds / row["step"]
-        if self.length.max_seconds is not None:
-            rest = max(0.0, self.length.max_seconds - self.elapsed_seconds)
-            left = rest if left is None else min(left, rest)
         if self.world.is_first:
             self.logs["steps"].append(row)
             self.trackers.log(row, row["step"])
-        self.screen.training(row, total, left)
+        self.screen.training(row, self.progress.total_steps, self.seconds_left())
         self.advice.report(row, self.setting())
         self._refuse_divergence()
 

@@ -24,7 +24,7 @@ from textmill.tracking.plot import draw_training_curves
 from textmill.training import outputs
 from textmill.training.rows import rows_line
 from textmill.training.run import Run
-from textmill.training.screen import count, duration, size
+from textmill.training.screen import count, duration, program, size
 
 LOG_FILES = {"metrics": "metrics.jsonl", "steps": "steps.jsonl", "samples": "samples.jsonl"}
 
@@ -102,7 +102,7 @@ def _close(run: Run, status: str, code: int, reason: str) -> None:
     outputs.write_status(run.folder, status, exit_code=code, reason=reason, resumable=resumable, step=run.progress.step)
     if status != "failed":
         for name, text in closing_lines(run, reason):
-            run.screen.field(name, text)
+            (run.screen.command if text.startswith(program()) else run.screen.field)(name, text)
 
 
 def _publish(run: Run) -> None:
@@ -120,7 +120,8 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
     device = torch.cuda.get_device_name(run.world.device) if run.world.device.type == "cuda" else run.world.device.type
     machine = f"{device}, {run.engine.precision.name}"
     if run.world.device.type == "cpu":
-        machine += f", {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        machine += f", {threads} thread{'s' if threads > 1 else ''}"
     if run.world.size > 1:
         machine += f", {run.world.size} processes ({run.engine.name})"
     train, held_out = corpus.train, corpus.validation
@@ -136,7 +137,8 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
         lines.append(("rows", packed))
     model = run.config.model
     parameters = count(run.identity["parameters"])
-    shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}, "
+    layers = f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''}"
+    shape = f"{model.architecture}, {layers} of width {model.d_model}, context {model.max_seq_len}, "
     lines.append(
         ("model", (shape if run.is_own_model else f"{type(run.model).__name__}, ") + f"{parameters} parameters")
     )
@@ -188,23 +190,36 @@ def plan_line(run: Run, accumulation: int) -> str:
     return text + (f"; {limit} at the latest" if limit else "")
 
 
+_ENDINGS = {
+    "finished": "finished",
+    "early stopping": "stopped early, because the validation loss had stopped improving,",
+    "max_time": "time is up",
+    "SIGINT": "stopped by Ctrl-C",
+    "SIGTERM": "stopped by SIGTERM",
+}
+"""Why a run ended -> how a person is told, before `at step N`."""
+
+
 def closing_lines(run: Run, reason: str) -> list[tuple[str, str]]:
-    """Return what a person should know when a run has ended, as (name, text)."""
+    """Return what a person should know when a run has ended, as (name, text); a command begins with `program()`."""
     progress = run.progress
     took = duration(progress.elapsed_seconds)
-    lines = [("ended", f"{reason} at step {progress.step:,} after {took}, {count(progress.tokens)} tokens")]
+    ending = f"{_ENDINGS.get(reason, reason)} at step {progress.step:,}"
+    lines = [("ended", f"{ending} after {took}, {count(progress.tokens)} tokens")]
     if progress.best_val_loss is not None:
         lines.append(("best", f"validation loss {progress.best_val_loss:.4f} at step {progress.best_step:,}"))
-    final = run.folder / "final"
     best = run.folder / "best_model"
-    lines.append(("model", str(final) + (f", the best one in {best}" if progress.best_step is not None else "")))
+    lines.append(("model", f"{run.folder / 'final'}" + (f", the best one in {best}" if best.is_dir() else "")))
     lines.append(("curves", str(run.folder / "training_curves.png")))
     folder = shlex.quote(str(run.folder))
     if reason.startswith("SIG"):
-        lines.append(("go on", f"textmill train --output-dir {folder} --resume"))
-    elif run.tokenizer is not None:
-        prompt = shlex.quote(run.sample_prompt.splitlines()[0][:40] if run.sample_prompt.strip() else "Once")
-        lines.append(("try it", f"textmill generate {folder} --prompt {prompt}"))
+        lines.append(("go on", f"{program()} train --output-dir {folder} --resume"))
+    if run.tokenizer is not None and (best.is_dir() or run.last_saved_step is not None):
+        words = max(run.sample_prompt.splitlines(), key=len, default="").strip()[:40] or "Once"
+        lines.append(("try it", f"{program()} generate {folder} --prompt {shlex.quote(words)}"))
+    if reason == "finished" and progress.best_step == progress.step:
+        more = f"{program()} train --output-dir {folder} --resume --max-steps {2 * progress.step}"
+        lines += [("next", "it was still learning; twice as long may be better:"), ("", more)]
     return lines
 
 
