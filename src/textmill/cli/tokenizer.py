@@ -51,7 +51,7 @@ def train(*, output: Path, settings: list[Entry]) -> None:
 
     Examples
     --------
-    textmill tokenizer train corpus/ --tokenizer bpe --vocab-size 8000 --output tok/
+    textmill tokenizer train corpus/ --vocab-size 8000 --output tok/
     """
     from textmill.tokenizers import make_byte, make_char, train_bpe
 
@@ -187,7 +187,7 @@ def inspect(
         write(json_format.dumps(described, indent=2, ensure_ascii=False))
         return
     for name in ("kind", "vocab_size", "eos_id", "unk_id", "fingerprint"):
-        print(f"{name:<12} {described[name]}")
+        print(f"{name:<12} {'none' if described[name] is None else described[name]}")
     for token in described.get("tokens", []):
         write(f"{token['id']:>12} {token['text']!r}")
     if described.get("bytes_per_token"):

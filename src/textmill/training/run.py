@@ -24,7 +24,7 @@ from textmill.engine.world import World
 from textmill.errors import Interrupted, NonFiniteError, WriteFailedError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.schedule import Schedule
-from textmill.planning.length import MOST_REPORTS, Cadence, Length
+from textmill.planning.length import MOST_REPORTS, Cadence, Length, default_evaluations
 from textmill.tokenizers import Tokenizer
 from textmill.tracking.base import Trackers
 from textmill.training.advice import Advice, Setting
@@ -55,7 +55,7 @@ class Run:
     """The parts of one training run, put together by `assemble`. Any of them may be replaced before the loop starts.
 
     model: the module itself; `engine.model` is what the loss calls. validation: batches, or None without a split.
-    named_validation: the sets that were given names, the main one among them.
+    named_validation: the sets that were given names, the main one among them. validation_targets: tokens of all sets.
     log_every, eval_every, sample_every, save_every: when the periodic acts are due.
     """
 
@@ -82,9 +82,10 @@ class Run:
     advice: Advice
     logs: dict[str, Log]
     log_every: Cadence
-    eval_every: Cadence
-    sample_every: Cadence
-    save_every: Cadence
+    eval_every: Cadence = field(default_factory=Cadence)
+    sample_every: Cadence = field(default_factory=Cadence)
+    save_every: Cadence = field(default_factory=Cadence)
+    validation_targets: int = 0
     max_grad_norm: float = 1.0
     patience: int = 0
     min_delta: float = 0.0
@@ -215,10 +216,16 @@ class Run:
         self.length = self.length.planned(total)
         progress.total_steps = total
         self.schedule = self.plan_schedule(total)
-        settings = self.config.training
-        self.eval_every = self.length.cadence(settings.eval_steps, default_per_run=MOST_REPORTS)
-        self.save_every = self.length.cadence(settings.save_steps, default_per_run=MOST_REPORTS)
+        self.plan_acts()
         self.screen.field("plan", f"{total:,} steps fit into the time limit")
+
+    def plan_acts(self) -> None:
+        """Evaluations, samples and checkpoints are spread over the length of the run, unless it was chosen when."""
+        settings, length = self.config.training, self.length
+        often = default_evaluations(length, self.validation_targets)
+        self.eval_every = length.cadence(settings.eval_steps, default_per_run=often)
+        self.sample_every = length.cadence(settings.sample_steps if self.tokenizer else 0, default_per_run=often)
+        self.save_every = length.cadence(settings.save_steps, default_per_run=MOST_REPORTS)
 
     # --- what becomes of results -----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 import signal
 import sys
@@ -215,12 +216,18 @@ def closing_lines(run: Run, reason: str) -> list[tuple[str, str]]:
     if reason.startswith("SIG"):
         lines.append(("go on", f"{program()} train --output-dir {folder} --resume"))
     if run.tokenizer is not None and (best.is_dir() or run.last_saved_step is not None):
-        words = max(run.sample_prompt.splitlines(), key=len, default="").strip()[:40] or "Once"
-        lines.append(("try it", f"{program()} generate {folder} --prompt {shlex.quote(words)}"))
+        lines.append(("try it", f"{program()} generate {folder} --prompt {shlex.quote(_words(run.sample_prompt))}"))
     if reason == "finished" and progress.best_step == progress.step:
         more = f"{program()} train --output-dir {folder} --resume --max-steps {2 * progress.step}"
         lines += [("next", "it was still learning; twice as long may be better:"), ("", more)]
     return lines
+
+
+def _words(text: str) -> str:
+    """Return the first words of the longest line, to be tried as a prompt."""
+    line = max(text.splitlines(), key=len, default="")
+    found = re.search(r"[^\W\d_]+( [^\W\d_]+){0,2}", line)
+    return found[0] if found else "Once"
 
 
 def _origins(run: Run) -> dict[str, str]:
