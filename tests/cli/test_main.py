@@ -238,3 +238,16 @@ def test_own_modules_are_found_in_the_current_folder(tmp_path: Path, monkeypatch
     with pytest.raises(SystemExit):
         console()
     assert sys.path[-1] == str(tmp_path)
+
+
+def test_config_show_chooses_the_preset_by_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a run would be made with has the values of preset auto; of a text that is not there it says so."""
+    (tmp_path / "book.txt").write_text("Once upon a time. " * 500)
+    assert main(["config", "show", str(tmp_path / "book.txt"), "--device", "cpu", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["model"]["d_model"] == {"value": 128, "origin": "preset auto-cpu-tiny"}
+    assert "preset: auto-cpu-tiny, for 9.0 kB of text" in shown.err
+    assert main(["config", "show", str(tmp_path / "nowhere.txt"), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["model"]["d_model"]["origin"] == "default"
+    assert "preset: auto is not chosen yet, because cannot read" in shown.err

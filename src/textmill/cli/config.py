@@ -33,7 +33,7 @@ def show(
 ) -> None:
     """Print every setting with its value and where that comes from, as a configuration file.
 
-    It takes the flags of textmill train. Preset auto is chosen when training begins and sees text and machine.
+    It takes the flags of textmill train. Preset auto is chosen by the size of the text and this machine.
 
     Parameters
     ----------
@@ -46,6 +46,8 @@ def show(
     textmill config show --config run.yaml --learning-rate 1e-3
     """
     values = from_layers([*(read_config(path) for path in config or ()), settings])
+    if values.training.preset == "auto":
+        print(_settled(values), file=sys.stderr)
     values.model = values.model.resolved(lambda sentence: print(sentence, file=sys.stderr))
     if json:
         tree = {name: {leaf: _entry(values, name, leaf) for leaf in _leaves(values, name)} for name in SECTIONS}
@@ -67,6 +69,21 @@ def schema() -> None:
     textmill config schema > textmill.schema.json
     """
     print(json_format.dumps(json_schema(), indent=2))
+
+
+def _settled(values: Config) -> str:
+    """The values of preset auto are in `values`, where the size of the text can be known; return what to say of it."""
+    from textmill.cli.plan import text_bytes
+    from textmill.config.presets import settle_auto
+    from textmill.errors import TextmillError
+    from textmill.planning.devices import likely_device
+
+    try:
+        size = text_bytes(values)
+    except TextmillError as error:
+        return f"preset: auto is not chosen yet, because {error}"
+    device = values.training.device.partition(":")[0]
+    return f"preset: {settle_auto(values, likely_device() if device == 'auto' else device, size)}"
 
 
 def _leaves(values: Config, section: str) -> list[str]:

@@ -57,7 +57,7 @@ def evaluate(
 
     with SignalFlag() as signals, counting("evaluating", "tokens") as progress:
 
-        def shown(done: int, total: int) -> None:
+        def scored(done: int, total: int) -> None:
             screen.end()
             progress(done, total)
 
@@ -71,7 +71,7 @@ def evaluate(
             min_length=min_length,
             say=screen.say,
             reading=screen.reading,
-            progress=shown,
+            progress=scored,
             interrupted=signals.interrupted,
         )
         signals.check()

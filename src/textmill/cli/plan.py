@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from textmill.cli.pages import Json
 from textmill.cli.settings import group_of, takes_settings
+from textmill.cli.terminal import field
 from textmill.config.entries import Entry
 from textmill.config.load import from_layers
 from textmill.config.reading import read_config
@@ -55,7 +56,7 @@ def plan(
     wanted = values.training.device.partition(":")[0]
     device = likely_device() if wanted == "auto" else wanted
     precision = values.training.precision
-    size = _text_bytes(values)
+    size = text_bytes(values)
     if values.training.preset == "auto":
         _aside(f"preset: {settle_auto(values, device, size)}")
     made, said = plan_run(
@@ -77,8 +78,8 @@ def show(config: Config, plan: Plan, *, json: bool, free: int | None = None) -> 
         print(json_format.dumps(plan.as_dict(), indent=2))
         return
     for name, text in _lines(config, plan):
-        print(f"{name:<12}{text}".rstrip())
-    print(f"memory      of each process on {plan.device}, {plan.precision}")
+        field(name, text)
+    field("memory", f"of each process on {plan.device}, {plan.precision}")
     _show_memory(plan, free)
 
 
@@ -102,7 +103,8 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
     data = (
         f"{about}{count(plan.text.train_tokens)} tokens to train on, {count(plan.text.validation_tokens)} to validate"
     )
-    batch = f"{config.training.batch_size} rows of {length.row_tokens}"
+    rows = config.training.batch_size
+    batch = f"{rows} row{'s' if rows > 1 else ''} of {length.row_tokens}"
     if config.training.gradient_accumulation_steps > 1:
         batch += f" x {config.training.gradient_accumulation_steps} accumulated"
     steps = f"{length.total_steps:,} steps (set by {length.limit})" if length.total_steps else "as many steps as fit"
@@ -159,7 +161,8 @@ def _existing(path: Path) -> Path:
     return next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), Path("/"))
 
 
-def _text_bytes(config: Config) -> int:
+def text_bytes(config: Config) -> int:
+    """Return the size of a configuration's text. Raises ConfigError for a dataset of the hub, MissingInputError."""
     from textmill.data.sources import corpus_size_bytes
     from textmill.errors import ConfigError
 

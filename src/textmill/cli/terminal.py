@@ -19,6 +19,17 @@ def write(text: str, *, end: str = "\n") -> None:
     print(text.encode(encoding, "replace").decode(encoding), end=end, flush=True)
 
 
+def field(name: str, text: str) -> None:
+    """`name  text` is on standard output, on a terminal wrapped between words, further lines below the text."""
+    import shutil
+    import textwrap
+
+    line, width = f"{name:<12}{text}".rstrip(), shutil.get_terminal_size().columns
+    if sys.stdout.isatty() and len(line) > width:
+        line = textwrap.fill(line, width, subsequent_indent=" " * 12, break_long_words=False, break_on_hyphens=False)
+    write(line)
+
+
 def piped_in() -> bool:
     """Whether standard input is a pipe or a file, and not a person, nor closed."""
     return sys.stdin is not None and not sys.stdin.isatty()

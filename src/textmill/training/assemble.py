@@ -191,7 +191,8 @@ def _fit(
     if length.total_steps is not None:
         said += checks.fit_warmup(config, length.total_steps)
     for sentence in said:
-        screen.say(sentence)
+        if sentence not in corpus.notes:  # which were said when it was opened
+            screen.say(sentence)
     return length
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -28,6 +29,10 @@ from textmill.training.run import Run
 from textmill.training.screen import count, duration, program, size
 
 LOG_FILES = {"metrics": "metrics.jsonl", "steps": "steps.jsonl", "samples": "samples.jsonl"}
+
+
+LITTLE_TEXT = 50_000
+"""Bytes of text to train on below which a person is told not to expect much."""
 
 
 @contextmanager
@@ -143,6 +148,8 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
     lines.append(
         ("model", (shape if run.is_own_model else f"{type(run.model).__name__}, ") + f"{parameters} parameters")
     )
+    if train.num_bytes and train.num_bytes < LITTLE_TEXT:
+        lines.append(("note", "this is little text, which a model learns by heart; from about 100 kB on it can write"))
     if run.world.device.type == "cpu" and (busy := busy_sentence(torch.get_num_threads())) is not None:
         lines.append(("note", busy))
     if preset is not None:
@@ -163,7 +170,7 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
 
 def sources_line(run: Run, corpus: Corpus) -> str:
     """Return where the text comes from, in a line whatever the number of files."""
-    names = corpus.sources
+    names = [_from_here(name) for name in corpus.sources]
     if run.config.data.data is None and run.config.data.dataset_name is None:
         return f"the source code of Python's standard library, {len(names)} files"
     if len(names) <= 3:
@@ -171,11 +178,17 @@ def sources_line(run: Run, corpus: Corpus) -> str:
     return f"{len(names):,} files: {names[0]} ... {names[-1]}"
 
 
+def _from_here(path: str) -> str:
+    """Return a path below the current folder as it looks from there."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
 def plan_line(run: Run, accumulation: int) -> str:
     """Return how long the run is, what ends it, and how large a step is."""
     length = run.length
     rows = run.config.training.batch_size
-    batch = f"{rows} rows of {run.loader.rows.seq_len}"
+    batch = f"{rows} row{'s' if rows > 1 else ''} of {run.loader.rows.seq_len}"
     if accumulation > 1:
         batch += f" x {accumulation} accumulated"
     if run.world.size > 1:
@@ -225,7 +238,7 @@ def closing_lines(run: Run, reason: str) -> list[tuple[str, str]]:
 
 def _words(text: str) -> str:
     """Return the first words of the longest line, to be tried as a prompt."""
-    line = max(text.splitlines(), key=len, default="")
+    line = max(re.sub("<[^<>]*>", "", text).splitlines(), key=len, default="")
     found = re.search(r"[^\W\d_]+( [^\W\d_]+){0,2}", line)
     return found[0] if found else "Once"
 
