@@ -47,7 +47,9 @@ def show(
     """
     values = from_layers([*(read_config(path) for path in config or ()), settings])
     if values.training.preset == "auto":
-        print(_settled(values), file=sys.stderr)
+        from textmill.training.screen import printable
+
+        print(printable(_settled(values)), file=sys.stderr)
     values.model = values.model.resolved(lambda sentence: print(sentence, file=sys.stderr))
     if json:
         tree = {name: {leaf: _entry(values, name, leaf) for leaf in _leaves(values, name)} for name in SECTIONS}

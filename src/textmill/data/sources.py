@@ -139,11 +139,11 @@ def _files_of(
     path = Path(item).expanduser()
     try:
         mode = path.stat().st_mode
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no file can have this name
         if any(sign in str(path) for sign in "*?["):
             return _matching(path)
         broken = os.path.islink(path)  # noqa: PTH114 (pathlib raises for a name that is too long)
-        reason = "a link that leads nowhere" if broken else (error.strerror or str(error))
+        reason = "a link that leads nowhere" if broken else (getattr(error, "strerror", None) or str(error))
         raise MissingInputError(f"cannot read {path}: {reason}{_nearest(path)}") from error
     if stat.S_ISREG(mode):
         return [path]
