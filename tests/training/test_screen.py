@@ -143,3 +143,16 @@ def test_commands_are_named_as_they_were_started(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module.sys, "argv", ["/lib/textmill/__main__.py"])
     monkeypatch.setattr(module.shutil, "which", lambda name: None)
     assert program() == "textmill"
+
+
+def test_a_quiet_screen_with_a_title_shows_its_bar_alone(columns: pytest.MonkeyPatch) -> None:
+    """What runs inside something else tells how far it is and nothing more, and on a terminal only."""
+    out, pipe = Terminal(), io.StringIO()
+    for stream in (out, pipe):
+        screen = Screen(quiet=True, title="trial 3", stream=stream)
+        screen.say("hello")
+        screen.begin(0, 1000)
+        screen.training(ROW, 1000, 12.0)
+        screen.close()
+    assert "trial 3 · step 900/1000" in out.getvalue() and "hello" not in out.getvalue()
+    assert pipe.getvalue() == ""

@@ -34,11 +34,13 @@ class Screen:
     """Speaks to the person who started the run. A quiet screen says nothing but still writes its log file.
 
     Lines go to `stream` (standard output unless given); `open_log` adds a file that gets the same lines. On a terminal
-    they are wrapped between words, and what is under way stands on a line that is drawn again and again.
+    they are wrapped between words, and what is under way stands on a line that is drawn again and again: with a `title`
+    before it, even where the screen is quiet.
     """
 
-    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None, title: str = "") -> None:
         self._quiet = quiet
+        self._title = title
         self._stream = stream
         self._console: Console | None = None
         self._bar: Progress | None = None
@@ -123,13 +125,18 @@ class Screen:
         now = time.monotonic()
         terminal = self._out.isatty()
         pause = SECONDS_BETWEEN_DRAWINGS if terminal else SECONDS_BETWEEN_LINES
-        if self._quiet or not done or now - since < SILENT_SECONDS or now - self._last_line_at < pause:
+        if (
+            (self._quiet and self._bar is None)
+            or not done
+            or now - since < SILENT_SECONDS
+            or now - self._last_line_at < pause
+        ):
             return
         self._last_line_at = now
         left = duration((now - since) * (total - done) / done)
         line = f"{doing:<10} {100 * done / total:.0f} % · {speed(done / (now - since))} · {left} left"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=f"{doing} {100 * done / total:.0f} %")
+            self._bar.update(self._task, description=self._titled(f"{doing} {100 * done / total:.0f} %"))
         elif terminal:
             self.passing(line)
         else:
@@ -137,7 +144,7 @@ class Screen:
 
     def begin(self, step: int, total_steps: int | None) -> None:
         """The training bar is on the screen, where there is a terminal."""
-        if self._quiet or not self._out.isatty():
+        if (self._quiet and not self._title) or not self._out.isatty():
             return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
@@ -151,6 +158,7 @@ class Screen:
             transient=True,
         )
         bar.start()
+        self._where = self._titled("training")
         self._task = bar.add_task(self._where, total=total_steps, completed=step, report="")
 
     def stepping(self, step: int, total_steps: int | None, speed: float, seconds_left: float | None) -> None:
@@ -159,11 +167,14 @@ class Screen:
         if self._bar is None or self._task is None or now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
         self._drawn_at = now
-        self._where = _where(step, total_steps)
+        self._where = self._titled(_where(step, total_steps))
         self._bar.update(self._task, completed=step, total=total_steps, description=self._where)
         if not self._reported:
             left = "" if seconds_left is None else f" · {duration(seconds_left)} left"
             self._bar.update(self._task, report=rate(speed) + left)
+
+    def _titled(self, text: str) -> str:
+        return f"{self._title} · {text}" if self._title else text
 
     def training(self, row: dict[str, Any], total_steps: int | None, seconds_left: float | None) -> None:
         """A training report is on the bar, or on a line of its own where there is no terminal."""
@@ -174,10 +185,11 @@ class Screen:
         }
         if seconds_left is not None:
             report["left"] = f"{duration(seconds_left)} left"
-        self._where = where = _where(row["step"], total_steps)
+        where = _where(row["step"], total_steps)
         self._reported = True
         line = " · ".join([where, *report.values()])
         if self._bar is not None and self._task is not None:
+            self._where = where = self._titled(where)
             room = _columns() - len(where) - _SHORTEST_BAR
             shown = fitting(report, room, ("lr", "speed"))
             self._bar.update(self._task, completed=row["step"], total=total_steps, description=where, report=shown)
