@@ -33,10 +33,13 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
     --------
     textmill doctor
     """
+    from textmill.cli.screen import waiting
     from textmill.cli.terminal import field, write
-    from textmill.engine.machine import examine
 
-    found = {**_software(), **examine(device), "extras": _extras(), "cache": _cache()}
+    with waiting("measuring ..."):
+        from textmill.engine.machine import examine
+
+        found = {**_software(), **examine(device), "extras": _extras(), "cache": _cache()}
     found["advice"] = advice(found)
     if json:
         write(json_format.dumps(found, indent=2))

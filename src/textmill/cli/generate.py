@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import sys
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -112,17 +113,25 @@ def _say(sentence: str) -> None:
 
 def _continue(loaded: Loaded, prompt: str, options: dict[str, Any], seed: int | None, **listeners: Any) -> list[str]:
     """Return the continuations, as many as came before an interruption."""
+    from textmill.cli.screen import counting
     from textmill.generation import generate_text
     from textmill.training.signals import SignalFlag
 
-    with SignalFlag() as signals:
+    with SignalFlag() as signals, counting("writing", "tokens") as progress:
+        done = count()
+
+        def interrupted() -> bool:  # asked before every token
+            if not listeners:  # else the text itself is the progress
+                progress(next(done), options["max_new_tokens"])
+            return signals.interrupted()
+
         text = generate_text(
             loaded,
             prompt=prompt,
             seed=seed,
             include_prompt=False,
             say=_say,
-            interrupted=signals.interrupted,
+            interrupted=interrupted,
             **options,
             **listeners,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import shlex
 import sys
 from pathlib import Path
 from typing import Literal
@@ -58,7 +59,7 @@ def prepare(
     from textmill.data.prepare import prepare as prepare_corpus
     from textmill.data.report import REPORT
     from textmill.data.selection import data_or_dataset
-    from textmill.training.screen import Screen, count, size
+    from textmill.training.screen import Screen, count, program, size
     from textmill.training.signals import SignalFlag
 
     config = from_layers([settings])
@@ -83,6 +84,7 @@ def prepare(
             progress=screen.reading,
             interrupted=signals.check,
         )
+    screen.end()
     held_out = corpus.validation
     if json:
         made = {
@@ -105,4 +107,4 @@ def prepare(
     print(f"tokenizer   {kind}")
     if corpus.report:
         print(f"report      {corpus.folder / REPORT}")
-    print(f"train on it with: textmill train {corpus.folder}")
+    print(f"train on it with: {program()} train {shlex.quote(str(corpus.folder))}")

@@ -78,13 +78,17 @@ def _texts(config: Config) -> Iterator[str]:
     from textmill.data.read import Reading, read_documents
     from textmill.data.selection import data_or_dataset, select_files
     from textmill.data.standard_input import keep_standard_input
+    from textmill.data.watch import Watch
+    from textmill.training.screen import Screen
 
     data = config.data
     items = keep_standard_input(data_or_dataset(data.data, data.dataset_name, data.dataset_config), None, _say)
     files = select_files(items, validation_split=None, dataset_split=data.dataset_split, say=_say).train
-    notes = Notes()
-    for document in read_documents(files, Reading(data.text_column, data.encoding_errors), notes):
+    notes, screen = Notes(), Screen(stream=sys.stderr)
+    watch = Watch(files, 1, screen.reading, None)
+    for document in read_documents(files, Reading(data.text_column, data.encoding_errors), notes, watch.tick):
         yield document.text
+    screen.end()
     for sentence in notes.sentences():
         _say(sentence)
 
