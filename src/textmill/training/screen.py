@@ -23,7 +23,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 SECONDS_BETWEEN_DRAWINGS = 0.2
 
-_SHORTEST_BAR = 12
+_SHORTEST_BAR = 10
 """Columns that the bar and the spaces around it take at least."""
 
 _NAMES = 11

@@ -206,7 +206,7 @@ def plan_line(run: Run, accumulation: int) -> str:
 
 _ENDINGS = {
     "finished": "finished",
-    "early stopping": "stopped early, because the validation loss had stopped improving,",
+    "early stopping": "stopped early",
     "max_time": "time is up",
     "SIGINT": "stopped by Ctrl-C",
     "SIGTERM": "stopped by SIGTERM",
