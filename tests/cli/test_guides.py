@@ -150,7 +150,7 @@ def given_on(command: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]
         leaf: item["value"]
         for section in tree.values()
         for leaf, item in section.items()
-        if item["origin"] not in ("default", "derived", "fitted")
+        if not item["origin"].startswith(("default", "derived", "fitted", "preset auto-"))
     }
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -61,10 +62,31 @@ def test_help_of_train_groups_every_setting(
         *("Evaluation, checkpoints, samples", "Tracking"),
     ]
     flat = " ".join(text.replace("│", " ").split())
-    assert "--d-model N Width" in flat and "[default: 256]" in flat
+    assert "--d-model N Width" in flat and "[default: by preset, else 256]" in flat
     assert "qwen3|llama|gpt2" in flat
     assert "cosine, linear, constant, wsd, step, exponential, polynomial" in flat
     assert "--mixed-precision" not in flat and "spelling" not in flat
+
+
+@pytest.mark.parametrize("words", [page for page in PAGES if page], ids=" ".join)
+def test_help_says_all_of_the_docstring(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verb's page calls its arguments by their names, and its examples are commands that the parser takes."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = page(words, capsys)
+    assert "ARGS" not in text.splitlines()[0]
+    examples = [line.strip() for line in text.partition("Examples:")[2].splitlines() if line.strip()]
+    assert examples or words in (["completion"], ["tokenizer"], ["config"], ["cache"], ["cache", "list"])
+    monkeypatch.setattr(main_module, "_call", lambda app, typed, spelling: app.parse_args(typed, exit_on_error=False))
+    for example in examples:
+        main_module._run(shlex.split(example.partition(" > ")[0])[1:])
+
+
+def test_where_the_scripts_of_completion_go(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its page names a place for each shell."""
+    text = page(["completion"], capsys)
+    assert "~/.bashrc" in text and "$fpath" in text and "~/.config/fish" in text
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"]], ids=" ".join)
@@ -216,3 +238,16 @@ def test_own_modules_are_found_in_the_current_folder(tmp_path: Path, monkeypatch
     with pytest.raises(SystemExit):
         console()
     assert sys.path[-1] == str(tmp_path)
+
+
+def test_config_show_chooses_the_preset_by_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a run would be made with has the values of preset auto; of a text that is not there it says so."""
+    (tmp_path / "book.txt").write_text("Once upon a time. " * 500)
+    assert main(["config", "show", str(tmp_path / "book.txt"), "--device", "cpu", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["model"]["d_model"] == {"value": 128, "origin": "preset auto-cpu-tiny"}
+    assert "preset: auto-cpu-tiny, for 9.0 kB of text" in shown.err
+    assert main(["config", "show", str(tmp_path / "nowhere.txt"), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["model"]["d_model"]["origin"] == "default"
+    assert "preset: auto is not chosen yet, because cannot read" in shown.err

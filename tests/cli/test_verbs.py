@@ -188,3 +188,10 @@ def test_progress_speaks_only_when_it_takes_long(
         for done in (10, 50, 100, 120):
             progress(done, 400)
     assert capsys.readouterr().err == "evaluating 100 of 400 tokens · 10 tokens/s · 30 s left\n"
+
+
+def test_standard_input_that_is_closed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No terminal and no pipe: a text goes on from nothing, and a conversation is refused."""
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["generate", str(model), "--max-new-tokens", "1"]) == 0
+    assert main(["generate", str(model), "--interactive"]) == 2

@@ -107,7 +107,7 @@ WHY = {
     "eval_batches": "a measured part would have noise of its own",
     "eval_batch_size": "the result does not depend on it, memory does",
     "metrics": "loss, perplexity, bits per byte and accuracy are always there",
-    "save_steps": "a crash costs a twentieth of the run at most",
+    "save_steps": "a crash costs an epoch, or a twentieth of a run that is not measured in epochs",
     "save_total_limit": "each has the optimizer's state: three times the model's size",
     "sample_steps": "text tells what a loss does not",
     "sample_prompt": "the first words of the validation text",

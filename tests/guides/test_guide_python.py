@@ -218,7 +218,7 @@ def test_the_example_script(place: Path, capsys: pytest.CaptureFixture) -> None:
     text = script([*words, "--embed_dim", "32", "--layers", "1", "--heads", "2"])
     assert text is not None
     assert text.startswith("Cybersecurity is important because")
-    assert "not 8,000" in capsys.readouterr().out
+    assert "instead of 8000" in capsys.readouterr().out
     output = place / "Model_Test" / "output"
     epochs = [row["epoch"] for row in rows(output / "metrics.jsonl")]
     assert [math.floor(epoch) for epoch in epochs] == [1, 2]

@@ -59,7 +59,7 @@ def test_the_curves_are_the_rows(drawn: list[Figure]) -> None:
     training_curves(evaluations(5), reports(50), title="run")
     (figure,) = drawn
     assert line(figure, 0, "validation") == ([10, 20, 30, 40, 50], [4 / n for n in range(1, 6)])
-    assert line(figure, 0, "training")[1] == [3 / n for n in range(1, 6)]
+    assert line(figure, 0, "training, mean")[1] == [3 / n for n in range(1, 6)]
     assert line(figure, 0, "best 0.8 at step 50") == ([50], [0.8])
     assert line(figure, 1, "validation")[1] == [math.exp(4 / n) for n in range(1, 6)]
     assert line(figure, 2, "learning rate")[1] == [1e-3 / n for n in range(1, 51)]

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import textmill
+import textmill.training
 from textmill.errors import ConfigError, RunExistsError
 from textmill.training.screen import Screen
 
@@ -148,3 +149,15 @@ def test_parts_of_the_wrong_kind_are_refused(book: Path, tmp_path: Path, quiet: 
             metrics={"loss": lambda logits, batch: (torch.zeros(()), 1)},
             screen=quiet,
         )
+
+
+def test_what_a_notebook_shows(tmp_path: Path) -> None:
+    """A result has a line per value, a dataset says what it holds, and help has an example."""
+    result = textmill.training.TrainingResult(
+        tmp_path, tmp_path / "final", None, 3.0, None, None, None, 5, 1.0, 100, 2.5, "finished"
+    )
+    assert f"    final_model={str(tmp_path / 'final')!r},\n    best_model=None,\n" in repr(result)
+    (tmp_path / "a.txt").write_text("0123456789")
+    dataset = textmill.TextDataset(tmp_path / "a.txt", block_size=4, cache_dir=tmp_path)
+    assert repr(dataset) == "<TextDataset: 3 rows of 4, 10 tokens (byte, 257 ids)>"
+    assert 'textmill.train(data="book.txt"' in (textmill.train.__doc__ or "")

@@ -8,12 +8,17 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runs import Command, assert_same_run, wait_for
 
 from textmill.cli.main import main
+from textmill.config import load_config
+from textmill.training import steps
+from textmill.training.assemble import assemble
 from textmill.training.run import Run
+from textmill.training.screen import Screen
 
 LENGTH = ["--epochs", "2.5", "--eval-steps", "7", "--early-stopping-patience", "50"]
 SAVES = ["--save-steps", "5"]
@@ -136,3 +141,21 @@ def test_early_stopping_is_carried_over(small: list[str], tmp_path: Path) -> Non
     assert main(["train", "--output-dir", str(halves), "--resume"]) == 0
     assert json.loads((halves / "status.json").read_text())["step"] == status["step"]
     assert_same_run(tmp_path / "whole", halves)
+
+
+def test_a_run_limited_by_time_acts_as_often_after_a_stop(book: Path, cache: Path, tmp_path: Path) -> None:
+    """Its length is planned after twenty steps; resumed, it evaluates, samples and saves when it was to before."""
+    shape: dict[str, Any] = {"d_model": 32, "num_layers": 1, "num_heads": 2, "max_seq_len": 32, "batch_size": 4}
+    config = load_config(
+        data=str(book), cache_dir=str(cache), tokenizer="byte", max_time="1h", output_dir=str(tmp_path / "run"), **shape
+    )
+    planned = []
+    for resume in (False, True):
+        config.resume = resume
+        with assemble(config, screen=Screen(quiet=True)) as run:
+            for step in steps(run):
+                if step.number >= 22:
+                    run.signals.raised = signal.SIGTERM
+            planned.append((run.progress.total_steps, run.eval_every, run.sample_every, run.save_every))
+    assert planned[0] == planned[1]
+    assert planned[0][1].steps and planned[0][1] == planned[0][2]

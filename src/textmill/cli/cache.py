@@ -17,7 +17,7 @@ CacheDir = Annotated[
 ]
 
 
-@app.command(name="list")
+@app.command(name="list", sort_key=0)
 def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
     """List the prepared corpora of the cache, the one used longest ago first."""
     from textmill.cli.terminal import write
@@ -36,7 +36,7 @@ def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
     write(f"{len(entries)} prepared corpora, {total} in {_folder(cache_dir)}")
 
 
-@app.command
+@app.command(sort_key=1)
 def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json: Json = False) -> None:
     """Delete prepared corpora; they are made again when they are needed.
 
@@ -46,6 +46,11 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
         Those to delete, by the beginning of their names. Unset: all.
     older_than_days
         Only those that were not used for so many days.
+
+    Examples
+    --------
+    textmill cache clean
+    textmill cache clean --older-than-days 30
     """
     import time
 

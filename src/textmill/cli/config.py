@@ -23,7 +23,7 @@ from textmill.config.tree import Config
 app = App(name="config", help="Show what a run would be made with, and where each value comes from.")
 
 
-@app.command
+@app.command(sort_key=0)
 @takes_settings()
 def show(
     *,
@@ -33,14 +33,23 @@ def show(
 ) -> None:
     """Print every setting with its value and where that comes from, as a configuration file.
 
-    It takes the flags of textmill train. Preset auto is chosen when training begins and sees text and machine.
+    It takes the flags of textmill train. Preset auto is chosen by the size of the text and this machine.
 
     Parameters
     ----------
     config
         Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
+
+    Examples
+    --------
+    textmill config show
+    textmill config show --config run.yaml --learning-rate 1e-3
     """
     values = from_layers([*(read_config(path) for path in config or ()), settings])
+    if values.training.preset == "auto":
+        from textmill.training.screen import printable
+
+        print(printable(_settled(values)), file=sys.stderr)
     values.model = values.model.resolved(lambda sentence: print(sentence, file=sys.stderr))
     if json:
         tree = {name: {leaf: _entry(values, name, leaf) for leaf in _leaves(values, name)} for name in SECTIONS}
@@ -53,10 +62,30 @@ def show(
             write(f"{line:<45} # {getattr(values, name).origin(leaf)}")
 
 
-@app.command
+@app.command(sort_key=1)
 def schema() -> None:
-    """Print the JSON schema of configuration files, for editors that complete and check them."""
+    """Print the JSON schema of configuration files, for editors that complete and check them.
+
+    Examples
+    --------
+    textmill config schema > textmill.schema.json
+    """
     print(json_format.dumps(json_schema(), indent=2))
+
+
+def _settled(values: Config) -> str:
+    """The values of preset auto are in `values`, where the size of the text can be known; return what to say of it."""
+    from textmill.config.presets import settle_auto
+    from textmill.data.extent import size_of
+    from textmill.errors import TextmillError
+    from textmill.planning.devices import likely_device
+
+    try:
+        size = size_of(values.data)
+    except TextmillError as error:
+        return f"preset: auto is not chosen yet, because {error}"
+    device = values.training.device.partition(":")[0]
+    return f"preset: {settle_auto(values, likely_device() if device == 'auto' else device, size)}"
 
 
 def _leaves(values: Config, section: str) -> list[str]:

@@ -28,19 +28,26 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
     ----------
     device
         auto, cpu, cuda, cuda:N or mps.
-    """
-    from textmill.cli.terminal import write
-    from textmill.engine.machine import examine
 
-    found = {**_software(), **examine(device), "extras": _extras(), "cache": _cache()}
+    Examples
+    --------
+    textmill doctor
+    """
+    from textmill.cli.screen import waiting
+    from textmill.cli.terminal import field, write
+
+    with waiting("measuring ..."):
+        from textmill.engine.machine import examine
+
+        found = {**_software(), **examine(device), "extras": _extras(), "cache": _cache()}
     found["advice"] = advice(found)
     if json:
         write(json_format.dumps(found, indent=2))
         return
     for name, text in _lines(found):
-        write(f"{name:<12}{text}")
+        field(name, text)
     for sentence in found["advice"]:
-        write(f"advice      {sentence}")
+        field("advice", sentence)
 
 
 def advice(found: dict[str, Any]) -> list[str]:
@@ -119,18 +126,18 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     lacking = {
         name: [one for one, there in packages.items() if not there] for name, packages in found["extras"].items()
     }
-    extras = ", ".join(
-        f"{extra} lacks {' '.join(names)}" if names else f"{extra} yes" for extra, names in lacking.items()
-    )
+    extras = [(extra, f"lacks {', '.join(names)}" if names else "is installed") for extra, names in lacking.items()]
+    threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''}"
     return [
         ("textmill", f"{found['textmill']}, Python {found['python']}, {found['system']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items())),
         ("device", f"{found['device']}, trains in {found['precision']}"),
-        ("processor", f"{found['cores']} cores, {found['threads']} threads, {kernels.get('capability', '?')}"),
+        ("processor", f"{found['cores']} cores, {threads}, {kernels.get('capability', '?')}"),
         ("kernels", f"float32 products by {library}"),
         ("speed", f"a matrix product reaches {rates}"),
         ("others", f"use {found['foreign_load']:.1f} cores now"),
         ("memory", f"{size(memory)} free" if memory else "unknown"),
         ("cache", f"{found['cache']['folder']}, {size(found['cache']['free'])} free on the disk"),
-        ("extras", extras or "none"),
+        ("extras", "pip install 'textmill[NAME]' installs one"),
+        *(("", f"{extra} {state}") for extra, state in extras),
     ]

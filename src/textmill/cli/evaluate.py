@@ -41,14 +41,26 @@ def evaluate(
         Field that holds the text in JSON Lines, CSV and Parquet.
     min_length
         Shorter documents are left out, in characters.
+
+    Examples
+    --------
+    textmill evaluate runs/book
+    textmill evaluate runs/book other.txt --json
     """
     from textmill.cli.screen import counting
-    from textmill.evaluation import evaluate_model
     from textmill.training.screen import Screen
-    from textmill.training.signals import SignalFlag
 
     screen = Screen(stream=sys.stderr)
+    screen.passing("loading the model ...")
+    from textmill.evaluation import evaluate_model
+    from textmill.training.signals import SignalFlag
+
     with SignalFlag() as signals, counting("evaluating", "tokens") as progress:
+
+        def scored(done: int, total: int) -> None:
+            screen.end()
+            progress(done, total)
+
         measured = evaluate_model(
             model,
             list(data) or None,
@@ -59,10 +71,11 @@ def evaluate(
             min_length=min_length,
             say=screen.say,
             reading=screen.reading,
-            progress=progress,
+            progress=scored,
             interrupted=signals.interrupted,
         )
         signals.check()
+    screen.end()
     if json:
         finite = {name: value if math.isfinite(value) else None for name, value in measured.items()}
         print(json_format.dumps(finite, indent=2))

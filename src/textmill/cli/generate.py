@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json as json_format
 import sys
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from textmill.cli.pages import Json, Model
-from textmill.cli.terminal import read_input, write
+from textmill.cli.terminal import piped_in, read_input, write
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def generate(
     tokenizer: str | None = None,
     interactive: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Let a model go on from a prompt, and print prompt and continuation.
 
     Parameters
@@ -65,11 +66,19 @@ def generate(
         Tokenizer to use instead of the model's own.
     interactive
         Ask for one prompt after the other; Ctrl-D ends.
+
+    Examples
+    --------
+    textmill generate runs/book --prompt "Once"
+    textmill generate runs/book --prompt "Once" --temperature 1 --top-p 0.95
+    textmill generate runs/book --interactive
     """
     if interactive and (json or prompt is not None):
         raise ConfigError("--interactive asks for prompts: leave --prompt and --json out")
     if prompt is None and not interactive:
-        prompt = read_input("--prompt") if not sys.stdin.isatty() else ""
+        prompt = read_input("--prompt") if piped_in() else ""
+    if interactive and sys.stdin is None:
+        raise ConfigError("--interactive asks for prompts, and standard input is closed")
     loaded = _load(model, device)
     options: dict[str, Any] = {
         "tokenizer": tokenizer,
@@ -83,16 +92,19 @@ def generate(
         "num_samples": num_samples,
     }
     if prompt is None:
-        _converse(loaded, options, seed)
-    else:
-        _print(loaded, prompt, options, seed, json)
+        return _converse(loaded, options, seed)
+    _print(loaded, prompt, options, seed, json)
+    return 0
 
 
 def _load(model: str, device: str) -> Loaded:
-    from textmill.checkpoint.folder import load_model
-    from textmill.engine.world import choose_device
+    from textmill.cli.screen import waiting
 
-    return load_model(model, choose_device(device), say=_say)
+    with waiting("loading the model ...") as say:
+        from textmill.checkpoint.folder import load_model
+        from textmill.engine.world import choose_device
+
+        return load_model(model, choose_device(device), say=say)
 
 
 def _say(sentence: str) -> None:
@@ -101,17 +113,25 @@ def _say(sentence: str) -> None:
 
 def _continue(loaded: Loaded, prompt: str, options: dict[str, Any], seed: int | None, **listeners: Any) -> list[str]:
     """Return the continuations, as many as came before an interruption."""
+    from textmill.cli.screen import counting
     from textmill.generation import generate_text
     from textmill.training.signals import SignalFlag
 
-    with SignalFlag() as signals:
+    with SignalFlag() as signals, counting("writing", "tokens") as progress:
+        done = count()
+
+        def interrupted() -> bool:  # asked before every token
+            if not listeners:  # else the text itself is the progress
+                progress(next(done), options["max_new_tokens"])
+            return signals.interrupted()
+
         text = generate_text(
             loaded,
             prompt=prompt,
             seed=seed,
             include_prompt=False,
             say=_say,
-            interrupted=signals.interrupted,
+            interrupted=interrupted,
             **options,
             **listeners,
         )
@@ -149,15 +169,20 @@ def _stream(loaded: Loaded, prompt: str, options: dict[str, Any], seed: int | No
             write("")
 
 
-def _converse(loaded: Loaded, options: dict[str, Any], seed: int | None) -> None:
+def _converse(loaded: Loaded, options: dict[str, Any], seed: int | None) -> int:
     """One prompt after the other, until the input ends. Ctrl-C stops a text, and at the prompt the conversation."""
     options = {**options, "num_samples": 1}
+    if not piped_in():
+        _say("Ctrl-C stops a text, Ctrl-D ends")
     while True:
         try:
-            prompt = input("prompt> " if sys.stdin.isatty() else "")
+            prompt = input("" if piped_in() else "prompt> ")
         except EOFError:
             write("")
-            return
+            return 0
+        except KeyboardInterrupt:
+            write("")
+            return 130
         try:
             _stream(loaded, prompt, options, seed)
         except KeyboardInterrupt:

@@ -90,13 +90,15 @@ def _run(arguments: list[str]) -> int:
     before_end = words[: words.index("--")] if "--" in words else words
     if wants_help := not _HELP.isdisjoint(before_end):
         words = [word for word in before_end if word not in _HELP]
-    _, apps, rest = app.parse_commands(words)
-    chain = words[: len(words) - len(rest)]
+    chain, apps, rest = app.parse_commands(words)
     if wants_help:
+        from textmill.cli.pages import complete
+
+        complete(apps[-1], chain)
         return _call(app, [*chain, "--help"], {})
     spelling: dict[str, str] = {}
     if rest and apps[-1].default_command is not None:
-        words, spelling = _canonical(chain, apps[-1], rest)
+        words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
     return _call(app, words, spelling)
 
 

@@ -1,16 +1,26 @@
-"""How help pages look: the parser's own pages, with a first column wide enough for our longest flag at 80 columns."""
+"""How help pages look: the parser's own pages, with a first column wide enough for our longest flag at 80 columns.
+
+What a page says stands in the docstring of its verb: what it is for, and under `Examples` commands to try.
+"""
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from cyclopts import App
     from cyclopts.help import DefaultFormatter
 
 NAME_COLUMN = 32
+
+_VALUES = {"INT": "N", "FLOAT": "X", "STR": "TEXT", "CHOICE": "NAME"}
+"""The parser's words for kinds of values -> ours, which the settings of a run have too."""
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), show_default=False, help="Print JSON.")]
 """The flag of every verb whose output a program may read."""
@@ -39,10 +49,15 @@ def formatter() -> DefaultFormatter:
     """Return the formatter of all help pages."""
     from cyclopts.help import ColumnSpec, DefaultFormatter, DescriptionRenderer, NameRenderer
 
+    shown = NameRenderer(max_width=NAME_COLUMN)
+
+    def names(entry: Any) -> str:
+        return re.sub(r"(?<= )[A-Z]+\b", lambda word: _VALUES.get(word[0], word[0]), str(shown(entry)))
+
     def columns(console: Any, options: Any, entries: Any) -> tuple[ColumnSpec, ...]:
         return (
             ColumnSpec(
-                renderer=NameRenderer(max_width=NAME_COLUMN),
+                renderer=names,
                 style="cyclopts.name",
                 max_width=NAME_COLUMN,
                 overflow="fold",
@@ -51,3 +66,37 @@ def formatter() -> DefaultFormatter:
         )
 
     return DefaultFormatter(column_specs=columns)
+
+
+def complete(app: App, chain: Sequence[str]) -> None:
+    """The page of the verb `chain` has all of its docstring: how it is called, what it does, examples at the end."""
+    from docstring_parser import parse
+
+    if app.default_command is None:
+        return
+    text = parse(inspect.getdoc(app.default_command) or "")
+    app.usage = f"Usage: {' '.join(['textmill', *chain, *_call(app)])}"
+    paragraphs = [text.short_description or "", *(text.long_description or "").split("\n\n")]
+    app.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs if paragraph)
+    lines = [line for example in text.examples for line in (example.description or "").splitlines()]
+    app.help_epilogue = "\n  ".join(["Examples:", *lines]) if lines else ""
+
+
+def _call(app: App) -> list[str]:
+    """Return what stands behind a verb: its arguments, the flags that it needs, and whether there are others."""
+    arguments: list[str] = []
+    needed: list[str] = []
+    options: list[str] = []
+    for argument in app.assemble_argument_collection():
+        if not argument.parse or not argument.show:
+            continue
+        name = argument.name
+        if name.startswith("--"):
+            if argument.required:
+                needed += [name, "PATH" if "Path" in str(argument.hint) else "TEXT"]
+            else:
+                options = ["[OPTIONS]"]
+            continue
+        name += "..." if argument.field_info.kind is inspect.Parameter.VAR_POSITIONAL else ""
+        arguments.append(name if argument.required else f"[{name}]")
+    return [*arguments, *needed, *options]

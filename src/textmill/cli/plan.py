@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from textmill.cli.pages import Json
 from textmill.cli.settings import group_of, takes_settings
+from textmill.cli.terminal import field
 from textmill.config.entries import Entry
 from textmill.config.load import from_layers
 from textmill.config.reading import read_config
@@ -40,6 +41,11 @@ def plan(
         Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
     tokens_per_second
         Speed of training, of all processes together, for the time the run takes.
+
+    Examples
+    --------
+    textmill plan book.txt --d-model 512 --num-layers 8
+    textmill plan corpus/ --preset gpt2 --tokens-per-second 12000
     """
     from textmill.config.checks import free_vocab
     from textmill.config.presets import settle_auto
@@ -74,8 +80,8 @@ def show(config: Config, plan: Plan, *, json: bool, free: int | None = None) -> 
         print(json_format.dumps(plan.as_dict(), indent=2))
         return
     for name, text in _lines(config, plan):
-        print(f"{name:<12}{text}".rstrip())
-    print(f"memory      of each process on {plan.device}, {plan.precision}")
+        field(name, text)
+    field("memory", f"of each process on {plan.device}, {plan.precision}")
     _show_memory(plan, free)
 
 
@@ -99,7 +105,8 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
     data = (
         f"{about}{count(plan.text.train_tokens)} tokens to train on, {count(plan.text.validation_tokens)} to validate"
     )
-    batch = f"{config.training.batch_size} rows of {length.row_tokens}"
+    rows = config.training.batch_size
+    batch = f"{rows} row{'s' if rows > 1 else ''} of {length.row_tokens}"
     if config.training.gradient_accumulation_steps > 1:
         batch += f" x {config.training.gradient_accumulation_steps} accumulated"
     steps = f"{length.total_steps:,} steps (set by {length.limit})" if length.total_steps else "as many steps as fit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import shlex
 import sys
 from typing import Literal
 
@@ -28,9 +29,10 @@ def prepare(
     json: Json = False,
     settings: list[Entry],
 ) -> None:
-    """Read and tokenize text once, to train on it many times: textmill train OUTPUT.
+    """Read and tokenize text once, to train on it many times with textmill train OUTPUT.
 
-    On request the text is sorted out on the way; REPORT.md in the folder tells what was left out and why.
+    A BPE vocabulary is chosen by the size of the text unless --vocab-size is given. On request the text is sorted out
+    on the way; REPORT.md in the folder tells what was left out and why.
 
     Parameters
     ----------
@@ -46,12 +48,17 @@ def prepare(
         Leave out documents with a larger share of symbols, such as 0.1.
     min_alphabetic
         Leave out documents with a smaller share of letters, such as 0.6.
+
+    Examples
+    --------
+    textmill prepare corpus/ --output prepared --vocab-size 8000
+    textmill prepare posts.jsonl --output sorted --dedup exact --min-length 200
     """
     from textmill.data.clean import Cleaning
     from textmill.data.prepare import prepare as prepare_corpus
     from textmill.data.report import REPORT
     from textmill.data.selection import data_or_dataset
-    from textmill.training.screen import Screen, count, size
+    from textmill.training.screen import Screen, count, program, size
     from textmill.training.signals import SignalFlag
 
     config = from_layers([settings])
@@ -76,6 +83,7 @@ def prepare(
             progress=screen.reading,
             interrupted=signals.check,
         )
+    screen.end()
     held_out = corpus.validation
     if json:
         made = {
@@ -98,4 +106,4 @@ def prepare(
     print(f"tokenizer   {kind}")
     if corpus.report:
         print(f"report      {corpus.folder / REPORT}")
-    print(f"train on it with: textmill train {corpus.folder}")
+    print(f"train on it with: {program()} train {shlex.quote(str(corpus.folder))}")

@@ -19,6 +19,11 @@ def presets(name: Annotated[str | None, Parameter(name="NAME")] = None, /, *, js
     ----------
     name
         Preset to show.
+
+    Examples
+    --------
+    textmill presets
+    textmill presets small
     """
     if name is not None:
         values = preset_values(name)

@@ -21,6 +21,10 @@ def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | N
         The folder of a run.
     output
         File to write. Unset: report.html in the run's folder.
+
+    Examples
+    --------
+    textmill report runs/book
     """
     from textmill.cli.terminal import write
     from textmill.files import write_text

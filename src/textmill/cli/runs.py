@@ -22,6 +22,12 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
     ----------
     folder
         Folder that holds runs.
+
+    Examples
+    --------
+    textmill runs
+    textmill runs sweeps/widths --json
+    textmill runs compare runs/book runs/book-2
     """
     from textmill.cli.terminal import write
     from textmill.report.record import find_records
@@ -57,6 +63,10 @@ def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) ->
     ----------
     run
         Folders of two or more runs.
+
+    Examples
+    --------
+    textmill runs compare runs/book runs/book-2
     """
     from textmill.cli.terminal import write
     from textmill.errors import ConfigError
@@ -75,10 +85,26 @@ def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) ->
     rows = [("", *(record.name for record in records))]
     rows += [(leaf, *map(_text, values)) for leaf, values in differing.items()]
     rows += [("", *("" for _ in records))] if differing else []
-    rows += [(name.replace("_", " "), *map(_text, values)) for name, values in measured.items()]
+    rows += [(name.replace("_", " "), *map(_STYLES.get(name, _text), values)) for name, values in measured.items()]
     write(table(rows, right=set()))
     if not same_text(records):
         write("\nthe runs saw different text: compare bits per byte, not losses")
+
+
+def _speed(value: float | None) -> str:
+    from textmill.training.screen import rate
+
+    return "–" if value is None else rate(value)
+
+
+def _time(value: float | None) -> str:
+    from textmill.training.screen import duration
+
+    return "–" if value is None else duration(value)
+
+
+_STYLES = {"tokens_per_second": _speed, "elapsed_time": _time}
+"""Results that are not plain numbers -> how they are shown."""
 
 
 def table(rows: Sequence[Sequence[str]], *, right: set[int]) -> str:
@@ -97,6 +123,8 @@ def _text(value: Any, style: str = "{:.4f}") -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
+        if value == int(value):
+            return f"{value:g}"
         return style.format(value) if abs(value) >= 1e-3 or value == 0 else f"{value:g}"
     if isinstance(value, list):
         return ",".join(map(str, value))

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from textmill.training.screen import count, duration
+from textmill.training.screen import SECONDS_BETWEEN_LINES, SILENT_SECONDS, Screen, count, duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-SILENT_SECONDS = 2.0
-"""What is done within this time needs no progress."""
-
-SECONDS_BETWEEN_LINES = 10.0
 
 
 class Counter:
@@ -68,3 +63,14 @@ def counting(doing: str, unit: str) -> Iterator[Counter]:
         yield counter
     finally:
         counter.close()
+
+
+@contextmanager
+def waiting(sentence: str) -> Iterator[Callable[[str], None]]:
+    """`sentence` stands on a terminal while the block runs; yield what says something else meanwhile."""
+    screen = Screen(stream=sys.stderr)
+    screen.passing(sentence)
+    try:
+        yield screen.say
+    finally:
+        screen.end()

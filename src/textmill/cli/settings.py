@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from textmill.config.aliases import REWRITES
 from textmill.config.entries import Entry
 from textmill.config.leaves import sections
+from textmill.config.presets import AUTO
 
 Spelling = Annotated[Mapping[str, str], Parameter(parse=False)]
 """Name of a parameter -> the flag as it was typed. `main` passes it to verbs that ask for it."""
@@ -30,6 +31,9 @@ _GROUPS = {
     "report_to": "Tracking",
 }
 """First leaf of each group of flags, in the order of the sections -> the group's title, in the order of the page."""
+
+AUTOMATIC = frozenset(leaf for choices in AUTO.values() for choice in choices for leaf in choice.values)
+"""Settings that the default preset sets, at least on some machines and texts."""
 
 
 def takes_settings(*leaves: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -54,7 +58,11 @@ def takes_settings(*leaves: str) -> Callable[[Callable[..., Any]], Callable[...,
         parameters = [
             inspect.Parameter("texts", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, text]),
             *(parameter for name, parameter in own.items() if name != "settings"),
-            *(leaf for leaf in _parameters() if leaf.name not in own and (not leaves or leaf.name in leaves)),
+            *(
+                leaf
+                for leaf in _parameters(by_preset=not leaves)
+                if leaf.name not in own and (not leaves or leaf.name in leaves)
+            ),
             inspect.Parameter("spelling", inspect.Parameter.KEYWORD_ONLY, annotation=Spelling),
         ]
         with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -79,8 +87,11 @@ def _joined(entries: list[Entry]) -> list[Entry]:
 
 
 @cache
-def _parameters() -> list[inspect.Parameter]:
-    """Return one keyword parameter per leaf, with its help, and a hidden one per rewritten spelling."""
+def _parameters(*, by_preset: bool) -> list[inspect.Parameter]:
+    """Return one keyword parameter per leaf, with its help, and a hidden one per rewritten spelling.
+
+    by_preset: a preset comes before the defaults, as in every verb that takes all settings of a run.
+    """
     leaves: dict[str, tuple[FieldInfo, Group]] = {}
     group = group_of("val_data")
     for section in sections().values():
@@ -94,7 +105,7 @@ def _parameters() -> list[inspect.Parameter]:
             Parameter(
                 name=f"--{leaf.replace('_', '-')}",
                 group=group,
-                help=_help(field),
+                help=_help(leaf, field, by_preset and leaf in AUTOMATIC),
                 metavar=_metavar(field),
                 negative=(),
                 show=leaf != "data",
@@ -141,16 +152,16 @@ def _metavar(field: FieldInfo) -> str:
     return "NAME" if choices else "TEXT"
 
 
-def _help(field: FieldInfo) -> str:
+def _help(leaf: str, field: FieldInfo, by_preset: bool) -> str:
     """Return the docstring of the field with its choices, where they are many, and its default."""
     text = (field.description or "").rstrip()
     choices = _choices(field)
     if len("|".join(choices)) > 20 and not all(choice in text for choice in choices):
         text += f" One of {', '.join(choices)}."
     default = field.get_default(call_default_factory=True)
-    if default is None or default == []:
-        return text
-    shown = (
-        str(default).lower() if isinstance(default, bool) else f"{default:g}" if isinstance(default, float) else default
-    )
-    return f"{text} [default: {shown}]"
+    if default is True:
+        return f"{text} [default: true; --no-{leaf.replace('_', '-')} for false]"
+    if default in (None, False) or default == []:
+        return f"{text} [default: by preset]" if by_preset else text
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    return f"{text} [default: {'by preset, else ' if by_preset else ''}{shown}]"

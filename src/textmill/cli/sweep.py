@@ -50,6 +50,11 @@ def sweep(
         Time after which no further trial begins: seconds, or 10m, 2h.
     config
         Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
+
+    Examples
+    --------
+    textmill sweep book.txt --max-steps 300 --search learning_rate=1e-4..1e-2:log
+    textmill sweep book.txt --max-steps 300 --search num_layers=2,4,6 --trials 9
     """
     from textmill.errors import ConfigError
     from textmill.sweep.space import parse_search

@@ -19,11 +19,27 @@ def write(text: str, *, end: str = "\n") -> None:
     print(text.encode(encoding, "replace").decode(encoding), end=end, flush=True)
 
 
+def field(name: str, text: str) -> None:
+    """`name  text` is on standard output, on a terminal wrapped between words, further lines below the text."""
+    import shutil
+    import textwrap
+
+    line, width = f"{name:<12}{text}".rstrip(), shutil.get_terminal_size().columns
+    if sys.stdout.isatty() and len(line) > width:
+        line = textwrap.fill(line, width, subsequent_indent=" " * 12, break_long_words=False, break_on_hyphens=False)
+    write(line)
+
+
+def piped_in() -> bool:
+    """Whether standard input is a pipe or a file, and not a person, nor closed."""
+    return sys.stdin is not None and not sys.stdin.isatty()
+
+
 def read_input(what: str) -> str:
     """Return standard input as text, without its last line break. Raises ConfigError when nobody pipes anything in."""
     from textmill.errors import ConfigError, DataError
 
-    if sys.stdin is None or sys.stdin.isatty():
+    if not piped_in():
         raise ConfigError(f"{what}: give it as an argument or through a pipe")
     try:
         return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")

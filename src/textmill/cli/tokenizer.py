@@ -28,7 +28,7 @@ DEFAULT_VOCAB_SIZE = 8192
 TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tokenizer, a model or a run; or hf:NAME.")]
 
 
-@app.command
+@app.command(sort_key=0)
 @takes_settings(
     "data",
     "tokenizer",
@@ -41,12 +41,19 @@ TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tok
     "dataset_split",
 )
 def train(*, output: Output, settings: list[Entry]) -> None:
-    """Train a tokenizer on text and write it in Hugging Face's format; textmill train takes it with --tokenizer.
+    """Train a tokenizer on text and write it as Hugging Face does.
+
+    textmill train takes it with --tokenizer OUTPUT. Unless --vocab-size is given, a BPE tokenizer has 8,192 tokens, or
+    as many as the text supports.
 
     Parameters
     ----------
     output
         Folder to write tokenizer.json and tokenizer_config.json to.
+
+    Examples
+    --------
+    textmill tokenizer train corpus/ --vocab-size 8000 --output tok/
     """
     from textmill.tokenizers import make_byte, make_char, train_bpe
 
@@ -74,18 +81,22 @@ def _texts(config: Config) -> Iterator[str]:
     from textmill.data.selection import data_or_dataset, select_files
     from textmill.data.standard_input import keep_standard_input
     from textmill.data.vocabulary import MOST_TEXT_FOR_BPE, spread
+    from textmill.data.watch import Watch
+    from textmill.training.screen import Screen
 
     data = config.data
     items = keep_standard_input(data_or_dataset(data.data, data.dataset_name, data.dataset_config), None, _say)
     files = select_files(items, validation_split=None, dataset_split=data.dataset_split, say=_say).train
-    notes = Notes()
-    documents = read_documents(files, Reading(data.text_column, data.encoding_errors), notes)
+    notes, screen = Notes(), Screen(stream=sys.stderr)
+    watch = Watch(files, 1, screen.reading, None)
+    documents = read_documents(files, Reading(data.text_column, data.encoding_errors), notes, watch.tick)
     texts = (document.text for document in documents)
     size = sum(path.stat().st_size for path in files)
     if config.tokenizer.tokenizer == "bpe" and size > MOST_TEXT_FOR_BPE:
         _say(f"BPE learns from {MOST_TEXT_FOR_BPE / size:.1%} of the text, spread evenly over it")
         texts = spread(texts, MOST_TEXT_FOR_BPE / size)
     yield from texts
+    screen.end()
     for sentence in notes.sentences():
         _say(sentence)
 
@@ -94,7 +105,7 @@ def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
-@app.command
+@app.command(sort_key=2)
 def encode(
     tokenizer: TokenizerPath,
     text: Annotated[str | None, Parameter(name="TEXT")] = None,
@@ -108,6 +119,10 @@ def encode(
     ----------
     text
         The text; without it, standard input.
+
+    Examples
+    --------
+    textmill tokenizer encode tok/ "Once, a king"
     """
     from textmill.tokenizers import load_tokenizer
 
@@ -116,7 +131,7 @@ def encode(
     print(json_format.dumps(ids) if json else " ".join(map(str, ids)))
 
 
-@app.command
+@app.command(sort_key=3)
 def decode(tokenizer: TokenizerPath, /, *ids: Annotated[str, Parameter(name="IDS")]) -> None:
     """Print the text of token ids, special tokens included.
 
@@ -124,6 +139,10 @@ def decode(tokenizer: TokenizerPath, /, *ids: Annotated[str, Parameter(name="IDS
     ----------
     ids
         The ids; without them, standard input.
+
+    Examples
+    --------
+    textmill tokenizer decode tok/ 99 97 102
     """
     from textmill.tokenizers import load_tokenizer
 
@@ -142,7 +161,7 @@ def decode(tokenizer: TokenizerPath, /, *ids: Annotated[str, Parameter(name="IDS
     write(loaded.decode(numbers, skip_special_tokens=False))
 
 
-@app.command
+@app.command(sort_key=1)
 def inspect(
     tokenizer: TokenizerPath,
     text: Annotated[str | None, Parameter(name="TEXT")] = None,
@@ -163,6 +182,12 @@ def inspect(
         occur, which occur most, and how the text begins.
     text_column
         Field of rows that holds the text.
+
+    Examples
+    --------
+    textmill tokenizer inspect tok/
+    textmill tokenizer inspect runs/book "Once, a king"
+    textmill tokenizer inspect tok/ --data book.txt
     """
     from textmill.tokenizers import load_tokenizer
 
@@ -183,7 +208,7 @@ def inspect(
         write(json_format.dumps(described | ({"data": use} if use else {}), indent=2, ensure_ascii=False))
         return
     for name in ("kind", "vocab_size", "eos_id", "unk_id", "fingerprint"):
-        print(f"{name:<12} {described[name]}")
+        print(f"{name:<12} {'none' if described[name] is None else described[name]}")
     for token in described.get("tokens", []):
         write(f"{token['id']:>12} {token['text']!r}")
     if described.get("bytes_per_token"):

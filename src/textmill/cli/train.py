@@ -15,20 +15,22 @@ from textmill.config.entries import Entry
 from textmill.config.load import from_layers
 from textmill.config.reading import read_config
 
+_JSON = "Print the result as JSON at the end; what is said on the way goes to standard error."
+
 
 @takes_settings()
 def train(
     *,
     config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
     dry_run: Annotated[bool, Parameter(negative=(), group=group_of("preset"), show_default=False)] = False,
-    json: Annotated[Json, Parameter(group=group_of("preset"))] = False,
+    json: Annotated[Json, Parameter(group=group_of("preset"), help=_JSON)] = False,
     settings: list[Entry],
 ) -> int:
     """Train a model on your text, and write it with its metrics to the output folder.
 
-    Text given as DATA may be files, folders, patterns or a prepared folder; without any, Python's own source code is
-    used. Flags win over configuration files, and those over the preset. The names that other tools use for these flags,
-    such as --lr or --n-layers, are understood too, and a switch such as --compile may be followed by true or false.
+    Without DATA it trains on Python's own source code. What you do not set comes from a preset that fits machine and
+    text: textmill presets. Flags win over --config, and that over the preset. The names of other tools, such as --lr
+    or --n-layers, are understood too. A run is stopped by Ctrl-C and goes on with --resume.
 
     Parameters
     ----------
@@ -36,22 +38,32 @@ def train(
         Configuration file (YAML, JSON, TOML) or the folder of a run to repeat; later files win.
     dry_run
         Do everything up to the first step, and print what the run would take; nothing is written but the cache.
-    json
-        Print the result as JSON at the end; what is said on the way goes to standard error.
+
+    Examples
+    --------
+    textmill train
+    textmill train book.txt
+    textmill train book.txt --tokenizer char --max-time 5m
+    textmill train corpus/ --d-model 384 --epochs 3 --output-dir runs/larger
+    textmill train --output-dir runs/larger --resume
     """
     values = from_layers([*(read_config(path) for path in config or ()), settings])
     from textmill.training.screen import Screen
 
     screen = Screen(stream=sys.stderr) if json else None
+    opening = screen or Screen()
+    opening.passing("starting ...")  # PyTorch takes seconds to load
     if dry_run:
         from textmill.cli.plan import show
         from textmill.training.rehearsal import rehearse
 
+        opening.end()
         rehearsal = rehearse(values, screen=screen)
         show(rehearsal.config, rehearsal.plan, json=json, free=rehearsal.free)
         return 0
     from textmill.training import train as run_training
 
+    opening.end()
     result = run_training(values, screen=screen)
     if json:
         print(json_format.dumps({name: _plain(value) for name, value in result.items()}, indent=2))

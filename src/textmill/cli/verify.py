@@ -21,6 +21,10 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
     ----------
     run
         The folder of a run, of a checkpoint, or one that textmill prepare made.
+
+    Examples
+    --------
+    textmill verify runs/book
     """
     from textmill.cli.terminal import write
     from textmill.errors import DataError
@@ -31,12 +35,14 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
         findings.append(finding)
         if not json:
             state = "damaged" if finding.problems else "not there" if finding.absent else "whole"
-            write(f"{state:<10} {finding.name}")
+            write(f"{state:<10} {finding.name}" + (": made again when it is needed" if finding.absent else ""))
             for problem in finding.problems:
                 write(f"           {problem}")
     damaged = [finding.name for finding in findings if finding.problems]
     if json:
         write(json_format.dumps({"whole": not damaged, "findings": [asdict(one) for one in findings]}, indent=2))
+    elif not damaged:
+        write(f"\n{run} is whole")
     if damaged:
         raise DataError(f"{run}: damaged: {', '.join(damaged)}")
     return 0

@@ -76,16 +76,17 @@ def fit_vocab(config: Config, tokenizer_size: int, kind: str) -> list[str]:
     if wanted is None or wanted == tokenizer_size or not config.model.given("vocab_size"):
         shrunk = wanted is not None and wanted > tokenizer_size and kind == "bpe"
         config.model.derive("vocab_size", tokenizer_size, force=wanted not in (None, tokenizer_size))
-        return [_fewer_pieces(tokenizer_size, wanted)] if shrunk else []
+        return [fewer_pieces(tokenizer_size, wanted)] if shrunk else []
     if wanted < tokenizer_size:
         raise ConfigError(f"vocab_size {wanted} is smaller than the tokenizer's {tokenizer_size}: leave it out")
     if kind == "bpe":
         config.model.derive("vocab_size", tokenizer_size, force=True)
-        return [_fewer_pieces(tokenizer_size, wanted)]
+        return [fewer_pieces(tokenizer_size, wanted)]
     return [f"vocab_size: {wanted}, of which the tokenizer uses {tokenizer_size}"]
 
 
-def _fewer_pieces(found: int, wanted: Any) -> str:
+def fewer_pieces(found: int, wanted: Any) -> str:
+    """Return the sentence about a BPE vocabulary that is smaller than it was to be."""
     return f"vocab_size: {found} instead of {wanted}, because the text has no more pieces worth a token"
 
 
@@ -112,7 +113,8 @@ def fit_batch(config: Config, num_rows: int, world_size: int = 1) -> list[str]:
         before = getattr(training, leaf)
         if value != before:
             training.derive(leaf, value, force=True)
-            said.append(f"{leaf}: {value} instead of {before}, because the training data has {num_rows} rows")
+            rows_there = f"{num_rows} row{'s' if num_rows > 1 else ''}"
+            said.append(f"{leaf}: {value} instead of {before}, because the training data has {rows_there}")
     return said
 
 

@@ -37,8 +37,13 @@ def show(value: Any) -> str:
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the known word nearest to `word`, or nothing when none is near."""
-    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    """Return "; did you mean 'x'?" for the known word nearest to `word`, or nothing when none is near.
+
+    A beginning of known words means the shortest of them.
+    """
+    words, word = list(known), word.lower()
+    near = sorted((name for name in words if len(word) > 2 and name.startswith(word)), key=len)
+    near = near or difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -56,6 +56,11 @@ class TextDataset(Dataset):
     def block_size(self) -> int:
         return self.rows.seq_len
 
+    def __repr__(self) -> str:
+        kind = self.tokenizer.kind if self.tokenizer is not None else "given"
+        rows = f"{len(self):,} rows of {self.block_size}"
+        return f"<TextDataset: {rows}, {self.corpus.train.num_tokens:,} tokens ({kind}, {self.vocab_size:,} ids)>"
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -139,12 +139,12 @@ def _files_of(
     path = Path(item).expanduser()
     try:
         mode = path.stat().st_mode
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no file can have this name
         if any(sign in str(path) for sign in "*?["):
             return _matching(path)
         broken = os.path.islink(path)  # noqa: PTH114 (pathlib raises for a name that is too long)
-        reason = "a link that leads nowhere" if broken else (error.strerror or str(error))
-        raise MissingInputError(f"cannot read {path}: {reason}{_nearest_corpus(path)}") from error
+        reason = "a link that leads nowhere" if broken else (getattr(error, "strerror", None) or str(error))
+        raise MissingInputError(f"cannot read {path}: {reason}{_nearest(path)}") from error
     if stat.S_ISREG(mode):
         return [path]
     if not stat.S_ISDIR(mode):
@@ -163,8 +163,10 @@ def _files_of(
     return found
 
 
-def _nearest_corpus(path: Path) -> str:
-    return "" if path.suffix else closest(path.name, CORPORA)
+def _nearest(path: Path) -> str:
+    """Return a hint at what a misspelt name may have meant: something in its folder, or a corpus with a name."""
+    beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
+    return closest(path.name, [*beside, *([] if path.suffix else CORPORA)])
 
 
 def _ending(path: Path) -> str:

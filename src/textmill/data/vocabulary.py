@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from textmill.config.checks import fewer_pieces
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
 
@@ -71,7 +72,7 @@ class TokenizerChoice:
         wanted = self._vocab_size or suitable_vocab_size(characters)
         made = train_bpe(texts, wanted, self._special_tokens)
         if self._vocab_size is not None and made.vocab_size < wanted:
-            say(f"the text supports {made.vocab_size:,} BPE tokens, not {wanted:,}: the smaller vocabulary is used")
+            say(fewer_pieces(made.vocab_size, wanted))
         return made
 
 

@@ -104,8 +104,8 @@ def _series(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
 def _charts(record: Record) -> Iterable[str]:
     evaluations, reports = record.evaluations, record.reports
     loss = [
-        Line("training, reported", _series(reports, "train_loss"), "faint"),
-        Line("training", _series(evaluations, "train_loss"), "first"),
+        Line("training, at each report", _series(reports, "train_loss"), "faint"),
+        Line("training, mean", _series(evaluations, "train_loss"), "first"),
         Line("validation", _series(evaluations, "val_loss"), "second", dots=len(evaluations) <= 60),
     ]
     yield chart("Loss", METRICS["val_loss"].unit, loss)

@@ -98,7 +98,7 @@ class Record:
             "name": self.name,
             "folder": str(self.folder),
             "state": self.state,
-            "step": self.last.get("step", self.status.get("step", 0)),
+            "step": max(self.last.get("step") or 0, self.status.get("step") or 0),
             "best_val_loss": number(self.best.get("val_loss")),
             "best_step": self.best.get("step"),
             "bits_per_byte": number(self.best.get("val_bits_per_byte")),

@@ -71,7 +71,7 @@ def run_trial(config: Config, values: Mapping[str, Any], folder: Path, trial: Tr
     """
     goes_on = holds_run(folder)
     settled = load_config(config, dict(values), output_dir=str(folder), resume="auto" if goes_on else False)
-    with assemble(settled, screen=Screen(quiet=True)) as run:
+    with assemble(settled, screen=Screen(quiet=True, title=f"trial {trial.number}")) as run:
         watch = Watch(run, trial, metric)
         if goes_on and metric == "val_loss":
             watch.best = run.progress.best_val_loss

@@ -64,8 +64,8 @@ def training_curves(evaluations: Rows, reports: Rows, *, title: str) -> bytes:
 
 def _draw_loss(axes: Axes, evaluations: Rows, reports: Rows) -> None:
     """Training loss of every report (thin) and evaluation window, validation loss, and a star at the best of it."""
-    _curve(axes, reports, "train_loss", _BLUE, "training" if not evaluations else "", alpha=0.35, linewidth=1.0)
-    _curve(axes, evaluations, "train_loss", _BLUE, "training", marker="s")
+    _curve(axes, reports, "train_loss", _BLUE, "training, at each report", alpha=0.35, linewidth=1.0)
+    _curve(axes, evaluations, "train_loss", _BLUE, "training, mean", marker="s")
     _curve(axes, evaluations, "val_loss", _ORANGE, "validation", marker="o")
     steps, losses = _series(evaluations, "val_loss")
     finite = [(loss, step) for step, loss in zip(steps, losses) if math.isfinite(loss)]

@@ -35,7 +35,7 @@ from textmill.optim.schedule import Schedule
 from textmill.planning.count import flops_per_token
 from textmill.planning.devices import peak_flops
 from textmill.planning.fit import fit_run
-from textmill.planning.length import MOST_REPORTS, Length, default_evaluations, plan_warmup
+from textmill.planning.length import Length, plan_warmup
 from textmill.tracking.base import Trackers
 from textmill.tracking.build import build_trackers
 from textmill.training import outputs, resume
@@ -90,6 +90,7 @@ def assemble(
         stack.enter_context(world.watched())
         screen = screen or Screen(quiet=not world.is_first)
         stack.callback(screen.close)
+        signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
         settle_tokenizer(config, screen.say)
         output = open_output(config, world)
         if not output.fresh:
@@ -184,7 +185,8 @@ def _fit(
         own_model=own_model,
     )
     for sentence in said + changes:
-        screen.say(sentence)
+        if sentence not in corpus.notes:  # which were said when it was opened
+            screen.say(sentence)
     return length
 
 
@@ -235,13 +237,10 @@ def _build(
     )
     loader = make_loader(config, rows, augment, world)
     held_out = held_out_sets(config, corpus, world)
-    evaluations = MOST_REPORTS
-    if held_out:
-        evaluations = default_evaluations(length, sum(text.batches.num_targets for text in held_out))
     named = {name.partition(":")[2]: resolve(name) for name in settings.metrics}
     device_name = _device_name(world)
     plan_schedule = partial(_schedule, config)
-    return Run(
+    run = Run(
         config=config,
         folder=folder,
         world=world,
@@ -271,11 +270,7 @@ def _build(
         advice=Advice(screen.say),
         logs={},
         log_every=length.cadence(settings.logging_steps),
-        eval_every=length.cadence(settings.eval_steps, default_per_run=evaluations),
-        save_every=length.cadence(settings.save_steps, default_per_run=MOST_REPORTS),
-        sample_every=length.cadence(
-            settings.sample_steps if corpus.tokenizer is not None else 0, default_per_run=evaluations
-        ),
+        validation_targets=sum(text.batches.num_targets for text in held_out),
         sample_prompt=first_words(settings.sample_prompt, corpus),
         answers_prompt=settings.sample_prompt is not None and corpus.tokenizer is not None,
         max_grad_norm=settings.max_grad_norm,
@@ -285,6 +280,8 @@ def _build(
         flops_per_token=flops_per_token(config.model) if own_model else None,
         peak_flops=peak_flops(device_name) if device_name else None,
     )
+    run.plan_acts()
+    return run
 
 
 def _model(config: Config, screen: Screen) -> nn.Module:
@@ -337,6 +334,7 @@ def _restore(run: Run, start: Path, output: outputs.Output) -> dict[str, int]:
     if run.length.total_steps is None and run.progress.total_steps is not None:
         run.length = run.length.planned(run.progress.total_steps)
         run.schedule = run.plan_schedule(run.progress.total_steps)
+        run.plan_acts()
     run.progress.total_steps = run.length.total_steps
     if output.fork:
         run.last_saved_step = None

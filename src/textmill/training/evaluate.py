@@ -32,6 +32,12 @@ def evaluate(run: Run) -> dict[str, float]:
 def _measure(
     run: Run, batches: Iterable[Batch], num_bytes: float | None, metrics: Mapping[str, Metric] | None = None
 ) -> dict[str, float]:
+    total = getattr(batches, "num_targets", None)
+
+    def measured(done: int) -> None:
+        if total is not None:
+            run.screen.measuring(min(done * run.world.size, total), total)
+
     return evaluation.evaluate(
         run.model,
         batches,
@@ -40,4 +46,5 @@ def _measure(
         autocast=run.engine.precision.autocast,
         interrupted=run.may_interrupt,
         reduce=run.world.sum,
+        progress=measured,
     )

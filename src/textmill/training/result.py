@@ -30,6 +30,10 @@ class TrainingResult(Mapping[str, Any]):
     stop_reason: str
     exit_code: int = 0
 
+    def __repr__(self) -> str:
+        shown = {name: str(value) if isinstance(value, Path) else value for name, value in self.items()}
+        return "\n".join(["TrainingResult(", *(f"    {name}={value!r}," for name, value in shown.items()), ")"])
+
     def __getitem__(self, key: str) -> Any:
         if key not in {field.name for field in fields(self)}:
             raise KeyError(key)

@@ -24,7 +24,7 @@ from textmill.engine.world import World
 from textmill.errors import Interrupted, NonFiniteError, WriteFailedError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.schedule import Schedule
-from textmill.planning.length import MOST_REPORTS, Cadence, Length
+from textmill.planning.length import MOST_REPORTS, Cadence, Length, default_evaluations
 from textmill.tokenizers import Tokenizer
 from textmill.tracking.base import Trackers
 from textmill.training.advice import Advice, Setting
@@ -55,7 +55,7 @@ class Run:
     """The parts of one training run, put together by `assemble`. Any of them may be replaced before the loop starts.
 
     model: the module itself; `engine.model` is what the loss calls. validation: batches, or None without a split.
-    named_validation: the sets that were given names, the main one among them.
+    named_validation: the sets that were given names, the main one among them. validation_targets: tokens of all sets.
     log_every, eval_every, sample_every, save_every: when the periodic acts are due.
     """
 
@@ -82,9 +82,10 @@ class Run:
     advice: Advice
     logs: dict[str, Log]
     log_every: Cadence
-    eval_every: Cadence
-    sample_every: Cadence
-    save_every: Cadence
+    eval_every: Cadence = field(default_factory=Cadence)
+    sample_every: Cadence = field(default_factory=Cadence)
+    save_every: Cadence = field(default_factory=Cadence)
+    validation_targets: int = 0
     max_grad_norm: float = 1.0
     patience: int = 0
     min_delta: float = 0.0
@@ -130,6 +131,8 @@ class Run:
         self.final_norm = grad_norm
         if number == CALIBRATION_STEPS and self.length.max_seconds is not None:
             self._plan_by_time(self.length.max_seconds)
+        speed = progress.since_log.tokens_per_second
+        self.screen.stepping(number, progress.total_steps, speed, self.seconds_left())
         self.improved = False
         self.before_chores = progress.copy()
         self.log_offsets = {name: log.offset for name, log in self.logs.items()} | {"train.log": self.screen.log_size()}
@@ -191,6 +194,17 @@ class Run:
         """Seconds since the run began, time between a stop and a resume not counted."""
         return self.elapsed_before + time.perf_counter() - self.started_at
 
+    def seconds_left(self) -> float | None:
+        """Return how long the run will still take at its speed so far, or None while that cannot be known."""
+        progress, limit = self.progress, self.length.max_seconds
+        left = None
+        if progress.total_steps is not None and progress.step:
+            left = (progress.total_steps - progress.step) * progress.elapsed_seconds / progress.step
+        if limit is not None:
+            rest = max(0.0, limit - self.elapsed_seconds)
+            left = rest if left is None else min(left, rest)
+        return left
+
     def _plan_by_time(self, limit: float) -> None:
         """The number of steps that fit into `limit` seconds is planned, from the speed measured so far."""
         progress = self.progress
@@ -202,26 +216,25 @@ class Run:
         self.length = self.length.planned(total)
         progress.total_steps = total
         self.schedule = self.plan_schedule(total)
-        settings = self.config.training
-        self.eval_every = self.length.cadence(settings.eval_steps, default_per_run=MOST_REPORTS)
-        self.save_every = self.length.cadence(settings.save_steps, default_per_run=MOST_REPORTS)
+        self.plan_acts()
         self.screen.field("plan", f"{total:,} steps fit into the time limit")
+
+    def plan_acts(self) -> None:
+        """Evaluations, samples and checkpoints are spread over the length of the run, unless it was chosen when."""
+        settings, length = self.config.training, self.length
+        often = default_evaluations(length, self.validation_targets)
+        self.eval_every = length.cadence(settings.eval_steps, default_per_run=often)
+        self.sample_every = length.cadence(settings.sample_steps if self.tokenizer else 0, default_per_run=often)
+        self.save_every = length.cadence(settings.save_steps, default_per_run=MOST_REPORTS)
 
     # --- what becomes of results -----------------------------------------------------------------------------------
 
     def track(self, row: dict[str, Any]) -> None:
         """A training report is on the screen, in steps.jsonl and with the trackers. Ends a run that only diverges."""
-        total = self.progress.total_steps
-        left = None
-        if total is not None and row["step"]:
-            left = (total - row["step"]) * self.progress.elapsed_seconds / row["step"]
-        if self.length.max_seconds is not None:
-            rest = max(0.0, self.length.max_seconds - self.elapsed_seconds)
-            left = rest if left is None else min(left, rest)
         if self.world.is_first:
             self.logs["steps"].append(row)
             self.trackers.log(row, row["step"])
-        self.screen.training(row, total, left)
+        self.screen.training(row, self.progress.total_steps, self.seconds_left())
         self.advice.report(row, self.setting())
         self._refuse_divergence()
 

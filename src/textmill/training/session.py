@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -24,9 +26,13 @@ from textmill.tracking.plot import draw_training_curves
 from textmill.training import outputs
 from textmill.training.rows import rows_line
 from textmill.training.run import Run
-from textmill.training.screen import count, duration, size
+from textmill.training.screen import count, duration, program, size
 
 LOG_FILES = {"metrics": "metrics.jsonl", "steps": "steps.jsonl", "samples": "samples.jsonl"}
+
+
+LITTLE_TEXT = 50_000
+"""Bytes of text to train on below which a person is told not to expect much."""
 
 
 @contextmanager
@@ -102,7 +108,7 @@ def _close(run: Run, status: str, code: int, reason: str) -> None:
     outputs.write_status(run.folder, status, exit_code=code, reason=reason, resumable=resumable, step=run.progress.step)
     if status != "failed":
         for name, text in closing_lines(run, reason):
-            run.screen.field(name, text)
+            (run.screen.command if text.startswith(program()) else run.screen.field)(name, text)
 
 
 def _publish(run: Run) -> None:
@@ -120,7 +126,8 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
     device = torch.cuda.get_device_name(run.world.device) if run.world.device.type == "cuda" else run.world.device.type
     machine = f"{device}, {run.engine.precision.name}"
     if run.world.device.type == "cpu":
-        machine += f", {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        machine += f", {threads} thread{'s' if threads > 1 else ''}"
     if run.world.size > 1:
         machine += f", {run.world.size} processes ({run.engine.name})"
     train, held_out = corpus.train, corpus.validation
@@ -136,10 +143,13 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
         lines.append(("rows", packed))
     model = run.config.model
     parameters = count(run.identity["parameters"])
-    shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}, "
+    layers = f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''}"
+    shape = f"{model.architecture}, {layers} of width {model.d_model}, context {model.max_seq_len}, "
     lines.append(
         ("model", (shape if run.is_own_model else f"{type(run.model).__name__}, ") + f"{parameters} parameters")
     )
+    if train.num_bytes and train.num_bytes < LITTLE_TEXT:
+        lines.append(("note", "this is little text, which a model learns by heart; from about 100 kB on it can write"))
     if run.world.device.type == "cpu" and (busy := busy_sentence(torch.get_num_threads())) is not None:
         lines.append(("note", busy))
     if preset is not None:
@@ -160,7 +170,7 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
 
 def sources_line(run: Run, corpus: Corpus) -> str:
     """Return where the text comes from, in a line whatever the number of files."""
-    names = corpus.sources
+    names = [_from_here(name) for name in corpus.sources]
     if run.config.data.data is None and run.config.data.dataset_name is None:
         return f"the source code of Python's standard library, {len(names)} files"
     if len(names) <= 3:
@@ -168,11 +178,17 @@ def sources_line(run: Run, corpus: Corpus) -> str:
     return f"{len(names):,} files: {names[0]} ... {names[-1]}"
 
 
+def _from_here(path: str) -> str:
+    """Return a path below the current folder as it looks from there."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
 def plan_line(run: Run, accumulation: int) -> str:
     """Return how long the run is, what ends it, and how large a step is."""
     length = run.length
     rows = run.config.training.batch_size
-    batch = f"{rows} rows of {run.loader.rows.seq_len}"
+    batch = f"{rows} row{'s' if rows > 1 else ''} of {run.loader.rows.seq_len}"
     if accumulation > 1:
         batch += f" x {accumulation} accumulated"
     if run.world.size > 1:
@@ -188,24 +204,43 @@ def plan_line(run: Run, accumulation: int) -> str:
     return text + (f"; {limit} at the latest" if limit else "")
 
 
+_ENDINGS = {
+    "finished": "finished",
+    "early stopping": "stopped early",
+    "max_time": "time is up",
+    "SIGINT": "stopped by Ctrl-C",
+    "SIGTERM": "stopped by SIGTERM",
+}
+"""Why a run ended -> how a person is told, before `at step N`."""
+
+
 def closing_lines(run: Run, reason: str) -> list[tuple[str, str]]:
-    """Return what a person should know when a run has ended, as (name, text)."""
+    """Return what a person should know when a run has ended, as (name, text); a command begins with `program()`."""
     progress = run.progress
     took = duration(progress.elapsed_seconds)
-    lines = [("ended", f"{reason} at step {progress.step:,} after {took}, {count(progress.tokens)} tokens")]
+    ending = f"{_ENDINGS.get(reason, reason)} at step {progress.step:,}"
+    lines = [("ended", f"{ending} after {took}, {count(progress.tokens)} tokens")]
     if progress.best_val_loss is not None:
         lines.append(("best", f"validation loss {progress.best_val_loss:.4f} at step {progress.best_step:,}"))
-    final = run.folder / "final"
     best = run.folder / "best_model"
-    lines.append(("model", str(final) + (f", the best one in {best}" if progress.best_step is not None else "")))
+    lines.append(("model", f"{run.folder / 'final'}" + (f", the best one in {best}" if best.is_dir() else "")))
     lines.append(("curves", str(run.folder / "training_curves.png")))
     folder = shlex.quote(str(run.folder))
     if reason.startswith("SIG"):
-        lines.append(("go on", f"textmill train --output-dir {folder} --resume"))
-    elif run.tokenizer is not None:
-        prompt = shlex.quote(run.sample_prompt.splitlines()[0][:40] if run.sample_prompt.strip() else "Once")
-        lines.append(("try it", f"textmill generate {folder} --prompt {prompt}"))
+        lines.append(("go on", f"{program()} train --output-dir {folder} --resume"))
+    if run.tokenizer is not None and (best.is_dir() or run.last_saved_step is not None):
+        lines.append(("try it", f"{program()} generate {folder} --prompt {shlex.quote(_words(run.sample_prompt))}"))
+    if reason == "finished" and progress.best_step == progress.step:
+        more = f"{program()} train --output-dir {folder} --resume --max-steps {2 * progress.step}"
+        lines += [("next", "it was still learning; twice as long may be better:"), ("", more)]
     return lines
+
+
+def _words(text: str) -> str:
+    """Return the first words of the longest line, to be tried as a prompt."""
+    line = max(re.sub("<[^<>]*>", "", text).splitlines(), key=len, default="")
+    found = re.search(r"[^\W\d_]+( [^\W\d_]+){0,2}", line)
+    return found[0] if found else "Once"
 
 
 def _origins(run: Run) -> dict[str, str]:

@@ -21,7 +21,11 @@ class SignalFlag:
 
     Outside the main thread, where Python allows no handlers, the block changes nothing and `raised` stays None. The
     handlers that were there before are back after the block.
+
+    notice: what a person at a terminal is told of the first SIGINT at once, on standard error; "" for nothing.
     """
+
+    notice = ""
 
     def __init__(self) -> None:
         self.raised: int | None = None
@@ -58,5 +62,7 @@ class SignalFlag:
         now = time.monotonic()
         if self._first_interrupt is None:
             self._first_interrupt = now
+            if self.notice and os.isatty(2):
+                os.write(2, f"\n{self.notice}\n".encode())  # not print, which may be what was interrupted
         elif now - self._first_interrupt > _SAME_PRESS:
             os._exit(128 + signal.SIGINT)  # at once: nothing on disk is ever half-done, so there is nothing to tidy

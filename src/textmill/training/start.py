@@ -34,9 +34,18 @@ def train(
 ) -> TrainingResult:
     """Train a model as `config` and `settings` say, and return how it went.
 
-    config: a Config, one section of it, a mapping, or the path of a YAML, JSON or TOML file. `settings` are further
-    leaves by any of their names (`d_model=128`, `data_path="book.txt"`), over those of `config`. `data` and `optimizer`
-    may be values of the configuration as well as objects; the other parts are described at `assemble`.
+        result = textmill.train(data="book.txt", tokenizer="char", max_time="5m")
+        print(result.best_val_loss, result.output_dir)
+
+    What is not given comes from a preset that fits machine and text, as on the command line; without `data` the text is
+    Python's own source code. The run is written to `output_dir`, by default the next free runs/experiment_N.
+
+    Args:
+        config: a Config, one section of it, a mapping, or the path of a YAML, JSON or TOML file.
+        settings: further settings by any of their names (`d_model=128`, `lr=1e-3`), over those of `config`.
+        data, optimizer: values of the configuration, or objects.
+        model, validation, loss, metrics: parts of your own; see `assemble`.
+        screen: where progress goes, standard output unless given: `Screen(quiet=True)` says nothing.
 
     Raises:
         TextmillError: of the kind that tells what can be put right.

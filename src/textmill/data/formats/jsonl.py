@@ -24,6 +24,6 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise DataError(f"{where} is not JSON: {error}") from error
+                raise DataError(f"{where} is not JSON: {getattr(error, 'msg', error)}") from error
             text = text_of_object(line, row, where, reading.encoding_errors, reading.text_column)
             yield Document(text, f"{name}:{number}")

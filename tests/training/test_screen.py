@@ -1,0 +1,158 @@
+"""What a person sees: whole words at any width, progress after two seconds, and nothing of it in a file."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from textmill.training import screen as module
+from textmill.training.screen import Screen, fitting, program
+
+ROW: dict[str, Any] = {
+    "step": 900,
+    "epoch": 0.59,
+    "train_loss": 3.0714,
+    "val_loss": 3.0470,
+    "val_perplexity": 21.05,
+    "val_bits_per_byte": 1.337,
+    "learning_rate": 1e-3,
+    "tokens_per_second": 3340.0,
+}
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which a test sets."""
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def columns(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    return monkeypatch
+
+
+@pytest.mark.parametrize("width", ["60", "80", "120"])
+def test_lines_are_wrapped_between_words(columns: pytest.MonkeyPatch, width: str) -> None:
+    """A field's further lines stand under its first word; a command stays in one piece."""
+    columns.setenv("COLUMNS", width)
+    out = Terminal()
+    screen = Screen(stream=out)
+    sentence = "auto-cpu-medium, for 10.4 MB of text on a CPU; --preset NAME or any flag overrides it"
+    screen.field("preset", sentence)
+    screen.command("try it", command := "textmill generate runs/" + "x" * 120)
+    *lines, last = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= int(width)
+    assert all(line.startswith(" " * 11) for line in lines[1:])
+    assert " ".join(" ".join(lines).split()) == f"preset {sentence}"
+    assert last == f"try it     {command}"
+
+
+def test_a_pipe_gets_every_line_in_one_piece(columns: pytest.MonkeyPatch) -> None:
+    """What a program reads is not wrapped, and holds nothing that was there for a moment only."""
+    out = io.StringIO()
+    screen = Screen(stream=out)
+    screen.passing("starting ...")
+    screen.field("data", "word " * 40)
+    screen.evaluation(ROW, improved=True)
+    screen.close()
+    assert out.getvalue().splitlines() == [
+        "data       " + "word " * 40,
+        "step 900 · epoch 0.59 · train loss 3.0714 · val loss 3.0470 · perplexity 21.05 · 1.337 bits per byte · best",
+    ]
+
+
+def test_an_evaluation_fits_a_line(columns: pytest.MonkeyPatch) -> None:
+    """At 80 columns what follows from the rest is left out, at 120 nothing."""
+    shown = []
+    for width in ("80", "120"):
+        columns.setenv("COLUMNS", width)
+        out = Terminal()
+        Screen(stream=out).evaluation(ROW, improved=True)
+        shown += out.getvalue().splitlines()
+    assert shown[0] == "step 900 · train loss 3.0714 · val loss 3.0470 · 1.337 bits per byte · best"
+    assert "epoch 0.59" in shown[1] and "perplexity 21.05" in shown[1]
+
+
+def test_what_is_spare_goes_in_turn() -> None:
+    """Parts are left out in the order named, and no more of them than needed."""
+    parts = {"a": "aaaa", "b": "bbbb", "c": "cccc"}
+    assert fitting(parts, 18, ("b", "c")) == "aaaa · bbbb · cccc"
+    assert fitting(parts, 17, ("b", "c")) == "aaaa · cccc"
+    assert fitting(parts, 1, ("b", "c")) == "aaaa"
+
+
+def test_reading_is_shown_after_two_seconds(clock: list[float]) -> None:
+    """In a pipe a line every ten seconds from the second on, with speed and the time that is left."""
+    out = io.StringIO()
+    screen = Screen(stream=out)
+    for seconds in range(14):
+        clock[0] = 100.0 + seconds
+        screen.reading(1_000_000 * seconds, 20_000_000)
+    assert out.getvalue().splitlines() == [
+        "reading    10 % · 1.0 MB/s · 18 s left",
+        "reading    60 % · 1.0 MB/s · 8 s left",
+    ]
+
+
+def test_progress_leaves_no_trace_on_a_terminal(clock: list[float], columns: pytest.MonkeyPatch) -> None:
+    """The line that is drawn again and again is erased before anything else is said."""
+    out = Terminal()
+    screen = Screen(stream=out)
+    screen.reading(0, 100)
+    clock[0] += 3
+    screen.reading(30, 100)
+    screen.say("ready")
+    erase = "\r\x1b[2K"
+    assert out.getvalue() == f"{erase}reading    30 % · 10 B/s · 7 s left\r{erase}ready\n"
+
+
+def test_evaluating_is_shown_as_reading_is(clock: list[float]) -> None:
+    """A long evaluation tells how far it is; the next one is timed by itself."""
+    out = io.StringIO()
+    screen = Screen(stream=out)
+    for done in (1000, 4000):
+        screen.measuring(done, 16_000)
+        clock[0] += 4
+    screen.evaluation(ROW, improved=False)
+    screen.measuring(1000, 16_000)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "evaluating 25 % · 1.00 k tok/s · 12 s left"
+    assert len(lines) == 2 and lines[1].startswith("step 900")
+
+
+def test_commands_are_named_as_they_were_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed can be pasted: by the path where textmill is not on PATH, else by its name."""
+    monkeypatch.setattr(module.sys, "argv", [".venv/bin/textmill", "train"])
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    assert program() == ".venv/bin/textmill"
+    monkeypatch.setattr(module.shutil, "which", lambda name: "/usr/bin/textmill")
+    assert program() == "textmill"
+    monkeypatch.setattr(module.sys, "argv", ["/lib/textmill/__main__.py"])
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    assert program() == "textmill"
+
+
+def test_a_quiet_screen_with_a_title_shows_its_bar_alone(columns: pytest.MonkeyPatch) -> None:
+    """What runs inside something else tells how far it is and nothing more, and on a terminal only."""
+    out, pipe = Terminal(), io.StringIO()
+    for stream in (out, pipe):
+        screen = Screen(quiet=True, title="trial 3", stream=stream)
+        screen.say("hello")
+        screen.begin(0, 1000)
+        screen.training(ROW, 1000, 12.0)
+        screen.close()
+    assert "trial 3 · step 900/1000" in out.getvalue() and "hello" not in out.getvalue()
+    assert pipe.getvalue() == ""
