@@ -11,7 +11,7 @@ import pytest
 import yaml
 from campaign import campaign, few_or_many
 from command_line import TINY, files_below, well_behaved
-from damage import NASTY_TEXT, damaged_bytes, values
+from damage import NASTY_TEXT, damaged_bytes, scalars, values
 from hypothesis import strategies as st
 
 from textmill.config.aliases import ALIASES, REWRITES
@@ -44,11 +44,13 @@ GOOD: dict[str, Any] = {
 
 keys = st.one_of(st.sampled_from(KEYS), st.sampled_from(KEYS), st.sampled_from(NASTY_TEXT), st.sampled_from(SECTIONS))
 settings_ = st.dictionaries(keys, values, max_size=6)
+leaf_keys = sorted(set(leaf_names()) - FETCHING)
 trees = st.one_of(
     settings_,
     st.dictionaries(st.sampled_from(SECTIONS), st.one_of(settings_, values), max_size=5),
     settings_.map(lambda some: GOOD | some),
-    st.sampled_from(KEYS).flatmap(lambda key: values.map(lambda value: {**GOOD, key: value})),
+    st.dictionaries(st.sampled_from(leaf_keys), scalars, min_size=1, max_size=2).map(lambda some: GOOD | some),
+    st.dictionaries(st.sampled_from(leaf_keys), scalars, min_size=1, max_size=1),
     values,
 )
 

@@ -26,6 +26,8 @@ _WORDS = {
 _STEP = re.compile(r"(?:(?:checkpoint|model|ckpt)[-_])?(?:step|iter)[-_]?(\d+)|(?:checkpoint|ckpt)[-_](\d+)")
 _EPOCH = re.compile(r"(?:(?:checkpoint|model|ckpt)[-_])?epoch[-_]?(\d+)")
 
+_MOST_EPOCHS = 10**12
+
 Say = Callable[[str], None]
 
 
@@ -171,15 +173,21 @@ def _epochs_per_step(run: Path) -> float | None:
     """Return the share of an epoch that one step is, which the run's log tells, or None without a log."""
     for name in ("steps.jsonl", "metrics.jsonl"):
         for row in read_rows(run / name):
-            if row.get("step") and row.get("epoch"):
-                return row["epoch"] / row["step"]
+            step, epoch = row.get("step"), row.get("epoch")
+            if (
+                isinstance(step, int | float)
+                and isinstance(epoch, int | float)
+                and 0 < epoch < _MOST_EPOCHS
+                and 0 < step < 1e18
+            ):
+                return epoch / step
     return None
 
 
 def _step_of_epoch(run: Path, epoch: int) -> int | None:
     """Return the first step at which `epoch` epochs are complete."""
     share = _epochs_per_step(run)
-    return None if share is None else math.ceil(epoch / share - 1e-6)
+    return math.ceil(epoch / share - 1e-6) if share is not None and epoch < _MOST_EPOCHS else None
 
 
 def _best_step(store: CheckpointStore) -> int | None:

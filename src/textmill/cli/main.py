@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         refusal = not_accessible(error)
         return _failed(str(refusal), refusal.exit_code, debug)
+    except MemoryError as error:
+        return _failed(f"the machine has not enough memory for this ({error or 'no more is to be had'})", 70, debug)
     except Exception as error:
         advice = "" if debug else "; run it again with --debug to see where, and report it"
         return _failed(f"a defect of textmill: {type(error).__name__}: {error}{advice}", 70, debug)

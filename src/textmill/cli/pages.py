@@ -38,7 +38,9 @@ Model = Annotated[
 def _is_place(kind: Any, value: Any) -> None:
     from textmill.config.values import place
 
-    place(value)
+    if value is not None:
+        if value is not None:
+        place(value)
 
 
 Output = Annotated[Path, Parameter(name="--output", validator=_is_place)]

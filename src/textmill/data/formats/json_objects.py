@@ -111,7 +111,7 @@ class _Source:
         if len(waiting) > LONGEST_OBJECT:
             raise DataError(f"{self.where}: an object is longer than {LONGEST_OBJECT >> 20} million characters")
         head = _HEAD if self._offset == 0 else 0
-        block = self._file.read(max(_BLOCK, len(waiting), head))
+        block = self._file.read(min(max(_BLOCK, len(waiting), head), LONGEST_OBJECT + 1 - len(waiting)))
         start = block_start(block, self._name, self._notes) if self._offset == 0 else 0
         pending = len(self._decoder.getstate()[0])
         try:
