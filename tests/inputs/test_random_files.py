@@ -163,7 +163,10 @@ def repacked(content: bytes, chapter: bytes) -> bytes:
 
 ENCODE = [["tokenizer", "encode", "F", "Some words."], ["tokenizer", "inspect", "F", "Some words."]]
 USE = [["generate", "F", "--prompt", "a", "--max-new-tokens", "2", "--device", "cpu"], ["evaluate", "F", "text.txt"]]
+RUN = [["verify", "run"], ["runs", "."], ["report", "run", "--output", "page.html"], ["runs", "compare", "run", "run"]]
 RESUME = [["train", "text.txt", "--output-dir", "run", "--resume", "--dry-run", "--max-steps", "2"]]
+FORK = [["train", "text.txt", "--output-dir", "out", "--resume-from", "run/checkpoints/step-0000001", "--dry-run"]]
+CORPUS = [["train", "prepared", "--output-dir", "out", "--dry-run", "--device", "cpu"], ["verify", "prepared"]]
 STEP = "run/checkpoints/step-0000001"
 
 PARTS: dict[str, list[list[str]]] = {
@@ -171,8 +174,18 @@ PARTS: dict[str, list[list[str]]] = {
     "run/final/tokenizer_config.json": ENCODE + USE,
     "run/final/config.json": USE,
     "run/final/model.safetensors": USE,
+    f"{STEP}/state.json": [*RESUME, *FORK, ["verify", "run"], ["generate", "run/epoch-1", "--max-new-tokens", "1"]],
     f"{STEP}/MANIFEST.json": [*RESUME, ["verify", "run"], ["generate", "run/last", "--max-new-tokens", "1"]],
     f"{STEP}/optimizer.safetensors": [*RESUME, ["verify", "run"]],
+    "run/config.yaml": [*RUN, *RESUME],
+    "run/status.json": [*RUN, *RESUME],
+    "run/environment.json": [*RUN, *RESUME],
+    "run/metrics.jsonl": RUN,
+    "run/steps.jsonl": [*RUN, ["generate", "run/epoch-1", "--max-new-tokens", "1"]],
+    "prepared/prepared.json": CORPUS,
+    "prepared/train/shards.json": CORPUS,
+    "prepared/train/documents.npy": CORPUS,
+    "prepared/tokenizer/tokenizer.json": CORPUS,
 }
 """File of a trained folder -> the commands that read it. F is the folder it is in."""
 
@@ -200,13 +213,22 @@ def test_any_part_of_a_run_is_used_or_refused(place: Path, trained: Path, name: 
         finally:
             (place / "page.html").unlink(missing_ok=True)
 
-    other = damaged_json(json.loads(good)) if name.endswith(".json") else header_changed(good)
+    other = damaged_json(json.loads(good)) if name.endswith(".json") else header_changed(good, name)
     inputs = st.tuples(st.one_of(other, damaged_bytes(good)), st.booleans(), st.sampled_from(PARTS[name]))
     campaign(examples, inputs, check)
 
 
-def header_changed(good: bytes) -> st.SearchStrategy[bytes]:
-    """A file of tensors with another header before the same numbers."""
-    size = int.from_bytes(good[:8], "little")
-    header = damaged_json(json.loads(good[8 : 8 + size]))
-    return header.map(lambda spelled: len(spelled).to_bytes(8, "little") + spelled + good[8 + size :])
+def header_changed(good: bytes, name: str) -> st.SearchStrategy[bytes]:
+    """A file of tensors with another header before the same numbers; rows of a log with other values."""
+    if name.endswith(".safetensors"):
+        size = int.from_bytes(good[:8], "little")
+        header = damaged_json(json.loads(good[8 : 8 + size]))
+        return header.map(lambda spelled: len(spelled).to_bytes(8, "little") + spelled + good[8 + size :])
+    if name.endswith(".jsonl"):
+        rows = good.splitlines() or [b'{"step": 1, "epoch": 0.1, "train_loss": 2.5, "learning_rate": 0.01}']
+        return damaged_json(json.loads(rows[0])).map(lambda row: good + row + b"\n")
+    if name.endswith(".npy"):
+        return damaged_bytes(good)
+    import yaml
+
+    return damaged_json(yaml.safe_load(good))

@@ -39,7 +39,6 @@ def _is_place(kind: Any, value: Any) -> None:
     from textmill.config.values import place
 
     if value is not None:
-        if value is not None:
         place(value)
 
 

@@ -94,14 +94,14 @@ def open_corpus(folder: Path) -> Corpus:
     """Return the prepared corpus in `folder`. Raises MissingInputError and DataError naming the file at fault."""
     path = folder / PREPARED
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = files.parse_json(path.read_bytes())
         version, key, made_by = described["format"], described["key"], described["tokenizer"]
         sources, notes = list(described["sources"]), list(described["notes"])
         main, names, report = described["main"], list(described["further"]), dict(described["report"])
         parts = [Part(**part) for part in described["mixture"]]
     except OSError as error:
         raise MissingInputError(f"there is no prepared corpus in {folder}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged: prepare the corpus again") from error
     if version != FORMAT:
         raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
@@ -110,9 +110,11 @@ def open_corpus(folder: Path) -> Corpus:
         raise DataError(f"the tokenizer in {folder} is not the one that made its ids: prepare the corpus again")
     train = TokenStore.open(folder / "train")
     if parts:
-        train = Mixture(train, parts)
+        with files.in_good_shape(path, "prepare the corpus again"):
+            train = Mixture(train, parts)
     validation = TokenStore.open(folder / "validation") if (folder / "validation").is_dir() else None
-    further = {name: TokenStore.open(folder / FURTHER / name) for name in names}
+    with files.in_good_shape(path, "prepare the corpus again"):
+        further = {name: TokenStore.open(folder / FURTHER / name) for name in names}
     highest = max(store.max_id for store in (train, validation, *further.values()) if store is not None)
     if tokenizer is not None and highest >= tokenizer.vocab_size:
         raise DataError(f"{folder} holds id {highest}, its tokenizer has {tokenizer.vocab_size}: prepare it again")

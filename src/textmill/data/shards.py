@@ -134,6 +134,13 @@ class _Shard:
     descriptor: int
 
 
+def _whole(value: Any, least: int = 0) -> int:
+    """Return `value` if it is a whole number of at least `least`. Raises TypeError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise TypeError(f"{str(value)[:40]!r} is no whole number")
+    return value
+
+
 class TokenStore:
     """The token ids of one side of a corpus, read at any place without being loaded.
 
@@ -151,15 +158,15 @@ class TokenStore:
     def __init__(self, folder: Path, described: dict[str, Any]) -> None:
         """Use `TokenStore.open`."""
         self.folder = folder
-        self.dtype = np.dtype("<u2" if described["dtype"] == "uint16" else "<u4")
-        self.max_id: int = described["max_id"]
-        self.eos_id: int | None = described["eos_id"]
-        self.num_documents: int = described["num_documents"]
-        self.num_bytes = sum(shard["bytes"] for shard in described["shards"])
+        self.dtype = np.dtype({"uint16": "<u2", "uint32": "<u4"}[described["dtype"]])
+        self.max_id: int = _whole(described["max_id"], -1)
+        self.eos_id: int | None = None if described["eos_id"] is None else _whole(described["eos_id"])
+        self.num_documents: int = _whole(described["num_documents"])
+        self.num_bytes = sum(_whole(shard["bytes"]) for shard in described["shards"])
         self._shards: list[_Shard] = []
         start = 0
         for shard in described["shards"]:
-            descriptor = self._open_shard(shard["file"], shard["tokens"])
+            descriptor = self._open_shard(shard["file"], _whole(shard["tokens"]))
             self._shards.append(_Shard(shard["file"], shard["tokens"], start, shard["sha256"], descriptor))
             start += shard["tokens"]
         self.num_tokens = start
@@ -178,7 +185,7 @@ class TokenStore:
         """
         path = folder / DESCRIPTION
         try:
-            described = json.loads(path.read_text(encoding="utf-8"))
+            described = files.parse_json(path.read_bytes())
             version = described["format"]
         except OSError as error:
             raise MissingInputError(f"there is no token store in {folder}: {error.strerror}") from error
@@ -186,10 +193,8 @@ class TokenStore:
             raise DataError(f"{path} is damaged: prepare the corpus again") from error
         if version != FORMAT:
             raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
-        try:
+        with files.in_good_shape(path, "prepare the corpus again"):
             return cls(folder, described)
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path} is damaged: prepare the corpus again") from error
 
     def _open_shard(self, name: str, tokens: int) -> int:
         path = self.folder / name

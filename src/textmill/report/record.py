@@ -52,9 +52,10 @@ class Record:
         """Return config.yaml: section -> leaf -> value."""
         try:
             tree = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        except (OSError, yaml.YAMLError, ValueError, AttributeError, RecursionError):
             return {}
-        return {name: leaves for name, leaves in tree.items() if isinstance(leaves, dict)} if tree else {}
+        sections = tree.items() if isinstance(tree, dict) else ()
+        return {str(name): leaves for name, leaves in sections if isinstance(leaves, dict)}
 
     @property
     def values(self) -> dict[str, Any]:
@@ -68,12 +69,12 @@ class Record:
     @cached_property
     def evaluations(self) -> list[Row]:
         """Return the rows of metrics.jsonl."""
-        return _rows(self.folder / "metrics.jsonl")
+        return _measurements(self.folder / "metrics.jsonl")
 
     @cached_property
     def reports(self) -> list[Row]:
         """Return the rows of steps.jsonl."""
-        return _rows(self.folder / "steps.jsonl")
+        return _measurements(self.folder / "steps.jsonl")
 
     @cached_property
     def samples(self) -> list[Row]:
@@ -154,6 +155,11 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return value
+
+
+def _measurements(path: Path) -> list[Row]:
+    """Return the rows of a log of numbers: what is no finite number is left out of its row."""
+    return [{key: value for key, value in row.items() if number(value) is not None} for row in _rows(path)]
 
 
 def _rows(path: Path) -> list[Row]:

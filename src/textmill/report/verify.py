@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from textmill.checkpoint.resolve import BEST, CHECKPOINTS, FINAL
 from textmill.checkpoint.store import CheckpointStore
 from textmill.data.corpus import is_prepared, open_corpus
 from textmill.errors import DataError, MissingInputError
-from textmill.files import read_json, read_rows
+from textmill.files import parse_json, read_json, read_rows
 from textmill.report.record import Record
 from textmill.tokenizers import load_tokenizer
 
@@ -93,7 +92,7 @@ def _model(folder: Path) -> None:
 def _description(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".json":
-        json.loads(text)
+        parse_json(text)
         return
     from textmill.config.reading import read_config
     from textmill.errors import ConfigError

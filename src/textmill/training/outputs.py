@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -197,7 +196,7 @@ def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str
 def read_json(path: Path) -> dict[str, Any]:
     """Return what a run's JSON file holds, or an empty dictionary where it is missing or broken."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = files.parse_json(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -14,6 +14,7 @@ from textmill.checkpoint.optimizer import flatten_optimizer, restore_optimizer
 from textmill.checkpoint.spread import load_spread
 from textmill.checkpoint.tensors import own_part, refuse_non_finite
 from textmill.errors import DataError, ResumeError
+from textmill.files import in_good_shape, parse_json
 from textmill.training.progress import Progress
 from textmill.training.writing import new_checkpoint
 
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of state.json; raised when an older textmill could not read a newer one."""
+
+_KINDS = {
+    "progress": dict,
+    "epoch": (int, float),
+    "engine": dict,
+    "log_offsets": dict,
+    "identity": dict,
+    "optimizer_groups": list,
+}
+"""What state.json holds besides its format."""
 
 
 def save_checkpoint(run: Run, progress: Progress, offsets: dict[str, int]) -> Path:
@@ -58,13 +69,18 @@ def save_checkpoint(run: Run, progress: Progress, offsets: dict[str, int]) -> Pa
 def load_state(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's state.json. Raises DataError for one that is not a training checkpoint of this format."""
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = parse_json((folder / "state.json").read_bytes())
     except FileNotFoundError as error:
         raise DataError(f"{folder} has no state.json: it is a model without the state of its training") from error
     except ValueError as error:
         raise DataError(f"{folder / 'state.json'} is not valid JSON: {error}") from error
+    if not isinstance(state, dict):
+        raise DataError(f"{folder / 'state.json'} holds no JSON object: the checkpoint is damaged")
     if state.get("format") != FORMAT:
         raise ResumeError(f"{folder} was written in format {state.get('format')}; this textmill reads format {FORMAT}")
+    wrong = [key for key, kind in _KINDS.items() if not isinstance(state.get(key), kind)]
+    if wrong or not isinstance(state["identity"].get("global_batch"), int):
+        raise DataError(f"{folder / 'state.json'} is damaged: {(wrong or ['identity'])[0]} is not what it must be")
     return state
 
 
@@ -74,8 +90,9 @@ def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
         load_weights(model, folder)
         tensors = load_spread(folder, "optimizer")  # backed by the files, of which each process reads its part
         restore_optimizer(optimizer, model, tensors, state["optimizer_groups"])
-    run.engine.load_state(state["engine"])
-    run.progress = Progress.from_state(state["progress"], run.world)
+    with in_good_shape(folder / "state.json", "resume from another checkpoint"):
+        run.engine.load_state(state["engine"])
+        run.progress = Progress.from_state(state["progress"], run.world)
     run.elapsed_before = run.progress.elapsed_seconds
     run.last_saved_step = run.progress.step if not run.progress.chores_pending else None
     norm = state["grad_norm"]
