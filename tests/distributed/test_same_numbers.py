@@ -52,3 +52,11 @@ def test_two_processes_are_one(
     assert samples[0] == samples[1] and samples[0]["text"]
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 21))
+
+
+def test_the_result_for_programs_is_printed_once(small: list[str], tmp_path: Path) -> None:
+    """Of two processes asked for JSON, the first prints it, and the other says nothing."""
+    arguments = [*small, "--max-steps", "2", "--sample-steps", "0", "--batch-size", "4", "--json"]
+    ranks = run_together(tmp_path / "said", [*arguments, "--output-dir", str(tmp_path / "run")], 2)
+    assert '"total_steps": 2' in ranks.said(0)
+    assert "{" not in ranks.said(1) and "step" not in ranks.said(1)

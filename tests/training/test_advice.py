@@ -107,6 +107,16 @@ def test_overfitting() -> None:
     assert evaluated(training[::-1], [3.1, 2.7, 2.4, 2.3, 2.35, 2.4, 2.5, 2.6]) == []  # both rise: not overfitting
 
 
+def test_a_gpu_that_waits() -> None:
+    """Below a twentieth of the peak after a hundred steps it is said once; where the peak is not known it is not."""
+    said: list[str] = []
+    advice = Advice(said.append)
+    for number, utilisation in enumerate([0.01] * 9 + [None, 0.4, 0.021, 0.02], 1):
+        advice.report({"step": number * 10, "train_loss": 5 - number * 0.1, "mfu": utilisation}, SETTING)
+    assert len(said) == 1 and "at step 120 the GPU does 2.1% of what it could" in said[0]
+    assert "--batch-size" in said[0] and "--compile" in said[0]
+
+
 def test_a_resumed_run_says_nothing_twice() -> None:
     """After hearing the rows so far, the rest is met as if nothing had happened in between."""
     losses = healthy(3, 0.05)

@@ -61,11 +61,14 @@ def train(
         rehearsal = rehearse(values, screen=screen)
         show(rehearsal.config, rehearsal.plan, json=json, free=rehearsal.free)
         return 0
+    from textmill.engine.world import is_first_process
     from textmill.training import train as run_training
 
     opening.end()
+    if screen is not None and not is_first_process():
+        screen = Screen(quiet=True)
     result = run_training(values, screen=screen)
-    if json:
+    if json and is_first_process():
         print(json_format.dumps({name: _plain(value) for name, value in result.items()}, indent=2))
     return result.exit_code
 

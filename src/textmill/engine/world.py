@@ -196,6 +196,11 @@ def _variable(name: str, default: int) -> int:
         raise ConfigError(f"the environment variable {name} is {text!r}, not a number; launchers set it") from None
 
 
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the first that a launcher started; known before it has joined them."""
+    return _variable("RANK", 0) == 0
+
+
 def leave_world(world: World) -> None:
     """The process group that `join_world` joined is gone."""
     if world.size > 1 and dist.is_initialized():

@@ -23,7 +23,7 @@ def generate_text(
     prompt: str = "",
     *,
     max_new_tokens: int = 100,
-    temperature: float = 1.0,
+    temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,

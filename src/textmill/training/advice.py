@@ -28,6 +28,9 @@ EARLY_STEPS = 500
 FLAT_SHARE, FLAT_STEPS = 0.25, 100
 """A loss that is flat is noticed after this part of the run, and not before so many steps."""
 
+IDLE_UTILISATION = 0.05
+"""Share of a GPU's peak below which it mostly waits, once the run has been under way for FLAT_STEPS."""
+
 RISING = 3
 """Evaluations in a row that overfitting must last."""
 
@@ -110,6 +113,8 @@ class Advice:
             self._tell("not finite", lambda: _not_finite_advice(step, setting))
             return
         self._losses = losses = [*self._losses[-_KEPT:], float(loss)]
+        if step >= FLAT_STEPS and (utilisation := row.get("mfu") or 1.0) < IDLE_UTILISATION:
+            self._tell("idle", lambda: _idle_advice(step, utilisation))
         held = losses[-2 * LASTING : -LASTING]
         if len(held) == LASTING:
             self._level = level = min(self._level, max(held))
@@ -176,6 +181,14 @@ def _flat_advice(step: int, loss: float, flat: float, setting: Setting) -> str:
     return (
         f"after {step} steps the loss is {loss:.2f}, no better than guessing ({flat:.2f}): the learning rate is too "
         f"low or too high (now {setting.learning_rate:.0e}; try three times more and less), or the data are noise"
+    )
+
+
+def _idle_advice(step: int, utilisation: float) -> str:
+    return (
+        f"at step {step} the GPU does {utilisation:.1%} of what it could: it waits for small pieces of work. A larger "
+        "--batch-size (with fewer --gradient-accumulation-steps) fills it, --compile joins the pieces, --num-workers "
+        "reads ahead"
     )
 
 

@@ -17,6 +17,7 @@ from textmill.data.selection import data_or_dataset, weighted_items
 from textmill.data.sources import corpus_size_bytes
 from textmill.engine.world import World
 from textmill.errors import ConfigError
+from textmill.tokenizers.load import is_missing_folder
 from textmill.training.screen import Screen
 
 
@@ -45,7 +46,7 @@ def settle_tokenizer(config: Config, say: Callable[[str], None]) -> None:
         return
     if path.exists():
         settings.tokenizer = str(path.absolute())
-    elif "/" in settings.tokenizer and not path.suffix:
+    elif is_missing_folder(settings.tokenizer):
         say(f"there is no tokenizer in {path}: one is trained on the text, and kept in the folder of the run")
         settings.derive("tokenizer", "bpe", force=True)
 
