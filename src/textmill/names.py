@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from textmill.errors import ConfigError
@@ -25,4 +26,12 @@ def resolve(name: str) -> Any:
         if not hasattr(value, part):
             raise ConfigError(f"{module_name!r} has no {attribute!r} (from {name!r})")
         value = getattr(value, part)
+    return value
+
+
+def resolve_callable(name: str) -> Callable[..., Any]:
+    """Return `resolve(name)` if it can be called. Raises ConfigError."""
+    value = resolve(name)
+    if not callable(value):
+        raise ConfigError(f"{name!r} is {type(value).__name__} and cannot be called: name a function or a class")
     return value

@@ -43,6 +43,8 @@ def test_the_best_model_is_the_best_evaluated_and_stays(place: Path, textmill_sa
         (["data.txt", "--config", "unknown.yaml"], 2, "learning_rat"),
         (["data.txt", "--batch-sise", "4"], 2, "--batch-size"),
         (["data.txt", "--epochs", "many"], 2, "--epochs"),
+        (["data.txt", "--metrics", "nowhere:score"], 2, "nowhere"),
+        (["data.txt", "--optimizer", "math:pi"], 2, "math:pi"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from textmill.errors import ConfigError
-from textmill.names import resolve
+from textmill.names import resolve_callable
 from textmill.optim.groups import parameter_groups
 from textmill.optim.muon import Muon
 
@@ -39,7 +39,7 @@ def build_optimizer(
     """
     groups = parameter_groups(model, weight_decay=weight_decay)
     if callable(name) or ":" in name:
-        factory = name if callable(name) else resolve(name)
+        factory = name if callable(name) else resolve_callable(name)
         optimizer = factory(groups)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise ConfigError(f"optimizer {name!r} returned {type(optimizer).__name__}, not a torch.optim.Optimizer")

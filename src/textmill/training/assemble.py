@@ -29,7 +29,7 @@ from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
 from textmill.model.build import build_model
-from textmill.names import resolve
+from textmill.names import resolve_callable
 from textmill.optim.build import OptimizerFactory, build_optimizer
 from textmill.optim.schedule import Schedule
 from textmill.planning.count import flops_per_token
@@ -107,6 +107,9 @@ def assemble(
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             length = _fit(config, corpus, rows, world, start, own_model=model is None, screen=screen)
             trackers = _trackers(config, output.folder, world, screen)
+            metrics = _named_metrics(config) | dict(metrics or {})
+            if optimizer is None and ":" in config.training.optimizer:
+                optimizer = resolve_callable(config.training.optimizer)
 
         # Everything that can be refused has been: from here on files are written.
         if before_writing is not None:
@@ -128,6 +131,10 @@ def assemble(
         stack.enter_context(session(run, offsets))
         stack.enter_context(memory_explained(config, world.device, world.size))  # so that status.json says it too
         yield run
+
+
+def _named_metrics(config: Config) -> dict[str, Metric]:
+    return {name.partition(":")[2]: resolve_callable(name) for name in config.training.metrics}
 
 
 def _join(config: Config, stack: ExitStack) -> World:
@@ -218,7 +225,7 @@ def _build(
     model: nn.Module | None,
     optimizer: OptimizerFactory | None,
     loss: LossFunction | None,
-    metrics: Mapping[str, Metric] | None,
+    metrics: Mapping[str, Metric],
 ) -> Run:
     """Return the run at step 0."""
     settings = config.training
@@ -237,7 +244,6 @@ def _build(
     )
     loader = make_loader(config, rows, augment, world)
     held_out = held_out_sets(config, corpus, world)
-    named = {name.partition(":")[2]: resolve(name) for name in settings.metrics}
     device_name = _device_name(world)
     plan_schedule = partial(_schedule, config)
     run = Run(
@@ -252,7 +258,7 @@ def _build(
         validation_bytes=held_out[0].num_bytes if held_out else None,
         named_validation={text.name: text for text in held_out if text.name is not None},
         tokenizer=corpus.tokenizer,
-        metrics={**named, **(metrics or {})},
+        metrics=metrics,
         schedule=plan_schedule(length.total_steps),
         plan_schedule=plan_schedule,
         length=length,
