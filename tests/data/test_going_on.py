@@ -250,8 +250,8 @@ def test_fifty_kills_at_random_instants(tmp_path: Path) -> None:
     expected = prepare(data, tokenizer="bpe", cache_dir=tmp_path / "fresh").fingerprint
     rng = np.random.default_rng(0)
     kills = 0
-    for attempt in range(20):
-        waits = iter(rng.uniform(0.3, 4.0, size=50 - kills).tolist())
+    for attempt in range(100):
+        waits = iter(rng.uniform(0.3, 3.0, size=50 - kills).tolist())
         made, more = killed_and_made_again(data, "bpe", tmp_path / f"cache-{attempt}", waits)
         kills += more
         assert made == expected

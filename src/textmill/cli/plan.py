@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from textmill.cli.terminal import field
 from textmill.config.entries import Entry
 from textmill.config.load import from_layers
 from textmill.config.reading import read_config
+from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
     from textmill.config import Config
@@ -57,6 +59,8 @@ def plan(
     wanted = values.training.device.partition(":")[0]
     device = likely_device() if wanted == "auto" else wanted
     precision = values.training.precision
+    if tokens_per_second is not None and not 0 < tokens_per_second < math.inf:
+        raise ConfigError(f"--tokens-per-second: must be a number above zero, not {tokens_per_second}")
     size = size_of(values.data)
     if values.training.preset == "auto":
         _aside(f"preset: {settle_auto(values, device, size)}")

@@ -96,7 +96,7 @@ def open_corpus(folder: Path) -> Corpus:
     try:
         described = files.parse_json(path.read_bytes())
         version, key, made_by = described["format"], described["key"], described["tokenizer"]
-        sources, notes = list(described["sources"]), list(described["notes"])
+        sources, notes = list(map(str, described["sources"])), list(map(str, described["notes"]))
         main, names, report = described["main"], list(described["further"]), dict(described["report"])
         parts = [Part(**part) for part in described["mixture"]]
     except OSError as error:

@@ -29,5 +29,5 @@ def results(records: Sequence[Record]) -> dict[str, list[Any]]:
 
 def same_text(records: Sequence[Record]) -> bool:
     """Whether all runs saw the same ids, so that their losses may be compared; unknown counts as the same."""
-    prints = {record.environment.get("identity", {}).get("data") for record in records}
+    prints = {str(record.environment.get("identity", {}).get("data")) for record in records}
     return len(prints - {None}) <= 1

@@ -39,7 +39,8 @@ def render(record: Record) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>{title} · textmill</title><style>{STYLE}</style>"
     )
-    return f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main></body></html>\n'
+    page = f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main></body></html>\n'
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")  # half characters of a damaged file are no UTF-8
 
 
 def _badge(record: Record) -> str:

@@ -44,8 +44,10 @@ class Record:
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """Return environment.json."""
-        return read_json(self.folder / "environment.json")
+        """Return environment.json, without entries that are not of the kind that is written there."""
+        kinds = {"identity": dict, "origins": dict, "kernels": dict, "store": str}
+        found = read_json(self.folder / "environment.json")
+        return {name: value for name, value in found.items() if isinstance(value, kinds.get(name, object))}
 
     @cached_property
     def config(self) -> dict[str, dict[str, Any]]:

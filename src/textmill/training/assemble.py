@@ -170,7 +170,7 @@ def _kernel_choices(config: Config, output: outputs.Output) -> dict[str, Any]:
     """Return the kernel choices to make: a run that goes on computes as it did before, whatever would be chosen now."""
     recorded = {}
     if not output.fresh:
-        recorded = outputs.read_json(output.folder / "environment.json").get("kernels", {})
+        recorded = outputs.read_environment(output.folder, "kernels")
     threads = config.training.threads
     return {"threads": threads or recorded.get("threads"), "onednn": recorded.get("onednn")}
 

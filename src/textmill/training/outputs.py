@@ -193,6 +193,12 @@ def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str
     )
 
 
+def read_environment(folder: Path, part: str) -> dict[str, Any]:
+    """Return one part of a run's environment.json, such as `kernels`; empty where it is missing or broken."""
+    value = read_json(folder / "environment.json").get(part)
+    return value if isinstance(value, dict) else {}
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return what a run's JSON file holds, or an empty dictionary where it is missing or broken."""
     try:

@@ -245,7 +245,7 @@ def _words(text: str) -> str:
 
 def _origins(run: Run) -> dict[str, str]:
     """Return where each value came from that is no default; what a resumed run read from its own file keeps its own."""
-    before = outputs.read_json(run.folder / "environment.json").get("origins", {})
+    before = outputs.read_environment(run.folder, "origins")
     own = str(run.folder / "config.yaml")
     origins = {leaf: origin for leaf, origin in run.config.origins.items() if origin != "default"}
     return {leaf: before.get(leaf, "default") if origin == own else origin for leaf, origin in origins.items()}
