@@ -33,8 +33,9 @@ class Record:
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        """Return status.json."""
-        return read_json(self.folder / "status.json")
+        """Return status.json, without entries that are not of the kind that is written there."""
+        kinds = {"state": str, "reason": str, "step": int, "time": str}
+        return _of_kinds(read_json(self.folder / "status.json"), kinds)
 
     @property
     def state(self) -> str:
@@ -46,8 +47,7 @@ class Record:
     def environment(self) -> dict[str, Any]:
         """Return environment.json, without entries that are not of the kind that is written there."""
         kinds = {"identity": dict, "origins": dict, "kernels": dict, "store": str}
-        found = read_json(self.folder / "environment.json")
-        return {name: value for name, value in found.items() if isinstance(value, kinds.get(name, object))}
+        return _of_kinds(read_json(self.folder / "environment.json"), kinds)
 
     @cached_property
     def config(self) -> dict[str, dict[str, Any]]:
@@ -110,6 +110,10 @@ class Record:
             "elapsed_time": number(self.last.get("elapsed_time")),
             "time": self.status.get("time"),
         }
+
+
+def _of_kinds(found: dict[str, Any], kinds: dict[str, type]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if isinstance(value, kinds.get(name, object))}
 
 
 def open_record(folder: str | Path) -> Record:
