@@ -220,6 +220,18 @@ def fsync_tree(folder: Path) -> None:
         fsync_directory(Path(parent))
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file `path`; a file that is not there, or cannot be read, is not locked."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def parse_json(spelled: str | bytes) -> Any:
     """Return the value of a JSON text. Raises ValueError for everything that is none, also when nested too deeply."""
     try:

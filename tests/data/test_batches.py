@@ -147,7 +147,7 @@ def test_documents_are_told_apart(stores) -> None:
 
 def test_what_cannot_be_batched_is_refused(stores) -> None:
     """One token makes no row; ranks and sizes must make sense."""
-    with pytest.raises(DataError, match="needs two"):
+    with pytest.raises(DataError, match="two tokens that a row needs"):
         Rows(stores(1), 8)
     rows = Rows(stores(20), 8)
     mistakes: list[dict[str, Any]] = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prepared import kept, made, paragraphs_of, write
 
-from textmill.data import Corpus, prepare
+from textmill.data import prepare
 from textmill.data.clean import Cleaning
 from textmill.data.quality import Measure, Shares
 from textmill.data.report import REPORT
@@ -22,42 +22,11 @@ ARTICLES = 400
 PLANTED = 60
 
 
-def paragraphs_of(path: Path, min_words: int) -> list[str]:
-    """Different paragraphs of WikiText, the signs that its makers put into numbers and for rare words taken out."""
-    text = path.read_text(encoding="utf-8").replace("<unk>", "somebody")
-    for sign in "-,.":
-        text = text.replace(f" @{sign}@ ", sign)
-    return list(dict.fromkeys(line.strip() for line in text.splitlines() if len(line.split()) > min_words))
-
-
 @pytest.fixture(scope="module")
 def articles(shared: Path) -> list[str]:
     """Four hundred different paragraphs."""
     paragraphs = paragraphs_of(shared / "data/wikitext2-test.txt", 60)
     return paragraphs[:ARTICLES]
-
-
-def write(path: Path, texts: list[str]) -> Path:
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    return path
-
-
-def made(tmp_path: Path, texts: list[str], validation: list[str] | None = None, **cleaning: Any) -> Corpus:
-    held_out = write(tmp_path / "val.jsonl", validation) if validation is not None else None
-    return prepare(
-        write(tmp_path / "train.jsonl", texts),
-        val_data=held_out,
-        val_split=None if held_out else 0,
-        tokenizer="byte",
-        cleaning=Cleaning(**cleaning),
-        cache_dir=tmp_path / "cache",
-    )
-
-
-def kept(corpus: Corpus) -> list[str]:
-    assert corpus.tokenizer is not None
-    whole = corpus.tokenizer.decode(corpus.train.read(0, len(corpus.train)), skip_special_tokens=False)
-    return whole.split("<|endoftext|>")[:-1]
 
 
 def changed_a_little(text: str, chance: random.Random) -> str:

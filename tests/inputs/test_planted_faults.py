@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from prepared import kept, made, paragraphs_of
 
-from textmill.data import Corpus, prepare
-from textmill.data.clean import Cleaning
+from textmill.data import prepare
 from textmill.data.read import Reading, read_documents
 from textmill.errors import DataError
 
@@ -24,10 +22,7 @@ DOCUMENTS, PLANTED = 400, 80
 
 def articles(shared: Path) -> list[str]:
     """Paragraphs of WikiText without the signs of its makers, each once."""
-    text = (shared / "data/wikitext2-valid.txt").read_text(encoding="utf-8").replace("<unk>", "somebody")
-    for sign in "-,.":
-        text = text.replace(f" @{sign}@ ", sign)
-    return list(dict.fromkeys(line.strip() for line in text.splitlines() if len(line.split()) > 40))
+    return paragraphs_of(shared / "data/wikitext2-valid.txt", 40)
 
 
 def functions(shared: Path) -> list[str]:
@@ -43,29 +38,6 @@ def functions(shared: Path) -> list[str]:
 TEXTS: dict[str, Callable[[Path], list[str]]] = {"articles": articles, "functions": functions}
 of_every_text = pytest.mark.parametrize("kind", TEXTS)
 with_every_seed = pytest.mark.parametrize("seed", SEEDS)
-
-
-def write(path: Path, texts: list[str]) -> Path:
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    return path
-
-
-def made(folder: Path, texts: list[str], validation: list[str] | None = None, **cleaning: Any) -> Corpus:
-    held_out = write(folder / "validation.jsonl", validation) if validation is not None else None
-    return prepare(
-        write(folder / "train.jsonl", texts),
-        val_data=held_out,
-        val_split=None if held_out else 0,
-        tokenizer="byte",
-        cleaning=Cleaning(**cleaning),
-        cache_dir=folder / "cache",
-    )
-
-
-def kept(corpus: Corpus) -> list[str]:
-    assert corpus.tokenizer is not None
-    ids = corpus.train.read(0, len(corpus.train))
-    return corpus.tokenizer.decode(ids, skip_special_tokens=False).split("<|endoftext|>")[:-1]
 
 
 def scores(found: set[str], planted: set[str]) -> tuple[float, float]:

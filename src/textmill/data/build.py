@@ -103,7 +103,7 @@ def build_from_text(
         tell(f"{written.taken / 1e6:,.0f} MB of the text were tokenized before, and are not tokenized again")
     for name, count in zip(names, written.unknown):
         if count:
-            say(f"{count:,} tokens of the {name} text are not in the vocabulary and count as unknown")
+            say(f"not in the vocabulary, and counted as unknown: {count:,} of the tokens of the {name} text")
     _close(writers, names)
     report = {names[side]: verdict.summary() for side, verdict in verdicts.items()}
     for name, writer in zip(names, writers):
@@ -208,7 +208,7 @@ def _close(writers: Sequence[ShardWriter], names: Sequence[str]) -> None:
     for name, writer in zip(names, writers):
         if writer.num_tokens < 2:
             raise DataError(
-                f"the {name} text is {writer.num_tokens} tokens long and needs two: give more text, --val-data, "
+                f"the {name} text has {writer.num_tokens} of the two tokens that it needs: give more text, --val-data, "
                 "or another --val-split (0 for no validation)"
             )
         writer.close()

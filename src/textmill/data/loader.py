@@ -78,7 +78,7 @@ class Rows:
 
     def __init__(self, store: TokenStore, seq_len: int, *, mask_documents: bool = False) -> None:
         if store.num_tokens < 2:
-            raise DataError(f"{store.folder} has {store.num_tokens} tokens: a row needs two")
+            raise DataError(f"{store.folder} has {store.num_tokens} of the two tokens that a row needs")
         self.store = store
         self.seq_len = seq_len
         self.mask_documents = mask_documents

@@ -130,11 +130,4 @@ def _latest(root: Path) -> Path | None:
 
 def is_in_use(root: Path) -> bool:
     """Whether a process is at work in this `.unfinished-` folder."""
-    try:
-        with (root / _LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return files.is_locked(root / _LOCK)

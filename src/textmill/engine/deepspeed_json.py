@@ -6,13 +6,13 @@ or that textmill does itself, is an error, because a setting that is silently ig
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from textmill.config.values import closest
-from textmill.errors import ConfigError, MissingInputError
+from textmill.errors import ConfigError, DataError, MissingInputError
+from textmill.files import read_json
 
 DEFAULT: dict[str, Any] = {"zero_optimization": {"stage": 2}}
 """What engine deepspeed does without a configuration: optimizer state and gradients are divided among processes."""
@@ -71,13 +71,11 @@ def read_deepspeed(source: str | Path | Mapping[str, Any] | None) -> dict[str, A
     if not isinstance(source, Mapping):
         where = str(source)
         try:
-            source = json.loads(Path(source).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise MissingInputError(f"deepspeed_config: {where} does not exist") from error
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"deepspeed_config: {where} cannot be read as JSON: {error}") from error
-        if not isinstance(source, Mapping):
-            raise ConfigError(f"deepspeed_config: {where} holds no JSON object")
+            source = read_json(Path(source))
+        except MissingInputError as error:
+            raise MissingInputError(f"deepspeed_config: {error}") from error
+        except DataError as error:
+            raise ConfigError(f"deepspeed_config: {error}") from error
     known = {*_PASSED_ON, *_BATCH, "optimizer", "gradient_clipping"}
     for key in source:
         if key in _OURS:

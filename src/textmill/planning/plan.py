@@ -100,7 +100,7 @@ def plan_run(
     if all(getattr(config.training, leaf) is None for leaf in LENGTHS):
         raise ConfigError("the run has no length: give epochs, max_steps, max_tokens or max_time, or a preset")
     if text.train_tokens < 2:
-        raise ConfigError(f"{text.train_tokens} tokens to train on are too few: a row needs two")
+        raise ConfigError(f"the text has {text.train_tokens} of the two tokens that a row needs")
     settings, model = config.training, config.model
     length, said = fit_run(
         config,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +14,7 @@ import yaml
 
 from textmill.checkpoint.lock import LOCK
 from textmill.errors import DataError, MissingInputError
-from textmill.files import read_rows
+from textmill.files import is_locked, read_rows
 from textmill.training.outputs import holds_run, read_json
 
 Row = dict[str, Any]
@@ -146,14 +145,7 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
 
 def is_in_use(folder: Path) -> bool:
     """Whether a process holds the lock of the run in `folder`."""
-    try:
-        with (folder / LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return is_locked(folder / LOCK)
 
 
 def number(value: Any) -> float | None:
