@@ -133,5 +133,5 @@ def test_archives_and_mixtures(tmp_path: Path) -> None:
 
 def test_an_array_too_short_to_split(tmp_path: Path) -> None:
     """A side without two ids is refused with what to do."""
-    with pytest.raises(DataError, match=r"validation text has 1 of the two tokens.*--val-split"):
+    with pytest.raises(DataError, match=r"validation text of .*a.npy has 1 of the two tokens.*--val-split"):
         prepare(save(tmp_path / "a.npy", np.arange(9)), cache_dir=tmp_path)

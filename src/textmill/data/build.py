@@ -104,7 +104,7 @@ def build_from_text(
     for name, count in zip(names, written.unknown):
         if count:
             say(f"not in the vocabulary, and counted as unknown: {count:,} of the tokens of the {name} text")
-    _close(writers, names)
+    _close(writers, names, files)
     report = {names[side]: verdict.summary() for side, verdict in verdicts.items()}
     for name, writer in zip(names, writers):
         report.setdefault(name, {"dropped": {}, "repaired": {"documents": 0}})["tokens"] = writer.num_tokens
@@ -177,13 +177,16 @@ def _judge(
         for sentence in verdict.sentences():
             say(sentence)
         if not verdict.found.kept_documents:
-            name = str(paths[0]) + (f" and {len(paths) - 1:,} more files" if len(paths) > 1 else "")
             reasons = [reason for reason, documents in verdict.dropped.items() if documents.any()]
-            raise DataError(f"there is no text to use in {name}: {_nothing_left(reasons, reading.min_length)}")
+            raise DataError(f"there is no text to use in {_named(paths)}: {_nothing_left(reasons, reading.min_length)}")
         verdicts[side] = verdict
     for sentence in notes.sentences():
         say(sentence)
     return dict(sorted(verdicts.items()))
+
+
+def _named(paths: Sequence[Path]) -> str:
+    return str(paths[0]) + (f" and {len(paths) - 1:,} more files" if len(paths) > 1 else "")
 
 
 def _nothing_left(reasons: Sequence[str], min_length: int) -> str:
@@ -204,12 +207,15 @@ def _say_leaks(count: int, say: Say, *, removed: bool) -> None:
         )
 
 
-def _close(writers: Sequence[ShardWriter], names: Sequence[str]) -> None:
-    for name, writer in zip(names, writers):
+def _close(writers: Sequence[ShardWriter], names: Sequence[str], files: Files) -> None:
+    sources = [files.train, files.validation or files.train, *files.further.values()]
+    if len(names) - len(files.further) == 1:  # no validation side
+        del sources[VALIDATION]
+    for name, writer, paths in zip(names, writers, sources):
         if writer.num_tokens < 2:
             raise DataError(
-                f"the {name} text has {writer.num_tokens} of the two tokens that it needs: give more text, --val-data, "
-                "or another --val-split (0 for no validation)"
+                f"the {name} text of {_named(paths)} has {writer.num_tokens} of the two tokens that it needs: "
+                "give more text, --val-data, or another --val-split (0 for no validation)"
             )
         writer.close()
 
@@ -243,4 +249,4 @@ def build_from_ids(folder: Path, files: Files, *, val_split: float | None, vocab
             for block in array.blocks():
                 writers[side].write(block, 0)
                 tick(block.nbytes)
-    _close(writers, names)
+    _close(writers, names, files)
