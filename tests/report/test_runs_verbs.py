@@ -26,7 +26,7 @@ def test_runs_are_listed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", str(run.parent)]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split()[:2] == ["run", "state"] and shown[1].split()[:3] == ["one", "finished", "4"]
-    assert main(["runs", str(run.parent), "--json"]) == 0
+    assert main(["runs", "list", str(run.parent), "--json"]) == 0
     [summary] = json.loads(capsys.readouterr().out)
     assert summary["best_val_loss"] == min(row["val_loss"] for row in Record(run).evaluations)
 
