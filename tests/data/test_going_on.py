@@ -25,7 +25,6 @@ from textmill.data.split import Fragment
 from textmill.data.stretches import LEDGER, EarlierStretches, Ledger, Stretch
 from textmill.data.unfinished import PREFIX
 from textmill.data.vocabulary import TokenizerChoice
-from textmill.data.write import batches
 from textmill.errors import DataError, Interrupted
 from textmill.tokenizers import Tokenizer, make_byte, train_bpe
 
@@ -70,19 +69,19 @@ def contents(corpus: Corpus) -> list[tuple[bytes, list[int]]]:
 
 
 @pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("name", ["argparse.py", "__future__.py", "antigravity.py"])
 def test_one_byte_changed_in_one_file_encodes_that_file_alone(
-    tmp_path: Path, library: Path, encoded: list[str]
+    tmp_path: Path, library: Path, encoded: list[str], name: str
 ) -> None:
     """Of forty files the changed one is encoded, or the part of it that has changed; the corpus is as from nothing."""
     tokenizer = train_bpe([path.read_text() for path in sorted(library.iterdir())[:5]], 400)
     prepare(library, tokenizer=tokenizer, cache_dir=tmp_path / "cache")
-    total = sum(map(len, encoded))
-    changed = library / "argparse.py"
-    content = changed.read_bytes()
-    changed.write_bytes(content[:5000] + b"#" + content[5001:])
+    changed = library / name
+    content, middle = changed.read_bytes(), changed.stat().st_size // 2
+    changed.write_bytes(content[:middle] + b"#" + content[middle + 1 :])
     encoded.clear()
     again = prepare(library, tokenizer=tokenizer, cache_dir=tmp_path / "cache")
-    assert 0 < sum(map(len, encoded)) <= len(content) < total / 5
+    assert encoded and "".join(encoded) in changed.read_text()
     fresh = prepare(library, tokenizer=tokenizer, cache_dir=tmp_path / "other")
     assert again.fingerprint == fresh.fingerprint and contents(again) == contents(fresh)
     assert again.report == fresh.report and again.train.num_bytes == fresh.train.num_bytes
@@ -147,6 +146,7 @@ def test_what_was_left_is_checked_before_it_is_used(tmp_path: Path) -> None:
     }
     for key, stretch in stretches.items():
         ledger.write(key, stretch)  # over files of four ids
+    ledger.flush()
     found = EarlierStretches([tmp_path / "half", tmp_path / "nowhere"])
     for key, stretch in stretches.items():
         same = found.find(key)
@@ -170,23 +170,28 @@ documents = st.lists(st.text("ab ", min_size=1, max_size=60), min_size=1, max_si
 
 @settings(deadline=None)
 @given(documents=documents, data=st.data())
-def test_batches_hold_everything_and_change_locally(documents: list[str], data: st.DataObject) -> None:
-    """Batches are the fragments in their order, and a changed document changes few of them."""
+def test_stretches_hold_everything_and_change_locally(documents: list[str], data: st.DataObject) -> None:
+    """Stretches are the fragments in their order, and a changed document changes few of them, none of other files."""
     before = write._MOST, write._LARGE
     write._MOST, write._LARGE = 100, 20  # type: ignore[misc]
     try:
-        parts = [Fragment(0, text, True) for text in documents]
-        made = list(batches(parts))
-        assert [part for batch in made for part in batch] == parts
-        assert all(sum(len(part.text) for part in batch) <= 100 for batch in made)
+        files = sorted(data.draw(st.integers(0, 9)) for _ in documents)
+        parts = [Fragment(0, text, True, file=file) for text, file in zip(documents, files)]
+        made = list(write.stretches(parts))
+        assert [part for stretch in made for part in stretch] == parts
+        assert all(sum(len(part.text) for part in stretch) <= 100 for stretch in made)
+        assert all(part.file == stretch[0].file for stretch in made for part in stretch)
         number = data.draw(st.integers(0, len(documents) - 1))
-        altered = [*parts[:number], Fragment(0, "x" * len(parts[number].text), True), *parts[number + 1 :]]
-        new = [batch for batch in batches(altered) if batch not in made]
-        first = next(at for at, batch in enumerate(batches(altered)) if batch in new)
+        altered = [*parts]
+        altered[number] = parts[number]._replace(text="x" * len(parts[number].text))
+        again = list(write.stretches(altered))
+        new = [stretch for stretch in again if stretch not in made]
+        assert all(stretch[0].file == files[number] for stretch in new)
         # Until the first border that lies where it lay; a large text is one, so each large text bounds the change.
         large = [at for at, part in enumerate(parts) if at > number and len(part.text) >= 20]
-        if large:
-            same = [batch for batch in list(batches(altered))[first:] if batch and batch[0] is parts[large[0]]]
+        if new and large:
+            after = again[again.index(new[0]) :]
+            same = [stretch for stretch in after if stretch[0] is parts[large[0]]]
             assert not same or same[0] in made
     finally:
         write._MOST, write._LARGE = before  # type: ignore[misc]

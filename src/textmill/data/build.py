@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from textmill.data.clean import Cleaning
 from textmill.data.corpus import FURTHER
 from textmill.data.document import Document, Notes
@@ -83,12 +85,10 @@ def build_from_text(
 
     def fragments() -> Iterator[Fragment]:
         for paths, side in sets:
-            source = _Corpora(files, reading, tick) if side == TRAIN else None
-            documents = source if source is not None else read_documents(paths, reading, on_bytes=tick)
+            source = _Source(paths, [count for *_, count in files.weights] if side == TRAIN else [], reading, tick)
             chosen = split if side == TRAIN else everything(VALIDATION, verdicts[side].found)
-            for part in divide(verdicts[side].watch(cleaning.mended(documents)), chosen):
-                corpus = source.current if source is not None else 0
-                yield part._replace(side=max(side, part.side), corpus=corpus)
+            for part in divide(verdicts[side].watch(cleaning.mended(source)), chosen):
+                yield part._replace(side=max(side, part.side), corpus=source.corpus, file=source.file)
 
     tokenizer = _tokenizer(choice, work, key, fragments, found.kept_characters, say, watch)
     # A single text needs no mark, and one that training never saw must not stand in the validation text either.
@@ -137,21 +137,21 @@ def _tokenizer(
     return tokenizer
 
 
-class _Corpora:
-    """The training documents; `current` is the number of the corpus of a mixture that the last one is from."""
+class _Source:
+    """The documents of `paths`. `file` and `corpus` are the numbers of those that the last one is from.
 
-    def __init__(self, files: Files, reading: Reading, tick: Tick) -> None:
-        self._counts = [count for *_, count in files.weights] or [len(files.train)]
-        self._files, self._reading, self._tick = files, reading, tick
-        self.current = 0
+    counts: how many files each corpus of a mixture has; empty where nothing is mixed.
+    """
+
+    def __init__(self, paths: Sequence[Path], counts: Sequence[int], reading: Reading, tick: Tick) -> None:
+        self._paths, self._ends = paths, np.cumsum(counts)
+        self._reading, self._tick = reading, tick
+        self.file = self.corpus = 0
 
     def __iter__(self) -> Iterator[Document]:
-        start = 0
-        for number, count in enumerate(self._counts):
-            paths, start = self._files.train[start : start + count], start + count
-            for part in read_documents(paths, self._reading, on_bytes=self._tick):
-                self.current = number
-                yield part
+        for number, path in enumerate(self._paths):
+            self.file, self.corpus = number, int(np.searchsorted(self._ends, number, side="right"))
+            yield from read_documents([path], self._reading, on_bytes=self._tick)
 
 
 def _parts(files: Files, sizes: Sequence[Sequence[int]]) -> list[Part]:

@@ -139,16 +139,23 @@ def leaked_documents(found: Survey, split: Split) -> int:
 
 
 class Fragment(NamedTuple):
-    """A stretch of text on one side. `ends` tells that a document ends here, `corpus` which of a mixture it is from."""
+    """A piece of text on one side.
+
+    Attributes:
+        ends: whether a document ends here.
+        corpus: which of a mixture it is from.
+        file: which of the files it is from.
+    """
 
     side: int
     text: str
     ends: bool
     corpus: int = 0
+    file: int = 0
 
 
 def divide(documents: Iterable[Document], split: Split) -> Iterator[Fragment]:
-    """Yield the kept text in order, each stretch with its side.
+    """Yield the kept text in order, each piece with its side.
 
     The documents are those that were surveyed. Raises DataError when there are more of them now.
     """

@@ -11,6 +11,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -77,7 +78,7 @@ def stretch_key(parts: Sequence[Fragment], tokenizer: Tokenizer, eos_id: int | N
 
 
 class Ledger:
-    """Writes stretches to a store and notes each; what was noted is found again even if the process dies at once."""
+    """Writes stretches to a store and notes each; after `flush` they are found even if the process dies at once."""
 
     def __init__(self, writer: ShardWriter) -> None:
         self._writer = writer
@@ -88,9 +89,12 @@ class Ledger:
         """Append `stretch` to the store."""
         start = self._writer.num_tokens
         self._writer.write(stretch.ids, stretch.num_bytes, stretch.ends)
-        self._writer.flush()
         numbers = (start, stretch.ids.size, stretch.num_bytes, stretch.unknown, stretch.ends.size)
         self._file.write(_ENTRY.pack(key, _check(stretch.ids, stretch.ends), *numbers) + stretch.ends.tobytes())
+
+    def flush(self) -> None:
+        """What was written is in the hands of the system, ids first: a note without its ids would tell of nothing."""
+        self._writer.flush()
         self._file.flush()
 
     def close(self) -> None:
@@ -108,32 +112,42 @@ def noted(corpus: Path) -> int:
 
 
 class EarlierStretches:
-    """The stretches of corpora that were made before, or half made. Memory: about 200 bytes for each."""
+    """The stretches of corpora that were made before, or half made. Memory: about 200 bytes for each.
+
+    Their files are open until the `with` statement that it stands in is over.
+    """
 
     def __init__(self, corpora: Iterable[Path]) -> None:
         """What cannot be read in a ledger is as if it were not there."""
         self._entries: dict[bytes, tuple[_Store, int]] = {}
+        self._opened = ExitStack()
         for corpus in corpora:
             for path in (*corpus.glob(f"*/{LEDGER}"), *corpus.glob(f"*/*/{LEDGER}")):
-                self._read(path)
+                with suppress(OSError, struct.error):
+                    self._read(path)
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __enter__(self) -> EarlierStretches:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._opened.close()
+
     def _read(self, path: Path) -> None:
-        try:
-            size = path.stat().st_size
-            with path.open("rb") as file:
-                mark, itemsize, capacity = _HEAD.unpack(file.read(_HEAD.size))
-                if mark != _MARK or itemsize not in (2, 4) or not capacity:
-                    return
-                store = _Store(path.parent, np.dtype(f"<u{itemsize}"), capacity)
-                while (place := file.tell()) + _ENTRY.size <= size:
-                    key, *_, documents = _ENTRY.unpack(file.read(_ENTRY.size))
-                    self._entries.setdefault(key, (store, place))
-                    file.seek(4 * documents, os.SEEK_CUR)
-        except (OSError, struct.error):
+        """Every stretch in the ledger `path` is known. Raises OSError, struct.error."""
+        size = path.stat().st_size
+        file = self._opened.enter_context(path.open("rb"))
+        mark, itemsize, capacity = _HEAD.unpack(file.read(_HEAD.size))
+        if mark != _MARK or itemsize not in (2, 4) or not capacity:
             return
+        shards = [self._opened.enter_context(shard.open("rb")) for shard in sorted(path.parent.glob("[0-9]*.bin"))]
+        store = _Store(file.fileno(), [shard.fileno() for shard in shards], np.dtype(f"<u{itemsize}"), capacity)
+        while (place := file.tell()) + _ENTRY.size <= size:
+            key, *_, documents = _ENTRY.unpack(file.read(_ENTRY.size))
+            if file.seek(4 * documents, os.SEEK_CUR) <= size:
+                self._entries.setdefault(key, (store, place))
 
     def find(self, key: bytes) -> Stretch | None:
         """Return the stretch with this key, None where there is none or its files are not what they were."""
@@ -148,27 +162,30 @@ class EarlierStretches:
 
 @dataclass(frozen=True)
 class _Store:
-    folder: Path
+    """Descriptors of a ledger and of the files of ids that it tells of, in their order."""
+
+    ledger: int
+    shards: list[int]
     dtype: np.dtype
     capacity: int
 
     def stretch(self, place: int) -> Stretch | None:
         """Return what the ledger says at `place`, in bytes, None if it does not hold. Raises OSError, struct.error."""
-        with (self.folder / LEDGER).open("rb") as file:
-            file.seek(place)
-            _, check, start, tokens, num_bytes, unknown, documents = _ENTRY.unpack(file.read(_ENTRY.size))
-            ends = np.frombuffer(file.read(4 * documents), dtype=np.uint32)
+        entry = _ENTRY.unpack(os.pread(self.ledger, _ENTRY.size, place))
+        _, check, start, tokens, num_bytes, unknown, documents = entry
+        ends = np.frombuffer(os.pread(self.ledger, 4 * documents, place + _ENTRY.size), dtype=np.uint32)
         ids = self._read(start, tokens)
         return Stretch(ids, ends, num_bytes, unknown) if _check(ids, ends) == check else None
 
     def _read(self, start: int, tokens: int) -> np.ndarray:
         """Return ids `start` to `start + tokens`, fewer where the files end before."""
-        found = [np.empty(0, dtype=self.dtype)]
-        while tokens > 0:
+        found = []
+        while tokens > 0 and start // self.capacity < len(self.shards):
             number, offset = divmod(start, self.capacity)
+            descriptor, size = self.shards[number], self.dtype.itemsize
             count = min(tokens, self.capacity - offset)
-            with (self.folder / f"{number:05d}.bin").open("rb") as file:
-                file.seek(offset * self.dtype.itemsize)
-                found.append(np.fromfile(file, self.dtype, count))
+            if (offset + count) * size > os.fstat(descriptor).st_size:  # before a damaged number asks for memory
+                break
+            found.append(os.pread(descriptor, count * size, offset * size))
             start, tokens = start + count, tokens - count
-        return np.concatenate(found)
+        return np.frombuffer(b"".join(found), dtype=self.dtype)

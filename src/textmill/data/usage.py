@@ -11,7 +11,7 @@ import numpy as np
 from textmill.data.read import Reading, read_documents
 from textmill.data.split import Fragment, whole_documents
 from textmill.data.stretches import utf8_size
-from textmill.data.write import batches
+from textmill.data.write import stretches
 from textmill.tokenizers import Tokenizer
 
 SAMPLE_CHARACTERS = 160
@@ -55,13 +55,13 @@ def measure_use(
     """Return what `tokenizer` makes of the text in `files`. Raises what reading them raises."""
     use = Use(np.zeros(tokenizer.vocab_size, dtype=np.int64))
     parts = (Fragment(0, part.text, not part.continues) for part in read_documents(files, reading, on_bytes=on_bytes))
-    for batch in batches(parts if tokenizer.exact_in_parts else whole_documents(parts)):
-        texts = [part.text for part in batch]
+    for stretch in stretches(parts if tokenizer.exact_in_parts else whole_documents(parts)):
+        texts = [part.text for part in stretch]
         for text, ids in zip(texts, tokenizer.encode_batch(texts)):
             use.counts += np.bincount(ids, minlength=use.counts.size)
             use.num_bytes += utf8_size(text)
             use.characters += len(text)
             if not use.sample and text.strip():
                 use.sample = tokenizer.encode(text.strip()[:SAMPLE_CHARACTERS]).tolist()
-        use.documents += sum(part.ends for part in batch)
+        use.documents += sum(part.ends for part in stretch)
     return use
