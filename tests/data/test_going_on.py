@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -22,11 +23,11 @@ from textmill.data import Corpus, prepare, write
 from textmill.data.formats import text as text_format
 from textmill.data.shards import ShardWriter
 from textmill.data.split import Fragment
-from textmill.data.stretches import LEDGER, EarlierStretches, Ledger, Stretch
+from textmill.data.stretches import LEDGER, EarlierStretches, Ledger, Stretch, encoding_key, stretch_key
 from textmill.data.unfinished import PREFIX
 from textmill.data.vocabulary import TokenizerChoice
 from textmill.errors import DataError, Interrupted
-from textmill.tokenizers import Tokenizer, make_byte, train_bpe
+from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, train_bpe
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 
@@ -88,6 +89,47 @@ def test_one_byte_changed_in_one_file_encodes_that_file_alone(
 
 
 @pytest.mark.usefixtures("small_batches")
+def test_a_change_in_one_set_encodes_nothing_of_another(tmp_path: Path, encoded: list[str]) -> None:
+    """Training and validation files, one of each, have no border in common."""
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("train", "a", "b")}
+    for name, path in files.items():
+        path.write_text("".join(json.dumps({"text": f"{name} {number} " * 5}) + "\n" for number in range(50)))
+    arguments: dict[str, Any] = {
+        "tokenizer": "byte",
+        "val_data": [f"{name}={files[name]}" for name in "ab"],
+        "cache_dir": tmp_path / "cache",
+    }
+    prepare(files["train"], **arguments)
+    encoded.clear()
+    files["train"].write_text('{"text": "short"}\n{"text": "and short"}\n')
+    prepare(files["train"], **arguments)
+    assert encoded == ["short", "and short"]
+
+
+def test_more_corpora_than_open_files(tmp_path: Path) -> None:
+    """Text that lies in ninety corpora is taken from them by a process that may not open as many files."""
+    (tmp_path / "all").mkdir()
+    for number in range(90):
+        text = f"text number {number}, " * 20
+        (tmp_path / "one.txt").write_text(text)
+        (tmp_path / "all" / f"{number:02d}.txt").write_text(text)
+        prepare(tmp_path / "one.txt", tokenizer="byte", val_split=0, cache_dir=tmp_path / "cache")
+    tokenizer = make_byte()
+    corpora = sorted((tmp_path / "cache" / "corpora").iterdir())
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    probe = os.open(os.devnull, os.O_RDONLY)  # the lowest free descriptor tells how many are in use
+    os.close(probe)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe + 80, most))
+    try:
+        with EarlierStretches(corpora, encoding_key(tokenizer, None)) as known:
+            for path in (tmp_path / "all").iterdir():
+                found = known.find(stretch_key([Fragment(0, path.read_text(), True)]))
+                assert found is not None and found.ids.tolist() == list(path.read_bytes())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (now, most))
+
+
+@pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("tokenizer", ["bpe", "char"])
 def test_an_interrupted_preparation_goes_on(
     tmp_path: Path, library: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch, tokenizer: str
@@ -139,7 +181,7 @@ def test_a_refusal_leaves_nothing(tmp_path: Path, library: Path) -> None:
 def test_what_was_left_is_checked_before_it_is_used(tmp_path: Path) -> None:
     """A stretch whose ids have changed, or whose file is short, or whose ledger is torn, is not found."""
     writer = ShardWriter(tmp_path / "half" / "train", 300, shard_bytes=8)
-    ledger = Ledger(writer)
+    ledger = Ledger(writer, encoding := b"an encoding.....")
     stretches = {
         bytes([number] * 16): Stretch(np.arange(7, dtype=np.uint16) + number, np.array([3, 7], np.uint32), 9, 1)
         for number in range(3)
@@ -147,7 +189,8 @@ def test_what_was_left_is_checked_before_it_is_used(tmp_path: Path) -> None:
     for key, stretch in stretches.items():
         ledger.write(key, stretch)  # over files of four ids
     ledger.flush()
-    found = EarlierStretches([tmp_path / "half", tmp_path / "nowhere"])
+    found = EarlierStretches([tmp_path / "half", tmp_path / "nowhere"], encoding)
+    assert len(EarlierStretches([tmp_path / "half"], b"another encoding")) == 0
     for key, stretch in stretches.items():
         same = found.find(key)
         assert same is not None and same.ids.tolist() == stretch.ids.tolist()
@@ -160,11 +203,12 @@ def test_what_was_left_is_checked_before_it_is_used(tmp_path: Path) -> None:
     assert [found.find(key) is None for key in stretches] == [False, True, False]
     torn = tmp_path / "half" / "train" / LEDGER
     torn.write_bytes(torn.read_bytes()[:-50])
-    assert len(EarlierStretches([tmp_path / "half"])) == 2
+    assert len(EarlierStretches([tmp_path / "half"], encoding)) == 2
     torn.write_bytes(b"something else")
-    assert len(EarlierStretches([tmp_path / "half"])) == 0
+    assert len(EarlierStretches([tmp_path / "half"], encoding)) == 0
 
 
+PLACES = [Path(str(number)) for number in range(10)]
 documents = st.lists(st.text("ab ", min_size=1, max_size=60), min_size=1, max_size=60)
 
 
@@ -175,12 +219,12 @@ def test_stretches_hold_everything_and_change_locally(documents: list[str], data
     before = write._MOST, write._LARGE
     write._MOST, write._LARGE = 100, 20  # type: ignore[misc]
     try:
-        files = sorted(data.draw(st.integers(0, 9)) for _ in documents)
+        files = [PLACES[number] for number in sorted(data.draw(st.integers(0, 9)) for _ in documents)]
         parts = [Fragment(0, text, True, file=file) for text, file in zip(documents, files)]
         made = list(write.stretches(parts))
         assert [part for stretch in made for part in stretch] == parts
         assert all(sum(len(part.text) for part in stretch) <= 100 for stretch in made)
-        assert all(part.file == stretch[0].file for stretch in made for part in stretch)
+        assert all(part.file is stretch[0].file for stretch in made for part in stretch)
         number = data.draw(st.integers(0, len(documents) - 1))
         altered = [*parts]
         altered[number] = parts[number]._replace(text="x" * len(parts[number].text))
@@ -238,7 +282,8 @@ def test_a_kill_leaves_what_was_done(tmp_path: Path) -> None:
     process.wait()
     left = list(cache.glob("corpora/*"))
     assert [path.name.startswith(PREFIX) for path in left] == [True]
-    assert len(EarlierStretches([left[0] / "now"])) > 0
+    tokenizer = load_tokenizer(tmp_path / "tok")
+    assert len(EarlierStretches([left[0] / "now"], encoding_key(tokenizer, tokenizer.eos_id))) > 0
     fresh = prepare(data, tokenizer=tmp_path / "tok", cache_dir=tmp_path / "fresh")
     again = prepare(data, tokenizer=tmp_path / "tok", cache_dir=cache)
     assert again.fingerprint == fresh.fingerprint and again.train.verify() == []

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.data.document import Document
-from textmill.data.split import TRAIN, VALIDATION, divide, everything, plan_split, survey
+from textmill.data.split import (
+    TRAIN,
+    VALIDATION,
+    Fragment,
+    divide,
+    everything,
+    plan_split,
+    survey,
+    whole_documents,
+)
 from textmill.errors import DataError
 
 
@@ -115,3 +124,19 @@ def test_the_hash_is_a_frozen_choice() -> None:
     keys = survey(documents(["textmill", "one\ntwo"])).keys
     assert keys.dtype == np.uint64
     assert keys.tolist() == [16047960961526350170, 13494272852326515612]
+
+
+def test_joined_documents_keep_what_is_known_of_them() -> None:
+    """Parts of either side are joined, with their corpus; a document may end on the other side than it began."""
+    parts = [
+        Fragment(TRAIN, "a", True, 0),
+        Fragment(TRAIN, "b", False, 1),
+        Fragment(TRAIN, "c", False, 1),
+        Fragment(VALIDATION, "d", False, 1),
+        Fragment(VALIDATION, "e", True, 1),
+    ]
+    assert list(whole_documents(parts)) == [
+        Fragment(TRAIN, "a", True, 0),
+        Fragment(VALIDATION, "de", True, 1),
+        Fragment(TRAIN, "bc", False, 1),
+    ]

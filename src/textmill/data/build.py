@@ -138,7 +138,7 @@ def _tokenizer(
 
 
 class _Source:
-    """The documents of `paths`. `file` and `corpus` are the numbers of those that the last one is from.
+    """The documents of `paths`. `file` is where the last one is from, `corpus` the number of its corpus of a mixture.
 
     counts: how many files each corpus of a mixture has; empty where nothing is mixed.
     """
@@ -146,11 +146,12 @@ class _Source:
     def __init__(self, paths: Sequence[Path], counts: Sequence[int], reading: Reading, tick: Tick) -> None:
         self._paths, self._ends = paths, np.cumsum(counts)
         self._reading, self._tick = reading, tick
-        self.file = self.corpus = 0
+        self.file: Path | None = None
+        self.corpus = 0
 
     def __iter__(self) -> Iterator[Document]:
         for number, path in enumerate(self._paths):
-            self.file, self.corpus = number, int(np.searchsorted(self._ends, number, side="right"))
+            self.file, self.corpus = path, int(np.searchsorted(self._ends, number, side="right"))
             yield from read_documents([path], self._reading, on_bytes=self._tick)
 
 
@@ -208,10 +209,8 @@ def _say_leaks(count: int, say: Say, *, removed: bool) -> None:
 
 
 def _close(writers: Sequence[ShardWriter], names: Sequence[str], files: Files) -> None:
-    sources = [files.train, files.validation or files.train, *files.further.values()]
-    if len(names) - len(files.further) == 1:  # no validation side
-        del sources[VALIDATION]
-    for name, writer, paths in zip(names, writers, sources):
+    sides = [files.train, files.validation or files.train][: len(names) - len(files.further)]
+    for name, writer, paths in zip(names, writers, [*sides, *files.further.values()]):
         if writer.num_tokens < 2:
             raise DataError(
                 f"the {name} text of {_named(paths)} has {writer.num_tokens} of the two tokens that it needs: "

@@ -12,6 +12,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -144,14 +145,14 @@ class Fragment(NamedTuple):
     Attributes:
         ends: whether a document ends here.
         corpus: which of a mixture it is from.
-        file: which of the files it is from.
+        file: where it is from; None where that does not matter.
     """
 
     side: int
     text: str
     ends: bool
     corpus: int = 0
-    file: int = 0
+    file: Path | None = None
 
 
 def divide(documents: Iterable[Document], split: Split) -> Iterator[Fragment]:
@@ -184,12 +185,14 @@ def _divide_at(cut: int, part: Document) -> Iterator[Fragment]:
 
 def whole_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
     """Join what belongs together, for tokenizers that look across places where a text could be cut."""
-    waiting: defaultdict[int, list[str]] = defaultdict(list)
+    waiting: defaultdict[int, list[Fragment]] = defaultdict(list)
     for part in fragments:
-        waiting[part.side].append(part.text)
+        waiting[part.side].append(part)
         if part.ends:
-            yield part._replace(text="".join(waiting[part.side]))
-            waiting[part.side] = []
-    for side, texts in waiting.items():
-        if texts:
-            yield Fragment(side, "".join(texts), False)
+            yield _joined(waiting.pop(part.side))
+    for parts in waiting.values():  # a document that goes on on the other side
+        yield _joined(parts)
+
+
+def _joined(parts: list[Fragment]) -> Fragment:
+    return parts[-1]._replace(text="".join(part.text for part in parts))

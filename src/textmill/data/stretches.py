@@ -11,9 +11,10 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
@@ -24,9 +25,10 @@ from textmill.tokenizers import Tokenizer
 
 LEDGER = "stretches.bin"
 
-_HEAD = struct.Struct("<8sII")  # mark and version, bytes of an id, ids in a full file of the store
-_MARK = b"tmstr\x00\x00\x01"
+_HEAD = struct.Struct("<8s16sII")  # mark and version, encoding, bytes of an id, ids in a full file of the store
+_MARK = b"tmstr\x00\x00\x02"
 _ENTRY = struct.Struct("<16s16sQQQQI")  # key, check, first id, ids, bytes of text, unknown ids, documents
+_KEPT_OPEN = 64  # files
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,14 @@ def utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8"))
 
 
-def stretch_key(parts: Sequence[Fragment], tokenizer: Tokenizer, eos_id: int | None) -> bytes:
-    """Return a hash of all that the stretch of `parts` depends on, 16 bytes."""
-    digest = hashlib.blake2b(f"{tokenizer.fingerprint} {eos_id}".encode(), digest_size=16)
+def encoding_key(tokenizer: Tokenizer, eos_id: int | None) -> bytes:
+    """Return a hash of how text becomes ids, 16 bytes."""
+    return hashlib.blake2b(f"{tokenizer.fingerprint} {eos_id}".encode(), digest_size=16).digest()
+
+
+def stretch_key(parts: Sequence[Fragment]) -> bytes:
+    """Return a hash of the text of `parts` and of where documents end in it, 16 bytes."""
+    digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         content = part.text.encode("utf-8")
         digest.update(len(content).to_bytes(8, "little") + bytes([part.ends]))
@@ -80,10 +87,10 @@ def stretch_key(parts: Sequence[Fragment], tokenizer: Tokenizer, eos_id: int | N
 class Ledger:
     """Writes stretches to a store and notes each; after `flush` they are found even if the process dies at once."""
 
-    def __init__(self, writer: ShardWriter) -> None:
+    def __init__(self, writer: ShardWriter, encoding: bytes) -> None:
         self._writer = writer
         self._file: BinaryIO = (writer.folder / LEDGER).open("wb")
-        self._file.write(_HEAD.pack(_MARK, writer.dtype.itemsize, writer.capacity))
+        self._file.write(_HEAD.pack(_MARK, encoding, writer.dtype.itemsize, writer.capacity))
 
     def write(self, key: bytes, stretch: Stretch) -> None:
         """Append `stretch` to the store."""
@@ -112,19 +119,16 @@ def noted(corpus: Path) -> int:
 
 
 class EarlierStretches:
-    """The stretches of corpora that were made before, or half made. Memory: about 200 bytes for each.
+    """The stretches of corpora that were made before, or half made, with one encoding. Memory: 250 bytes for each."""
 
-    Their files are open until the `with` statement that it stands in is over.
-    """
-
-    def __init__(self, corpora: Iterable[Path]) -> None:
+    def __init__(self, corpora: Iterable[Path], encoding: bytes) -> None:
         """What cannot be read in a ledger is as if it were not there."""
         self._entries: dict[bytes, tuple[_Store, int]] = {}
-        self._opened = ExitStack()
+        self._files = _Files()
         for corpus in corpora:
             for path in (*corpus.glob(f"*/{LEDGER}"), *corpus.glob(f"*/*/{LEDGER}")):
                 with suppress(OSError, struct.error):
-                    self._read(path)
+                    self._read(path, encoding)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -133,21 +137,20 @@ class EarlierStretches:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._opened.close()
+        self._files.close()
 
-    def _read(self, path: Path) -> None:
+    def _read(self, path: Path, encoding: bytes) -> None:
         """Every stretch in the ledger `path` is known. Raises OSError, struct.error."""
         size = path.stat().st_size
-        file = self._opened.enter_context(path.open("rb"))
-        mark, itemsize, capacity = _HEAD.unpack(file.read(_HEAD.size))
-        if mark != _MARK or itemsize not in (2, 4) or not capacity:
-            return
-        shards = [self._opened.enter_context(shard.open("rb")) for shard in sorted(path.parent.glob("[0-9]*.bin"))]
-        store = _Store(file.fileno(), [shard.fileno() for shard in shards], np.dtype(f"<u{itemsize}"), capacity)
-        while (place := file.tell()) + _ENTRY.size <= size:
-            key, *_, documents = _ENTRY.unpack(file.read(_ENTRY.size))
-            if file.seek(4 * documents, os.SEEK_CUR) <= size:
+        with path.open("rb") as file:
+            mark, encoded, itemsize, capacity = _HEAD.unpack(file.read(_HEAD.size))
+            if mark != _MARK or encoded != encoding or itemsize not in (2, 4) or not capacity:
+                return
+            store = _Store(path.parent, self._files, np.dtype(f"<u{itemsize}"), capacity)
+            while (place := file.tell()) + _ENTRY.size <= size:
+                key, *_, documents = _ENTRY.unpack(file.read(_ENTRY.size))
                 self._entries.setdefault(key, (store, place))
+                file.seek(4 * documents, os.SEEK_CUR)
 
     def find(self, key: bytes) -> Stretch | None:
         """Return the stretch with this key, None where there is none or its files are not what they were."""
@@ -160,32 +163,61 @@ class EarlierStretches:
             return None
 
 
+class _Files:
+    """Reads files at places, from any thread. The first that are asked for stay open: opening costs more than reading.
+
+    Not all of them: a cache may hold more corpora than a process may have open files.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Path, BinaryIO] = {}
+        self._opened = ExitStack()
+        self._lock = Lock()
+
+    def read(self, path: Path, size: int, offset: int) -> bytes:
+        """Return `size` bytes from `offset`, none where the file does not reach so far. Raises OSError."""
+        with self._open(path) as file:
+            # Looked at first, because a damaged `size` would ask for memory.
+            return os.pread(file.fileno(), size, offset) if offset + size <= os.fstat(file.fileno()).st_size else b""
+
+    def _open(self, path: Path) -> AbstractContextManager[BinaryIO]:
+        with self._lock:
+            if path not in self._kept:
+                if len(self._kept) == _KEPT_OPEN:
+                    return path.open("rb")
+                self._kept[path] = self._opened.enter_context(path.open("rb"))
+            return nullcontext(self._kept[path])
+
+    def close(self) -> None:
+        """No file is open."""
+        self._kept.clear()
+        self._opened.close()
+
+
 @dataclass(frozen=True)
 class _Store:
-    """Descriptors of a ledger and of the files of ids that it tells of, in their order."""
-
-    ledger: int
-    shards: list[int]
+    folder: Path
+    files: _Files
     dtype: np.dtype
     capacity: int
 
     def stretch(self, place: int) -> Stretch | None:
         """Return what the ledger says at `place`, in bytes, None if it does not hold. Raises OSError, struct.error."""
-        entry = _ENTRY.unpack(os.pread(self.ledger, _ENTRY.size, place))
+        ledger = self.folder / LEDGER
+        entry = _ENTRY.unpack(self.files.read(ledger, _ENTRY.size, place))
         _, check, start, tokens, num_bytes, unknown, documents = entry
-        ends = np.frombuffer(os.pread(self.ledger, 4 * documents, place + _ENTRY.size), dtype=np.uint32)
+        ends = np.frombuffer(self.files.read(ledger, 4 * documents, place + _ENTRY.size), dtype=np.uint32)
         ids = self._read(start, tokens)
         return Stretch(ids, ends, num_bytes, unknown) if _check(ids, ends) == check else None
 
     def _read(self, start: int, tokens: int) -> np.ndarray:
-        """Return ids `start` to `start + tokens`, fewer where the files end before."""
+        """Return ids `start` to `start + tokens`, fewer where the files end before. Raises OSError."""
         found = []
-        while tokens > 0 and start // self.capacity < len(self.shards):
+        while tokens > 0:
             number, offset = divmod(start, self.capacity)
-            descriptor, size = self.shards[number], self.dtype.itemsize
-            count = min(tokens, self.capacity - offset)
-            if (offset + count) * size > os.fstat(descriptor).st_size:  # before a damaged number asks for memory
-                break
-            found.append(os.pread(descriptor, count * size, offset * size))
+            count, size = min(tokens, self.capacity - offset), self.dtype.itemsize
+            found.append(self.files.read(self.folder / f"{number:05d}.bin", count * size, offset * size))
             start, tokens = start + count, tokens - count
+            if not found[-1]:
+                break
         return np.frombuffer(b"".join(found), dtype=self.dtype)

@@ -15,7 +15,7 @@ import numpy as np
 
 from textmill.data.shards import ShardWriter
 from textmill.data.split import TRAIN, Fragment
-from textmill.data.stretches import EarlierStretches, Ledger, Stretch, encode_stretch, stretch_key
+from textmill.data.stretches import EarlierStretches, Ledger, Stretch, encode_stretch, encoding_key, stretch_key
 from textmill.planning.devices import cores
 from textmill.tokenizers import Tokenizer
 
@@ -59,9 +59,10 @@ def write_stores(
 
     workers: threads, None for one per core. Memory: two batches for each.
     """
-    ledgers = [Ledger(writer) for writer in writers]
+    encoding = encoding_key(tokenizer, eos_id)
+    ledgers = [Ledger(writer, encoding) for writer in writers]
     written = Written([], [0] * len(writers))
-    with EarlierStretches(earlier) as known:
+    with EarlierStretches(earlier, encoding) as known:
         encode = partial(_encode, known=known, tokenizer=tokenizer, eos_id=eos_id, dtype=writers[TRAIN].dtype)
         for encoded in _in_order(encode, _batches(stretches(fragments)), workers or cores()):
             for side, corpus, key, stretch, taken in encoded:
@@ -87,7 +88,7 @@ def _encode(
     for fragments in batch:
         for side in sorted({part.side for part in fragments}):
             parts = [part for part in fragments if part.side == side]
-            key = stretch_key(parts, tokenizer, eos_id)
+            key = stretch_key(parts)
             earlier = known.find(key)
             stretch = earlier or encode_stretch(parts, tokenizer, eos_id, dtype)
             found.append(_Encoded(side, parts[0].corpus, key, stretch, earlier is not None))
@@ -104,7 +105,7 @@ def stretches(fragments: Iterable[Fragment]) -> Iterator[list[Fragment]]:
     characters, document = 0, 0
     for part in fragments:
         begins_large = document == 0 and len(part.text) >= _LARGE
-        if stretch and (begins_large or characters + len(part.text) > _MOST or part.file != stretch[0].file):
+        if stretch and (begins_large or characters + len(part.text) > _MOST or part.file is not stretch[0].file):
             yield stretch
             stretch, characters = [], 0
         stretch.append(part)
