@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -135,3 +138,16 @@ def test_devices_and_formats_that_are_not_there_are_refused() -> None:
         choose_device("abacus")
     with pytest.raises(ConfigError, match="fp32"):
         choose_precision("fp8", torch.device("cpu"))
+
+
+def test_automatic_precision_is_that_of_the_faster_products() -> None:
+    """Held to AVX2, where bfloat16 products are emulated, `auto` is fp32, whatever the processor's flags say."""
+    code = (
+        "import torch; from textmill.engine.precision import choose_precision; "
+        "print(choose_precision('auto', torch.device('cpu')).name)"
+    )
+    held = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | held, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["fp32"]

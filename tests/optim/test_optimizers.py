@@ -47,7 +47,8 @@ def test_muon_is_that_of_torch() -> None:
     torch.manual_seed(0)
     ours = nn.Parameter(torch.randn(16, 40))
     theirs = nn.Parameter(ours.detach().clone())
-    muon = Muon([{"params": [ours], "name": "matrices", "weight_decay": 0.1}], lr=0.02)
+    groups = [{"params": [ours], "name": "matrices", "weight_decay": 0.1}]
+    muon = Muon(groups, lr=0.02, iteration_dtype=torch.bfloat16)  # which torch's iterates in
     reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     for _ in range(6):
         gradient = torch.randn(16, 40)
@@ -72,12 +73,13 @@ def test_muon_updates_everything_else_as_adamw() -> None:
     assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3, 20, 50), (3, 50, 20)])
-def test_orthogonalised_matrices_have_singular_values_near_one(shape: tuple[int, ...]) -> None:
+def test_orthogonalised_matrices_have_singular_values_near_one(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """Newton-Schulz brings every singular value into [0.6, 1.3] and keeps the singular vectors."""
     torch.manual_seed(1)
     matrices = torch.randn(shape)
-    result = orthogonalise(matrices).float()
+    result = orthogonalise(matrices, dtype=dtype).float()
     values = torch.linalg.svdvals(result)
     assert values.min() > 0.6
     assert values.max() < 1.3

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -34,16 +36,13 @@ class Precision:
 def choose_precision(name: str, device: torch.device) -> Precision:
     """Return the precision that `name` means on `device`.
 
-    `auto` is bf16 where the hardware multiplies bf16 natively, else fp16 on a CUDA GPU, else fp32.
+    `auto` is bf16 where its products are faster than those of float32, else fp16 on a CUDA GPU, else fp32.
 
     Raises:
         ConfigError: the format is unknown or the device cannot run it.
     """
     if name == "auto":
-        if device.type == "cuda":
-            name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        else:
-            name = "bf16" if device.type == "cpu" and cpu_multiplies_bf16() else "fp32"
+        name = "bf16" if multiplies_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
     if name not in PRECISIONS:
         raise ConfigError(f"precision: {name!r} is unknown; choose auto, {', '.join(PRECISIONS)}")
     if name != "fp32" and device.type == "mps":
@@ -51,9 +50,36 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return Precision(name, device.type)
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether products of bfloat16 matrices are faster than those of float32 on `device`."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and cpu_multiplies_bf16()
+
+
+@cache
 def cpu_multiplies_bf16() -> bool:
-    """Whether this processor has instructions for bfloat16 products (AVX512-BF16, AMX, or Arm's BF16)."""
+    """Whether bfloat16 products are faster than float32 ones on this processor: measured once, in some milliseconds.
+
+    The instructions alone (AVX512-BF16, AMX, or Arm's BF16) do not tell: a matrix library that does not use them
+    multiplies bfloat16 tens of times slower than float32, one that does at least twice as fast.
+    """
+    return _has_bf16_instructions() and _product_seconds(torch.bfloat16) < _product_seconds(torch.float32)
+
+
+def _has_bf16_instructions() -> bool:
     if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.13
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    """Return the seconds that a product of two 256 x 256 matrices takes, the best of five after a first one."""
+    left, right = torch.ones(2, 256, 256, dtype=dtype).unbind(0)
+    seconds = []
+    for _ in range(6):
+        started = time.perf_counter()
+        torch.mm(left, right)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])

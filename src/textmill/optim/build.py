@@ -27,12 +27,14 @@ def build_optimizer(
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
     momentum: float | None = None,
+    muon_dtype: torch.dtype = torch.float32,
 ) -> torch.optim.Optimizer:
     """Return the optimizer `name` over all trainable parameters of `model`, in the groups of `parameter_groups`.
 
     name: `adamw` (decoupled decay), `adam` (decay added to the gradient), `sgd`, `muon`, an import string
         `package.module:factory`, or the factory itself: a function from parameter groups to an optimizer.
     momentum: of `sgd` (None: 0.9) and `muon` (None: 0.95).
+    muon_dtype: in which `muon` orthogonalises; see `Muon`.
 
     Raises:
         ConfigError: the name is none of these, or the factory returns something else than an optimizer.
@@ -51,7 +53,14 @@ def build_optimizer(
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9 if momentum is None else momentum)
     if name == "muon":
-        return Muon(groups, learning_rate, momentum=0.95 if momentum is None else momentum, betas=betas, eps=eps)
+        return Muon(
+            groups,
+            learning_rate,
+            momentum=0.95 if momentum is None else momentum,
+            betas=betas,
+            eps=eps,
+            iteration_dtype=muon_dtype,
+        )
     raise ConfigError(f"unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}, or 'package.module:factory'")
 
 

@@ -27,6 +27,7 @@ class Muon(torch.optim.Optimizer):
     updates have (arXiv:2502.16982, eq. 4): one learning rate serves both kinds of group.
 
     momentum: of Muon, with Nesterov's look-ahead. betas, eps: of AdamW. iterations: Newton-Schulz steps.
+    iteration_dtype: the format of their products; bfloat16 is exact enough, and fast only on hardware made for it.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Muon(torch.optim.Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         iterations: int = 5,
+        iteration_dtype: torch.dtype = torch.float32,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -50,6 +52,7 @@ class Muon(torch.optim.Optimizer):
             "name": "vectors",
         }
         super().__init__(groups, defaults)
+        self._iteration_dtype = iteration_dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -85,7 +88,7 @@ class Muon(torch.optim.Optimizer):
             shapes[parameter.shape].append(index)
         for shape, indices in shapes.items():
             stacked = torch.stack([_whole(updates[index]) for index in indices])  # (n, A, B)
-            directions = orthogonalise(stacked.flatten(2), iterations=group["iterations"])
+            directions = orthogonalise(stacked.flatten(2), iterations=group["iterations"], dtype=self._iteration_dtype)
             scale = 0.2 * math.sqrt(max(directions.shape[-2:]))
             torch._foreach_add_(
                 [parameters[index] for index in indices],
@@ -139,13 +142,13 @@ def _part(whole: Tensor, parameter: Tensor) -> Tensor:
     return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
-def orthogonalise(matrices: Tensor, *, iterations: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor, *, iterations: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return matrices (n, A, B) whose singular values lie near 1 and whose singular vectors are those of `matrices`.
 
-    Iterates X <- aX + (bXX' + c(XX')^2)X in bfloat16 from X = M / |M|, on the orientation with the smaller Gram matrix.
+    Iterates X <- aX + (bXX' + c(XX')^2)X in `dtype` from X = M / |M|, on the orientation with the smaller Gram matrix.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrices.to(torch.bfloat16)
+    x = matrices.to(dtype)
     transposed = x.size(-2) > x.size(-1)
     if transposed:
         x = x.mT

@@ -24,7 +24,7 @@ from textmill.data.selection import absolute_data, absolute_set
 from textmill.data.standard_input import STANDARD_INPUT, keep_standard_input
 from textmill.engine.build import build_engine, choose_engine, refuse_contradictions
 from textmill.engine.kernels import apply_kernels
-from textmill.engine.precision import Precision, choose_precision
+from textmill.engine.precision import Precision, choose_precision, multiplies_bf16
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
@@ -309,6 +309,7 @@ def _optimizer(config: Config, model: nn.Module, *, factory: OptimizerFactory | 
         betas=(settings.beta1, settings.beta2),
         eps=settings.eps,
         momentum=settings.momentum,
+        muon_dtype=torch.bfloat16 if multiplies_bf16(next(model.parameters()).device) else torch.float32,
     )
 
 
