@@ -98,8 +98,8 @@ def encoders(tokenizer_folder: Path, files: list[Path], blocks: int) -> dict[str
     import tiktoken
 
     from textmill.tokenizers import load_tokenizer
-    from textmill.tokenizers.pieces import pieces
-    from textmill.tokenizers.ranks import _WORDS, _ranks
+    from textmill.tokenizers.cutting import pieces
+    from textmill.tokenizers.tiktoken_encoder import _WORDS, _ranks
 
     ours = load_tokenizer(tokenizer_folder)
     _, ranks = _ranks(json.loads(ours.content)["model"])

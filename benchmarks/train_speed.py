@@ -77,7 +77,7 @@ def trainer(side: str, config: dict[str, int], ids: str, folder: Path, threads: 
         yield PlainTrainer(ids, **config).run
         return
     import textmill
-    from textmill.training.screen import Screen
+    from textmill.console.screen import Screen
 
     values = {**settings_of(config, side, ids, folder), "threads": threads}
     with textmill.assemble(textmill.load_config(values), screen=Screen(quiet=True)) as run:
@@ -130,8 +130,8 @@ def overhead(name: str, ids: str, folder: Path, threads: int, steps: int) -> dic
     10 steps a report. The acts are those of textmill's own loop.
     """
     import textmill
+    from textmill.console.screen import Screen
     from textmill.training.evaluate import evaluate
-    from textmill.training.screen import Screen
 
     config = CONFIGS[name]
     values = settings_of(config, "gpt2", ids, folder) | {"max_steps": steps, "threads": threads}

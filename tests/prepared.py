@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.data import Corpus, prepare
-from textmill.data.clean import Cleaning
+from textmill.data.preparing.clean import Cleaning
 
 
 def paragraphs_of(path: Path, min_words: int) -> list[str]:

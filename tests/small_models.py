@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from textmill.config.model import ModelConfig
-from textmill.model.build import build_model
+from textmill.config.fields.model import ModelConfig
 from textmill.model.decoder import Decoder
+from textmill.model.from_config import build_model
 
 torch.set_num_threads(1)  # at these sizes threads cost more than they give, above all on a busy machine
 

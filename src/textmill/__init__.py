@@ -9,8 +9,9 @@ Everything public is here and is imported when it is first used, so that `import
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from textmill.names import lazy_attributes
 
 if TYPE_CHECKING:
     from textmill.config import (
@@ -31,28 +32,6 @@ if TYPE_CHECKING:
     from textmill.training.assemble import assemble
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "Config": "config",
-    "DataConfig": "config",
-    "ModelConfig": "config",
-    "TokenizerConfig": "config",
-    "TrackingConfig": "config",
-    "TrainingConfig": "config",
-    "load_config": "config",
-    "TextDataset": "data",
-    "prepare": "data.prepare",
-    "build_model": "model",
-    "evaluate": "evaluation",
-    "generate": "generation",
-    "generate_text": "generation",
-    "Trainer": "training",
-    "assemble": "training.assemble",
-    "load_checkpoint": "training",
-    "steps": "training",
-    "train": "training",
-    "train_model": "training",
-}
 
 __all__ = [
     "Config",
@@ -77,11 +56,30 @@ __all__ = [
     "train_model",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'textmill' has no attribute {name!r}")
-    return getattr(import_module(f"textmill.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "Config": "config",
+        "DataConfig": "config",
+        "ModelConfig": "config",
+        "TokenizerConfig": "config",
+        "TrackingConfig": "config",
+        "TrainingConfig": "config",
+        "load_config": "config",
+        "TextDataset": "data",
+        "prepare": "data.prepare",
+        "build_model": "model",
+        "evaluate": "evaluation",
+        "generate": "generation",
+        "generate_text": "generation",
+        "Trainer": "training",
+        "assemble": "training.assemble",
+        "load_checkpoint": "training",
+        "steps": "training",
+        "train": "training",
+        "train_model": "training",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from textmill.errors import ConfigError
@@ -35,3 +35,17 @@ def resolve_callable(name: str) -> Callable[..., Any]:
     if not callable(value):
         raise ConfigError(f"{name!r} is {type(value).__name__} and cannot be called: name a function or a class")
     return value
+
+
+def lazy_attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a `__getattr__` for `package` that imports a public name when it is first used.
+
+    homes: name -> the module below `package` that defines it. No name may be that of a submodule.
+    """
+
+    def attribute(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+
+    return attribute

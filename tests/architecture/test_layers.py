@@ -13,8 +13,8 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "textmill"
 
 LAYERS = [
     {"errors"},
-    {"files", "names"},
-    {"config"},
+    {"files", "names", "extras"},
+    {"config", "machine", "console"},
     {"tokenizers", "planning"},
     {"data"},
     {"model"},
@@ -31,13 +31,13 @@ WITHOUT_TORCH = [
     "textmill",
     "textmill.cli.main",
     "textmill.config",
-    "textmill.planning.count",
-    "textmill.planning.length",
+    "textmill.planning.parameters",
+    "textmill.planning.run_length",
     "textmill.planning.plan",
     "textmill.report.page",
     "textmill.sweep.space",
     "textmill.tokenizers",
-    "textmill.data.read",
+    "textmill.data.reading.read",
     "textmill.data.prepare",
 ]
 

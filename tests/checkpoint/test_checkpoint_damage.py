@@ -14,7 +14,7 @@ import pytest
 from crash_points import CRASHED, NAMES, content, in_child, writer
 
 from textmill.checkpoint import manifest
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import WriteFailedError
 
 

@@ -12,9 +12,10 @@ import pytest
 from crash_points import CRASHED, Died, Disk, in_child, version_of, watched, writer
 
 from textmill import files
-from textmill.checkpoint import manifest, store
-from textmill.checkpoint.publish import publish
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint import checkpoint_store as store
+from textmill.checkpoint import manifest
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.link_model import publish
 from textmill.errors import MissingInputError, WriteFailedError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="follows open files through /proc")

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.files import remove_temporaries
 
 PROGRAM = """
 import random, sys
 from pathlib import Path
-from textmill.checkpoint.publish import publish
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint.link_model import publish
+from textmill.checkpoint.checkpoint_store import CheckpointStore
 
 run = Path(sys.argv[1])
 store = CheckpointStore(run / "checkpoints", keep=2, say=print)

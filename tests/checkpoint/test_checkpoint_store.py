@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from textmill import files
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import CannotWriteError, MissingInputError, NonFiniteError, WriteFailedError
 
 
@@ -97,7 +97,7 @@ def test_an_old_checkpoint_that_cannot_be_deleted_does_not_stop_the_run(
 
     store.keep = 1
     store.save(1, write)
-    monkeypatch.setattr("textmill.checkpoint.store.remove_directory", refuse)
+    monkeypatch.setattr("textmill.checkpoint.checkpoint_store.remove_directory", refuse)
     store.save(2, write)
     assert store.steps() == [1, 2]
     assert said == [f"the old checkpoint {store.path(1)} cannot be deleted: Permission denied"]

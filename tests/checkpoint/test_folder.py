@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_models import FAMILIES, VARIANTS, random_tokens, small_model
 
-from textmill.checkpoint.folder import load_model, load_weights, save_model_folder
-from textmill.checkpoint.resolve import resolve_checkpoint, resolve_model
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.find_model import resolve_checkpoint, resolve_model
+from textmill.checkpoint.model_folder import load_model, load_weights, save_model_folder
 from textmill.errors import DataError, MissingInputError
 from textmill.tokenizers import make_byte, make_char
 

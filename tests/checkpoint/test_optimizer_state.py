@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from textmill.checkpoint.optimizer import flatten_optimizer, restore_optimizer
+from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
 from textmill.checkpoint.tensors import load_tensors, save_tensors
 from textmill.errors import ResumeError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from textmill.checkpoint.publish import publish
+from textmill.checkpoint.link_model import publish
 from textmill.errors import MissingInputError
 
 BIG = bytes(range(256)) * 8192  # 2 MiB

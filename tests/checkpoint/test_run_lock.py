@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from crash_points import in_child
 
-from textmill.checkpoint.lock import LOCK, RunLock
+from textmill.checkpoint.run_lock import LOCK, RunLock
 from textmill.errors import CannotWriteError, RunExistsError
 
 

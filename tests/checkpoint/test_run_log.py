@@ -14,7 +14,7 @@ from crash_points import in_child
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.checkpoint.logfile import Log
+from textmill.checkpoint.log_file import Log
 from textmill.errors import CannotWriteError, DataError
 from textmill.files import read_rows
 

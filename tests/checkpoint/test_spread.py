@@ -12,8 +12,8 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.checkpoint import spread
-from textmill.checkpoint.spread import load_spread, plan_files, write_index
+from textmill.checkpoint import sharded as spread
+from textmill.checkpoint.sharded import load_spread, plan_files, write_index
 from textmill.checkpoint.tensors import copy_part, own_part, save_tensors
 from textmill.errors import DataError, MissingInputError
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from textmill.cli.flags import Rewriter, guide_words
 from textmill.cli.main import main
 from textmill.config.aliases import ALIASES, REWRITES
-from textmill.config.entries import leaf_names
+from textmill.config.settings import leaf_names
 from textmill.errors import ConfigError
 
 TRAIN = dict.fromkeys((*leaf_names(), *REWRITES, "config"), True)

@@ -14,8 +14,8 @@ import pytest
 
 from textmill.cli.doctor import advice
 from textmill.cli.main import VERBS, main
-from textmill.engine import load
-from textmill.engine.load import busy_sentence, foreign_load
+from textmill.machine import cpu_contention as load
+from textmill.machine.cpu_contention import busy_sentence, foreign_load
 
 
 def test_the_doctor_measures(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +94,7 @@ def test_the_cache_is_listed_and_cleaned(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_the_cache_tells_of_what_was_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A preparation that was stopped is listed and cleaned, one that is under way is neither."""
-    from textmill.data.unfinished import unfinished
+    from textmill.data.preparing.resume_preparing import unfinished
     from textmill.errors import Interrupted
     from textmill.tokenizers import make_byte
 

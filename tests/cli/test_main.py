@@ -17,7 +17,7 @@ import pytest
 from textmill import __version__
 from textmill.cli import main as main_module
 from textmill.cli.main import VERBS, console, main
-from textmill.config.entries import leaf_names
+from textmill.config.settings import leaf_names
 from textmill.errors import DataError, Interrupted
 
 PAGES = [

@@ -32,7 +32,7 @@ class Piped:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny untrained byte model as a folder."""
-    from textmill.checkpoint.folder import save_model_folder
+    from textmill.checkpoint.model_folder import save_model_folder
     from textmill.config import ModelConfig
     from textmill.model import build_model
     from textmill.tokenizers import make_byte
@@ -141,7 +141,7 @@ def test_a_terminal_gets_no_control_characters(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a model writes cannot move the cursor of a terminal; a pipe gets it as it is."""
-    from textmill.cli.terminal import write
+    from textmill.console.terminal import write
 
     write("a\x1b[2Jb\r\n")
     assert capsys.readouterr().out == "a\x1b[2Jb\r\n\n"
@@ -152,7 +152,7 @@ def test_a_terminal_gets_no_control_characters(
 
 def test_evaluate_prints_units_or_json(model: Path, book: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """evaluate prints one measure per line with its unit, or JSON with the same numbers."""
-    pytest.importorskip("textmill.evaluation.folder")
+    pytest.importorskip("textmill.evaluation.evaluate_folder")
     measured = json.loads(run("evaluate", model, book, "--json", "--device", "cpu", capsys=capsys)[0])
     assert measured["perplexity"] == pytest.approx(2.718281828 ** measured["loss"])
     assert measured["bits_per_byte"] == pytest.approx(measured["loss"] / 0.693147181, rel=0.01)
@@ -180,7 +180,7 @@ def test_progress_speaks_only_when_it_takes_long(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing in the first two seconds, then a line every ten with speed and the time that is left."""
-    from textmill.cli import screen
+    from textmill.console import progress as screen
 
     clock = iter([0.0, 1.0, 5.0, 10.0, 12.0])
     monkeypatch.setattr(screen.time, "monotonic", lambda: next(clock))

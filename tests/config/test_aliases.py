@@ -9,8 +9,8 @@ import pytest
 from textmill import config as config_module
 from textmill.config import Config, load_config
 from textmill.config.aliases import ALIASES, REWRITES, RIVALS, canonical
-from textmill.config.entries import leaf_names
-from textmill.config.leaves import SECTIONS, section_of
+from textmill.config.setting_names import SECTIONS, section_of
+from textmill.config.settings import leaf_names
 from textmill.errors import ConfigError
 
 ANY: Any = config_module

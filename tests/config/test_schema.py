@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from textmill.config import Config
-from textmill.config.leaves import SECTIONS
 from textmill.config.schema import schema
+from textmill.config.setting_names import SECTIONS
 
 
 def test_the_schema_describes_every_leaf() -> None:

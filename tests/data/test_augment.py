@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.data import Rows, TokenStore, TrainLoader
-from textmill.data.augment import ALIKE, Augment
-from textmill.data.loader import IGNORED, Batch
-from textmill.data.packed import PackedRows
-from textmill.data.shards import ShardWriter
+from textmill.data.batches.augment import ALIKE, Augment
+from textmill.data.batches.loader import IGNORED, Batch
+from textmill.data.batches.packed_rows import PackedRows
+from textmill.data.store.shards import ShardWriter
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, make_byte, make_char, train_bpe
 

@@ -11,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textmill.data import Rows, TextDataset, TokenStore, TrainLoader, eval_batches, loader
-from textmill.data.loader import IGNORED, Batch
-from textmill.data.shards import ShardWriter
+from textmill.data import Rows, TextDataset, TokenStore, TrainLoader, eval_batches
+from textmill.data.batches import loader
+from textmill.data.batches.loader import IGNORED, Batch
+from textmill.data.store.shards import ShardWriter
 from textmill.errors import ConfigError, DataError
 
 

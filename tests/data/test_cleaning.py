@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from prepared import kept, made, paragraphs_of, write
 
 from textmill.data import prepare
-from textmill.data.clean import Cleaning
-from textmill.data.quality import Measure, Shares
-from textmill.data.report import REPORT
+from textmill.data.preparing.clean import Cleaning
+from textmill.data.preparing.corpus_report import REPORT
+from textmill.data.preparing.quality import Measure, Shares
 from textmill.errors import ConfigError
 
 ARTICLES = 400

@@ -16,11 +16,11 @@ import pytest
 
 from textmill.config import load_config
 from textmill.data import corpus_size_bytes, prepare
-from textmill.data.hub import dataset_item, dataset_splits, is_dataset
-from textmill.data.named import CORPORA, NamedFile, fetch, is_named
-from textmill.data.selection import absolute, absolute_data, absolute_set, data_or_dataset, select_files
+from textmill.data.sources.downloads import CORPORA, NamedFile, fetch, is_named
+from textmill.data.sources.hub import dataset_item, dataset_splits, is_dataset
+from textmill.data.sources.selection import absolute, absolute_data, absolute_set, data_or_dataset, select_files
 from textmill.errors import ConfigError, DataError, MissingExtraError, MissingInputError
-from textmill.training.corpus import settle_preset
+from textmill.training.open_corpus import settle_preset
 
 TRAIN = [f"Story {number} of the training split.\nThe end." for number in range(40)]
 VALIDATION = [f"Story {number} nobody trained on." for number in range(5)]
@@ -127,8 +127,8 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monkey
     def nobody(*_: Any) -> None:
         raise OSError(-2, "Name or service not known")
 
-    monkeypatch.setattr("textmill.data.hub.socket.getaddrinfo", nobody)
-    monkeypatch.setattr("textmill.data.hub.getproxies", dict)
+    monkeypatch.setattr("textmill.data.sources.hub.socket.getaddrinfo", nobody)
+    monkeypatch.setattr("textmill.data.sources.hub.getproxies", dict)
     for item in ("hf:wikitext", "hf:Salesforce/wikitext/wikitext-2-raw-v1", dataset_item("wikitext", "x")):
         with pytest.raises(MissingInputError, match="no network") as caught:
             prepare(item, cache_dir=tmp_path)
@@ -150,7 +150,7 @@ def test_a_dataset_that_the_hub_does_not_know(monkeypatch: pytest.MonkeyPatch) -
         raise datasets.exceptions.DatasetNotFoundError(f"Dataset '{name}' doesn't exist on the Hub")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    monkeypatch.setattr("textmill.data.hub.socket.getaddrinfo", lambda *_: None)
+    monkeypatch.setattr("textmill.data.sources.hub.socket.getaddrinfo", lambda *_: None)
     with pytest.raises(MissingInputError, match="there is no dataset hf:wikitext/wikitext-2-raw-v1"):
         dataset_splits("hf:wikitext/wikitext-2-raw-v1")
     with pytest.raises(ConfigError, match=r"available configs: \['a', 'b'\]; name it as hf:several:CONFIG"):

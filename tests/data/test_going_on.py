@@ -19,13 +19,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textmill.data import Corpus, prepare, write
-from textmill.data.formats import text as text_format
-from textmill.data.shards import ShardWriter
-from textmill.data.split import Fragment
-from textmill.data.stretches import LEDGER, EarlierStretches, Ledger, Stretch, encoding_key, stretch_key
-from textmill.data.unfinished import PREFIX
-from textmill.data.vocabulary import TokenizerChoice
+from textmill.data import Corpus, prepare
+from textmill.data.preparing import encoding as write
+from textmill.data.preparing.encoded_chunks import LEDGER, EarlierStretches, Ledger, Stretch, encoding_key, stretch_key
+from textmill.data.preparing.resume_preparing import PREFIX
+from textmill.data.preparing.split import Fragment
+from textmill.data.preparing.tokenizer_choice import TokenizerChoice
+from textmill.data.reading.formats import text as text_format
+from textmill.data.store.shards import ShardWriter
 from textmill.errors import DataError, Interrupted
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, train_bpe
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textmill.data import Rows, TrainLoader, prepare
-from textmill.data.mixture import Mixture, Part
-from textmill.data.selection import select_files, weighted_items
-from textmill.data.shards import ShardWriter, TokenStore
+from textmill.data.sources.selection import select_files, weighted_items
+from textmill.data.store.mixture import Mixture, Part
+from textmill.data.store.shards import ShardWriter, TokenStore
 from textmill.errors import ConfigError, DataError
 
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.config import ModelConfig
-from textmill.config.model import Architecture
+from textmill.config.fields.model import Architecture
 from textmill.data import Rows, TokenStore, TrainLoader, eval_batches
-from textmill.data.loader import IGNORED
-from textmill.data.packed import PackedRows
-from textmill.data.packing import STRATEGIES, pack
-from textmill.data.shards import DOCUMENTS, ShardWriter
+from textmill.data.batches.loader import IGNORED
+from textmill.data.batches.packed_rows import PackedRows
+from textmill.data.batches.packing import STRATEGIES, pack
+from textmill.data.store.shards import DOCUMENTS, ShardWriter
 from textmill.errors import ConfigError, DataError
 from textmill.model import build_model
 

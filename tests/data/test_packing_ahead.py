@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from textmill.data import Rows, TokenStore, TrainLoader
-from textmill.data.loader import Batch, Prefetch
-from textmill.data.shards import ShardWriter
+from textmill.data.batches.loader import Batch, Prefetch
+from textmill.data.store.shards import ShardWriter
 from textmill.errors import DataError
 
 

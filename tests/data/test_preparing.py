@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from textmill.data import Corpus, corpus_size_bytes, open_corpus, prepare, vocabulary
-from textmill.data.vocabulary import spread, suitable_vocab_size
+from textmill.data import Corpus, corpus_size_bytes, open_corpus, prepare
+from textmill.data.preparing import tokenizer_choice as vocabulary
+from textmill.data.preparing.tokenizer_choice import spread, suitable_vocab_size
 from textmill.errors import CannotWriteError, ConfigError, DataError, Interrupted, MissingInputError, RunExistsError
 from textmill.tokenizers import make_char
 
@@ -310,7 +311,7 @@ def test_a_tokenizer_that_must_see_whole_documents_does(tmp_path: Path, monkeypa
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, pre_tokenizers
 
-    from textmill.data.formats import text as text_format
+    from textmill.data.reading.formats import text as text_format
     from textmill.tokenizers import Tokenizer
 
     words = {word: index for index, word in enumerate(["▁one", "▁two", "▁three", "<unk>"])}

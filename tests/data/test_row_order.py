@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textmill.data import order
-from textmill.data.order import derive, permute, row_order
+from textmill.data.batches import order
+from textmill.data.batches.order import derive, permute, row_order
 
 
 @settings(deadline=None)

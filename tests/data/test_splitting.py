@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textmill.data.document import Document
-from textmill.data.split import (
+from textmill.data.preparing.split import (
     TRAIN,
     VALIDATION,
     Fragment,
@@ -20,6 +19,7 @@ from textmill.data.split import (
     survey,
     whole_documents,
 )
+from textmill.data.reading.document import Document
 from textmill.errors import DataError
 
 

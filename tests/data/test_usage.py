@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from textmill.cli.main import main
-from textmill.data.read import Reading
-from textmill.data.usage import measure_use
+from textmill.data.preparing.tokenizer_statistics import measure_use
+from textmill.data.reading.read import Reading
 from textmill.tokenizers import make_byte, make_char, train_bpe
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ranks import Ranks, run_together, stored, values, wait_until
 
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint.checkpoint_store import CheckpointStore
 
 Start = Callable[..., Ranks]
 SAVING = ["--save-steps", "2", "--eval-steps", "100", "--sample-steps", "0", "--batch-size", "4"]
@@ -33,7 +33,7 @@ def in_save(number: int, act: Callable[[int], None]) -> Callable[[int], None]:
     """Return what makes each process `act`, given its rank, when its file of weights in the `number`th save is half."""
 
     def before(rank: int) -> None:
-        from textmill.training import writing
+        from textmill.training import write_checkpoint as writing
 
         save, calls = writing.save_tensors, [0]
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from ranks import Ranks, run_together, stored, values
 
-from textmill.checkpoint.folder import load_model
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
 
 Start = Callable[..., Ranks]
@@ -23,7 +23,7 @@ def record(folder: Path) -> Callable[[int], None]:
 
     def before(rank: int) -> None:
         from textmill.engine.fsdp import ShardedEngine
-        from textmill.training import writing
+        from textmill.training import write_checkpoint as writing
 
         whole, save, largest = ShardedEngine.whole, writing.save_tensors, [0]
 

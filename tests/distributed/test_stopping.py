@@ -50,7 +50,7 @@ def test_a_signal_during_evaluation_stops_all(
     """A signal that comes to one process in the middle of an evaluation ends it on both; resumed, it is made up for."""
 
     def before(rank: int) -> None:
-        from textmill.evaluation import run as evaluation
+        from textmill.evaluation import evaluate_batches as evaluation
 
         whole, calls = evaluation.evaluate, [0]
 
@@ -146,7 +146,7 @@ def test_a_full_disk_does_not_part_the_processes(small: list[str], tmp_path: Pat
     """A checkpoint that the first process cannot write is said, and all train on; after three in a row all end, 74."""
 
     def before(rank: int) -> None:
-        from textmill.checkpoint.store import CheckpointStore
+        from textmill.checkpoint.checkpoint_store import CheckpointStore
         from textmill.errors import WriteFailedError
 
         def saving(self: CheckpointStore, step: int, *arguments: object, **options: object) -> object:

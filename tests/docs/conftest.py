@@ -15,7 +15,9 @@ from typed import run_line
 
 from textmill.config import Config
 from textmill.training import assemble as assembly
-from textmill.training import rehearsal, session, start, trainer
+from textmill.training import dry_run as rehearsal
+from textmill.training import session, trainer
+from textmill.training import train_function as start
 
 STEPS = 2
 SMALL: dict[str, Any] = {

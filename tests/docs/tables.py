@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, get_args
 
 from textmill import errors
 from textmill.config.aliases import ALIASES
-from textmill.config.leaves import sections
 from textmill.config.presets import AUTO, PRESETS
+from textmill.config.setting_names import sections
 from textmill.tracking.metrics import METRICS, tag
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

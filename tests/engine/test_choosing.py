@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from textmill.engine.build import choose_engine, refuse_contradictions
-from textmill.engine.precision import Precision
+from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World
 from textmill.errors import ConfigError
+from textmill.machine.precision import Precision
 
 
 @pytest.mark.parametrize(

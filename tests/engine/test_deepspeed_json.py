@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from textmill.config import load_config
-from textmill.engine import build
-from textmill.engine.build import refuse_contradictions
+from textmill.engine import engine_choice as build
 from textmill.engine.deepspeed_json import for_initialize, implied_settings, read_deepspeed
-from textmill.engine.precision import Precision
+from textmill.engine.engine_choice import refuse_contradictions
 from textmill.engine.world import World
 from textmill.errors import ConfigError, MissingExtraError, MissingInputError
-from textmill.training.deepspeed import adopt_deepspeed, deepspeed_settings
+from textmill.machine.precision import Precision
+from textmill.training.deepspeed_settings import adopt_deepspeed, deepspeed_settings
 
 GUIDE = """
 {

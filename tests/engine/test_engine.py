@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from textmill.engine.precision import Precision, choose_precision
 from textmill.engine.single import Engine
 from textmill.engine.world import World, choose_device
 from textmill.errors import ConfigError
+from textmill.machine.precision import Precision, choose_precision
 from textmill.model.loss import IGNORED, cross_entropy_sum
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -143,7 +143,7 @@ def test_devices_and_formats_that_are_not_there_are_refused() -> None:
 def test_automatic_precision_is_that_of_the_faster_products() -> None:
     """Held to AVX2, where bfloat16 products are emulated, `auto` is fp32, whatever the processor's flags say."""
     code = (
-        "import torch; from textmill.engine.precision import choose_precision; "
+        "import torch; from textmill.machine.precision import choose_precision; "
         "print(choose_precision('auto', torch.device('cpu')).name)"
     )
     held = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}

@@ -12,10 +12,10 @@ import torch
 from small_models import small_model
 from torch import Tensor, nn
 
-from textmill.data.loader import IGNORED, Batch, Rows, eval_batches
-from textmill.data.shards import ShardWriter, TokenStore
+from textmill.data.batches.loader import IGNORED, Batch, Rows, eval_batches
+from textmill.data.store.shards import ShardWriter, TokenStore
 from textmill.errors import ConfigError, DataError, Interrupted
-from textmill.evaluation.run import evaluate
+from textmill.evaluation.evaluate_batches import evaluate
 
 
 class Guess(nn.Module):

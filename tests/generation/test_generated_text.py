@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scripted import Scripted
 from small_models import small_model
 
-from textmill.checkpoint.folder import load_model, save_model_folder
+from textmill.checkpoint.model_folder import load_model, save_model_folder
 from textmill.errors import ConfigError, MissingInputError
-from textmill.generation.stop import StopStrings
-from textmill.generation.text import generate_text, unprintable_ids
+from textmill.generation.stop_strings import StopStrings
+from textmill.generation.text_generation import generate_text, unprintable_ids
 from textmill.tokenizers import make_byte, make_char
 
 BYTE = make_byte()

@@ -12,7 +12,7 @@ from scripted import Scripted
 from small_models import FAMILIES, VARIANTS, random_tokens, small_model
 
 from textmill.errors import ConfigError
-from textmill.generation.loop import generate, window_start
+from textmill.generation.token_loop import generate, window_start
 
 EVERY = {**FAMILIES, **VARIANTS}
 

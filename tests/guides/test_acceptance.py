@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from textmill.checkpoint.resolve import resolve_checkpoint
+from textmill.checkpoint.find_model import resolve_checkpoint
 from textmill.cli.main import main
 
 Says = Callable[..., str]

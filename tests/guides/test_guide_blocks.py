@@ -25,10 +25,10 @@ from torch.nn import functional
 import textmill as tm
 from textmill.config import Config, DataConfig, ModelConfig, TrainingConfig, load_config
 from textmill.config.presets import PRESETS, Preset
+from textmill.console.screen import Screen
 from textmill.data import TextDataset
 from textmill.tokenizers import make_char
 from textmill.training import Trainer
-from textmill.training.screen import Screen
 
 QUIET = Screen(quiet=True)
 SHAPE: dict[str, Any] = {"d_model": 32, "num_heads": 2, "num_layers": 1, "max_seq_len": 32}

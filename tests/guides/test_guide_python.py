@@ -18,12 +18,12 @@ from torch import nn
 
 import textmill as tm
 from textmill.config import DataConfig, ModelConfig, TrainingConfig
+from textmill.console.screen import Screen
 from textmill.data import TextDataset
-from textmill.data.loader import Batch
+from textmill.data.batches.loader import Batch
 from textmill.errors import ConfigError
 from textmill.training import Trainer, load_checkpoint
 from textmill.training.loss import causal_loss
-from textmill.training.screen import Screen
 
 QUIET = Screen(quiet=True)
 
@@ -267,7 +267,7 @@ def test_a_loop_of_ones_own_goes_on(place: Path, kind: str) -> None:
     )
     model = tm.build_model(tm.load_config("runs/experiment_1").model)
     if kind == "ours":
-        from textmill.optim.build import build_optimizer
+        from textmill.optim.optimizer_choice import build_optimizer
 
         optimizer = build_optimizer(model, learning_rate=1e-3)
     else:

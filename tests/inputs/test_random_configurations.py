@@ -15,9 +15,9 @@ from damage import NASTY_TEXT, damaged_bytes, scalars, values
 from hypothesis import strategies as st
 
 from textmill.config.aliases import ALIASES, REWRITES
-from textmill.config.entries import leaf_names
-from textmill.config.leaves import SECTIONS
-from textmill.config.load import load_config
+from textmill.config.merge import load_config
+from textmill.config.setting_names import SECTIONS
+from textmill.config.settings import leaf_names
 from textmill.errors import ConfigError
 
 FETCHING = {"data", "val_data", "dataset_name", "dataset_config", "init_from", "resume_from"}

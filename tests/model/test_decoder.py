@@ -8,10 +8,10 @@ import pytest
 import torch
 from small_models import FAMILIES, VARIANTS, random_tokens, small_model
 
-from textmill.config.model import ModelConfig
+from textmill.config.fields.model import ModelConfig
 from textmill.errors import ConfigError
 from textmill.model import attention
-from textmill.model.build import BYTES, build_model
+from textmill.model.from_config import BYTES, build_model
 from textmill.model.loss import cross_entropy_sum
 from textmill.tokenizers import make_byte
 

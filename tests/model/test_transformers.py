@@ -12,11 +12,11 @@ import pytest
 import torch
 from small_models import FAMILIES, random_tokens, small_model
 
-from textmill.checkpoint.folder import load_model, save_model_folder
-from textmill.config.model import ModelConfig
-from textmill.generation.loop import generate
-from textmill.model.build import empty_model
+from textmill.checkpoint.model_folder import load_model, save_model_folder
+from textmill.config.fields.model import ModelConfig
+from textmill.generation.token_loop import generate
 from textmill.model.decoder import Decoder
+from textmill.model.from_config import empty_model
 from textmill.tokenizers import make_byte, make_char, train_bpe
 
 SHAPES: dict[str, dict[str, Any]] = {

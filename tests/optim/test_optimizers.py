@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from textmill.errors import ConfigError
-from textmill.optim.build import build_optimizer
-from textmill.optim.groups import parameter_groups
 from textmill.optim.muon import Muon, orthogonalise
+from textmill.optim.optimizer_choice import build_optimizer
+from textmill.optim.parameter_groups import parameter_groups
 
 
 class Small(nn.Module):

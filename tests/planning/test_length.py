@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.planning.length import Cadence, plan_length, plan_warmup
+from textmill.planning.run_length import Cadence, plan_length, plan_warmup
 
 
 def test_the_first_limit_reached_sets_the_length() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from textmill.config import ModelConfig
 from textmill.errors import ConfigError
 from textmill.model import attention, build_model, cross_entropy_sum
-from textmill.optim.build import build_optimizer
+from textmill.optim.optimizer_choice import build_optimizer
 from textmill.planning.memory import WRITTEN_OUT_LIMIT, Memory, estimate_memory, optimizer_bytes
 
 SMALL: dict[str, Any] = {"vocab_size": 97, "d_model": 48, "num_layers": 3, "num_heads": 4, "max_seq_len": 32}

@@ -8,7 +8,7 @@ import pytest
 
 from textmill.config import Config, load_config
 from textmill.errors import ConfigError
-from textmill.planning.devices import free_memory, likely_device, likely_precision
+from textmill.machine.devices import free_memory, likely_device, likely_precision
 from textmill.planning.memory import evaluation_rows
 from textmill.planning.plan import Text, plan_run, tokens_of_bytes
 

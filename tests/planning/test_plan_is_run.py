@@ -13,7 +13,7 @@ import pytest
 import textmill as tm
 from textmill.cli.main import main
 from textmill.config import load_config
-from textmill.training.screen import Screen
+from textmill.console.screen import Screen
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from made_runs import HOSTILE, write_hostile
 from textmill.cli.main import main
 from textmill.report.charts import MOST_POINTS, Line, chart, nice_ticks, short
 from textmill.report.page import render
-from textmill.report.record import Record, open_record
+from textmill.report.run_record import Record, open_record
 
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "span", "p", "section", "div"),

@@ -12,7 +12,7 @@ import pytest
 from made_runs import train_small
 
 from textmill.cli.main import main
-from textmill.report.record import Record, find_records
+from textmill.report.run_record import Record, find_records
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from textmill.cli.main import main
 from textmill.errors import MissingExtraError
-from textmill.report.record import Record, find_records
+from textmill.report.run_record import Record, find_records
 
 NEEDS_OPTUNA = "needs optuna: pip install 'textmill[tune]'"
 

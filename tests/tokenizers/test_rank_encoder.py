@@ -12,8 +12,9 @@ from awkward_texts import AWKWARD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textmill.tokenizers import Tokenizer, load_tokenizer, ranks, train_bpe
-from textmill.tokenizers.ranks import RankEncoder, rank_encoder
+from textmill.tokenizers import Tokenizer, load_tokenizer, train_bpe
+from textmill.tokenizers import tiktoken_encoder as ranks
+from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
 
 pytest.importorskip("tiktoken", reason="needs tiktoken, of the extra data")
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as Backend
 
 from textmill.errors import ConfigError, DataError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
-from textmill.tokenizers.pieces import last_cut, pieces
+from textmill.tokenizers.cutting import last_cut, pieces
 
 
 @settings(deadline=None)

@@ -12,8 +12,8 @@ import pytest
 from wandb_file import recorded_values
 
 from textmill.errors import ConfigError, MissingExtraError
-from textmill.tracking.base import Trackers
-from textmill.tracking.build import build_trackers
+from textmill.tracking.tracker import Trackers
+from textmill.tracking.tracker_choice import build_trackers
 
 CONFIG = {"model": {"d_model": 8, "norm": None}, "training": {"learning_rate": 3e-4}}
 
@@ -97,7 +97,7 @@ def test_a_missing_library_is_one_line_that_names_the_extra(
     with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[track\]'") as caught:
         build_trackers([name], tmp_path, say=lambda sentence: None)
     assert caught.value.exit_code == 2
-    monkeypatch.setattr("textmill.tracking.build.find_spec", lambda module: module)
+    monkeypatch.setattr("textmill.tracking.tracker_choice.find_spec", lambda module: module)
     with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[track\]'"):
         build_trackers([name], tmp_path, say=lambda sentence: None).start(info())
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import pytest
 from wandb_file import recorded_values
 
 import textmill as tm
-from textmill.tracking import build
+from textmill.tracking import tracker_choice as build
 from textmill.tracking.tensorboard import TensorBoard
 
 

@@ -13,8 +13,8 @@ import torch
 
 import textmill
 import textmill.training
+from textmill.console.screen import Screen
 from textmill.errors import ConfigError, RunExistsError
-from textmill.training.screen import Screen
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import textmill
-from textmill.training.screen import Screen
+from textmill.console.screen import Screen
 
 
 @pytest.mark.slow

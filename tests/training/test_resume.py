@@ -15,10 +15,10 @@ from runs import Command, assert_same_run, wait_for
 
 from textmill.cli.main import main
 from textmill.config import load_config
+from textmill.console.screen import Screen
 from textmill.training import steps
 from textmill.training.assemble import assemble
 from textmill.training.run import Run
-from textmill.training.screen import Screen
 
 LENGTH = ["--epochs", "2.5", "--eval-steps", "7", "--early-stopping-patience", "50"]
 SAVES = ["--save-steps", "5"]
@@ -89,7 +89,7 @@ def test_a_stop_in_the_middle_of_an_evaluation_is_made_up_for(
     small: list[str], golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal inside evaluation or sampling discards what was half done; the resumed run does it again, once."""
-    from textmill.evaluation import run as evaluation
+    from textmill.evaluation import evaluate_batches as evaluation
     from textmill.training import sample as sampling
 
     folder = tmp_path / "run"

@@ -13,7 +13,7 @@ import yaml
 from runs import Command, wait_for
 from safetensors.torch import load_file
 
-from textmill.checkpoint.folder import load_model
+from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
 from textmill.tracking.metrics import METRICS
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from textmill.training import screen as module
-from textmill.training.screen import Screen, fitting, program
+from textmill.console import screen as module
+from textmill.console.screen import Screen, fitting, program
 
 ROW: dict[str, Any] = {
     "step": 900,

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from runs import rows
 
-from textmill.checkpoint.folder import load_model
+from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
 from textmill.config import load_config
 from textmill.evaluation import evaluate_model

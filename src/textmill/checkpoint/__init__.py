@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from textmill.checkpoint.lock import RunLock
-from textmill.checkpoint.logfile import Log
-from textmill.checkpoint.publish import publish
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.link_model import publish
+from textmill.checkpoint.log_file import Log
+from textmill.checkpoint.run_lock import RunLock
+from textmill.names import lazy_attributes
 
 if TYPE_CHECKING:
-    from textmill.checkpoint.optimizer import flatten_optimizer, restore_optimizer
+    from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
     from textmill.checkpoint.tensors import load_tensors, refuse_non_finite, save_tensors
 
 __all__ = [
@@ -25,13 +26,13 @@ __all__ = [
     "save_tensors",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for."""
-    if name in ("flatten_optimizer", "restore_optimizer"):
-        from textmill.checkpoint import optimizer as module
-    elif name in ("load_tensors", "refuse_non_finite", "save_tensors"):
-        from textmill.checkpoint import tensors as module
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(module, name)
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "flatten_optimizer": "optimizer_state",
+        "load_tensors": "tensors",
+        "refuse_non_finite": "tensors",
+        "restore_optimizer": "optimizer_state",
+        "save_tensors": "tensors",
+    },
+)

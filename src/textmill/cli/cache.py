@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from textmill.cli.pages import Json
+from textmill.cli.help_pages import Json
 
 app = App(name="cache", help="List and clear the prepared text that is kept for the next run.")
 
@@ -20,8 +20,8 @@ CacheDir = Annotated[
 @app.command(name="list", sort_key=0)
 def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
     """List the prepared corpora of the cache, the one used longest ago first."""
-    from textmill.cli.terminal import write
-    from textmill.training.screen import size
+    from textmill.console.screen import size
+    from textmill.console.terminal import write
 
     entries = _entries(cache_dir)
     if json:
@@ -54,10 +54,10 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     """
     import time
 
-    from textmill.cli.terminal import write
+    from textmill.console.screen import size
+    from textmill.console.terminal import write
     from textmill.errors import MissingInputError
     from textmill.files import cannot_write, remove_directory
-    from textmill.training.screen import size
 
     entries = _entries(cache_dir)
     unknown = [word for word in name if not any(_is_called(entry, word) for entry in entries)]
@@ -90,7 +90,7 @@ def _short(name: str) -> str:
 
 
 def _folder(cache_dir: Path | None) -> Path:
-    from textmill.data.cache import cache_folder
+    from textmill.data.preparing.corpus_cache import cache_folder
 
     return cache_folder(cache_dir, "x").parent
 
@@ -99,7 +99,7 @@ def _entries(cache_dir: Path | None) -> list[dict[str, Any]]:
     """Return every corpus of the cache, those begun and given up too: name, size, when used, what it was made of."""
     import time
 
-    from textmill.data.unfinished import PREFIX, is_in_use
+    from textmill.data.preparing.resume_preparing import PREFIX, is_in_use
 
     folder = _folder(cache_dir)
     entries = []
@@ -123,7 +123,7 @@ def _entries(cache_dir: Path | None) -> list[dict[str, Any]]:
 
 
 def _sources(folder: Path) -> list[str]:
-    from textmill.data.corpus import PREPARED
+    from textmill.data.store.corpus import PREPARED
 
     try:
         return list(json_format.loads((folder / PREPARED).read_text(encoding="utf-8"))["sources"])

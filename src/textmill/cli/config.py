@@ -10,15 +10,15 @@ from typing import Annotated, Any
 import yaml
 from cyclopts import App, Parameter
 
-from textmill.cli.pages import Json
-from textmill.cli.settings import group_of, takes_settings
-from textmill.cli.terminal import write
-from textmill.config.entries import Entry
-from textmill.config.leaves import SECTIONS
-from textmill.config.load import from_layers
-from textmill.config.reading import read_config
+from textmill.cli.help_pages import Json
+from textmill.cli.setting_flags import group_of, takes_settings
+from textmill.config.config_files import read_config
+from textmill.config.merge import from_layers
 from textmill.config.schema import schema as json_schema
+from textmill.config.setting_names import SECTIONS
+from textmill.config.settings import Entry
 from textmill.config.tree import Config
+from textmill.console.terminal import write
 
 app = App(name="config", help="Show what a run would be made with, and where each value comes from.")
 
@@ -47,7 +47,7 @@ def show(
     """
     values = from_layers([*(read_config(path) for path in config or ()), settings])
     if values.training.preset == "auto":
-        from textmill.training.screen import printable
+        from textmill.console.screen import printable
 
         print(printable(_settled(values)), file=sys.stderr)
     values.model = values.model.resolved(lambda sentence: print(sentence, file=sys.stderr))
@@ -76,9 +76,9 @@ def schema() -> None:
 def _settled(values: Config) -> str:
     """The values of preset auto are in `values`, where the size of the text can be known; return what to say of it."""
     from textmill.config.presets import settle_auto
-    from textmill.data.extent import size_of
+    from textmill.data.preparing.text_size import size_of
     from textmill.errors import TextmillError
-    from textmill.planning.devices import likely_device
+    from textmill.machine.devices import likely_device
 
     try:
         size = size_of(values.data)

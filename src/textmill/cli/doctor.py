@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from textmill.cli.pages import Json
+from textmill.cli.help_pages import Json
 
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "cyclopts")
 
@@ -33,11 +33,11 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
     --------
     textmill doctor
     """
-    from textmill.cli.screen import waiting
-    from textmill.cli.terminal import field, write
+    from textmill.console.progress import waiting
+    from textmill.console.terminal import field, write
 
     with waiting("measuring ..."):
-        from textmill.engine.machine import examine
+        from textmill.machine.examine import examine
 
         found = {**_software(), **examine(device), "extras": _extras(), "cache": _cache()}
     found["advice"] = advice(found)
@@ -52,7 +52,7 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
 
 def advice(found: dict[str, Any]) -> list[str]:
     """Return what a person could change about this machine, from what was found of it."""
-    from textmill.engine.load import busy_sentence
+    from textmill.machine.cpu_contention import busy_sentence
 
     said = []
     threads, rate = found["threads"], found["flops"]["fp32"]
@@ -108,7 +108,7 @@ def _installed(package: str) -> bool:
 
 
 def _cache() -> dict[str, Any]:
-    from textmill.data.cache import cache_folder
+    from textmill.data.preparing.corpus_cache import cache_folder
 
     folder = cache_folder(None, "x").parent
     there = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
@@ -116,8 +116,8 @@ def _cache() -> dict[str, Any]:
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    from textmill.planning.devices import free_memory
-    from textmill.training.screen import size
+    from textmill.console.screen import size
+    from textmill.machine.devices import free_memory
 
     kernels = found["kernels"]
     library = "oneDNN" if kernels.get("onednn") else "PyTorch's default library"

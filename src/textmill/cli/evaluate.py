@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from textmill.cli.pages import Json, Model
+from textmill.cli.help_pages import Json, Model
 
 _UNITS = {"loss": "nats per token", "bits_per_byte": "bits per byte of text"}
 
@@ -47,8 +47,8 @@ def evaluate(
     textmill evaluate runs/book
     textmill evaluate runs/book other.txt --json
     """
-    from textmill.cli.screen import counting
-    from textmill.training.screen import Screen
+    from textmill.console.progress import counting
+    from textmill.console.screen import Screen
 
     screen = Screen(stream=sys.stderr)
     screen.passing("loading the model ...")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from textmill.config.aliases import ALIASES, REWRITES
-from textmill.config.leaves import is_list, is_switch, section_of, validate
+from textmill.config.setting_names import is_list, is_switch, section_of, validate
 from textmill.config.values import closest
 from textmill.errors import ConfigError
 

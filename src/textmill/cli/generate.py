@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from textmill.cli.pages import Json, Model
-from textmill.cli.terminal import piped_in, read_input, write
+from textmill.cli.help_pages import Json, Model
+from textmill.console.terminal import piped_in, read_input, write
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from textmill.checkpoint.folder import Loaded
+    from textmill.checkpoint.model_folder import Loaded
 
 
 def generate(
@@ -98,10 +98,10 @@ def generate(
 
 
 def _load(model: str, device: str) -> Loaded:
-    from textmill.cli.screen import waiting
+    from textmill.console.progress import waiting
 
     with waiting("loading the model ...") as say:
-        from textmill.checkpoint.folder import load_model
+        from textmill.checkpoint.model_folder import load_model
         from textmill.engine.world import choose_device
 
         return load_model(model, choose_device(device), say=say)
@@ -113,7 +113,7 @@ def _say(sentence: str) -> None:
 
 def _continue(loaded: Loaded, prompt: str, options: dict[str, Any], seed: int | None, **listeners: Any) -> list[str]:
     """Return the continuations, as many as came before an interruption."""
-    from textmill.cli.screen import counting
+    from textmill.console.progress import counting
     from textmill.generation import generate_text
     from textmill.training.signals import SignalFlag
 

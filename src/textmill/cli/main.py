@@ -94,7 +94,7 @@ def _run(arguments: list[str]) -> int:
         words = [word for word in before_end if word not in _HELP]
     chain, apps, rest = app.parse_commands(words)
     if wants_help:
-        from textmill.cli.pages import complete
+        from textmill.cli.help_pages import complete
 
         complete(apps[-1], chain)
         return _call(app, [*chain, "--help"], {})
@@ -137,7 +137,7 @@ def make_app() -> App:
     from cyclopts import App, Group
 
     from textmill import __version__
-    from textmill.cli.pages import formatter
+    from textmill.cli.help_pages import formatter
 
     app = App(
         name="textmill",

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from textmill.cli.pages import Json
-from textmill.cli.settings import group_of, takes_settings
-from textmill.cli.terminal import field
-from textmill.config.entries import Entry
-from textmill.config.load import from_layers
-from textmill.config.reading import read_config
+from textmill.cli.help_pages import Json
+from textmill.cli.setting_flags import group_of, takes_settings
+from textmill.config.config_files import read_config
+from textmill.config.merge import from_layers
+from textmill.config.settings import Entry
+from textmill.console.terminal import field
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def plan(
     """
     from textmill.config.checks import free_vocab
     from textmill.config.presets import settle_auto
-    from textmill.data.extent import names_ids, size_of, text_ahead
-    from textmill.planning.devices import likely_device, likely_precision
+    from textmill.data.preparing.text_size import names_ids, size_of, text_ahead
+    from textmill.machine.devices import likely_device, likely_precision
     from textmill.planning.plan import plan_run
 
     values = from_layers([*(read_config(path) for path in config or ()), settings])
@@ -94,7 +94,7 @@ def _aside(sentence: str) -> None:
 
 
 def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
-    from textmill.training.screen import count, duration, size
+    from textmill.console.screen import count, duration, size
 
     model, length, parameters = config.model.resolved(), plan.length, plan.parameters
     shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}"
@@ -137,8 +137,8 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
 
 
 def _show_memory(plan: Plan, free: int | None) -> None:
-    from textmill.planning.devices import free_memory
-    from textmill.training.screen import size
+    from textmill.console.screen import size
+    from textmill.machine.devices import free_memory
 
     memory = plan.memory
     terms = [

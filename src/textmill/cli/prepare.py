@@ -7,10 +7,10 @@ import shlex
 import sys
 from typing import Literal
 
-from textmill.cli.pages import Json, Output
-from textmill.cli.settings import takes_settings
-from textmill.config.entries import Entry
-from textmill.config.load import from_layers
+from textmill.cli.help_pages import Json, Output
+from textmill.cli.setting_flags import takes_settings
+from textmill.config.merge import from_layers
+from textmill.config.settings import Entry
 
 
 @takes_settings(
@@ -54,11 +54,11 @@ def prepare(
     textmill prepare corpus/ --output prepared --vocab-size 8000
     textmill prepare posts.jsonl --output sorted --dedup exact --min-length 200
     """
-    from textmill.data.clean import Cleaning
+    from textmill.console.screen import Screen, count, program, size
     from textmill.data.prepare import prepare as prepare_corpus
-    from textmill.data.report import REPORT
-    from textmill.data.selection import data_or_dataset
-    from textmill.training.screen import Screen, count, program, size
+    from textmill.data.preparing.clean import Cleaning
+    from textmill.data.preparing.corpus_report import REPORT
+    from textmill.data.sources.selection import data_or_dataset
     from textmill.training.signals import SignalFlag
 
     config = from_layers([settings])

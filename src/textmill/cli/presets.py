@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from textmill.cli.pages import Json
+from textmill.cli.help_pages import Json
 from textmill.config.presets import AUTO, PRESETS, preset_values
 
 

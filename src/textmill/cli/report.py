@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from textmill.cli.pages import Output
+from textmill.cli.help_pages import Output
 
 
 def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | None = None) -> None:
@@ -26,10 +26,10 @@ def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | N
     --------
     textmill report runs/book
     """
-    from textmill.cli.terminal import write
+    from textmill.console.terminal import write
     from textmill.files import write_text
     from textmill.report.page import render
-    from textmill.report.record import open_record
+    from textmill.report.run_record import open_record
 
     record = open_record(run)
     target = output or run / "report.html"

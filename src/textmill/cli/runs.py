@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from textmill.cli.pages import Json
+from textmill.cli.help_pages import Json
 
 app = App(name="runs", help="List runs, and compare them.")
 
@@ -30,8 +30,8 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
     textmill runs sweeps/widths --json
     textmill runs compare runs/book runs/book-2
     """
-    from textmill.cli.terminal import write
-    from textmill.report.record import find_records
+    from textmill.console.terminal import write
+    from textmill.report.run_record import find_records
 
     summaries = [record.summary() for record in find_records(folder)]
     if json:
@@ -69,10 +69,10 @@ def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) ->
     --------
     textmill runs compare runs/book runs/book-2
     """
-    from textmill.cli.terminal import write
+    from textmill.console.terminal import write
     from textmill.errors import ConfigError
     from textmill.report.compare import differences, results, same_text
-    from textmill.report.record import open_record
+    from textmill.report.run_record import open_record
 
     if len(run) < 2:
         raise ConfigError("compare: name two runs or more")
@@ -93,13 +93,13 @@ def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) ->
 
 
 def _speed(value: float | None) -> str:
-    from textmill.training.screen import rate
+    from textmill.console.screen import rate
 
     return "–" if value is None else rate(value)
 
 
 def _time(value: float | None) -> str:
-    from textmill.training.screen import duration
+    from textmill.console.screen import duration
 
     return "–" if value is None else duration(value)
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from textmill.cli.pages import Json
-from textmill.cli.settings import group_of, takes_settings
-from textmill.config.entries import Entry
-from textmill.config.leaves import validate
-from textmill.config.load import from_layers
-from textmill.config.reading import read_config
+from textmill.cli.help_pages import Json
+from textmill.cli.setting_flags import group_of, takes_settings
+from textmill.config.config_files import read_config
+from textmill.config.merge import from_layers
+from textmill.config.setting_names import validate
+from textmill.config.settings import Entry
 
 if TYPE_CHECKING:
-    from textmill.sweep.sweep import SweepResult
+    from textmill.sweep.run_sweep import SweepResult
 
 MOST_ROWS = 10
 
@@ -67,8 +67,8 @@ def sweep(
     values = from_layers([*(read_config(path) for path in config or ()), settings])
     import_optuna()
     from textmill.sweep.plot import draw_sweep
-    from textmill.sweep.sweep import sweep as run_sweep
-    from textmill.training.outputs import next_free_run
+    from textmill.sweep.run_sweep import sweep as run_sweep
+    from textmill.training.output_folder import next_free_run
 
     folder = Path(values.training.output_dir or next_free_run().with_name(_next_name(Path("runs"))))
     given = {leaf: value for leaf, value in values.values().items() if values.given(leaf)}

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from textmill.cli.pages import Json, Output
-from textmill.cli.settings import takes_settings
-from textmill.cli.terminal import read_input, write
-from textmill.config.entries import Entry
-from textmill.config.load import from_layers
+from textmill.cli.help_pages import Json, Output
+from textmill.cli.setting_flags import takes_settings
+from textmill.config.merge import from_layers
+from textmill.config.settings import Entry
 from textmill.config.tree import Config
 from textmill.config.values import whole
+from textmill.console.terminal import read_input, write
 from textmill.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ def train(*, output: Output, settings: list[Entry]) -> None:
 
 def _texts(config: Config) -> Iterator[str]:
     """Yield the documents of the data, then say what was found odd in them."""
-    from textmill.data.document import Notes
-    from textmill.data.read import Reading, read_documents
-    from textmill.data.selection import data_or_dataset, select_files
-    from textmill.data.standard_input import keep_standard_input
-    from textmill.data.vocabulary import MOST_TEXT_FOR_BPE, spread
-    from textmill.data.watch import Watch
-    from textmill.training.screen import Screen
+    from textmill.console.screen import Screen
+    from textmill.data.preparing.read_progress import Watch
+    from textmill.data.preparing.tokenizer_choice import MOST_TEXT_FOR_BPE, spread
+    from textmill.data.reading.document import Notes
+    from textmill.data.reading.read import Reading, read_documents
+    from textmill.data.sources.selection import data_or_dataset, select_files
+    from textmill.data.sources.standard_input import keep_standard_input
 
     data = config.data
     items = keep_standard_input(data_or_dataset(data.data, data.dataset_name, data.dataset_config), None, _say)
@@ -222,10 +222,10 @@ _EXAMPLES = 8
 
 def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, Any]:
     """Return what the tokenizer makes of `data`, as plain values."""
-    from textmill.cli.screen import counting
-    from textmill.data.read import Reading
-    from textmill.data.selection import select_files
-    from textmill.data.usage import measure_use
+    from textmill.console.progress import counting
+    from textmill.data.preparing.tokenizer_statistics import measure_use
+    from textmill.data.reading.read import Reading
+    from textmill.data.sources.selection import select_files
 
     files = select_files(data, validation_split=None, say=_say).train
     total, done = sum(path.stat().st_size for path in files), 0
@@ -257,7 +257,7 @@ def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, A
 
 
 def _print_use(use: dict[str, Any], vocab_size: int) -> None:
-    from textmill.training.screen import count, size
+    from textmill.console.screen import count, size
 
     most = ", ".join(f"{token['text']!r} {token['share']:.1%}" for token in use["most_used"])
     unused = f"{use['unused']:,} of {vocab_size:,} entries never occur ({use['unused'] / vocab_size:.1%})"

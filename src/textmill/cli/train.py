@@ -9,11 +9,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from textmill.cli.pages import Json
-from textmill.cli.settings import group_of, takes_settings
-from textmill.config.entries import Entry
-from textmill.config.load import from_layers
-from textmill.config.reading import read_config
+from textmill.cli.help_pages import Json
+from textmill.cli.setting_flags import group_of, takes_settings
+from textmill.config.config_files import read_config
+from textmill.config.merge import from_layers
+from textmill.config.settings import Entry
 
 _JSON = "Print the result as JSON at the end; what is said on the way goes to standard error."
 
@@ -48,14 +48,14 @@ def train(
     textmill train --output-dir runs/larger --resume
     """
     values = from_layers([*(read_config(path) for path in config or ()), settings])
-    from textmill.training.screen import Screen
+    from textmill.console.screen import Screen
 
     screen = Screen(stream=sys.stderr) if json else None
     opening = screen or Screen()
     opening.passing("starting ...")  # PyTorch takes seconds to load
     if dry_run:
         from textmill.cli.plan import show
-        from textmill.training.rehearsal import rehearse
+        from textmill.training.dry_run import rehearse
 
         opening.end()
         rehearsal = rehearse(values, screen=screen)

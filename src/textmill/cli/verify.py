@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from textmill.cli.pages import Json
+from textmill.cli.help_pages import Json
 
 
 def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False) -> int:
@@ -26,7 +26,7 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
     --------
     textmill verify runs/book
     """
-    from textmill.cli.terminal import write
+    from textmill.console.terminal import write
     from textmill.errors import DataError
     from textmill.report.verify import verify as find
 

@@ -1,11 +1,11 @@
 """The vocabulary of a run: every setting, its type, its default and its other spellings. Imports without torch."""
 
-from textmill.config.data import DataConfig, TokenizerConfig
-from textmill.config.load import load_config
-from textmill.config.model import ModelConfig
+from textmill.config.fields.data import DataConfig, TokenizerConfig
+from textmill.config.fields.model import ModelConfig
+from textmill.config.fields.tracking import TrackingConfig
+from textmill.config.fields.training import TrainingConfig
+from textmill.config.merge import load_config
 from textmill.config.presets import PRESETS, choose_preset
-from textmill.config.tracking import TrackingConfig
-from textmill.config.training import TrainingConfig
 from textmill.config.tree import Config
 
 __all__ = [

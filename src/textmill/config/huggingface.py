@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from textmill.config.model import ModelConfig
+from textmill.config.fields.model import ModelConfig
 from textmill.config.values import show
 from textmill.errors import ConfigError, DataError
 

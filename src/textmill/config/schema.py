@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from textmill.config.leaves import sections
+from textmill.config.setting_names import sections
 
 
 def schema() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from textmill.config.aliases import REWRITES, canonical
 from textmill.config.values import closest, show
 
 if TYPE_CHECKING:
-    from textmill.config.entries import Entry
+    from textmill.config.settings import Entry
 
 NOT_GIVEN = ("default", "preset", "derived", "fitted")
 """First words of the origins of values that nobody chose."""
@@ -33,7 +33,7 @@ class Section(BaseModel):
     _tree: Any = PrivateAttr(default=None)
 
     def __init__(self, **values: Any) -> None:
-        from textmill.config.entries import keywords, resolve
+        from textmill.config.settings import keywords, resolve
 
         super().__init__()
         self._accept(resolve(keywords(values)))
@@ -113,7 +113,7 @@ class Section(BaseModel):
         if name.startswith("_"):
             super().__setattr__(name, value)
             return
-        from textmill.config.entries import Entry, resolve
+        from textmill.config.settings import Entry, resolve
 
         below = self.values() if self._tree is None else self._tree.values()
         self._accept(resolve([Entry(name, value, "keyword", name)], below))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textmill.config.model import ModelConfig
+from textmill.config.fields.model import ModelConfig
 from textmill.errors import ConfigError
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from textmill.config.aliases import REWRITES, canonical
-from textmill.config.data import DataConfig, TokenizerConfig
-from textmill.config.entries import Entry, flatten, keywords, leaf_names, merge, resolve
-from textmill.config.leaves import SECTIONS, section_of, sections
-from textmill.config.model import ModelConfig
+from textmill.config.fields.data import DataConfig, TokenizerConfig
+from textmill.config.fields.model import ModelConfig
+from textmill.config.fields.tracking import TrackingConfig
+from textmill.config.fields.training import TrainingConfig
 from textmill.config.section import Section
-from textmill.config.tracking import TrackingConfig
-from textmill.config.training import TrainingConfig
+from textmill.config.setting_names import SECTIONS, section_of, sections
+from textmill.config.settings import Entry, flatten, keywords, leaf_names, merge, resolve
 from textmill.config.values import closest, show
 from textmill.errors import ConfigError
 

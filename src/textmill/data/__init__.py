@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from textmill.data.corpus import Corpus, is_prepared, open_corpus
-from textmill.data.document import Document
 from textmill.data.prepare import prepare
-from textmill.data.read import read_documents
-from textmill.data.shards import TokenStore
-from textmill.data.sources import corpus_size_bytes, default_corpus, list_files
+from textmill.data.reading.document import Document
+from textmill.data.reading.read import read_documents
+from textmill.data.sources.listing import corpus_size_bytes, default_corpus, list_files
+from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
+from textmill.data.store.shards import TokenStore
+from textmill.names import lazy_attributes
 
 if TYPE_CHECKING:
-    from textmill.data.dataset import TextDataset
-    from textmill.data.loader import Batch, Rows, TrainLoader, eval_batches
+    from textmill.data.batches.dataset import TextDataset
+    from textmill.data.batches.loader import Batch, Rows, TrainLoader, eval_batches
 
 __all__ = [
     "Batch",
@@ -33,15 +34,13 @@ __all__ = [
     "read_documents",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is asked for."""
-    if name == "TextDataset":
-        from textmill.data.dataset import TextDataset
-
-        return TextDataset
-    if name in ("Batch", "Rows", "TrainLoader", "eval_batches"):
-        from textmill.data import loader
-
-        return getattr(loader, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "Batch": "batches.loader",
+        "Rows": "batches.loader",
+        "TextDataset": "batches.dataset",
+        "TrainLoader": "batches.loader",
+        "eval_batches": "batches.loader",
+    },
+)

@@ -7,21 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from textmill.data.build import build_from_ids, build_from_text
-from textmill.data.cache import already_there, cache_folder, cached, content_key
-from textmill.data.clean import Cleaning
-from textmill.data.corpus import FORMAT, Corpus, Made, describe, is_prepared, open_corpus
-from textmill.data.formats.bin import open_token_ids
-from textmill.data.hub import DEFAULT_VALIDATION
-from textmill.data.mixture import Mixture, Part
-from textmill.data.read import IDS, Reading, format_of
-from textmill.data.report import write_report
-from textmill.data.selection import Files, Paths, select_files
-from textmill.data.shards import TokenStore
-from textmill.data.standard_input import keep_standard_input
-from textmill.data.unfinished import Work, unfinished
-from textmill.data.vocabulary import TokenizerChoice
-from textmill.data.watch import Watch
+from textmill.data.preparing.clean import Cleaning
+from textmill.data.preparing.corpus_cache import already_there, cache_folder, cached, content_key
+from textmill.data.preparing.corpus_report import write_report
+from textmill.data.preparing.pipeline import build_from_ids, build_from_text
+from textmill.data.preparing.read_progress import Watch
+from textmill.data.preparing.resume_preparing import Work, unfinished
+from textmill.data.preparing.tokenizer_choice import TokenizerChoice
+from textmill.data.reading.formats.bin import open_token_ids
+from textmill.data.reading.read import IDS, Reading, format_of
+from textmill.data.sources.hub import DEFAULT_VALIDATION
+from textmill.data.sources.selection import Files, Paths, select_files
+from textmill.data.sources.standard_input import keep_standard_input
+from textmill.data.store.corpus import FORMAT, Corpus, Made, describe, is_prepared, open_corpus
+from textmill.data.store.mixture import Mixture, Part
+from textmill.data.store.shards import TokenStore
 from textmill.errors import ConfigError, DataError
 from textmill.tokenizers import Tokenizer
 

@@ -14,10 +14,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from textmill.engine.precision import Precision
 from textmill.engine.single import Engine, MakeOptimizer
 from textmill.engine.world import World
 from textmill.errors import ConfigError
+from textmill.machine.precision import Precision
 
 
 class DeepSpeedEngine(Engine):

@@ -17,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from textmill.engine.precision import Precision
 from textmill.engine.world import World
+from textmill.machine.precision import Precision
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 """From a module to the optimizer of its parameters."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from textmill.names import lazy_attributes
 
 if TYPE_CHECKING:
-    from textmill.evaluation.folder import evaluate_model
+    from textmill.evaluation.evaluate_batches import evaluate
+    from textmill.evaluation.evaluate_folder import evaluate_model
     from textmill.evaluation.metrics import Metric
-    from textmill.evaluation.run import evaluate
 
 __all__ = ["Metric", "evaluate", "evaluate_model"]
 
-_HOMES = {"Metric": "metrics", "evaluate": "run", "evaluate_model": "folder"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(
+    __name__, {"Metric": "metrics", "evaluate": "evaluate_batches", "evaluate_model": "evaluate_folder"}
+)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textmill.data.loader import IGNORED, Batch
+from textmill.data.batches.loader import IGNORED, Batch
 
 Metric = Callable[[Tensor, Batch], tuple[Tensor | float, Tensor | float]]
 """From logits (B, T, V) and the batch, whose targets are ids (B, T) with -100 where none counts, to (sum, count)."""

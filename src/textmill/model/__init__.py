@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from textmill.names import lazy_attributes
 
 if TYPE_CHECKING:
-    from textmill.model.build import build_model
-    from textmill.model.cache import Cache
     from textmill.model.decoder import Decoder
+    from textmill.model.from_config import build_model
+    from textmill.model.kv_cache import Cache
     from textmill.model.loss import cross_entropy_sum
 
 __all__ = ["Cache", "Decoder", "build_model", "cross_entropy_sum"]
 
-_HOMES = {"Cache": "cache", "Decoder": "decoder", "build_model": "build", "cross_entropy_sum": "loss"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(
+    __name__, {"Cache": "kv_cache", "Decoder": "decoder", "build_model": "from_config", "cross_entropy_sum": "loss"}
+)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from textmill.config.model import ModelConfig
+from textmill.config.fields.model import ModelConfig
 from textmill.model.attention import Mask, make_mask
-from textmill.model.cache import Cache
+from textmill.model.kv_cache import Cache
 from textmill.model.layers import Linear
 from textmill.model.positions import Angles, rotary_angles, sinusoids
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textmill.config.model import ModelConfig
+from textmill.config.fields.model import ModelConfig
 from textmill.model.layers import Conv1D, Linear
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from textmill.config.model import ModelConfig
+from textmill.config.fields.model import ModelConfig
 
 
 class RMSNorm(nn.Module):

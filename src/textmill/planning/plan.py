@@ -9,10 +9,10 @@ from typing import Any
 from textmill.config.checks import fit_warmup
 from textmill.config.tree import LENGTHS, Config
 from textmill.errors import ConfigError
-from textmill.planning.count import ParameterCount, count_parameters, flops_per_token
-from textmill.planning.fit import fit_run
-from textmill.planning.length import Length
+from textmill.planning.fit_run import fit_run
 from textmill.planning.memory import Memory, estimate_memory, evaluation_rows, optimizer_bytes
+from textmill.planning.parameters import ParameterCount, count_parameters, flops_per_token
+from textmill.planning.run_length import Length
 
 EXTRA_CHECKPOINTS = 2
 """Checkpoints on disk beside those that are kept: the best one, and the one that is being written."""

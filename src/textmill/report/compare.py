@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from textmill.report.record import Record
+from textmill.report.run_record import Record
 
 WHERE = frozenset({"run_name", "log_dir", "cache_dir"})
 """Settings that say where something is put, not what is computed."""

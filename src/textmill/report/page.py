@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from textmill.console.screen import count, duration
 from textmill.report.charts import Line, chart, short
-from textmill.report.record import Record, Row, number
-from textmill.report.style import STYLE
+from textmill.report.page_style import STYLE
+from textmill.report.run_record import Record, Row, number
 from textmill.tracking.metrics import METRICS
-from textmill.training.screen import count, duration
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MOST_SAMPLES = 40

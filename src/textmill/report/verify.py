@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from textmill.checkpoint.resolve import BEST, CHECKPOINTS, FINAL
-from textmill.checkpoint.store import CheckpointStore
-from textmill.data.corpus import is_prepared, open_corpus
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.find_model import BEST, CHECKPOINTS, FINAL
+from textmill.data.store.corpus import is_prepared, open_corpus
 from textmill.errors import DataError, MissingInputError
 from textmill.files import parse_json, read_json, read_rows
-from textmill.report.record import Record
+from textmill.report.run_record import Record
 from textmill.tokenizers import load_tokenizer
 
 
@@ -75,8 +75,8 @@ def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
 
 def _model(folder: Path) -> None:
     """The weights can be read, are finite, and fit the configuration beside them."""
-    from textmill.checkpoint.folder import STEM, load_model
-    from textmill.checkpoint.spread import load_spread
+    from textmill.checkpoint.model_folder import STEM, load_model
+    from textmill.checkpoint.sharded import load_spread
     from textmill.checkpoint.tensors import refuse_non_finite
     from textmill.errors import NonFiniteError
 
@@ -94,7 +94,7 @@ def _description(path: Path) -> None:
     if path.suffix == ".json":
         parse_json(text)
         return
-    from textmill.config.reading import read_config
+    from textmill.config.config_files import read_config
     from textmill.errors import ConfigError
 
     try:

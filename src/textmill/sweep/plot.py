@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill.files import write_bytes
+from textmill.sweep.run_sweep import SweepResult, Tried
 from textmill.sweep.space import Dimension
-from textmill.sweep.sweep import SweepResult, Tried
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

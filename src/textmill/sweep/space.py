@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from textmill.config.aliases import canonical
-from textmill.config.entries import leaf_names
-from textmill.config.leaves import is_list, section_of, validate
+from textmill.config.setting_names import is_list, section_of, validate
+from textmill.config.settings import leaf_names
 from textmill.config.values import closest
 from textmill.errors import ConfigError
 

@@ -11,7 +11,7 @@ from textmill.config import Config
 from textmill.config.tree import NOT_DUMPED
 from textmill.errors import MissingExtraError, ResumeError
 from textmill.sweep.space import Dimension
-from textmill.training.outputs import read_json
+from textmill.training.output_folder import read_json
 
 if TYPE_CHECKING:
     import optuna

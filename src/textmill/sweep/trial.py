@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill.config import Config, load_config
+from textmill.console.screen import Screen
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
-from textmill.training.outputs import holds_run
+from textmill.training.output_folder import holds_run
 from textmill.training.run import Run
-from textmill.training.screen import Screen
-from textmill.training.start import result_of
+from textmill.training.train_function import result_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -1,8 +1,8 @@
 """Text to ids and back: characters, bytes, byte-level BPE, and tokenizers made elsewhere."""
 
 from textmill.tokenizers.detokenizer import Detokenizer
-from textmill.tokenizers.load import from_gpt2_files, load_tokenizer
-from textmill.tokenizers.make import END_OF_TEXT, make_byte, make_char, train_bpe
+from textmill.tokenizers.existing_tokenizers import from_gpt2_files, load_tokenizer
+from textmill.tokenizers.new_tokenizers import END_OF_TEXT, make_byte, make_char, train_bpe
 from textmill.tokenizers.tokenizer import Tokenizer
 
 __all__ = [

@@ -20,11 +20,11 @@ from tokenizers import Tokenizer as Backend
 
 from textmill import files
 from textmill.errors import DataError
-from textmill.tokenizers.bytelevel import CHARACTER_OF_BYTE, token_bytes
+from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
+from textmill.tokenizers.char_and_byte import CharacterIds, byte_ids
+from textmill.tokenizers.cutting import pieces
 from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
-from textmill.tokenizers.direct import CharacterIds, byte_ids
-from textmill.tokenizers.pieces import pieces
-from textmill.tokenizers.ranks import RankEncoder, rank_encoder
+from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
 
 ROLES = ("eos_token", "bos_token", "unk_token", "pad_token")
 """What tokenizer_config.json may call a token."""

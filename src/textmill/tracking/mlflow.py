@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from textmill.files import make_directory, write_text
-from textmill.tracking.base import missing_library
 from textmill.tracking.metrics import tagged
+from textmill.tracking.tracker import missing_library
 
 _STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
 _BATCH = 100  # parameters that MLflow takes in one call

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from textmill.tracking.base import missing_library
 from textmill.tracking.metrics import tagged
+from textmill.tracking.tracker import missing_library
 
 
 class TensorBoard:

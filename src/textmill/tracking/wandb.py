@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from textmill.files import write_text
-from textmill.tracking.base import missing_library
 from textmill.tracking.metrics import tagged
+from textmill.tracking.tracker import missing_library
 
 
 class WandB:

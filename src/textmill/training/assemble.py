@@ -12,47 +12,48 @@ import torch
 from torch import nn
 
 from textmill import files
-from textmill.checkpoint.folder import load_weights
-from textmill.checkpoint.resolve import resolve_model
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.find_model import resolve_model
+from textmill.checkpoint.model_folder import load_weights
 from textmill.config import Config, checks
-from textmill.data.augment import Augment
-from textmill.data.corpus import Corpus
-from textmill.data.extent import learned, names_ids
-from textmill.data.loader import Rows
-from textmill.data.selection import absolute_data, absolute_set
-from textmill.data.standard_input import STANDARD_INPUT, keep_standard_input
-from textmill.engine.build import build_engine, choose_engine, refuse_contradictions
-from textmill.engine.kernels import apply_kernels
-from textmill.engine.precision import Precision, choose_precision, multiplies_bf16
+from textmill.console.screen import Screen
+from textmill.data.batches.augment import Augment
+from textmill.data.batches.loader import Rows
+from textmill.data.preparing.text_size import learned, names_ids
+from textmill.data.sources.selection import absolute_data, absolute_set
+from textmill.data.sources.standard_input import STANDARD_INPUT, keep_standard_input
+from textmill.data.store.corpus import Corpus
+from textmill.engine.engine_choice import build_engine, choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
-from textmill.model.build import build_model
+from textmill.machine.devices import peak_flops
+from textmill.machine.kernels import apply_kernels
+from textmill.machine.precision import Precision, choose_precision, multiplies_bf16
+from textmill.model.from_config import build_model
 from textmill.names import resolve_callable
-from textmill.optim.build import OptimizerFactory, build_optimizer
+from textmill.optim.optimizer_choice import OptimizerFactory, build_optimizer
 from textmill.optim.schedule import Schedule
-from textmill.planning.count import flops_per_token
-from textmill.planning.devices import peak_flops
-from textmill.planning.fit import fit_run
-from textmill.planning.length import Length, plan_warmup
-from textmill.tracking.base import Trackers
-from textmill.tracking.build import build_trackers
-from textmill.training import outputs, resume
+from textmill.planning.fit_run import fit_run
+from textmill.planning.parameters import flops_per_token
+from textmill.planning.run_length import Length, plan_warmup
+from textmill.tracking.tracker import Trackers
+from textmill.tracking.tracker_choice import build_trackers
+from textmill.training import output_folder as outputs
+from textmill.training import resume
 from textmill.training.advice import Advice
-from textmill.training.corpus import open_corpus, settle_preset, settle_tokenizer
-from textmill.training.deepspeed import adopt_deepspeed, deepspeed_settings
+from textmill.training.checkpoint_state import load_state, restore
+from textmill.training.deepspeed_settings import adopt_deepspeed, deepspeed_settings
 from textmill.training.loss import causal_loss
-from textmill.training.opening import claim, find_start, open_output
+from textmill.training.open_corpus import open_corpus, settle_preset, settle_tokenizer
 from textmill.training.out_of_memory import memory_explained
 from textmill.training.progress import Progress
-from textmill.training.rows import held_out_sets, make_loader, training_rows
 from textmill.training.run import LossFunction, Run
+from textmill.training.run_start import claim, find_start, open_output
 from textmill.training.sample import first_words
-from textmill.training.screen import Screen
 from textmill.training.session import environment, opening_lines, session
 from textmill.training.signals import SignalFlag
-from textmill.training.state import load_state, restore
+from textmill.training.training_rows import held_out_sets, make_loader, training_rows
 
 
 @contextmanager

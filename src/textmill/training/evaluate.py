@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from textmill.data.loader import Batch
-from textmill.evaluation import run as evaluation
+from textmill.data.batches.loader import Batch
+from textmill.evaluation import evaluate_batches as evaluation
 from textmill.evaluation.metrics import Metric
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from textmill.data.loader import Batch
+from textmill.data.batches.loader import Batch
 from textmill.model.loss import cross_entropy_sum, forward
 
 

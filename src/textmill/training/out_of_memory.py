@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 
 from textmill.config import Config
-from textmill.engine.precision import choose_precision
+from textmill.console.screen import size
 from textmill.errors import OutOfMemoryError, TextmillError
+from textmill.machine.precision import choose_precision
 from textmill.planning.memory import Memory, estimate_memory
-from textmill.training.screen import size
 
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
 """Stands in the RuntimeError that PyTorch raises when the memory of the machine ran out."""

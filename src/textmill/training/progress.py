@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from textmill.engine.world import World
-from textmill.planning.length import Cadence
+from textmill.planning.run_length import Cadence
 
 
 @dataclass(frozen=True)

@@ -14,25 +14,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textmill.checkpoint.logfile import Log
-from textmill.checkpoint.publish import publish
-from textmill.checkpoint.store import CheckpointStore
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.link_model import publish
+from textmill.checkpoint.log_file import Log
 from textmill.config import Config
-from textmill.data.loader import Batch, Prefetch, TrainLoader
+from textmill.console.screen import Screen
+from textmill.data.batches.loader import Batch, Prefetch, TrainLoader
 from textmill.engine.single import Engine
 from textmill.engine.world import World
 from textmill.errors import Interrupted, NonFiniteError, WriteFailedError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.schedule import Schedule
-from textmill.planning.length import MOST_REPORTS, Cadence, Length, default_evaluations
+from textmill.planning.run_length import MOST_REPORTS, Cadence, Length, default_evaluations
 from textmill.tokenizers import Tokenizer
-from textmill.tracking.base import Trackers
+from textmill.tracking.tracker import Trackers
 from textmill.training.advice import Advice, Setting
+from textmill.training.checkpoint_state import save_checkpoint
 from textmill.training.progress import Progress, Step, Window
-from textmill.training.rows import HeldOut
-from textmill.training.screen import Screen
 from textmill.training.signals import SignalFlag
-from textmill.training.state import save_checkpoint
+from textmill.training.training_rows import HeldOut
 
 LossFunction = Callable[[nn.Module, Batch], Tensor | tuple[Tensor, Tensor]]
 """From the model and a batch to the summed loss in nats over the batch's counted targets.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textmill.data.corpus import Corpus
-from textmill.generation.text import generate_text
+from textmill.data.store.corpus import Corpus
+from textmill.generation.text_generation import generate_text
 
 if TYPE_CHECKING:
     from textmill.training.run import Run

@@ -17,16 +17,16 @@ import torch
 
 import textmill
 from textmill import files
-from textmill.checkpoint.logfile import Log
-from textmill.checkpoint.publish import publish
-from textmill.data.corpus import Corpus
-from textmill.engine.load import busy_sentence
+from textmill.checkpoint.link_model import publish
+from textmill.checkpoint.log_file import Log
+from textmill.console.screen import count, duration, program, size
+from textmill.data.store.corpus import Corpus
 from textmill.errors import Interrupted, TextmillError
+from textmill.machine.cpu_contention import busy_sentence
 from textmill.tracking.plot import draw_training_curves
-from textmill.training import outputs
-from textmill.training.rows import rows_line
+from textmill.training import output_folder as outputs
 from textmill.training.run import Run
-from textmill.training.screen import count, duration, program, size
+from textmill.training.training_rows import rows_line
 
 LOG_FILES = {"metrics": "metrics.jsonl", "steps": "steps.jsonl", "samples": "samples.jsonl"}
 

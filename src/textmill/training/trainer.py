@@ -9,20 +9,20 @@ from typing import Any
 from torch import nn
 
 from textmill.config import Config, load_config
-from textmill.config.model import ModelConfig
+from textmill.config.fields.model import ModelConfig
 from textmill.config.section import Section
-from textmill.data.dataset import TextDataset
+from textmill.console.screen import Screen
+from textmill.data.batches.dataset import TextDataset
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
-from textmill.optim.build import OptimizerFactory
+from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.tracking.metrics import METRICS
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
 from textmill.training.progress import Step
 from textmill.training.result import TrainingResult
 from textmill.training.run import LossFunction, Run
-from textmill.training.screen import Screen
-from textmill.training.start import result_of
+from textmill.training.train_function import result_of
 
 Settings = Config | Section | Mapping[str, Any] | str | Path
 

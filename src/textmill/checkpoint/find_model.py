@@ -1,0 +1,217 @@
+"""From what people call a model to its folder: a run, `RUN/best`, `RUN/step-500`, the file names of older tools."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.errors import DataError, MissingInputError
+from textmill.files import parse_json, read_rows
+
+BEST, FINAL, CHECKPOINTS = "best_model", "final", "checkpoints"
+"""Folders of a run that hold models."""
+
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+"""Endings of files that may run code when they are loaded; none of them is ever opened."""
+
+_ENDINGS = (*PICKLES, ".safetensors")
+_WORDS = {
+    "best": ("best", "best_model", "best_checkpoint", "best-model"),
+    "final": ("final", "final_model", "final_checkpoint"),
+    "last": ("last", "latest", "last_checkpoint", "latest_checkpoint"),
+}
+_STEP = re.compile(r"(?:(?:checkpoint|model|ckpt)[-_])?(?:step|iter)[-_]?(\d+)|(?:checkpoint|ckpt)[-_](\d+)")
+_EPOCH = re.compile(r"(?:(?:checkpoint|model|ckpt)[-_])?epoch[-_]?(\d+)")
+
+_MOST_EPOCHS = 10**12
+
+Say = Callable[[str], None]
+
+
+def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
+    """Return the folder of the model that `name` means: it holds config.json beside the weights.
+
+    `name` is a model folder; a run (its best model, else its final one, else its last checkpoint); or, within a run,
+    `best`, `final`, `last`, `step-500` or `epoch-3`, written `RUN/best` or as the file that older tools would have
+    written there (`RUN/checkpoints/checkpoint_epoch_3.pt`, `RUN/best.pt`, ...). `say` hears which checkpoints were
+    passed over because they are damaged.
+
+    Raises:
+        MissingInputError: there is no such model; the message names what there is.
+        DataError: it is a file that may run code when loaded, or a damaged checkpoint.
+    """
+    path = _path(name)
+    if path.is_file():
+        return _folder_of_file(path)
+    if not path.is_dir():
+        run, word = _split(path)
+        return _model_in_run(run, word, say)
+    if (path / "config.json").is_file():
+        return path
+    run = path.parent if path.name == CHECKPOINTS else path
+    for word in ("last",) if path.name == CHECKPOINTS else ("best", "final", "last"):
+        if (found := _find(run, word, say)) is not None:
+            return found
+    raise MissingInputError(
+        f"{path} holds no model: expected a run, or a folder with config.json and model.safetensors{_pickle_hint(path)}"
+    )
+
+
+def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | None = None) -> Path:
+    """Return the folder of the checkpoint, with the state of the training, that `name` means.
+
+    `name` is a checkpoint folder, a run (its last checkpoint), or one of the names that `resolve_model` knows, within
+    the run before the slash or, where there is none, within `run`. `best` is the checkpoint that best_model was made
+    of, and `final` the last one.
+
+    Raises:
+        MissingInputError, DataError: as `resolve_model`.
+    """
+    path = _path(name)
+    if (path / "state.json").is_file():
+        return path
+    word = "last"
+    if run is not None and len(path.parts) == 1 and not path.exists():
+        word = _canonical(path.name)
+    elif path.name in (BEST, FINAL) or not path.is_dir():
+        run, word = _split(path)
+    else:
+        run = path.parent if path.name == CHECKPOINTS else path
+    store = _store(run, say)
+    if word == "best":
+        best = _best_step(store)
+        if best is not None:
+            return _good(store, best)
+        raise MissingInputError(f"{run} has no checkpoint of its best model any more; use last")
+    found = _find(run, "last" if word == "final" else word, say)
+    if found is None:
+        raise MissingInputError(f"{run} has no checkpoint {path.name}: {_inventory(run)}")
+    return found
+
+
+def _path(name: str | Path) -> Path:
+    """Return the path that is meant; one written on Windows has backslashes."""
+    path = Path(name).expanduser()
+    return path if path.exists() or "\\" not in str(name) else Path(str(name).replace("\\", "/")).expanduser()
+
+
+def _folder_of_file(path: Path) -> Path:
+    if path.suffix in PICKLES:
+        raise DataError(
+            f"{path} is a pickle, which may run any code when it is loaded, so it is not opened: "
+            "convert it to a folder with config.json and model.safetensors where it came from"
+        )
+    if (path.parent / "config.json").is_file() and path.suffix in (".json", ".safetensors"):
+        return path.parent
+    raise DataError(f"{path} is not a model: give a run, or a folder with config.json and model.safetensors")
+
+
+def _split(path: Path) -> tuple[Path, str]:
+    """Return the run and the canonical word that a path which does not exist stands for. Raises MissingInputError."""
+    run = path.parent
+    if run.name == CHECKPOINTS and not _is_run(run):
+        run = run.parent
+    if not _is_run(run):
+        raise MissingInputError(f"there is no model at {path}: neither a folder nor a checkpoint of a run")
+    return run, _canonical(path.name)
+
+
+def _canonical(name: str) -> str:
+    """Return best, final, last, step-N or epoch-N for any of the usual spellings of a checkpoint, else `name`."""
+    stem = Path(name).stem if Path(name).suffix in _ENDINGS else name
+    for word, spellings in _WORDS.items():
+        if stem in spellings:
+            return word
+    if step := _STEP.fullmatch(stem):
+        return f"step-{int(step[1] or step[2])}"
+    if epoch := _EPOCH.fullmatch(stem):
+        return f"epoch-{int(epoch[1])}"
+    return name
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in (BEST, FINAL, CHECKPOINTS))
+
+
+def _model_in_run(run: Path, word: str, say: Say | None) -> Path:
+    found = _find(run, word, say)
+    if found is None:
+        raise MissingInputError(f"{run} has no model {word!r}: {_inventory(run)}")
+    return found
+
+
+def _find(run: Path, word: str, say: Say | None) -> Path | None:
+    """Return the folder that a canonical word names in `run`, or None. Raises DataError for a damaged checkpoint."""
+    if word in ("best", "final"):
+        folder = run / (BEST if word == "best" else FINAL)
+        return folder if (folder / "config.json").is_file() else None
+    store = _store(run, say)
+    if word == "last":
+        return store.latest()
+    kind, _, number = word.partition("-")
+    if kind not in ("step", "epoch") or not number.isdigit():
+        return None
+    step = int(number) if kind == "step" else _step_of_epoch(run, int(number))
+    return _good(store, step) if step in store.steps() else None
+
+
+def _good(store: CheckpointStore, step: int) -> Path:
+    problems = store.verify(step)
+    if problems:
+        raise DataError(f"the checkpoint {store.path(step)} is damaged: {'; '.join(problems)}")
+    return store.path(step)
+
+
+def _store(run: Path, say: Say | None) -> CheckpointStore:
+    return CheckpointStore(run / CHECKPOINTS, say=say or (lambda sentence: None))
+
+
+def _epochs_per_step(run: Path) -> float | None:
+    """Return the share of an epoch that one step is, which the run's log tells, or None without a log."""
+    for name in ("steps.jsonl", "metrics.jsonl"):
+        for row in read_rows(run / name):
+            step, epoch = row.get("step"), row.get("epoch")
+            if (
+                isinstance(step, int | float)
+                and isinstance(epoch, int | float)
+                and 0 < epoch < _MOST_EPOCHS
+                and 0 < step < 1e18
+            ):
+                return epoch / step
+    return None
+
+
+def _step_of_epoch(run: Path, epoch: int) -> int | None:
+    """Return the first step at which `epoch` epochs are complete."""
+    share = _epochs_per_step(run)
+    return math.ceil(epoch / share - 1e-6) if share is not None and epoch < _MOST_EPOCHS else None
+
+
+def _best_step(store: CheckpointStore) -> int | None:
+    """Return the step of the lowest validation loss, as the newest checkpoint remembers it, if that one is kept."""
+    for step in reversed(store.steps()):
+        try:
+            state = parse_json((store.path(step) / "state.json").read_bytes())
+            best = state["progress"]["best_step"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        return best if best in store.steps() else None
+    return None
+
+
+def _inventory(run: Path) -> str:
+    """Return what models a run has, for a person who asked for another."""
+    share = _epochs_per_step(run)
+    names = [name for name, folder in (("best", BEST), ("final", FINAL)) if (run / folder).is_dir()]
+    for step in _store(run, None).steps():
+        names.append(f"step-{step}" + (f" (epoch {step * share:.2f})" if share else ""))
+    return f"it has {', '.join(names)}" if names else "it has none yet"
+
+
+def _pickle_hint(folder: Path) -> str:
+    if any(entry.suffix in PICKLES for entry in folder.iterdir()):
+        return "; files such as .pt and .bin are pickles, which may run code, and are not opened"
+    return ""

@@ -1,0 +1,207 @@
+"""A model as a folder: config.json, model.safetensors and the tokenizer, as transformers and vLLM load it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from textmill import files
+from textmill.checkpoint.find_model import PICKLES, resolve_model
+from textmill.checkpoint.sharded import index_name, load_spread
+from textmill.checkpoint.tensors import copy_part, save_tensors
+from textmill.config.fields.model import ModelConfig
+from textmill.config.huggingface import from_huggingface, to_huggingface
+from textmill.errors import DataError, MissingInputError
+from textmill.model.decoder import Decoder
+from textmill.model.from_config import empty_model
+from textmill.tokenizers import Tokenizer, load_tokenizer
+
+STEM = "model"
+"""What the names of the files with weights begin with."""
+
+WEIGHTS = f"{STEM}.safetensors"
+
+_HEAD = "lm_head.weight"
+_STACKS = {"transformer.": ("wte.", "wpe.", "h.", "ln_f."), "model.": ("embed_tokens.", "layers.", "norm.")}
+_CONSTANTS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+"""Ends of names that older files hold though they are no weights: masks and frequencies, the same in every model."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that was read from `path`, in evaluation mode, and its tokenizer, where the folder has one."""
+
+    model: Decoder
+    tokenizer: Tokenizer | None
+    path: Path
+
+
+def save_model_folder(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) -> None:
+    """`folder`, created if need be, holds the model in the form that transformers loads.
+
+    A shape that transformers has no class for is written for textmill alone (see `config.huggingface`), and of a module
+    that is not ours only the weights and the class's name. The files are written one after the other: for all or
+    nothing, give a temporary folder of `files.new_directory` or of a checkpoint.
+
+    Args:
+        folder: where.
+        model: its weights are saved in their own dtype, a tied head once.
+        tokenizer: saved beside it, and its end-of-text id in the configuration; None writes neither.
+
+    Raises:
+        CannotWriteError: the folder cannot be written.
+    """
+    describe_model(folder, model, tokenizer)
+    save_tensors(Path(folder) / WEIGHTS, stored_weights(model))
+
+
+def stored_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return what a folder holds of the model's state: everything, but not a second time what is tied."""
+    tensors = dict(model.state_dict())
+    config = getattr(model, "config", None)
+    if isinstance(config, ModelConfig) and config.tie_embeddings:
+        tensors.pop(_HEAD, None)
+    return tensors
+
+
+def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) -> None:
+    """`folder`, created if need be, holds what `save_model_folder` writes but the weights. Raises CannotWriteError."""
+    folder = files.make_directory(Path(folder))
+    config = getattr(model, "config", None)
+    eos_id = tokenizer.eos_id if tokenizer is not None else None
+    if isinstance(config, ModelConfig):
+        if eos_id is not None and eos_id >= (config.vocab_size or 0):
+            eos_id = None
+        described = to_huggingface(config, eos_id, dtype=_dtype_name(stored_weights(model).values()))
+    else:
+        described = {"architectures": [type(model).__name__], "model_type": "unknown"}
+    files.write_json(folder / "config.json", described)
+    if eos_id is not None:
+        files.write_json(folder / "generation_config.json", {"eos_token_id": eos_id, "pad_token_id": eos_id})
+    if tokenizer is not None:
+        tokenizer.save(folder)
+
+
+def load_model(
+    path: str | Path, device: str | torch.device = "cpu", *, say: Callable[[str], None] | None = None
+) -> Loaded:
+    """Return the model that `path` means (see `resolve_model`) on `device`, its weights in float32.
+
+    Raises:
+        MissingInputError: there is no model at `path`.
+        DataError: it is damaged, of another kind than textmill computes, or its weights do not fit its configuration.
+    """
+    folder = resolve_model(path, say=say)
+    described = folder / "config.json"
+    with files.in_good_shape(described, "get the model again"):
+        config = from_huggingface(files.read_json(described), str(described))
+    stored = _read_weights(folder)
+    if config.num_layers > len(stored):
+        raise DataError(f"{folder}: config.json says {config.num_layers} layers, and there are {len(stored)} weights")
+    with torch.device("meta"):  # no memory is taken for a shape before the weights are known to have it
+        _copy_weights(empty_model(config), stored, folder)
+    model = empty_model(config)
+    _copy_weights(model, stored, folder)
+    return Loaded(model.to(device).eval(), _tokenizer_of(folder), folder)
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """`model` has the weights stored in `folder`, converted to the dtype and device of its own.
+
+    Raises:
+        MissingInputError: the folder has no weights.
+        DataError: they are damaged, stored as a pickle, or their names or shapes are not those of the model; nothing
+            in the model has changed then.
+    """
+    _copy_weights(model, _read_weights(Path(folder)), Path(folder))
+
+
+def _copy_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
+    """The model has the `stored` weights of `folder`; see `load_weights`."""
+    wanted = dict(model.state_dict())
+    tied = isinstance(config := getattr(model, "config", None), ModelConfig) and bool(config.tie_embeddings)
+    if tied:
+        wanted.pop(_HEAD, None)
+        _drop_tied_head(model, stored, folder)
+    _compare(wanted, stored, folder)
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            copy_part(tensor, stored[name])
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return every stored weight by its full name, from one file or from the shards that an index lists."""
+    if folder.is_dir() and not any((folder / name).is_file() for name in (WEIGHTS, index_name(STEM))):
+        pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
+        if pickles:
+            raise DataError(
+                f"{folder} holds its weights as a pickle ({pickles[0]}), which may run any code when it is loaded: "
+                "save the model again with safe_serialization=True where it came from"
+            )
+        raise MissingInputError(f"{folder} has no weights: expected {WEIGHTS}")
+    return _rename(load_spread(folder, STEM))
+
+
+def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under their full names: some files leave the stack's name out, and some hold constants."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        if name.endswith(_CONSTANTS):
+            continue
+        prefix = next((stack for stack, starts in _STACKS.items() if name.startswith(starts)), "")
+        renamed[prefix + name] = tensor
+    return renamed
+
+
+def _drop_tied_head(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
+    """A copy of the embedding stored as the head is gone. Raises DataError when it is no copy."""
+    head = stored.pop(_HEAD, None)
+    assert isinstance(model, Decoder)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    embedding = stored.get(names[id(model.token_embedding.weight)])
+    if head is not None and embedding is not None and not torch.equal(head, embedding):
+        raise DataError(
+            f"{folder}: the configuration ties the head to the embedding, and the weights of the two differ"
+        )
+
+
+def _compare(wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], folder: Path) -> None:
+    """The stored tensors are those of the model. Raises DataError with all differences in one line."""
+    problems = []
+    if missing := sorted(wanted.keys() - stored.keys()):
+        problems.append(f"missing {_few(missing)}")
+    if extra := sorted(stored.keys() - wanted.keys()):
+        problems.append(f"unknown {_few(extra)}")
+    common = [name for name in wanted if name in stored]
+    if reshaped := [name for name in common if stored[name].shape != wanted[name].shape]:
+        shapes = [f"{name} {list(stored[name].shape)} instead of {list(wanted[name].shape)}" for name in reshaped]
+        problems.append(f"wrong shape of {_few(shapes)}")
+    if integers := [name for name in common if not stored[name].is_floating_point()]:
+        problems.append(f"not floating-point: {_few(integers)}")
+    if problems:
+        raise DataError(f"the weights in {folder} do not fit the model: {'; '.join(problems)}")
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _tokenizer_of(folder: Path) -> Tokenizer | None:
+    """Return the tokenizer in the folder or in the run it belongs to, or None where there is none."""
+    for place in (folder, folder.parent, folder.parent.parent):
+        if place is not folder and not (place / "config.yaml").is_file():
+            continue
+        try:
+            return load_tokenizer(place)
+        except MissingInputError:
+            continue
+    return None
+
+
+def _dtype_name(tensors: Iterable[Tensor]) -> str:
+    """Return the name of the dtype of the first floating-point tensor, as transformers writes it."""
+    return next((str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()), "float32")

@@ -1,0 +1,167 @@
+"""The flags that are settings of a run: one for every leaf of the configuration, as parameters of a verb."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
+from typing import Annotated, Any, get_args
+
+from cyclopts import Group, Parameter
+from pydantic.fields import FieldInfo
+
+from textmill.config.aliases import REWRITES
+from textmill.config.presets import AUTO
+from textmill.config.setting_names import sections
+from textmill.config.settings import Entry
+
+Spelling = Annotated[Mapping[str, str], Parameter(parse=False)]
+"""Name of a parameter -> the flag as it was typed. `main` passes it to verbs that ask for it."""
+
+_GROUPS = {
+    "preset": "Run",
+    "val_data": "Data",
+    "tokenizer": "Tokenizer",
+    "architecture": "Model",
+    "epochs": "Length",
+    "batch_size": "Batch and optimizer",
+    "precision": "Machine",
+    "logging_steps": "Evaluation, checkpoints, samples",
+    "output_dir": "Run",
+    "report_to": "Tracking",
+}
+"""First leaf of each group of flags, in the order of the sections -> the group's title, in the order of the page."""
+
+AUTOMATIC = frozenset(leaf for choices in AUTO.values() for choice in choices for leaf in choice.values)
+"""Settings that the default preset sets, at least on some machines and texts."""
+
+
+def takes_settings(*leaves: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that gives a verb a flag for every setting in place of its parameter `settings`.
+
+    `settings` is then the list of entries that were given on the command line, unvalidated. Positional arguments are
+    text, the leaf `data`. With `leaves`, only these settings become flags.
+    """
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(verb, eval_str=True).parameters
+
+        @wraps(verb)
+        def with_settings(*data: str, spelling: Mapping[str, str], **values: Any) -> Any:
+            entries = [Entry("data", list(data), "DATA", "DATA")] if data else []
+            for name in [name for name in values if name not in own]:
+                flag = spelling.get(name, f"--{name.replace('_', '-')}")
+                entries.append(Entry(name, values.pop(name), flag, flag))
+            return verb(settings=_joined(entries), **values)
+
+        text = Parameter(name="DATA", help="Text: files, folders, patterns, one prepared folder.")
+        parameters = [
+            inspect.Parameter("texts", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, text]),
+            *(parameter for name, parameter in own.items() if name != "settings"),
+            *(
+                leaf
+                for leaf in _parameters(by_preset=not leaves)
+                if leaf.name not in own and (not leaves or leaf.name in leaves)
+            ),
+            inspect.Parameter("spelling", inspect.Parameter.KEYWORD_ONLY, annotation=Spelling),
+        ]
+        with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return with_settings
+
+    return decorate
+
+
+def group_of(leaf: str) -> Group:
+    """Return the group of the help page that a flag belongs to, by the first leaf of the group."""
+    title = _GROUPS[leaf]
+    return Group(title, sort_key=10 + list(dict.fromkeys(_GROUPS.values())).index(title))
+
+
+def _joined(entries: list[Entry]) -> list[Entry]:
+    """Return the entries with all text, positional or behind --data, in one."""
+    data = [entry for entry in entries if entry.key == "data"]
+    if len(data) < 2:
+        return entries
+    joined = data[0]._replace(value=[path for entry in data for path in entry.value])
+    return [joined, *(entry for entry in entries if entry.key != "data")]
+
+
+@cache
+def _parameters(*, by_preset: bool) -> list[inspect.Parameter]:
+    """Return one keyword parameter per leaf, with its help, and a hidden one per rewritten spelling.
+
+    by_preset: a preset comes before the defaults, as in every verb that takes all settings of a run.
+    """
+    leaves: dict[str, tuple[FieldInfo, Group]] = {}
+    group = group_of("val_data")
+    for section in sections().values():
+        for leaf, field in section.model_fields.items():
+            group = group_of(leaf) if leaf in _GROUPS else group
+            leaves[leaf] = field, group
+    shown = [
+        _parameter(
+            leaf,
+            list[str] if "list[" in str(field.annotation) else str,
+            Parameter(
+                name=f"--{leaf.replace('_', '-')}",
+                group=group,
+                help=_help(leaf, field, by_preset and leaf in AUTOMATIC),
+                metavar=_metavar(field),
+                negative=(),
+                show=leaf != "data",
+                show_default=False,
+            ),
+        )
+        for leaf, (field, group) in leaves.items()
+    ]
+    hidden = Parameter(show=False, negative=())
+    return shown + [_parameter(name, str, hidden) for name in REWRITES if name not in leaves]
+
+
+def _parameter(name: str, kind: Any, parameter: Parameter) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, parameter]
+    )
+
+
+def _kinds(field: FieldInfo) -> list[Any]:
+    """Return the members of a field's type, None left out: [int], [str, dict], the choices of a Literal, ..."""
+    annotation = field.annotation
+    members = [member for member in get_args(annotation) or (annotation,) if member is not type(None)]
+    flat: list[Any] = []
+    for member in members:
+        choices = get_args(member) if "Literal" in str(member) else ()
+        flat.extend(choices or (member,))
+    return flat
+
+
+def _choices(field: FieldInfo) -> list[str]:
+    """Return the words a leaf is chosen from, where its type lists them."""
+    return [member for member in _kinds(field) if isinstance(member, str)]
+
+
+def _metavar(field: FieldInfo) -> str:
+    kinds, choices = _kinds(field), _choices(field)
+    if bool in kinds:
+        return ""
+    if int in kinds or float in kinds:
+        return "|".join(["N" if int in kinds else "X", *choices])
+    short = "|".join(choices)
+    if choices and len(short) <= 20:
+        return short
+    return "NAME" if choices else "TEXT"
+
+
+def _help(leaf: str, field: FieldInfo, by_preset: bool) -> str:
+    """Return the docstring of the field with its choices, where they are many, and its default."""
+    text = (field.description or "").rstrip()
+    choices = _choices(field)
+    if len("|".join(choices)) > 20 and not all(choice in text for choice in choices):
+        text += f" One of {', '.join(choices)}."
+    default = field.get_default(call_default_factory=True)
+    if default is True:
+        return f"{text} [default: true; --no-{leaf.replace('_', '-')} for false]"
+    if default in (None, False) or default == []:
+        return f"{text} [default: by preset]" if by_preset else text
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    return f"{text} [default: {'by preset, else ' if by_preset else ''}{shown}]"

@@ -1,0 +1,163 @@
+"""Configuration files: YAML, JSON or TOML, nested or flat, read into entries that know their file and line."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from textmill.config.settings import Entry, flatten
+from textmill.config.values import show
+from textmill.errors import ConfigError, MissingInputError
+
+MAX_BYTES = 1 << 18
+MAX_VALUES = 10_000
+MAX_DEPTH = 32
+
+
+def read_config(path: str | Path) -> list[Entry]:
+    """Return the settings of a file, or of the config.yaml in a run's folder.
+
+    Raises:
+        MissingInputError: no such file.
+        ConfigError: it cannot be read as YAML, JSON or TOML, names a key twice, or is no mapping of settings.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "config.yaml"
+    source = _text(file)
+    lines: dict[tuple[str, ...], int] = {}
+    readers = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".toml": _toml}
+    reader = readers.get(file.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"{file}: a configuration file ends in .yaml, .yml, .json or .toml")
+    try:
+        values = reader(file, source, lines)
+    except RecursionError:
+        raise ConfigError(f"{file}: is nested too deeply to be a configuration") from None
+
+    def place(at: tuple[str, ...]) -> str:
+        line = f":{lines[at]}" if at in lines else ""
+        return f"{file}{line}: {'.'.join(at)}"
+
+    if values is None:
+        return []
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: must hold settings such as 'd_model: 256', not {show(values)}")
+    return list(flatten(values, origin=str(file), place=place))
+
+
+def _text(file: Path) -> str:
+    """Return the file's text. Raises MissingInputError or ConfigError."""
+    try:
+        with file.open("rb") as handle:
+            content = handle.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise MissingInputError(f"{file}: no such configuration file") from None
+    except OSError as error:
+        raise MissingInputError(f"{file}: cannot be read: {error.strerror or error}") from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{file}: is larger than {MAX_BYTES} bytes, which no configuration is")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: is not UTF-8 at byte {error.start}") from None
+
+
+def _json(file: Path, source: str, lines: dict[tuple[str, ...], int]) -> Any:
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in items:
+            if key in result:
+                raise ConfigError(f"{file}: the key {key!r} is there twice")
+            result[key] = value
+        return result
+
+    try:
+        return json.loads(source, object_pairs_hook=pairs) if source.strip() else None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{file}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from None
+    except ValueError as error:
+        raise ConfigError(f"{file}: not JSON: {error}") from None
+
+
+def _toml(file: Path, source: str, lines: dict[tuple[str, ...], int]) -> Any:
+    try:
+        return tomllib.loads(source)
+    except ValueError as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+
+
+def _yaml(file: Path, source: str, lines: dict[tuple[str, ...], int]) -> Any:
+    try:
+        loader = yaml.SafeLoader(source)
+        node = loader.get_single_node()
+        return None if node is None else _Tree(file, loader, lines).value(node, ())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        reason = " ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{file}{line}: not YAML: {reason}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{file}: not YAML: {reason}") from None
+
+
+class _Tree:
+    """Turns YAML nodes into plain values: keys are unique, lines are noted, anchors cannot multiply without bound."""
+
+    def __init__(self, file: Path, loader: yaml.SafeLoader, lines: dict[tuple[str, ...], int]) -> None:
+        self.file, self.loader, self.lines = file, loader, lines
+        self.left = MAX_VALUES
+
+    def value(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
+        self.left -= 1
+        if self.left < 0 or len(path) > MAX_DEPTH:
+            raise ConfigError(f"{self.file}:{node.start_mark.line + 1}: holds more than {MAX_VALUES} values")
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, str(index))) for index, item in enumerate(node.value)]
+        return self.scalar(node)
+
+    def scalar(self, node: yaml.Node) -> Any:
+        """Return the value of a word, number, date ... Raises ConfigError naming its line."""
+        try:
+            return self.loader.construct_object(node)
+        except (AttributeError, KeyError, OverflowError, ValueError) as error:  # what the library says of "!!int x"
+            raise ConfigError(
+                f"{self.file}:{node.start_mark.line + 1}: {show(getattr(node, 'value', ''))} is no "
+                f"{node.tag.rpartition(':')[2]}: put it in quotes if it is text"
+            ) from error
+
+    def mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[Any, Any]:
+        own: dict[Any, Any] = {}
+        merged: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"{self.file}:{line}: a setting's name must be text")
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                for source in self._merged(value_node):
+                    merged = {**self.mapping(source, (*path, "<<")), **merged}
+                continue
+            key = self.scalar(key_node)
+            if key in own:
+                first = self.lines.get((*path, str(key)))
+                raise ConfigError(f"{self.file}:{line}: the key {str(key)!r} is there twice, first in line {first}")
+            here = (*path, str(key))
+            self.lines[here] = line
+            own[key] = self.value(value_node, here)
+        return {**merged, **own}
+
+    def _merged(self, node: yaml.Node) -> list[yaml.MappingNode]:
+        """Return the mappings that a `<<` key merges in."""
+        self.left -= 1
+        sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        mappings = [source for source in sources if isinstance(source, yaml.MappingNode)]
+        if len(mappings) < len(sources):
+            raise ConfigError(f"{self.file}:{node.start_mark.line + 1}: << needs a mapping of settings")
+        return mappings

@@ -1,0 +1,1 @@
+"""The settings themselves, a file per section."""

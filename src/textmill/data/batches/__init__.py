@@ -1,0 +1,1 @@
+"""Token ids to batches: rows, their order, packing, the loader."""

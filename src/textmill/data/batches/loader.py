@@ -1,0 +1,306 @@
+"""Rows to batches. The loader's whole state is the number of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from textmill.data.batches.order import row_order
+from textmill.data.store.shards import TokenStore
+from textmill.errors import ConfigError, DataError
+
+IGNORED = -100
+"""A target that is not counted, as in torch's cross entropy."""
+
+BLOCK_ORDER_ABOVE = 1 << 30
+"""Bytes of a store. Larger ones may not fit the page cache, so their rows are shuffled in windows (see `row_order`)."""
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass
+class Batch:
+    """What one forward pass reads. B rows, T positions.
+
+    Attributes:
+        tokens: int64 (B, T).
+        targets: int64 (B, T): the token that follows, IGNORED where none is counted.
+        num_targets: how many targets are counted; a host number, so that nobody waits for the device.
+        positions: int64 (B, T): the place in the document, or None for 0, 1, 2 ... in every row.
+        segments: int64 (B, T): the document's number in the row, or None when attention may cross documents.
+    """
+
+    tokens: torch.Tensor
+    targets: torch.Tensor
+    num_targets: int
+    positions: torch.Tensor | None = None
+    segments: torch.Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on `device`; towards a GPU the copy does not wait where memory is pinned."""
+
+        def move(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return Batch(
+            self.tokens.to(device, non_blocking=True),
+            self.targets.to(device, non_blocking=True),
+            self.num_targets,
+            move(self.positions),
+            move(self.segments),
+        )
+
+    def pinned(self) -> Batch:
+        """Return the batch in memory that a GPU copies from by itself, so that `to` does not wait."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return replace(self, **{name: tensor.pin_memory() for name, tensor in tensors.items()})
+
+
+class Rows:
+    """A store seen as rows of T + 1 tokens with stride T, so that every token but the first is a target exactly once.
+
+    The last row may be shorter; what it lacks is token 0 with target IGNORED. With `mask_documents`, batches say which
+    document a token belongs to, so that attention does not cross from one document to the next, and positions count
+    from the document's first token in the row.
+
+    Attributes:
+        num_targets: targets of all rows.
+        targets_per_row: how many a typical row has.
+        filled: the share of the rows' T places that holds a token of the text.
+
+    Raises DataError when the store has less than two tokens, ConfigError when documents are to be masked and the store
+    has a single one.
+    """
+
+    def __init__(self, store: TokenStore, seq_len: int, *, mask_documents: bool = False) -> None:
+        if store.num_tokens < 2:
+            raise DataError(f"{store.folder} has {store.num_tokens} of the two tokens that a row needs")
+        self.store = store
+        self.seq_len = seq_len
+        self.mask_documents = mask_documents
+        self.num_targets = store.num_tokens - 1
+        self.targets_per_row = seq_len
+        self.filled = self.num_targets / (len(self) * seq_len)
+        self._first_tokens: np.ndarray | None = None
+        if mask_documents and not separates_documents(store):
+            raise ConfigError("mask_documents has no effect: there is only one document in this corpus")
+        if mask_documents and store.eos_id is None:
+            lengths = store.document_lengths()
+            self._first_tokens = np.cumsum(lengths) - lengths
+
+    def __len__(self) -> int:
+        return -(-self.num_targets // self.seq_len)
+
+    def counts(self, indices: np.ndarray) -> np.ndarray:
+        """Return how many targets each row counts, int64 (B,)."""
+        return np.minimum(self.num_targets - np.asarray(indices) * self.seq_len, self.seq_len)
+
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return tokens and targets of the rows, int64 (B, T) each. One read of the disk per row."""
+        length = self.seq_len
+        stored = np.zeros((len(indices), length + 1), dtype=self.store.dtype)  # (B, T + 1)
+        counts = self.counts(indices)
+        for row, index, count in zip(stored, indices.tolist(), counts.tolist()):
+            self.store.read_into(index * length, row[: count + 1])
+        tokens = stored[:, :-1].astype(np.int64)  # (B, T)
+        targets = stored[:, 1:].astype(np.int64)  # (B, T)
+        for row in np.flatnonzero(counts < length):
+            tokens[row, counts[row] :] = 0
+            targets[row, counts[row] :] = IGNORED
+        return tokens, targets
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """Return the rows as a Batch."""
+        tokens, targets = self.read(indices)
+        batch = Batch(torch.from_numpy(tokens), torch.from_numpy(targets), int(self.counts(indices).sum()))
+        if self.mask_documents:
+            segments, positions = segments_and_positions(self.starts(indices, tokens))
+            batch.segments, batch.positions = torch.from_numpy(segments), torch.from_numpy(positions)
+        return batch
+
+    def starts(self, indices: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Return at which places of the rows, whose `tokens` these are, a document begins: bool (B, T).
+
+        A mark belongs to the document it ends. Rows begin one anyway, whether or not it is told.
+        """
+        begins = np.zeros(tokens.shape, dtype=bool)
+        if self._first_tokens is None:
+            begins[:, 1:] = tokens[:, :-1] == self.store.eos_id
+            return begins
+        first = np.asarray(indices) * self.seq_len  # (B,)
+        low, high = np.searchsorted(self._first_tokens, [first, first + self.seq_len])
+        for row, offset, one, other in zip(begins, first, low, high):
+            row[self._first_tokens[one:other] - offset] = True
+        return begins
+
+
+def separates_documents(store: TokenStore) -> bool:
+    """Whether the store has, or may have, more than one document and tells where each begins."""
+    return store.eos_id is not None or store.document_lengths().size > 1
+
+
+def segments_and_positions(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which document of its row each token is in, and its place in it, int64 (B, T) each.
+
+    starts: where documents begin, bool (B, T).
+    """
+    starts = starts.copy()
+    starts[:, 0] = False  # the first document is number 0
+    places = np.arange(starts.shape[1])
+    first = np.maximum.accumulate(np.where(starts, places, 0), axis=1)  # (B, T)
+    return starts.cumsum(axis=1).astype(np.int64), (places - first).astype(np.int64)
+
+
+Augment = Callable[[Batch, np.ndarray], Batch]
+"""From a batch and the place of each of its rows (B,) in the order of the run to what is trained on instead."""
+
+
+class TrainLoader:
+    """Batches of shuffled rows for every optimizer step, an endless run over the epochs.
+
+    Step s reads the places [s * G, (s + 1) * G) of the order, G = batch_size * accumulation * world_size, so the rows
+    of a step depend on nothing but seed, s and G: not on the number of ranks, not on what was read before. A rank owns
+    one stretch of them, cut into micro-batches. Steps may span epochs.
+
+    augment: changes the batches, by nothing but their rows and the places of these in the order.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        accumulation: int = 1,
+        world_size: int = 1,
+        rank: int = 0,
+        seed: int,
+        augment: Augment | None = None,
+    ) -> None:
+        if min(batch_size, accumulation, world_size) < 1 or not 0 <= rank < world_size:
+            raise ConfigError(
+                f"batch_size {batch_size}, accumulation {accumulation} and world_size {world_size} must be at least 1, "
+                f"and rank {rank} below world_size"
+            )
+        self.rows = rows
+        self.batch_size = batch_size
+        self.accumulation = accumulation
+        self.world_size = world_size
+        self.rank = rank
+        self.seed = seed
+        self.augment = augment
+        row_bytes = rows.seq_len * rows.store.dtype.itemsize
+        large = rows.store.num_tokens * rows.store.dtype.itemsize > BLOCK_ORDER_ABOVE
+        self._block_rows = max(_BLOCK_BYTES // row_bytes, 1) if large else None
+
+    @property
+    def rows_per_epoch(self) -> int:
+        return len(self.rows)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one optimizer step over all ranks."""
+        return self.batch_size * self.accumulation * self.world_size
+
+    def row_indices(self, step: int) -> np.ndarray:
+        """Return this rank's rows of optimizer step `step` (0-based), int64 (accumulation, batch_size)."""
+        return row_order(self._places(step), len(self.rows), self.seed, self._block_rows)
+
+    def _places(self, step: int) -> np.ndarray:
+        """Return the places in the order that this rank's rows of `step` have, int64 (accumulation, batch_size)."""
+        mine = self.batch_size * self.accumulation
+        first = step * self.rows_per_step + self.rank * mine
+        return np.arange(first, first + mine).reshape(self.accumulation, self.batch_size)
+
+    def batches(self, step: int) -> list[Batch]:
+        """Return this rank's micro-batches of optimizer step `step` (0-based), one per accumulation."""
+        batches = [self.rows.batch(indices) for indices in self.row_indices(step)]
+        if self.augment is None:
+            return batches
+        return [self.augment(batch, places) for batch, places in zip(batches, self._places(step))]
+
+
+class Prefetch:
+    """A loader whose batches are read in the background while the steps before them are computed.
+
+    `batches(step)` returns exactly what the loader returns. Asking for the steps in their order is what makes it fast;
+    any other order costs the reading that was done in vain. What goes wrong in the background is raised when the step
+    is asked for that it concerns.
+
+    ahead: steps that are read before they are asked for, each by a thread. pin: the batches are in pinned memory.
+    """
+
+    def __init__(self, loader: TrainLoader, *, ahead: int = 1, pin: bool = False) -> None:
+        self.loader = loader
+        self._ahead = ahead
+        self._pin = pin
+        self._threads = ThreadPoolExecutor(ahead, thread_name_prefix="batches")  # they end with this object
+        self._coming: dict[int, Future[list[Batch]]] = {}
+
+    @property
+    def rows(self) -> Rows:
+        return self.loader.rows
+
+    def batches(self, step: int) -> list[Batch]:
+        """Return this rank's micro-batches of optimizer step `step` (0-based), one per accumulation."""
+        wanted = range(step, step + self._ahead + 1)
+        for number in [number for number in self._coming if number not in wanted]:
+            self._coming.pop(number).cancel()
+        for number in wanted:
+            if number not in self._coming:
+                self._coming[number] = self._threads.submit(self._read, number)
+        return self._coming.pop(step).result()
+
+    def _read(self, step: int) -> list[Batch]:
+        batches = self.loader.batches(step)
+        return [batch.pinned() for batch in batches] if self._pin else batches
+
+
+class eval_batches:
+    """Batches of a whole split in its own order, iterable again and again; every target is counted once.
+
+    Every rank gets the same number of batches, because sharded models need all ranks in every forward pass, and
+    every batch has the same shape, because compiled ones do: rows that only fill up count no target. With `limit`, so
+    many batches (over all ranks) are taken, spread evenly.
+
+    Attributes:
+        num_targets: targets counted over all ranks.
+        share: `num_targets` as a part of all targets of the split.
+    """
+
+    def __init__(
+        self, rows: Rows, batch_size: int, *, world_size: int = 1, rank: int = 0, limit: int | None = None
+    ) -> None:
+        self.rows = rows
+        self.batch_size = min(batch_size, len(rows))
+        count = -(-len(rows) // self.batch_size)
+        taken = count if limit is None else min(max(limit, 1), count)
+        chosen = np.arange(taken) * count // taken
+        rounds = -(-taken // world_size)
+        self._mine = [int(chosen[at]) if at < taken else None for at in range(rank, rounds * world_size, world_size)]
+        every = chosen[:, None] * self.batch_size + np.arange(self.batch_size)
+        self.num_targets = int(rows.counts(every[every < len(rows)]).sum())
+        self.share = self.num_targets / rows.num_targets
+
+    def __len__(self) -> int:
+        return len(self._mine)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number in self._mine:
+            yield self._filled(np.arange(0, 0) if number is None else self._indices(number))
+
+    def _indices(self, number: int) -> np.ndarray:
+        first = number * self.batch_size
+        return np.arange(first, min(first + self.batch_size, len(self.rows)))
+
+    def _filled(self, indices: np.ndarray) -> Batch:
+        """Return the batch of these rows, filled up with copies of row 0 that count nothing."""
+        missing = self.batch_size - indices.size
+        batch = self.rows.batch(np.concatenate([indices, np.zeros(missing, dtype=np.int64)]))
+        if missing:
+            batch.targets[indices.size :] = IGNORED
+            batch.num_targets = int(self.rows.counts(indices).sum())
+        return batch

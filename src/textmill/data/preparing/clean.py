@@ -1,0 +1,76 @@
+"""Mending and sorting out, where it was asked for: broken encodings, copies, and documents that are hardly text.
+
+Nothing here happens by itself: a corpus is what its files hold unless somebody wants less of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from textmill.data.reading.document import Document
+from textmill.errors import ConfigError
+from textmill.extras import extra
+
+REPAIRS = ("ftfy",)
+DEDUPS = ("exact", "near")
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What is done to documents before they are tokenised. As it stands, nothing.
+
+    Attributes:
+        repair: "ftfy" mends text that was decoded with the wrong encoding ("schÃ¶n" for "schön"), and nothing else.
+        dedup: "exact" keeps one of several equal documents, "near" one of several that share most of their words' order
+            (see `NearDuplicates`). Of a training and a validation document, the validation one stays.
+        max_repetition: the largest share of repeated five-word sequences that a document may have.
+        max_symbols: the largest share of signs that are neither letters, digits nor ordinary punctuation.
+        min_alphabetic: the smallest share of letters among the signs that are not white space.
+    """
+
+    repair: str | None = None
+    dedup: str | None = None
+    max_repetition: float | None = None
+    max_symbols: float | None = None
+    min_alphabetic: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("repair", REPAIRS), ("dedup", DEDUPS)):
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise ConfigError(f"{name} is {value!r}: choose {' or '.join(known)}")
+        for name in ("max_repetition", "max_symbols", "min_alphabetic"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ConfigError(f"{name} is {value}: give a share from 0 to 1")
+
+    @property
+    def measures(self) -> bool:
+        """Whether documents are judged by what they consist of."""
+        return any(limit is not None for limit in (self.max_repetition, self.max_symbols, self.min_alphabetic))
+
+    def mended(self, documents: Iterable[Document], repaired: list[str] | None = None) -> Iterator[Document]:
+        """Yield `documents` with their encodings repaired, if that is wanted; `repaired` collects their sources.
+
+        Raises MissingExtraError without ftfy.
+        """
+        if self.repair is None:
+            yield from documents
+            return
+        fix = extra("ftfy", "--repair ftfy").fix_encoding
+        changed = False
+        for part in documents:
+            text = part.text if part.text.isascii() else mend(part.text, fix)
+            changed = changed or text != part.text
+            yield part if text == part.text else replace(part, text=text)
+            if not part.continues:
+                if changed and repaired is not None:
+                    repaired.append(part.source)
+                changed = False
+
+
+def mend(text: str, fix: Callable[[str], str]) -> str:
+    """Return `text` with `fix` applied to every line that is not ASCII: lines may be broken in different ways."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line if line.isascii() else fix(line) for line in lines)

@@ -1,0 +1,208 @@
+"""Which documents of a corpus stay, why the others go, and which stand on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from textmill.data.preparing.clean import Cleaning
+from textmill.data.preparing.duplicates import NearDuplicates
+from textmill.data.preparing.quality import Measure, Shares
+from textmill.data.preparing.split import Survey, survey
+from textmill.data.reading.document import Document
+
+EXAMPLES = 3
+
+_FINE, _REPETITION, _SYMBOLS, _ALPHABETIC = range(4)
+_ALONE, _LIKE_ANOTHER, _LIKE_VALIDATION = range(3)
+
+
+@dataclass
+class Verdict:
+    """What is to become of the documents of one set.
+
+    Attributes:
+        found: the survey, `kept` being what stays.
+        dropped: reason -> bool (documents,), in the order of the reasons; a document has one reason.
+        repaired: where documents stand whose encoding was mended.
+        leaked: documents of a training set that stand in the validation text too, equal to the letter.
+        examples: number of a dropped document -> where it stands, for the first few of every reason; filled later.
+    """
+
+    found: Survey
+    dropped: dict[str, np.ndarray]
+    repaired: list[str]
+    leaked: int = 0
+    examples: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for documents in self.dropped.values():
+            self.examples |= dict.fromkeys(np.flatnonzero(documents)[:EXAMPLES].tolist(), "")
+
+    def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Yield `documents`, the same as were judged, and note where the examples stand."""
+        number = 0
+        for part in documents:
+            if number in self.examples:
+                self.examples[number] = part.source
+            yield part
+            number += not part.continues
+
+    def sentences(self) -> list[str]:
+        """Return what a person should hear, one sentence per finding."""
+        total = self.found.kept.size
+        said = [
+            f"skipped {int(documents.sum()):,} of {total:,} documents: {reason}"
+            for reason, documents in self.dropped.items()
+            if documents.any()
+        ]
+        if self.repaired:
+            said.append(f"repaired the encoding of {len(self.repaired):,} of {total:,} documents")
+        return said
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts as plain values, for the report."""
+        found = self.found
+        return {
+            "documents": int(found.kept.size),
+            "characters": int(found.characters.sum()),
+            "kept_documents": found.kept_documents,
+            "kept_characters": found.kept_characters,
+            "dropped": {
+                reason: {
+                    "documents": int(documents.sum()),
+                    "characters": int(found.characters[documents].sum()),
+                    "examples": [self.examples[number] for number in np.flatnonzero(documents)[:EXAMPLES].tolist()],
+                }
+                for reason, documents in self.dropped.items()
+                if documents.any()
+            },
+            "repaired": {"documents": len(self.repaired), "examples": self.repaired[:EXAMPLES]},
+            "leaked": self.leaked,
+        }
+
+
+class Judge:
+    """Judges the sets of a corpus, validation sets first, so that training text can be compared with them."""
+
+    def __init__(self, cleaning: Cleaning, min_length: int) -> None:
+        self._cleaning = cleaning
+        self._min_length = min_length
+        self._validation_keys: list[np.ndarray] = []
+        self._validation_index = NearDuplicates() if cleaning.dedup == "near" else None
+
+    def judge(self, documents: Iterable[Document], *, validates: bool) -> Verdict:
+        """Read `documents` once and return what is to become of them."""
+        repaired: list[str] = []
+        seen = _Seen(self._cleaning, self._validation_index, validates)
+        found = survey(seen.watch(self._cleaning.mended(documents, repaired)), self._min_length)
+        blank = ~found.kept & (found.characters >= self._min_length)
+        reasons = {"empty or blank": blank, f"shorter than {self._min_length} characters": ~found.kept & ~blank}
+        kept = found.kept.copy()
+        for reason, documents_of in seen.reasons(kept.size).items():
+            reasons[reason] = documents_of & kept
+            kept &= ~documents_of
+        leaks = np.zeros(kept.size, dtype=bool)
+        if not validates and self._validation_keys:
+            leaks = np.isin(found.keys, np.concatenate(self._validation_keys)) & kept
+        if self._cleaning.dedup is not None:
+            reasons["copies of validation documents"] = leaks
+            kept &= ~leaks
+            copies = kept & ~_first_of_each(found.keys, kept)
+            reasons["copies of other documents"] = copies
+            kept &= ~copies
+            for reason, documents_of in seen.nearness(kept.size).items():
+                reasons[reason] = documents_of & kept
+                kept &= ~documents_of
+        if validates:
+            self._validation_keys.append(found.keys[kept])
+        return Verdict(replace(found, kept=kept), reasons, repaired, int(leaks.sum()))
+
+
+class _Seen:
+    """Looks at documents while they pass, at no more than the cleaning asks for."""
+
+    def __init__(self, cleaning: Cleaning, validation: NearDuplicates | None, validates: bool) -> None:
+        self._cleaning, self._validation, self._validates = cleaning, validation, validates
+        self._measure = Measure() if cleaning.measures else None
+        self._index = NearDuplicates() if cleaning.dedup == "near" else None
+        self._faults, self._alike = bytearray(), bytearray()
+
+    def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Yield `documents` unchanged."""
+        measure, index = self._measure, self._index
+        sketch = index.sketch() if index is not None else None
+        for part in documents:
+            if measure is not None:
+                measure.add(part.text)
+            if sketch is not None:
+                sketch.add(part.text)
+            yield part
+            if part.continues:
+                continue
+            if measure is not None:
+                self._faults.append(self._fault(measure.finish()))
+            if sketch is not None and index is not None:
+                sketch.finish()
+                fine = measure is None or self._faults[-1] == _FINE
+                self._alike.append(self._place(sketch) if fine else _ALONE)
+                sketch = index.sketch()
+
+    def _fault(self, shares: Shares) -> int:
+        limits = self._cleaning
+        if limits.max_repetition is not None and shares.repetition > limits.max_repetition:
+            return _REPETITION
+        if limits.max_symbols is not None and shares.symbols > limits.max_symbols:
+            return _SYMBOLS
+        if limits.min_alphabetic is not None and shares.alphabetic < limits.min_alphabetic:
+            return _ALPHABETIC
+        return _FINE
+
+    def _place(self, sketch: Any) -> int:
+        """Return whom the document is like; one that is like nobody is known from now on."""
+        assert self._index is not None and self._validation is not None
+        if not self._validates and self._validation.find(sketch):
+            return _LIKE_VALIDATION
+        if self._index.find(sketch):
+            return _LIKE_ANOTHER
+        self._index.add(sketch)
+        if self._validates:
+            self._validation.add(sketch)
+        return _ALONE
+
+    def reasons(self, count: int) -> dict[str, np.ndarray]:
+        """Return the documents with a fault by the reason that people read."""
+        limits = self._cleaning
+        named = {
+            _REPETITION: f"more than {limits.max_repetition} of their word sequences are repeated",
+            _SYMBOLS: f"more than {limits.max_symbols} of their signs are symbols",
+            _ALPHABETIC: f"less than {limits.min_alphabetic} of their signs are letters",
+        }
+        return _by_code(self._faults, count, named)
+
+    def nearness(self, count: int) -> dict[str, np.ndarray]:
+        """Return the documents that are nearly another one."""
+        named = {
+            _LIKE_VALIDATION: "near-copies of validation documents",
+            _LIKE_ANOTHER: "near-copies of other documents",
+        }
+        return _by_code(self._alike, count, named)
+
+
+def _by_code(codes: bytearray, count: int, named: dict[int, str]) -> dict[str, np.ndarray]:
+    if not codes:
+        return {}
+    array = np.frombuffer(bytes(codes), dtype=np.uint8)
+    assert array.size == count
+    return {reason: array == code for code, reason in named.items()}
+
+
+def _first_of_each(keys: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return which kept document is the first of its content, bool (documents,)."""
+    places = np.flatnonzero(kept)
+    first = np.zeros(kept.size, dtype=bool)
+    first[places[np.unique(keys[places], return_index=True)[1]]] = True
+    return first

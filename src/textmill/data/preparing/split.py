@@ -1,0 +1,198 @@
+"""Which text trains and which validates, decided before anything is learned from it.
+
+Few documents (a book, a handful of files): the validation text is the tail of the whole, in characters, as in nanoGPT.
+Many documents: the side of a document is a hash of its content, so that copies share a side, and adding documents moves
+none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from textmill.data.reading.document import Document
+from textmill.errors import DataError
+
+FEW_DOCUMENTS = 20
+DEFAULT_SHARE = 0.1
+
+TRAIN, VALIDATION = 0, 1
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one reading of a corpus found; arrays have one entry per document, in order.
+
+    Attributes:
+        characters: int64 (documents,).
+        keys: uint64 (documents,): a hash of the content, equal for equal texts.
+        kept: bool (documents,): neither blank nor shorter than the minimum.
+    """
+
+    characters: np.ndarray
+    keys: np.ndarray
+    kept: np.ndarray
+
+    @property
+    def kept_characters(self) -> int:
+        return int(self.characters[self.kept].sum())
+
+    @property
+    def kept_documents(self) -> int:
+        return int(self.kept.sum())
+
+
+def survey(documents: Iterable[Document], min_length: int = 0) -> Survey:
+    """Read `documents` once and return their lengths, content hashes, and which are worth keeping."""
+    characters, keys, kept = array("q"), array("Q"), bytearray()
+    length, blank, content = 0, True, hashlib.blake2b(digest_size=8)
+    for part in documents:
+        length += len(part.text)
+        blank = blank and (not part.text or part.text.isspace())
+        content.update(part.text.encode("utf-8"))
+        if part.continues:
+            continue
+        characters.append(length)
+        keys.append(int.from_bytes(content.digest(), "big"))
+        kept.append(not blank and length >= min_length)
+        length, blank, content = 0, True, hashlib.blake2b(digest_size=8)
+    return Survey(np.array(characters, dtype=np.int64), np.array(keys, dtype=np.uint64), np.array(kept, dtype=bool))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where every character of a surveyed corpus goes.
+
+    Attributes:
+        kept: bool (documents,): the others are passed over.
+        validates: bool (documents,) when whole documents change sides, else None.
+        cut: the number of kept characters that train, the rest validates; used when `validates` is None.
+    """
+
+    kept: np.ndarray
+    validates: np.ndarray | None
+    cut: int
+
+
+def everything(side: int, found: Survey) -> Split:
+    """Return the split that puts every kept document on one side."""
+    return Split(found.kept, np.full(found.kept.size, side == VALIDATION), 0)
+
+
+def plan_split(found: Survey, share: float | None, say: Callable[[str], None]) -> Split:
+    """Return the split of a corpus with `share` of it for validation.
+
+    A share of 0 validates nothing. None means DEFAULT_SHARE, enlarged (and said) where that would be less than two
+    characters. Raises DataError when a side would be left without two characters or without a document.
+    """
+    if share == 0:
+        return everything(TRAIN, found)
+    if found.kept_documents < FEW_DOCUMENTS:
+        return Split(found.kept, None, _tail_cut(found.kept_characters, share, say))
+    return Split(found.kept, _by_content(found, DEFAULT_SHARE if share is None else share), 0)
+
+
+def _tail_cut(characters: int, share: float | None, say: Callable[[str], None]) -> int:
+    cut = int(characters * (1 - (DEFAULT_SHARE if share is None else share)))
+    if share is None and characters >= 4 and not 2 <= cut <= characters - 2:
+        cut = characters - 2
+        say(f"the text has {characters} characters: the last 2 are for validation")
+    if not 2 <= cut <= characters - 2:
+        raise DataError(
+            f"the text has {characters} characters, too few for a validation share of {share or DEFAULT_SHARE:g}: "
+            "both sides need two; give more text, another --val-split, or --val-split 0"
+        )
+    return cut
+
+
+def _by_content(found: Survey, share: float) -> np.ndarray:
+    """Return which documents validate; both sides have at least one, and copies are never on both."""
+    keys = found.keys[found.kept]
+    lowest, highest = keys.min(), keys.max()
+    if lowest == highest:
+        raise DataError(
+            f"all {keys.size:,} documents are the same text, so none can validate: give --val-data or --val-split 0"
+        )
+    threshold = np.uint64(min(int(share * 2**64), 2**64 - 1))
+    validates = found.keys < threshold
+    if not validates[found.kept].any():
+        validates = found.keys == lowest
+    elif validates[found.kept].all():
+        validates = found.keys != highest
+    return validates
+
+
+def leaked_documents(found: Survey, split: Split) -> int:
+    """Return how many training documents stand in the validation text too, equal to the letter."""
+    if split.validates is not None:
+        validates = split.validates[split.kept]
+    else:
+        validates = np.cumsum(found.characters[split.kept]) > split.cut
+    keys = found.keys[split.kept]
+    return int(np.isin(keys[~validates], keys[validates]).sum())
+
+
+class Fragment(NamedTuple):
+    """A piece of text on one side.
+
+    Attributes:
+        ends: whether a document ends here.
+        corpus: which of a mixture it is from.
+        file: where it is from; None where that does not matter.
+    """
+
+    side: int
+    text: str
+    ends: bool
+    corpus: int = 0
+    file: Path | None = None
+
+
+def divide(documents: Iterable[Document], split: Split) -> Iterator[Fragment]:
+    """Yield the kept text in order, each piece with its side.
+
+    The documents are those that were surveyed. Raises DataError when there are more of them now.
+    """
+    number, characters = 0, 0
+    for part in documents:
+        if number == split.kept.size:
+            raise DataError(f"{part.source} changed while it was read: start again when it is complete")
+        if split.kept[number]:
+            if split.validates is not None:
+                yield Fragment(int(split.validates[number]), part.text, not part.continues)
+            else:
+                yield from _divide_at(split.cut - characters, part)
+                characters += len(part.text)
+        number += not part.continues
+
+
+def _divide_at(cut: int, part: Document) -> Iterator[Fragment]:
+    if cut <= 0:
+        yield Fragment(VALIDATION, part.text, not part.continues)
+    elif cut >= len(part.text):
+        yield Fragment(TRAIN, part.text, not part.continues)
+    else:
+        yield Fragment(TRAIN, part.text[:cut], False)
+        yield Fragment(VALIDATION, part.text[cut:], not part.continues)
+
+
+def whole_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
+    """Join what belongs together, for tokenizers that look across places where a text could be cut."""
+    waiting: defaultdict[int, list[Fragment]] = defaultdict(list)
+    for part in fragments:
+        waiting[part.side].append(part)
+        if part.ends:
+            yield _joined(waiting.pop(part.side))
+    for parts in waiting.values():  # a document that goes on on the other side
+        yield _joined(parts)
+
+
+def _joined(parts: list[Fragment]) -> Fragment:
+    return parts[-1]._replace(text="".join(part.text for part in parts))

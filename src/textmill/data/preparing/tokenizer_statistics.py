@@ -1,0 +1,67 @@
+"""How a tokenizer does on a text: what it makes of it, and which of its entries are of use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from textmill.data.preparing.encoded_chunks import utf8_size
+from textmill.data.preparing.encoding import stretches
+from textmill.data.preparing.split import Fragment, whole_documents
+from textmill.data.reading.read import Reading, read_documents
+from textmill.tokenizers import Tokenizer
+
+SAMPLE_CHARACTERS = 160
+
+
+@dataclass
+class Use:
+    """What was counted.
+
+    Attributes:
+        counts: int64 (vocab_size,): how often each id occurs.
+        num_bytes, characters, documents: of the text.
+        sample: ids of the first stretch of text that is not blank.
+    """
+
+    counts: np.ndarray
+    num_bytes: int = 0
+    characters: int = 0
+    documents: int = 0
+    sample: list[int] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        """Ids of the whole text, without marks between documents."""
+        return int(self.counts.sum())
+
+    def unused(self, tokenizer: Tokenizer) -> list[int]:
+        """Return the ids that never occur, the tokenizer's marks left out."""
+        marks = {tokenizer.eos_id, tokenizer.unk_id}
+        return [number for number in np.flatnonzero(self.counts == 0).tolist() if number not in marks]
+
+    def most_used(self, count: int) -> list[int]:
+        """Return the ids that occur most, at most `count`."""
+        order = np.argsort(-self.counts, kind="stable")[:count]
+        return [number for number in order.tolist() if self.counts[number]]
+
+
+def measure_use(
+    tokenizer: Tokenizer, files: Sequence[Path], reading: Reading, on_bytes: Callable[[int], None] | None = None
+) -> Use:
+    """Return what `tokenizer` makes of the text in `files`. Raises what reading them raises."""
+    use = Use(np.zeros(tokenizer.vocab_size, dtype=np.int64))
+    parts = (Fragment(0, part.text, not part.continues) for part in read_documents(files, reading, on_bytes=on_bytes))
+    for stretch in stretches(parts if tokenizer.exact_in_parts else whole_documents(parts)):
+        texts = [part.text for part in stretch]
+        for text, ids in zip(texts, tokenizer.encode_batch(texts)):
+            use.counts += np.bincount(ids, minlength=use.counts.size)
+            use.num_bytes += utf8_size(text)
+            use.characters += len(text)
+            if not use.sample and text.strip():
+                use.sample = tokenizer.encode(text.strip()[:SAMPLE_CHARACTERS]).tolist()
+        use.documents += sum(part.ends for part in stretch)
+    return use

@@ -1,0 +1,83 @@
+"""Tables stored by column: Parquet, and the Arrow files that Hugging Face datasets are kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.formats.rows import known
+from textmill.errors import DataError
+from textmill.extras import extra
+
+_ROWS_AT_ONCE = 1024
+
+
+def read_parquet(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
+    """Yield the value of column `reading.text_column` of every row; rows without one (null) are passed over and noted.
+
+    Only that column is read, a thousand rows at a time. Raises DataError for a damaged file and for a missing column or
+    one that is not text; MissingExtraError without pyarrow.
+    """
+    arrow, parquet = extra("pyarrow", f"reading {name}"), extra("pyarrow.parquet", f"reading {name}")
+    column = reading.text_column
+    try:
+        table = parquet.ParquetFile(file)
+        _check_column(arrow, table.schema_arrow, name, column)
+        batches = table.iter_batches(_ROWS_AT_ONCE, columns=[column])
+        yield from _texts(batches, name, column, notes)
+    except (arrow.ArrowException, OSError) as error:
+        raise _damaged(name, error) from error
+
+
+def read_arrow(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
+    """Yield the documents of an Arrow file, in its streaming or its random-access form; see `read_parquet`."""
+    arrow = extra("pyarrow", f"reading {name}")
+    column = reading.text_column
+    try:
+        if file.read(6) == b"ARROW1":
+            file.seek(0)
+            opened = arrow.ipc.open_file(file)
+            batches = (opened.get_batch(number) for number in range(opened.num_record_batches))
+        else:
+            file.seek(0)
+            opened = arrow.ipc.open_stream(file)
+            batches = iter(opened)
+        _check_column(arrow, opened.schema, name, column)
+        yield from _texts(batches, name, column, notes)
+    except (arrow.ArrowException, OSError) as error:
+        raise _damaged(name, error) from error
+
+
+def _check_column(arrow: Any, schema: Any, name: str, column: str) -> None:
+    if column not in schema.names:
+        raise DataError(
+            f"{name} has no column {column!r}, it has {known(schema.names)}: name the column with --text-column"
+        )
+    kind = schema.field(column).type
+    if arrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind) or arrow.types.is_string_view(kind)):
+        raise DataError(f"{name}: the column {column!r} holds {kind}, not text: name another with --text-column")
+
+
+def _texts(batches: Iterator[Any], name: str, column: str, notes: Notes) -> Iterator[Document]:
+    number = 0
+    for batch in batches:
+        values = batch.column(column)
+        values.validate(full=True)  # a damaged offset would otherwise end the whole process
+        for value in values:
+            number += 1
+            try:
+                text = value.as_py()
+            except UnicodeDecodeError as error:
+                raise DataError(f"{name}, row {number}: the column {column!r} is not UTF-8") from error
+            if text is None:
+                notes.add("rows without a text (null) passed over", f"{name}:{number}")
+            else:
+                yield Document(text, f"{name}:{number}")
+
+
+def _damaged(name: str, error: BaseException) -> DataError:
+    reason = " ".join(str(error).split())[:160]
+    return DataError(f"{name} is damaged or cut off: {reason}")

@@ -1,0 +1,99 @@
+"""Compressed files: .gz, .bz2, .xz and .zst, unpacked while they are read, never further than a text would go."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from typing import Any, BinaryIO
+
+from textmill.errors import DataError
+from textmill.extras import extra
+
+ENDINGS = frozenset({".gz", ".bz2", ".xz", ".zst"})
+
+MOST_RATIO = 250
+"""Bytes out per byte in. Text gives 3 to 10, logs up to 100, a file made to fill the machine 1,000 and more."""
+
+ALLOWED_ANYWAY = 32 << 20
+"""Bytes out that are never too many."""
+
+_ZSTD_INPUT = 1024  # bytes; a thousand of them hold at most 32 MB of a block that only repeats itself
+
+
+def unpack(file: BinaryIO, ending: str, name: str) -> BinaryIO:
+    """Return the content of the compressed `file`, to be read once from front to back.
+
+    Reading raises DataError when the archive is damaged, cut off, or expands beyond MOST_RATIO. Raises
+    MissingExtraError for .zst without zstandard.
+    """
+    return io.BufferedReader(_Unpacked(file, _opened(file, ending, name), name), 1 << 16)
+
+
+def _opened(file: BinaryIO, ending: str, name: str) -> Any:
+    if ending == ".gz":
+        return gzip.GzipFile(fileobj=file)
+    if ending == ".bz2":
+        return bz2.BZ2File(file)
+    if ending == ".xz":
+        return lzma.LZMAFile(file)
+    return _Zstd(file, name)
+
+
+class _Unpacked(io.RawIOBase):
+    """Counts what comes out, and names the file in every error."""
+
+    def __init__(self, packed: BinaryIO, content: Any, name: str) -> None:
+        self._packed, self._content, self._name = packed, content, name
+        self._given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            block = self._content.read(len(buffer))
+        except EOFError as error:
+            raise DataError(f"{self._name} is cut off: the compressed data end in the middle") from error
+        except (OSError, zlib.error, lzma.LZMAError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise DataError(f"{self._name} is damaged and cannot be unpacked: {reason}") from error
+        self._given += len(block)
+        if self._given > max(ALLOWED_ANYWAY, MOST_RATIO * self._packed.tell()):
+            raise DataError(
+                f"{self._name} unpacks to more than {MOST_RATIO} times its size, as no text does: unpack it yourself "
+                "if you trust it"
+            )
+        buffer[: len(block)] = block
+        return len(block)
+
+
+class _Zstd:
+    """Zstandard, frame by frame, so that a frame without its end is noticed."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file = file
+        self._zstandard = extra("zstandard", f"reading {name}")
+        self._frame: Any = None
+        self._waiting = b""
+        self._unpacked = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        while not self._unpacked:
+            block = self._waiting or self._file.read(_ZSTD_INPUT)
+            self._waiting = b""
+            if not block:
+                if self._frame is not None:
+                    raise EOFError
+                return b""
+            self._frame = self._frame or self._zstandard.ZstdDecompressor().decompressobj()
+            try:
+                self._unpacked = memoryview(self._frame.decompress(block))
+            except self._zstandard.ZstdError as error:
+                raise ValueError(str(error)) from error
+            if self._frame.eof:
+                self._waiting, self._frame = self._frame.unused_data, None
+        given, self._unpacked = bytes(self._unpacked[:size]), self._unpacked[size:]
+        return given

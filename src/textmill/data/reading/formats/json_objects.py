@@ -1,0 +1,124 @@
+"""A .json file: objects in an array, or one behind the other, each with a field that is a document.
+
+The file is read a stretch at a time, so an array of any length needs the memory of its longest object.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.formats.rows import text_of_object
+from textmill.data.reading.formats.text import block_start, invalid_utf8
+from textmill.errors import DataError
+
+LONGEST_OBJECT = 256 << 20
+"""Characters."""
+
+_BLOCK = 1 << 20
+_HEAD = 4096  # bytes that tell what a file is
+_NEAR_THE_END = 16  # characters; an error so close to the end may be a word or an escape that was cut
+
+
+def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
+    """Yield the text in the field `reading.text_column` of every object.
+
+    Raises DataError, naming file and line, for anything that is not such an object, and for a file that was cut off.
+    """
+    source = _Source(file, name, reading.encoding_errors, notes)
+    in_array = source.next_sign() == "["
+    if in_array:
+        source.skip(1)
+    number = 0
+    while (sign := source.next_sign()) and sign != "]":
+        if number and sign == ",":
+            source.skip(1)
+            if source.next_sign() in ("]", ""):
+                raise DataError(f"{source.where} has a comma that nothing follows")
+        elif number and in_array:
+            raise DataError(f"{source.where} is not JSON: expected a comma between objects")
+        where = source.where
+        row, spelled = source.value()
+        number += 1
+        text = text_of_object(spelled, row, where, reading.encoding_errors, reading.text_column)
+        yield Document(text, f"{name}:{where.rpartition(' ')[2]}")
+    if in_array and sign != "]":
+        raise DataError(f"{name} is cut off: the array that it begins with has no end (after {number:,} objects)")
+    if sign == "]":
+        source.skip(1)
+        if not in_array or source.next_sign():
+            raise DataError(f"{source.where} is not JSON: something follows the end")
+
+
+class _Source:
+    """A window over a text file that moves forward value by value."""
+
+    def __init__(self, file: BinaryIO, name: str, errors: str, notes: Notes) -> None:
+        self._file, self._name, self._notes = file, name, notes
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
+        self._text, self._at, self._line, self._offset = "", 0, 1, 0
+        self._ended = False
+        self._json = json.JSONDecoder()
+
+    @property
+    def where(self) -> str:
+        """The file and the line of the next sign."""
+        return f"{self._name}, line {self._line}"
+
+    def next_sign(self) -> str:
+        """Return the next character that is not white space, without passing it; "" at the end."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
+                self._line += self._text[self._at] == "\n"
+                self._at += 1
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def skip(self, count: int) -> None:
+        """`count` characters are behind us."""
+        self._at += count
+
+    def value(self) -> tuple[object, str]:
+        """Return the next JSON value and its spelling, and pass it."""
+        while True:
+            try:
+                row, end = self._json.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                cut = error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - _NEAR_THE_END
+                if cut and self._more():
+                    continue
+                line = self._line + self._text.count("\n", self._at, error.pos)
+                raise DataError(f"{self._name}, line {line} is not JSON: {error.msg}") from error
+            except RecursionError as error:
+                raise DataError(f"{self.where} is not JSON: it is nested too deeply") from error
+            if end == len(self._text) and not isinstance(row, dict) and self._more():
+                continue  # a number may go on
+            spelled = self._text[self._at : end]
+            self._line += spelled.count("\n")
+            self._at = end
+            return row, spelled
+
+    def _more(self) -> bool:
+        """Read on, at least as much again as is being held; return whether there was anything."""
+        if self._ended:
+            return False
+        waiting = self._text[self._at :]
+        if len(waiting) > LONGEST_OBJECT:
+            raise DataError(f"{self.where}: an object is longer than {LONGEST_OBJECT >> 20} million characters")
+        head = _HEAD if self._offset == 0 else 0
+        block = self._file.read(min(max(_BLOCK, len(waiting), head), LONGEST_OBJECT + 1 - len(waiting)))
+        start = block_start(block, self._name, self._notes) if self._offset == 0 else 0
+        pending = len(self._decoder.getstate()[0])
+        try:
+            decoded = self._decoder.decode(block[start:], final=not block)
+        except UnicodeDecodeError as error:
+            raise invalid_utf8(self._name, self._offset + start - pending + error.start, error) from error
+        self._offset += len(block)
+        self._ended = not block
+        self._text, self._at = waiting + decoded, 0
+        return bool(block)

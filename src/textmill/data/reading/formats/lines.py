@@ -1,0 +1,34 @@
+"""The lines of a UTF-8 file, one at a time, numbered from 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from textmill.data.reading.document import Notes
+from textmill.data.reading.formats.text import block_start, invalid_utf8
+from textmill.errors import DataError
+
+LONGEST_LINE = 256 << 20
+"""Bytes. A line is held in memory whole."""
+
+
+def read_lines(file: BinaryIO, name: str, errors: str, notes: Notes, kind: str) -> Iterator[tuple[int, str]]:
+    """Yield (number, line with its end); the byte order mark is dropped.
+
+    Raises DataError, naming line and byte, for what is not UTF-8, and for a line beyond LONGEST_LINE: then `kind` tells
+    what a line should have been, as in "a .jsonl file has one object per line".
+    """
+    number, offset = 0, 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        where = f"{name}, line {number}"
+        if len(line) > LONGEST_LINE:
+            raise DataError(f"{where} is longer than {LONGEST_LINE >> 20} MiB: {kind}")
+        start = block_start(line, name, notes) if number == 1 else 0
+        try:
+            decoded = line[start:].decode("utf-8", errors)
+        except UnicodeDecodeError as error:
+            raise invalid_utf8(where, offset + start + error.start, error) from error
+        offset += len(line)
+        yield number, decoded

@@ -1,0 +1,39 @@
+"""PDF: the text layer, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from textmill.data.reading.document import Document, Notes, Reading
+from textmill.errors import DataError
+from textmill.extras import extra
+
+
+def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
+    """Yield the pages as parts of one document, a blank line between them.
+
+    Text is what the file stores as text: a scanned page has none, which is noted. Raises DataError for a damaged or
+    encrypted file, MissingExtraError without pypdfium2.
+    """
+    pypdfium2 = extra("pypdfium2", f"reading {name}")
+    try:
+        pages = pypdfium2.PdfDocument(file)
+        count = len(pages)
+        found = False
+        for number in range(count):
+            text = _page_text(pages[number])
+            found = found or bool(text.strip())
+            yield Document(text + ("\n\n" if number < count - 1 else "\n"), name, continues=number < count - 1)
+    except pypdfium2.PdfiumError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{name} is not a PDF that can be read: {reason}") from error
+    if not found:
+        notes.add("no text in the PDF (scanned pages need OCR first)", name)
+
+
+def _page_text(page: object) -> str:
+    text = page.get_textpage().get_text_range()  # type: ignore[attr-defined]
+    # Line ends are \r\n; what the font cannot spell is U+FFFE or U+FFFF; half characters are possible.
+    text = text.replace("\r\n", "\n").replace("\ufffe", "").replace("\uffff", "")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

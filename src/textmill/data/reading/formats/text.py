@@ -1,0 +1,114 @@
+"""Plain text: one file is one document, read in parts of about a megabyte."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from textmill.data.reading.document import Document, Notes, Reading
+from textmill.errors import DataError
+from textmill.tokenizers.cutting import last_cut
+
+PART_BYTES = 1 << 20
+_LONGEST_PART = 8 << 20  # characters; a stretch without a space is cut here, wherever that is
+
+_WIDE = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+_FOREIGN = {
+    b"%PDF-": "a PDF (give it the ending .pdf)",
+    b"PK\x03\x04": "a zip archive (as .docx, .odt and .npz are; an .epub needs its ending)",
+    b"\x1f\x8b": "gzip-compressed (give it the ending .gz)",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed (give it the ending .zst)",
+    b"\xfd7zXZ": "xz-compressed (give it the ending .xz)",
+    b"BZh": "bzip2-compressed (give it the ending .bz2)",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image",
+    b"\x7fELF": "a program",
+    b"\x93NUMPY": "a NumPy array (give it the ending .npy)",
+    b"PAR1": "a Parquet table (give it the ending .parquet)",
+    b"ARROW1": "an Arrow table (give it the ending .arrow)",
+    b"SQLite format 3\x00": "a database",
+}
+
+
+def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
+    """Yield the file as one document, in parts that end before white space.
+
+    The byte order mark is dropped, line ends are kept as they are, both are noted. Bytes that are not UTF-8 raise
+    DataError with their offset, or become U+FFFD and are noted when `reading.encoding_errors` is "replace".
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")(reading.encoding_errors)
+    text, offset, told = "", 0, set()
+    while block := file.read(PART_BYTES):
+        start = block_start(block, name, notes) if offset == 0 else 0
+        text += _decode(decoder, block[start:], name, offset + start, final=False)
+        offset += len(block)
+        if len(text) < PART_BYTES:
+            continue
+        cut = last_cut(text) or (len(text) if len(text) > _LONGEST_PART else 0)
+        if cut:
+            _note(text[:cut], name, notes, told)
+            yield Document(text[:cut], name, continues=True)
+            text = text[cut:]
+    text += _decode(decoder, b"", name, offset, final=True)
+    _note(text, name, notes, told)
+    yield Document(text, name)
+
+
+def block_start(block: bytes, name: str, notes: Notes) -> int:
+    """Return where the text begins in the first bytes of a file: behind the byte order mark, if there is one.
+
+    Raises DataError when the bytes are known not to be UTF-8 text.
+    """
+    for mark, encoding in _WIDE.items():
+        if block.startswith(mark):
+            raise _not_utf8(name, encoding)
+    for mark, what in _FOREIGN.items():
+        if block.startswith(mark):
+            raise DataError(f"{name} is {what} and not UTF-8 text (byte 0): extract its text first")
+    head = block[:4096]
+    for parity, encoding in enumerate(("UTF-16BE", "UTF-16LE")):  # Latin text has every other byte zero
+        if len(head) >= 4 and head[parity::2].count(0) > 0.4 * len(head[parity::2]) and 0 not in head[1 - parity :: 2]:
+            raise _not_utf8(name, encoding)
+    if block.startswith(codecs.BOM_UTF8):
+        notes.add("byte order mark dropped", name)
+        return len(codecs.BOM_UTF8)
+    return 0
+
+
+def _not_utf8(name: str, encoding: str) -> DataError:
+    return DataError(f"{name} is {encoding} and not UTF-8 (byte 0): convert it, as with iconv -f {encoding} -t UTF-8")
+
+
+def _decode(decoder: codecs.IncrementalDecoder, block: bytes, name: str, offset: int, final: bool) -> str:
+    waiting = len(decoder.getstate()[0])
+    try:
+        return decoder.decode(block, final)
+    except UnicodeDecodeError as error:
+        raise invalid_utf8(name, offset - waiting + error.start, error) from error
+
+
+def invalid_utf8(where: str, offset: int, error: UnicodeDecodeError) -> DataError:
+    """Return the error for bytes that are not UTF-8 at byte `offset` of a file."""
+    return DataError(
+        f"{where} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {offset:,} ({error.reason}); "
+        "convert the file, or use --encoding-errors replace"
+    )
+
+
+def _note(text: str, name: str, notes: Notes, told: set[str]) -> None:
+    """Say once per file what is unusual in `text`."""
+    for sign, finding in (
+        ("\r", "carriage returns (Windows line ends) kept as part of the text"),
+        ("\0", "NUL characters kept as part of the text"),
+        ("\ufffd", "U+FFFD, the sign for what could not be decoded, is part of the text"),
+    ):
+        if finding not in told and sign in text:
+            told.add(finding)
+            notes.add(finding, name)

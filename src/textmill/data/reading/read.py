@@ -1,0 +1,110 @@
+"""Files to documents, whatever their format, a part at a time."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.formats import columns, compressed, csv_table, epub, json_objects, jsonl, markup, pdf, text
+from textmill.errors import DataError, MissingInputError, TextmillError
+
+__all__ = ["FORMATS", "IDS", "Reading", "format_of", "open_file", "read_documents"]
+
+Read = Callable[[BinaryIO, str, Reading, Notes], Iterator[Document]]
+
+FORMATS: dict[str, Read] = {
+    ".jsonl": jsonl.read,
+    ".ndjson": jsonl.read,
+    ".json": json_objects.read,
+    ".csv": csv_table.read,
+    ".tsv": csv_table.read,
+    ".parquet": columns.read_parquet,
+    ".arrow": columns.read_arrow,
+    ".html": markup.read,
+    ".htm": markup.read,
+    ".xhtml": markup.read,
+    ".pdf": pdf.read,
+    ".epub": epub.read,
+}
+"""Ending -> how such a file is read. Every other ending is plain text."""
+
+IDS = frozenset({".npy", ".bin"})
+"""Endings of files that hold token ids."""
+
+_SEEKING = frozenset({".parquet", ".arrow", ".pdf", ".epub"})  # read in any order, so not from a compressed file
+
+_TELL_EVERY = 1 << 18  # characters
+
+
+def format_of(path: Path) -> tuple[str, str]:
+    """Return the ending that decides how `path` is read, and that of its compression: ".jsonl", ".gz"; "" for none."""
+    endings = [ending.lower() for ending in path.suffixes[-2:]]
+    packing = endings.pop() if endings and endings[-1] in compressed.ENDINGS else ""
+    ending = endings[-1] if endings else ""
+    return (ending if ending in FORMATS or ending in IDS else ""), packing
+
+
+def read_documents(
+    files: Sequence[Path],
+    reading: Reading | None = None,
+    notes: Notes | None = None,
+    on_bytes: Callable[[int], None] | None = None,
+) -> Iterator[Document]:
+    """Yield the documents of `files` in order; long ones come in parts (see Document).
+
+    `notes` collects what is worth saying; `on_bytes` hears how many more bytes have been read. Memory stays flat
+    however large a file is, except for the longest row of a table, web page, or stretch without a space. Raises
+    DataError and MissingInputError naming file and place.
+    """
+    reading, notes = reading or Reading(), notes or Notes()
+    for path in files:
+        with open_file(path) as file:
+            in_order = format_of(path)[0] not in _SEEKING
+            size, told, unheard = path.stat().st_size, 0, 0
+            for document in _guarded(_documents(file, path, reading, notes), path):
+                yield document
+                unheard += len(document.text)
+                if on_bytes is not None and unheard >= _TELL_EVERY:
+                    more = file.tell() - told if in_order else min(unheard, size - told)
+                    on_bytes(more)
+                    told, unheard = told + more, 0
+            if on_bytes is not None:
+                on_bytes((file.tell() if in_order else size) - told)
+
+
+def _guarded(documents: Iterator[Document], path: Path) -> Iterator[Document]:
+    """Yield `documents`. What the parsers of other people's formats make of a damaged file is a DataError about it."""
+    try:
+        yield from documents
+    except (TextmillError, MemoryError):
+        raise
+    except Exception as error:  # archives, markup and tables each have errors of their own kinds
+        ending, reason = "".join(format_of(path)) or "text", " ".join(str(error).split())[:120]
+        raise DataError(f"{path} cannot be read as {ending}: {type(error).__name__}: {reason}") from error
+
+
+def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:
+    ending, packing = format_of(path)
+    if ending in IDS or (packing and ending in _SEEKING):
+        raise DataError(
+            f"{path} is compressed: unpack it first, because a {ending} file is not read from front to back"
+        )
+    content = compressed.unpack(file, packing, str(path)) if packing else file
+    return FORMATS.get(ending, text.read)(content, str(path), reading, notes)
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield the regular file `path`, open for reading bytes. A pipe or device is refused instead of waited for."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path} is not a regular file")
+        file = path.open("rb")
+    except OSError as error:
+        raise MissingInputError(f"cannot read {path}: {error.strerror or error}") from error
+    with file:
+        yield file

@@ -1,0 +1,153 @@
+"""Hugging Face datasets: from the hub, from a local dataset folder, and as `save_to_disk` leaves them.
+
+Whatever the form, what is read in the end are Arrow files on this disk: the library `datasets` finds, downloads and
+converts, and from there on a dataset is a list of files like any other corpus.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError
+from textmill.extras import extra
+from textmill.files import parse_json
+
+HUB_PREFIX = "hf:"
+
+DEFAULT_VALIDATION = "validation"
+
+
+def dataset_item(name: str, config: str | None = None) -> str:
+    """Return how `data` names a dataset: `hf:NAME`, or `hf:NAME:CONFIG`."""
+    return f"{HUB_PREFIX}{name}" + (f":{config}" if config else "")
+
+
+def is_dataset(item: str | Path) -> bool:
+    """Whether `item` names a dataset, as against files: `hf:NAME`, or a folder that `save_to_disk` wrote."""
+    return str(item).startswith(HUB_PREFIX) or is_saved(Path(item).expanduser())
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `folder` was written by a dataset's `save_to_disk`."""
+    # os.path and not pathlib, whose answer to a name that is too long is an exception.
+    names = ("dataset_dict.json", "state.json", "dataset_info.json")
+    whole, state, about = (os.path.isfile(folder / name) for name in names)  # noqa: PTH113
+    return whole or (state and about)
+
+
+def split_files(item: str | Path, split: str) -> list[Path]:
+    """Return the Arrow files of one split of the dataset `item`, fetched if need be.
+
+    `hf:NAME`, `hf:NAME/CONFIG` and `hf:NAME:CONFIG` name datasets of the hub, or a local folder of Parquet, JSON or CSV
+    files in the layout of the hub. Raises ConfigError for an unknown split or configuration, MissingInputError for an
+    unknown dataset and without network, MissingExtraError without the library `datasets`.
+    """
+    splits = dataset_splits(item)
+    if split not in splits:
+        raise ConfigError(f"{item} has no split {split!r}, it has {', '.join(map(repr, splits))}: name one of them")
+    return splits[split]
+
+
+def dataset_splits(item: str | Path) -> dict[str, list[Path]]:
+    """Return the Arrow files of every split of the dataset `item`; see `split_files`."""
+    if not str(item).startswith(HUB_PREFIX):
+        return _saved_splits(Path(item).expanduser())
+    named = str(item).removeprefix(HUB_PREFIX)
+    local = Path(named).expanduser()
+    if is_saved(local):
+        return _saved_splits(local)
+    loaded = _load(named)
+    return {split: _files(dataset, item, split) for split, dataset in loaded.items()}
+
+
+def _load(named: str) -> Any:
+    """Return the DatasetDict of `NAME`, `NAME:CONFIG` or `NAME/CONFIG`, by the library `datasets`."""
+    datasets = extra("datasets", f"the dataset {HUB_PREFIX}{named}")
+    for name, config in (readings := _readings(named)):
+        _refuse_offline(named, name, datasets.config.HF_ENDPOINT, Path(datasets.config.HF_DATASETS_CACHE))
+        try:
+            return datasets.load_dataset(name, config)
+        except datasets.exceptions.DatasetNotFoundError as error:
+            if (name, config) == readings[-1]:
+                raise MissingInputError(f"there is no dataset {HUB_PREFIX}{named}: {_one_line(error)}") from error
+        except (ConnectionError, TimeoutError) as error:
+            raise MissingInputError(
+                f"cannot get {HUB_PREFIX}{named} ({_one_line(error)}): check the network, or give local files"
+            ) from error
+        except Exception as error:  # of the builders; they share no base class
+            raise _refusal(named, error) from error
+    raise AssertionError("every name has a reading")
+
+
+def _refusal(named: str, error: Exception) -> TextmillError:
+    text = _one_line(error)
+    if "config name is missing" in text.lower() or "BuilderConfig" in text:
+        return ConfigError(f"{HUB_PREFIX}{named}: {text}; name it as {HUB_PREFIX}{named.split(':')[0]}:CONFIG")
+    return DataError(f"{HUB_PREFIX}{named} cannot be used: {text}")
+
+
+def _readings(named: str) -> list[tuple[str, str | None]]:
+    """Return what (name, configuration) `named` may mean, likeliest first: `a/b` is owner/name, else name/config."""
+    if ":" in named:
+        name, _, config = named.partition(":")
+        return [(name, config)]
+    path = Path(named).expanduser()
+    if path.is_dir():
+        return [(str(path), None)]
+    if path.parent.is_dir() and path.is_absolute():
+        return [(str(path.parent), path.name)]
+    parts = named.split("/")
+    if len(parts) == 3:
+        return [("/".join(parts[:2]), parts[2])]
+    return [(named, None), (parts[0], parts[1])] if len(parts) == 2 else [(named, None)]
+
+
+def _refuse_offline(named: str, name: str, endpoint: str, cache: Path) -> None:
+    """Raise MissingInputError at once when the hub has no address and nothing of `name` is in the cache.
+
+    The hub's client would try for half a minute first.
+    """
+    if Path(name).is_dir() or getproxies() or any(cache.glob(f"*{name.replace('/', '___')}*")):
+        return
+    try:
+        socket.getaddrinfo(urlsplit(endpoint).hostname, None)
+    except OSError as error:
+        raise MissingInputError(
+            f"cannot get the dataset {HUB_PREFIX}{named}: there is no network and it was not fetched before "
+            f"({error.strerror or error}); give local files, or a folder as {HUB_PREFIX}FOLDER"
+        ) from error
+
+
+def _files(dataset: Any, item: str | Path, split: str) -> list[Path]:
+    files = [Path(entry["filename"]) for entry in dataset.cache_files]
+    if not files:
+        raise DataError(f"{item}: the split {split!r} is not stored in files; save it as .parquet and give that")
+    return files
+
+
+def _saved_splits(folder: Path) -> dict[str, list[Path]]:
+    """Return the splits that `save_to_disk` wrote; a single dataset is the split "train"."""
+    listing = folder / "dataset_dict.json"
+    try:
+        if not listing.is_file():
+            return {"train": _saved_files(folder)}
+        return {split: _saved_files(folder / split) for split in parse_json(listing.read_bytes())["splits"]}
+    except OSError as error:
+        raise MissingInputError(f"cannot read {error.filename}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder} is a damaged dataset: save it again with save_to_disk") from error
+
+
+def _saved_files(folder: Path) -> list[Path]:
+    state = parse_json((folder / "state.json").read_bytes())
+    return [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

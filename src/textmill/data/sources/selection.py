@@ -1,0 +1,194 @@
+"""Which files train and which validate, from what people write as `data` and `val_data`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from textmill.data.sources.downloads import CORPORA, is_named
+from textmill.data.sources.hub import DEFAULT_VALIDATION, HUB_PREFIX, dataset_item, dataset_splits, is_dataset
+from textmill.data.sources.listing import default_corpus, list_files
+from textmill.data.sources.standard_input import STANDARD_INPUT
+from textmill.errors import ConfigError
+
+Paths = Sequence[str | Path] | str | Path
+Say = Callable[[str], None]
+
+_WEIGHTED = re.compile(r"(.+)=([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)", re.DOTALL)
+_NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a corpus.
+
+    Attributes:
+        train: the files to learn from.
+        validation: the files to measure on; None means: split some text off `train`.
+        further: more sets to measure on, by name, each by itself.
+        main: the name of `validation`, where it has one.
+        sources: what people should read as the origin of the text.
+        weights: where corpora are mixed, the name, weight and number of files of each, in the order of `train`.
+    """
+
+    train: Sequence[Path]
+    validation: Sequence[Path] | None = None
+    further: dict[str, Sequence[Path]] = field(default_factory=dict)
+    main: str | None = None
+    sources: list[str] = field(default_factory=list)
+    weights: list[tuple[str, float, int]] = field(default_factory=list)
+
+    def every(self) -> list[Path]:
+        """Return all files, training files first."""
+        return [*self.train, *(self.validation or []), *(path for paths in self.further.values() for path in paths)]
+
+
+def select_files(
+    data: Paths | None,
+    val_data: Paths | None = None,
+    *,
+    dataset_split: str = "train",
+    validation_split: str | None = DEFAULT_VALIDATION,
+    cache_dir: str | Path | None = None,
+    say: Say = lambda sentence: None,
+) -> Files:
+    """Return the files that `data` and `val_data` name; see `list_files` for what an item may be.
+
+    An item of `data` may have a weight, `book.txt=0.7`; then all of them have. Validation files may come as several
+    named sets, `news=news.txt`; the first set is the main one. Where the data are datasets or named corpora with a
+    split for validation, and no `val_data` is given, that split validates. Raises what `list_files` and
+    `weighted_items` raise.
+    """
+    items, weights = weighted_items(data)
+    if items is None:
+        train, counts = default_corpus(), []
+    else:
+        train, counts = _in_groups(items, partial(list_files, say=say, split=dataset_split, cache_dir=cache_dir))
+    speaking = bool(weights) or any(_has_splits(item) for item in items or ())
+    sources = [str(item) for item in items or ()] if speaking else [str(path.absolute()) for path in train]
+    mixed = [(str(item), weight, count) for item, weight, count in zip(items or (), weights, counts)]
+    if not val_data:
+        validation = _split_of_datasets(items, dataset_split, validation_split, cache_dir, say)
+        return Files(train, validation, sources=sources, weights=mixed)
+    sets: dict[str, list[str | Path]] = {}
+    for item in [val_data] if isinstance(val_data, str | Path) else val_data:
+        name, path = named_set(item)
+        sets.setdefault(name, []).append(path)
+    split = validation_split or DEFAULT_VALIDATION
+    found = {name: list_files(items, say, split=split, cache_dir=cache_dir) for name, items in sets.items()}
+    main = next(iter(found))
+    return Files(train, found.pop(main), dict(found), main or None, sources, mixed)
+
+
+def _in_groups(
+    items: Sequence[str | Path], list_one: Callable[[Sequence[str | Path]], list[Path]]
+) -> tuple[list[Path], list[int]]:
+    """Return the files of all items, each once, and how many of them belong to each item."""
+    found: dict[Path, None] = {}
+    counts = []
+    for item in items:
+        before = len(found)
+        found |= dict.fromkeys(path for path in list_one([item]) if path not in found)
+        counts.append(len(found) - before)
+    return list(found), counts
+
+
+def weighted_items(data: Paths | None) -> tuple[list[str | Path] | None, list[float]]:
+    """Return the items of `data` without their weights, and the weights; none where no item has one.
+
+    Raises ConfigError when only some items have a weight, or one is not above zero.
+    """
+    if data is None:
+        return None, []
+    pairs = [_weighted(item) for item in ([data] if isinstance(data, str | Path) else data)]
+    weights = [weight for _, weight in pairs if weight is not None]
+    if weights and len(weights) < len(pairs):
+        plain = next(item for item, weight in pairs if weight is None)
+        raise ConfigError(f"data: {plain} has no weight and others have: write it as {plain}=0.5")
+    if any(weight <= 0 for weight in weights):
+        raise ConfigError("data: a weight must be above zero; leave the text out instead")
+    return [item for item, _ in pairs], weights
+
+
+def _weighted(item: str | Path) -> tuple[str | Path, float | None]:
+    match = _WEIGHTED.fullmatch(str(item))
+    if match is None or os.path.exists(item):  # noqa: PTH110 (pathlib raises for a name that is too long)
+        return item, None
+    return match[1], float(match[2])
+
+
+def named_set(item: str | Path) -> tuple[str, str | Path]:
+    """Return the name and the files of one item of `val_data`: `news=news.txt`, or a plain path, whose name is "".
+
+    A file that is really called so is a plain path.
+    """
+    match = _NAMED.fullmatch(str(item))
+    if match is None or os.path.exists(item):  # noqa: PTH110
+        return "", item
+    return match[1], match[2]
+
+
+def data_or_dataset(
+    data: Sequence[str] | None, dataset_name: str | None, dataset_config: str | None
+) -> Sequence[str] | None:
+    """Return `data`, or the dataset of that name and configuration as an item of `data`."""
+    return data if dataset_name is None else [dataset_item(dataset_name, dataset_config)]
+
+
+def absolute_data(item: str) -> str:
+    """Return an item of `data` so that it means the same from every folder, its weight behind it."""
+    path, weight = _weighted(item)
+    return absolute(path) if weight is None else f"{absolute(path)}={weight:g}"
+
+
+def absolute_set(item: str) -> str:
+    """Return an item of `val_data` so that it means the same from every folder, its name before it."""
+    name, path = named_set(item)
+    return f"{name}={absolute(path)}" if name else absolute(path)
+
+
+def absolute(path: str | Path) -> str:
+    """Return a path that means the same from every folder; datasets, names and standard input as they are."""
+    if str(path).startswith(HUB_PREFIX):
+        local = Path(str(path).removeprefix(HUB_PREFIX)).expanduser()
+        path = f"{HUB_PREFIX}{local.absolute()}" if local.is_dir() else path
+    elif not is_named(path) and str(path) != STANDARD_INPUT:
+        path = Path(path).expanduser().absolute()
+    return str(path)
+
+
+def _has_splits(item: str | Path) -> bool:
+    return is_dataset(item) or is_named(item)
+
+
+def _split_of_datasets(
+    items: Sequence[str | Path] | None,
+    dataset_split: str,
+    validation_split: str | None,
+    cache_dir: str | Path | None,
+    say: Say,
+) -> list[Path] | None:
+    """Return the files of the validation splits of `data`, None where it has none."""
+    if not items or validation_split is None or not all(_has_splits(item) for item in items):
+        return None
+    if validation_split == dataset_split:
+        raise ConfigError(f"dataset_split and validation_split are both {dataset_split!r}: validate on another split")
+    without = []
+    for item in items:
+        if is_named(item):
+            if CORPORA[str(item)].validation is None:
+                without.append(item)
+        elif validation_split not in (splits := dataset_splits(item)):
+            if validation_split != DEFAULT_VALIDATION:
+                names = ", ".join(map(repr, splits))
+                raise ConfigError(f"{item} has no split {validation_split!r}, it has {names}: name one of them")
+            without.append(item)
+    if without:
+        if is_dataset(without[0]):
+            say(f"{without[0]} has no split called {validation_split}: a share of its text validates")
+        return None
+    return list_files(items, say, split=validation_split, cache_dir=cache_dir)

@@ -1,0 +1,1 @@
+"""Token ids on disk, and the corpora that they make up."""

@@ -1,0 +1,135 @@
+"""A prepared corpus: a folder of token ids with the tokenizer that made them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from textmill import files
+from textmill.data.store.mixture import Mixture, Part
+from textmill.data.store.shards import TokenStore
+from textmill.errors import DataError, MissingInputError
+from textmill.tokenizers import Tokenizer, load_tokenizer
+
+PREPARED = "prepared.json"
+FORMAT = 4
+
+FURTHER = "further"
+"""Folder of the stores of further validation sets, each under its name."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What training reads.
+
+    Attributes:
+        folder: where it is stored.
+        tokenizer: what made the ids, or None where ids were given without one.
+        train: the ids to learn from, a Mixture where corpora have weights.
+        validation: the ids to measure on, or None.
+        fingerprint: a hash of ids and tokenizer, hexadecimal: equal exactly when training would see the same.
+        vocab_size: the tokenizer's, or the highest id plus one.
+        sources: the files it was made of.
+        notes: what was said about them.
+        key: a hash of the files' content and of the settings they were prepared with.
+        main: the name of the validation text, where it was given one.
+        further: more validation sets, by name.
+        report: set -> how many documents it had, how many were left out and why; empty for ids.
+    """
+
+    folder: Path
+    tokenizer: Tokenizer | None
+    train: TokenStore
+    validation: TokenStore | None
+    fingerprint: str
+    vocab_size: int
+    sources: list[str]
+    notes: list[str]
+    key: str
+    main: str | None = None
+    further: dict[str, TokenStore] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether `folder` is a prepared corpus."""
+    return os.path.isfile(folder / PREPARED)  # noqa: PTH113 (pathlib raises for a name that is too long)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is to be told of a corpus that was made, beside its stores; the fields are those of Corpus."""
+
+    tokenizer: Tokenizer | None
+    sources: list[str]
+    main: str | None
+    further: list[str]
+    notes: list[str]
+    report: dict[str, Any]
+    mixture: list[Part]
+
+
+def describe(folder: Path, key: str, settings: dict[str, Any], made: Made) -> None:
+    """`folder`, which holds the stores and the tokenizer, is a prepared corpus."""
+    described = {
+        "format": FORMAT,
+        "key": key,
+        "tokenizer": made.tokenizer.fingerprint if made.tokenizer is not None else None,
+        "settings": settings,
+        "sources": made.sources,
+        "main": made.main,
+        "further": made.further,
+        "report": made.report,
+        "mixture": [asdict(part) for part in made.mixture],
+        "notes": made.notes,
+    }
+    files.write_json(folder / PREPARED, described)
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Return the prepared corpus in `folder`. Raises MissingInputError and DataError naming the file at fault."""
+    path = folder / PREPARED
+    try:
+        described = files.parse_json(path.read_bytes())
+        version, key, made_by = described["format"], described["key"], described["tokenizer"]
+        sources, notes = list(map(str, described["sources"])), list(map(str, described["notes"]))
+        main, names, report = described["main"], list(described["further"]), dict(described["report"])
+        parts = [Part(**part) for part in described["mixture"]]
+    except OSError as error:
+        raise MissingInputError(f"there is no prepared corpus in {folder}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged: prepare the corpus again") from error
+    if version != FORMAT:
+        raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
+    tokenizer = load_tokenizer(folder / "tokenizer") if made_by is not None else None
+    if tokenizer is not None and tokenizer.fingerprint != made_by:
+        raise DataError(f"the tokenizer in {folder} is not the one that made its ids: prepare the corpus again")
+    train = TokenStore.open(folder / "train")
+    if parts:
+        with files.in_good_shape(path, "prepare the corpus again"):
+            train = Mixture(train, parts)
+    validation = TokenStore.open(folder / "validation") if (folder / "validation").is_dir() else None
+    with files.in_good_shape(path, "prepare the corpus again"):
+        further = {name: TokenStore.open(folder / FURTHER / name) for name in names}
+    highest = max(store.max_id for store in (train, validation, *further.values()) if store is not None)
+    if tokenizer is not None and highest >= tokenizer.vocab_size:
+        raise DataError(f"{folder} holds id {highest}, its tokenizer has {tokenizer.vocab_size}: prepare it again")
+    identity = [train.fingerprint, validation.fingerprint if validation is not None else None, made_by]
+    return Corpus(
+        folder=folder,
+        tokenizer=tokenizer,
+        train=train,
+        validation=validation,
+        fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
+        vocab_size=tokenizer.vocab_size if tokenizer is not None else highest + 1,
+        sources=sources,
+        notes=notes,
+        key=key,
+        main=main,
+        further=further,
+        report=report,
+    )

@@ -1,0 +1,103 @@
+"""Several corpora in given proportions: one long stream in which each is repeated as often as its share asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from textmill.data.store.shards import TokenStore
+
+
+@dataclass(frozen=True)
+class Part:
+    """One corpus of a mixture: a stretch of the training ids.
+
+    Attributes:
+        name: what it was given as.
+        weight: its share of what is trained on, relative to the other weights.
+        tokens: its ids, at least one.
+        bytes: UTF-8 bytes of its text.
+    """
+
+    name: str
+    weight: float
+    tokens: int
+    bytes: int
+
+
+class Mixture(TokenStore):
+    """A store seen as a stream in which every part has its share, and which is a view: nothing is copied.
+
+    The stream is the shortest in which every part stands whole at least once: the part that is largest for its weight
+    once, the others over and over, each up to its share. So an epoch means that all text was read, and the rows of a
+    step stay a pure function of the step, as of any other store. Attributes are those of TokenStore, repetitions
+    counted.
+    """
+
+    def __init__(self, store: TokenStore, parts: Sequence[Part]) -> None:
+        """`parts` are the whole of `store`, in its order; weights are above zero."""
+        self.store, self.parts = store, list(parts)
+        self.folder, self.dtype = store.folder, store.dtype
+        self.max_id, self.eos_id = store.max_id, store.eos_id
+        total = sum(part.weight for part in parts)
+        length = max(part.tokens * total / part.weight for part in parts)
+        self.counts = [max(part.tokens, round(length * part.weight / total)) for part in parts]
+        self.num_tokens = sum(self.counts)
+        self.num_bytes = sum(round(part.bytes * self.repeats(n)) for n, part in enumerate(parts))
+        self.num_documents = self.document_lengths().size
+        self._starts = np.cumsum([0, *(part.tokens for part in parts)])  # of each part in the store
+        self._places = np.cumsum([0, *self.counts])  # of each part in the stream
+        identity = [store.fingerprint, [asdict(part) for part in parts]]
+        self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Mixture, (self.store, self.parts)
+
+    def repeats(self, number: int) -> float:
+        """Return how often the part of that number is read in an epoch."""
+        return self.counts[number] / self.parts[number].tokens
+
+    def read_into(self, start: int, ids: np.ndarray) -> None:
+        """See TokenStore."""
+        if start < 0 or start + ids.size > self.num_tokens:
+            raise IndexError(f"tokens {start}..{start + ids.size} of a mixture of {self.num_tokens}")
+        done = 0
+        while done < ids.size:
+            number = int(np.searchsorted(self._places, start + done, side="right")) - 1
+            into = int(start + done - self._places[number])
+            place = into % self.parts[number].tokens
+            size = min(ids.size - done, self.parts[number].tokens - place, self.counts[number] - into)
+            self.store.read_into(int(self._starts[number]) + place, ids[done : done + size])
+            done += size
+
+    def document_lengths(self) -> np.ndarray:
+        """See TokenStore. Where the last repetition of a part breaks off, a document ends."""
+        lengths = self.store.document_lengths()
+        ends = np.cumsum(lengths)
+        found, start = [], 0
+        for part, count in zip(self.parts, self.counts):
+            own = lengths[(ends > start) & (ends <= start + part.tokens)]
+            start += part.tokens
+            whole, rest = divmod(count, part.tokens)
+            inside = np.cumsum(own)
+            last = own[: int(np.searchsorted(inside, rest, side="right"))]
+            broken = rest - int(last.sum())
+            found += [np.tile(own, whole), last, np.array([broken] if broken else [], dtype=np.int64)]
+        return np.concatenate(found).astype(np.int64)
+
+    def verify(self) -> list[str]:
+        """See TokenStore."""
+        return self.store.verify()
+
+    def sentences(self) -> list[str]:
+        """Return how often an epoch reads each part, one sentence each."""
+        shares = [count / self.num_tokens for count in self.counts]
+        return [
+            f"{part.name} is {share:.1%} of what is trained on: an epoch reads it {self.repeats(number):.3g} times"
+            for number, (part, share) in enumerate(zip(self.parts, shares))
+        ]

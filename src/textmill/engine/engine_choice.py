@@ -1,0 +1,87 @@
+"""From the name of an engine to the engine: the one place that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from torch import nn
+
+from textmill.engine.single import Engine, MakeOptimizer
+from textmill.engine.world import World
+from textmill.errors import ConfigError, MissingExtraError
+from textmill.machine.precision import Precision
+
+
+def choose_engine(name: str, world: World, *, deepspeed_config: Any = None, say: Callable[[str], None]) -> str:
+    """Return the engine that `name` means in this world: single, ddp, fsdp or deepspeed.
+
+    `auto` is deepspeed where there is a configuration for it, else single for one process and ddp for several. A run
+    that was started on several processes may go on in one: there `ddp` and `fsdp` have nothing to divide, which is
+    said.
+
+    Raises:
+        ConfigError: the name contradicts the number of processes or the DeepSpeed configuration.
+    """
+    alone = world.size == 1
+    if deepspeed_config is not None and name not in ("auto", "deepspeed"):
+        raise ConfigError(f"deepspeed_config needs engine deepspeed, and the engine is {name}")
+    if name == "auto":
+        return "deepspeed" if deepspeed_config is not None else "single" if alone else "ddp"
+    if name == "single" and not alone:
+        raise ConfigError(
+            f"engine single trains in one process, and {world.size} were started: use --engine ddp or fsdp"
+        )
+    if name in ("ddp", "fsdp") and alone:
+        say(f"engine: single instead of {name}, because there is one process; torchrun starts more")
+        return "single"
+    return name
+
+
+def refuse_contradictions(name: str, precision: Precision, world: World, *, optimizer: str, compile: bool) -> None:
+    """The engine called `name` (of `choose_engine`) can do what else was asked for.
+
+    Raises:
+        MissingExtraError: engine deepspeed, and the package is not installed.
+        ConfigError: the engine does not go together with the precision, the optimizer or compiling.
+    """
+    half = precision.name == "fp16"
+    if name == "fsdp" and half:
+        raise ConfigError("engine fsdp has no loss scaling for precision fp16: use --precision bf16 or --engine ddp")
+    if name != "deepspeed":
+        return
+    if half and world.device.type == "cpu":
+        raise ConfigError("DeepSpeed's fp16 needs a GPU: set fp16.enabled to false, or use --engine fsdp on a CPU")
+    if compile:
+        raise ConfigError("compile and engine deepspeed do not go together: use --engine ddp or fsdp")
+    if optimizer == "muon":
+        raise ConfigError("optimizer muon needs whole matrices, and DeepSpeed flattens them: use --engine fsdp")
+    if find_spec("deepspeed") is None:
+        raise MissingExtraError("engine deepspeed needs a package: pip install 'textmill[deepspeed]', or use fsdp")
+
+
+def build_engine(
+    name: str,
+    module: nn.Module,
+    make_optimizer: MakeOptimizer,
+    precision: Precision,
+    world: World,
+    *,
+    compile: bool = False,
+    deepspeed: dict[str, Any] | None = None,
+) -> Engine:
+    """Return the engine called `name` (of `choose_engine`), with `module` on the device or divided among processes.
+
+    deepspeed: the configuration for deepspeed.initialize, where that is the engine.
+    """
+    if name == "deepspeed":
+        from textmill.engine.deepspeed import DeepSpeedEngine
+
+        assert deepspeed is not None
+        return DeepSpeedEngine(module, make_optimizer, precision, world, settings=deepspeed)
+    if name == "fsdp":
+        from textmill.engine.fsdp import ShardedEngine
+
+        return ShardedEngine(module, make_optimizer, precision, world, compile=compile)
+    return Engine(module, make_optimizer, precision, world, compile=compile)

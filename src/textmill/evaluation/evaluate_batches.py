@@ -1,0 +1,118 @@
+"""Measuring a model on a set of batches."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from textmill.data.batches.loader import Batch
+from textmill.errors import ConfigError, DataError, Interrupted
+from textmill.evaluation.metrics import Metric, accuracy, exact_sum, nats
+from textmill.model.loss import forward
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    metrics: Mapping[str, Metric] | None = None,
+    *,
+    num_bytes: float | None = None,
+    autocast: Callable[[], AbstractContextManager[object]] | None = None,
+    interrupted: Callable[[], bool | None] | None = None,
+    reduce: Callable[[float], float] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, float]:
+    """Return the metrics of `model` over all targets of `batches`, each target weighing the same.
+
+    They are `loss` [nats per token], `perplexity` (e^loss), `bits_per_byte` [bits per byte of UTF-8 text, where
+    `num_bytes` is given], `accuracy` (share of targets that were the likeliest token), `tokens` (targets counted), and
+    the means of `metrics`. Sums are kept in float64, so the size of the batches does not matter. The model is in the
+    mode it was in before, and nothing was recorded for gradients.
+
+    Args:
+        model: from ids (B, T) to logits (B, T, V), or to an object with `.logits`.
+        batches: of the share of the data that is this process's.
+        metrics: further metrics by name.
+        num_bytes: UTF-8 bytes of the whole text, over all processes.
+        autocast: makes the context of each forward pass.
+        interrupted: asked before every batch; it may itself raise what is to end the evaluation.
+        reduce: sums a number over all processes.
+        progress: called with the targets counted so far by this process, after every batch.
+
+    Raises:
+        Interrupted: `interrupted()` returned true.
+        ConfigError: a metric has the name of a built-in one.
+        DataError: there is no target to count.
+    """
+    measured: dict[str, Metric] = {"loss": nats, "accuracy": accuracy}
+    for name, metric in (metrics or {}).items():
+        if name in (*measured, "perplexity", "bits_per_byte", "tokens"):
+            raise ConfigError(f"a metric must not be called {name}: that is a built-in one")
+        measured[name] = metric
+    sums = _sums(model, batches, measured, autocast or nullcontext, interrupted, progress)
+    totals = {}
+    for name, pair in sums.items():
+        local_sum, local_count = (float(value) for value in pair)
+        totals[name] = (reduce(local_sum), reduce(local_count)) if reduce is not None else (local_sum, local_count)
+    return _report(totals, num_bytes)
+
+
+def _sums(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    metrics: Mapping[str, Metric],
+    autocast: Callable[[], AbstractContextManager[object]],
+    interrupted: Callable[[], bool | None] | None,
+    progress: Callable[[int], None] | None,
+) -> dict[str, list[Tensor | float]]:
+    """Return [sum, count] of every metric over the batches; what is on a device stays there, so nothing waits."""
+    sums: dict[str, list[Tensor | float]] = {name: [0.0, 0.0] for name in metrics}
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    counted = 0
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                if interrupted is not None and interrupted():
+                    raise Interrupted(signal.SIGINT)
+                batch = batch.to(device)
+                with autocast():
+                    logits = forward(model, batch)  # (B, T, V)
+                for name, metric in metrics.items():
+                    for place, value in enumerate(metric(logits, batch)):
+                        sums[name][place] += exact_sum(value) if isinstance(value, Tensor) else value
+                counted += batch.num_targets
+                if progress is not None:
+                    progress(counted)
+    finally:
+        model.train(training)
+    return sums
+
+
+def _report(totals: Mapping[str, tuple[float, float]], num_bytes: float | None) -> dict[str, float]:
+    summed, tokens = totals["loss"]
+    if not tokens:
+        raise DataError("there is nothing to evaluate: the data hold no token that follows another")
+    loss = summed / tokens
+    report = {"loss": loss, "perplexity": perplexity(loss)}
+    if num_bytes:
+        report["bits_per_byte"] = summed / math.log(2) / num_bytes
+    for name, (total, count) in totals.items():
+        if name != "loss":
+            report[name] = total / count if count else math.nan
+    report["tokens"] = int(tokens)
+    return report
+
+
+def perplexity(loss: float) -> float:
+    """Return e^loss, infinite where it is too large for a float."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

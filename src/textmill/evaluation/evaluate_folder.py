@@ -1,0 +1,181 @@
+"""Measuring a stored model: on the validation text of its run, or on any text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from textmill.checkpoint.model_folder import Loaded, load_model
+from textmill.config import load_config
+from textmill.data.batches.loader import Rows, eval_batches, separates_documents
+from textmill.data.prepare import prepare
+from textmill.data.sources.selection import data_or_dataset
+from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
+from textmill.data.store.shards import TokenStore
+from textmill.engine.world import choose_device
+from textmill.errors import ConfigError, DataError
+from textmill.evaluation.evaluate_batches import evaluate
+from textmill.evaluation.metrics import Metric
+from textmill.files import read_json
+from textmill.machine.precision import choose_precision
+
+Paths = Sequence[str | Path] | str | Path
+
+_TOKENS_AT_ONCE = 8192
+_LOGITS_AT_ONCE = 2**28
+
+
+def evaluate_model(
+    model: str | Path | Loaded,
+    data: Paths | None = None,
+    *,
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    metrics: Mapping[str, Metric] | None = None,
+    text_column: str = "text",
+    min_length: int = 0,
+    encoding_errors: str = "strict",
+    cache_dir: str | Path | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+    reading: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    interrupted: Callable[[], bool | None] | None = None,
+) -> dict[str, float]:
+    """Return the metrics of a stored model (see `evaluate`) on the whole of `data`.
+
+    Args:
+        model: what `load_model` takes or returned.
+        data: files, folders or patterns, all of whose text is scored; None for the validation text of the run that the
+            model belongs to. Arrays of ids (.npy) need no tokenizer and give no bits per byte.
+        batch_size: rows scored at once; None for about 8,192 tokens. It does not change the result.
+        device, precision: where and in which number format; see `choose_device` and `choose_precision`.
+        metrics: further metrics by name.
+        text_column, min_length, encoding_errors, cache_dir: how text is read; see `prepare`.
+        say: hears each thing worth knowing, one sentence per call.
+        reading: hears (bytes, bytes in all) while text is turned into ids.
+        progress: hears (targets, targets in all) while they are scored.
+        interrupted: asked before every batch; see `evaluate`.
+
+    Raises:
+        ConfigError: the model belongs to no run and `data` is missing, or it has no tokenizer for text.
+        MissingInputError, DataError: model or data cannot be read, or do not belong together.
+    """
+    place = choose_device(device)
+    loaded = model if isinstance(model, Loaded) else load_model(model, place, say=say)
+    run = run_folder(loaded.path)
+    if data is None:
+        stores = [_validation_of_run(run, loaded, say, reading)]
+    else:
+        items = [data] if isinstance(data, str | Path) else list(data)
+        _check_tokenizer(loaded, items)
+        corpus = prepare(
+            items,
+            val_split=0.0,
+            tokenizer=loaded.tokenizer or "byte",
+            text_column=text_column,
+            min_length=min_length,
+            encoding_errors=encoding_errors,
+            cache_dir=cache_dir,
+            say=say,
+            progress=reading,
+        )
+        _check_same_tokenizer(corpus, loaded)
+        stores = [corpus.train] + ([corpus.validation] if corpus.validation is not None else [])
+    batches = _batches(stores, loaded, batch_size, run)
+    total = sum(part.num_targets for part in batches)
+    return evaluate(
+        loaded.model,
+        chain.from_iterable(batches),
+        metrics,
+        num_bytes=sum(store.num_bytes for store in stores) or None,
+        autocast=choose_precision(precision, place).autocast,
+        interrupted=interrupted,
+        progress=(lambda done: progress(done, total)) if progress is not None else None,
+    )
+
+
+def run_folder(model: Path) -> Path | None:
+    """Return the run that a model's folder belongs to, or None for a model that stands alone."""
+    model = model.absolute()
+    return next((folder for folder in list(model.parents)[:2] if (folder / "config.yaml").is_file()), None)
+
+
+def _validation_of_run(
+    run: Path | None, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
+) -> TokenStore:
+    """Return the validation ids that the run was measured on, from its token store or, where that is gone, its text."""
+    if run is None:
+        raise ConfigError(
+            f"{loaded.path} belongs to no run, so it has no validation text: say which data to evaluate on"
+        )
+    made_with = read_json(run / "environment.json")
+    store = Path(str(made_with.get("store", "")))
+    if made_with.get("store") and is_prepared(store):
+        corpus = open_corpus(store)
+    else:
+        say("the token store of the run is gone: its text is read again")
+        corpus = _prepared_again(run, loaded, say, reading)
+    _check_same_tokenizer(corpus, loaded)
+    fingerprint = made_with.get("identity", {}).get("data")
+    if fingerprint is not None and corpus.fingerprint != fingerprint:
+        raise DataError(f"the data of {run} have changed since it was trained: say which data to evaluate on")
+    if corpus.validation is None:
+        raise ConfigError(f"{run} has no validation text: say which data to evaluate on")
+    return corpus.validation
+
+
+def _prepared_again(
+    run: Path, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
+) -> Corpus:
+    values = load_config(run / "config.yaml").data
+    return prepare(
+        data_or_dataset(values.data, values.dataset_name, values.dataset_config),
+        val_data=values.val_data,
+        val_split=values.val_split,
+        tokenizer=loaded.tokenizer or "byte",
+        text_column=values.text_column,
+        min_length=values.min_length,
+        encoding_errors=values.encoding_errors,
+        dataset_split=values.dataset_split,
+        validation_split=values.validation_split,
+        cache_dir=values.cache_dir,
+        say=say,
+        progress=reading,
+    )
+
+
+def _check_tokenizer(loaded: Loaded, items: Iterable[str | Path]) -> None:
+    ids = all(str(item).lower().endswith(".npy") or is_prepared(Path(item)) for item in items)
+    if loaded.tokenizer is None and not ids:
+        raise ConfigError(f"the model in {loaded.path} has no tokenizer: evaluate it on ids (.npy)")
+
+
+def _check_same_tokenizer(corpus: Corpus, loaded: Loaded) -> None:
+    """The ids of the corpus mean to the model what they meant to their tokenizer. Raises DataError."""
+    if corpus.tokenizer is None or loaded.tokenizer is None:
+        return
+    if corpus.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
+        raise DataError(f"{corpus.folder} was prepared with another tokenizer than that of the model in {loaded.path}")
+
+
+def _batches(
+    stores: Sequence[TokenStore], loaded: Loaded, batch_size: int | None, run: Path | None
+) -> list[eval_batches]:
+    config = loaded.model.config
+    vocab_size = config.vocab_size or 0
+    for store in stores:
+        if store.max_id >= vocab_size:
+            raise DataError(f"the data hold the id {store.max_id}, and the model knows 0 to {vocab_size - 1}")
+    if batch_size is None:
+        length = config.max_seq_len
+        batch_size = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+    data = load_config(run / "config.yaml").data if run is not None else None
+    mask = data is not None and (data.mask_documents or not data.pack_sequences)  # as training measured it
+    return [
+        eval_batches(Rows(store, config.max_seq_len, mask_documents=mask and separates_documents(store)), batch_size)
+        for store in stores
+    ]

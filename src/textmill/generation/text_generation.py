@@ -1,0 +1,184 @@
+"""Text in, text out: prompt, tokenizer, model, and the characters as they become whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from textmill.checkpoint.model_folder import Loaded, load_model
+from textmill.errors import ConfigError
+from textmill.generation.stop_strings import StopStrings
+from textmill.generation.token_loop import generate
+from textmill.tokenizers import Tokenizer, load_tokenizer
+
+Say = Callable[[str], None]
+
+
+def generate_text(
+    model: nn.Module | Loaded | str | Path | None = None,
+    tokenizer: Tokenizer | str | Path | None = None,
+    prompt: str = "",
+    *,
+    max_new_tokens: int = 100,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    stop: Sequence[str] = (),
+    num_samples: int = 1,
+    seed: int | None = None,
+    include_prompt: bool = True,
+    on_text: Callable[[int, str], None] | None = None,
+    use_cache: bool = True,
+    device: str = "cpu",
+    interrupted: Callable[[], bool | None] | None = None,
+    say: Say | None = None,
+    model_path: str | Path | None = None,
+    tokenizer_path: str | Path | None = None,
+) -> Any:
+    """Return `prompt` and its continuation as text; a list of `num_samples` texts when more than one is asked for.
+
+    A text ends at `max_new_tokens`, at the tokenizer's end-of-text token, or before one of the `stop` strings. Special
+    tokens are never part of it.
+
+    Args:
+        model: a model, what `load_model` returned, or whatever `resolve_model` takes. `model_path` is the same.
+        tokenizer: one, or where one is stored; default that of the model's folder. `tokenizer_path` is the same.
+        prompt: may be empty: the text then starts from the end-of-text token, as a document does, or, where the
+            tokenizer has none, from a line break; `say` hears which.
+        max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, use_cache: see `generate`.
+        stop: strings that end a text.
+        num_samples: continuations of the same prompt, each with random draws of its own.
+        include_prompt: False returns the continuation alone.
+        on_text: called with (sample, characters) as soon as characters of a continuation are final.
+        device: where a model that is loaded here runs.
+        interrupted: asked before every token; true returns what there is.
+        say: hears what the caller should know about the prompt.
+
+    Raises:
+        ConfigError: an argument is out of range or missing.
+        MissingInputError, DataError: the model or tokenizer cannot be read.
+    """
+    network, tokenizer = _open(model, tokenizer, model_path, tokenizer_path, device, say)
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+        raise ConfigError(f"num_samples must be a whole number of at least 1, not {num_samples!r}")
+    ids = prompt_ids(tokenizer, prompt, say)
+    writers = [_Writer(tokenizer, ids, stop) for _ in range(num_samples)]
+    steps = generate(
+        network,
+        [ids] * num_samples,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        stop_ids=() if tokenizer.eos_id is None else (tokenizer.eos_id,),
+        banned_ids=unprintable_ids(tokenizer, network),
+        seed=seed,
+        use_cache=use_cache,
+        interrupted=interrupted,
+    )
+    for step in steps:
+        for index, (writer, token) in enumerate(zip(writers, step)):
+            if token is not None and (text := writer.push(token)) and on_text is not None:
+                on_text(index, text)
+        if all(writer.stopped for writer in writers):
+            break
+    for index, writer in enumerate(writers):
+        if (text := writer.flush()) and on_text is not None:
+            on_text(index, text)
+    texts = [(prompt if include_prompt else "") + writer.text for writer in writers]
+    return texts if num_samples > 1 else texts[0]
+
+
+class _Writer:
+    """One continuation: ids go in, characters that are final come out."""
+
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str]) -> None:
+        self._stream = tokenizer.stream()
+        for token in prompt:  # some tokenizers treat the first token of a text specially
+            self._stream.push(token)
+        self._stop = StopStrings(stop)
+        self.text = ""
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.stopped
+
+    def push(self, token: int) -> str:
+        return self._show(self._stop.push(self._stream.push(token)))
+
+    def flush(self) -> str:
+        return "" if self.stopped else self._show(self._stop.push(self._stream.flush()) + self._stop.flush())
+
+    def _show(self, text: str) -> str:
+        self.text += text
+        return text
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str, say: Say | None = None) -> list[int]:
+    """Return the ids that a continuation of `prompt` starts from, at least one.
+
+    `say` hears what an empty prompt was replaced by, and how much of the prompt the tokenizer does not know.
+    """
+    say = say or (lambda sentence: None)
+    ids = [int(token) for token in tokenizer.encode(prompt)]
+    if ids:
+        unknown = ids.count(tokenizer.unk_id) if tokenizer.unk_id is not None else 0
+        if unknown:
+            say(f"{unknown} of the prompt's {len(ids)} tokens are unknown to the tokenizer")
+        return ids
+    if tokenizer.eos_id is not None:
+        return [tokenizer.eos_id]
+    newline = [int(token) for token in tokenizer.encode("\n")]
+    if newline and newline[0] != tokenizer.unk_id:
+        say("the prompt is empty: the text starts from a line break")
+        return newline
+    say(f"the prompt is empty: the text starts from token 0, {tokenizer.token_text(0)!r}")
+    return [0]
+
+
+def unprintable_ids(tokenizer: Tokenizer, model: nn.Module) -> list[int]:
+    """Return the ids that a text must not contain: the unknown token, and ids of the model beyond the tokenizer's."""
+    vocab_size = getattr(getattr(model, "config", None), "vocab_size", None) or tokenizer.vocab_size
+    banned = list(range(tokenizer.vocab_size, vocab_size))
+    if tokenizer.unk_id is not None:
+        banned.append(tokenizer.unk_id)
+    return banned
+
+
+def _open(
+    model: nn.Module | Loaded | str | Path | None,
+    tokenizer: Tokenizer | str | Path | None,
+    model_path: str | Path | None,
+    tokenizer_path: str | Path | None,
+    device: str,
+    say: Say | None,
+) -> tuple[nn.Module, Tokenizer]:
+    """Return the live model and tokenizer that the arguments mean. Raises ConfigError, MissingInputError, DataError."""
+    if (model is None) == (model_path is None):
+        raise ConfigError("give one of model and model_path")
+    if tokenizer is not None and tokenizer_path is not None:
+        raise ConfigError("give one of tokenizer and tokenizer_path")
+    source = model if model is not None else model_path
+    assert source is not None
+    loaded = load_model(source, device, say=say) if isinstance(source, str | Path) else source
+    chosen = tokenizer if tokenizer is not None else tokenizer_path
+    if chosen is None and isinstance(loaded, Loaded):
+        chosen = loaded.tokenizer
+        if chosen is None:
+            raise ConfigError(f"the model in {loaded.path} has no tokenizer: give tokenizer a folder that has one")
+    if chosen is None:
+        raise ConfigError("a tokenizer is needed to turn the prompt into ids")
+    opened = chosen if isinstance(chosen, Tokenizer) else load_tokenizer(_posix(chosen))
+    return loaded.model if isinstance(loaded, Loaded) else loaded, opened
+
+
+def _posix(path: str | Path) -> str:
+    """Return a path with the separators of this system; paths written on Windows have backslashes."""
+    return str(path) if Path(path).exists() else str(path).replace("\\", "/")

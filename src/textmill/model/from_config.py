@@ -1,0 +1,35 @@
+"""From a shape to a model."""
+
+from __future__ import annotations
+
+import torch
+
+from textmill.config.fields.model import ModelConfig
+from textmill.model.decoder import Decoder
+from textmill.model.gpt2 import GPT2Decoder
+from textmill.model.initialisation import initialise
+from textmill.model.llama import LlamaDecoder
+
+BYTES = 257
+"""Vocabulary of a model whose configuration names none: the byte tokenizer's, every byte and the end of a text."""
+
+
+def build_model(config: ModelConfig, *, seed: int | None = None) -> Decoder:
+    """Return a new model of this shape on the CPU, in float32, with random weights.
+
+    The same `seed` gives the same weights, and the global random state is not touched; without a seed the weights come
+    from the global random state. A configuration without vocab_size means bytes.
+
+    Raises:
+        ConfigError: the numbers of the configuration contradict each other.
+    """
+    model = empty_model(config)
+    initialise(model, torch.Generator().manual_seed(seed) if seed is not None else None)
+    return model
+
+
+def empty_model(config: ModelConfig) -> Decoder:
+    """Return a model of this shape whose weights are not set yet, for weights that come from a file."""
+    config = config.resolved()
+    config.derive("vocab_size", BYTES)
+    return GPT2Decoder(config) if config.architecture == "gpt2" else LlamaDecoder(config)

@@ -1,0 +1,69 @@
+"""From a name and numbers to a live optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from textmill.errors import ConfigError
+from textmill.names import resolve_callable
+from textmill.optim.muon import Muon
+from textmill.optim.parameter_groups import parameter_groups
+
+OPTIMIZERS = ("adamw", "adam", "sgd", "muon")
+
+OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+
+
+def build_optimizer(
+    model: nn.Module,
+    name: str | OptimizerFactory = "adamw",
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-8,
+    momentum: float | None = None,
+    muon_dtype: torch.dtype = torch.float32,
+) -> torch.optim.Optimizer:
+    """Return the optimizer `name` over all trainable parameters of `model`, in the groups of `parameter_groups`.
+
+    name: `adamw` (decoupled decay), `adam` (decay added to the gradient), `sgd`, `muon`, an import string
+        `package.module:factory`, or the factory itself: a function from parameter groups to an optimizer.
+    momentum: of `sgd` (None: 0.9) and `muon` (None: 0.95).
+    muon_dtype: in which `muon` orthogonalises; see `Muon`.
+
+    Raises:
+        ConfigError: the name is none of these, or the factory returns something else than an optimizer.
+    """
+    groups = parameter_groups(model, weight_decay=weight_decay)
+    if callable(name) or ":" in name:
+        factory = name if callable(name) else resolve_callable(name)
+        optimizer = factory(groups)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise ConfigError(f"optimizer {name!r} returned {type(optimizer).__name__}, not a torch.optim.Optimizer")
+        return optimizer
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=eps, fused=_fused(model))
+    if name == "adam":
+        return torch.optim.Adam(groups, lr=learning_rate, betas=betas, eps=eps, fused=_fused(model))
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9 if momentum is None else momentum)
+    if name == "muon":
+        return Muon(
+            groups,
+            learning_rate,
+            momentum=0.95 if momentum is None else momentum,
+            betas=betas,
+            eps=eps,
+            iteration_dtype=muon_dtype,
+        )
+    raise ConfigError(f"unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}, or 'package.module:factory'")
+
+
+def _fused(model: nn.Module) -> bool:
+    """Whether one kernel can update all parameters: every device that has such a kernel is used."""
+    return {parameter.device.type for parameter in model.parameters()} <= {"cpu", "cuda"}

@@ -1,0 +1,44 @@
+"""A configuration made to fit what it is to read, and the length of the run that follows: one rule for plan and run."""
+
+from __future__ import annotations
+
+from textmill.config import checks
+from textmill.config.tree import Config
+from textmill.planning.run_length import Length, plan_length
+
+
+def fit_run(
+    config: Config,
+    *,
+    num_rows: int,
+    row_tokens: int,
+    vocab_size: int,
+    learned: bool,
+    world_size: int = 1,
+    own_model: bool = True,
+) -> tuple[Length, list[str]]:
+    """Values of `config` that nobody chose fit the text and each other; return the run's length and what was changed.
+
+    num_rows: rows of the training set, of row_tokens targets each. vocab_size: the tokenizer's; learned: by BPE from
+    this text, so that it may have found fewer pieces than it was asked for. own_model: the configuration describes the
+    model, as against one given by hand.
+
+    Raises:
+        ConfigError: a chosen value does not fit.
+    """
+    said = checks.fit_model(config) if own_model else []
+    said += checks.fit_vocab(config, vocab_size, "bpe" if learned else "given")
+    said += checks.fit_batch(config, num_rows, world_size)
+    settings = config.training
+    length = plan_length(
+        rows_per_epoch=num_rows,
+        rows_per_step=settings.batch_size * settings.gradient_accumulation_steps * world_size,
+        row_tokens=row_tokens,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        max_tokens=settings.max_tokens,
+        max_time=settings.max_time,
+    )
+    if length.total_steps is not None:
+        said += checks.fit_warmup(config, length.total_steps)
+    return length, said

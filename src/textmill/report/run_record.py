@@ -1,0 +1,168 @@
+"""What is known of a run, from the files of its folder alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from textmill.checkpoint.run_lock import LOCK
+from textmill.errors import DataError, MissingInputError
+from textmill.files import is_locked, read_rows
+from textmill.training.output_folder import holds_run, read_json
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run read from its folder. Whatever is missing there is empty here: a run may be young, or half lost."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """Return status.json, without entries that are not of the kind that is written there."""
+        kinds = {"state": str, "reason": str, "step": int, "time": str}
+        return _of_kinds(read_json(self.folder / "status.json"), kinds)
+
+    @property
+    def state(self) -> str:
+        """Return running, finished, interrupted or failed; `killed` when it neither goes on nor could say why."""
+        state = str(self.status.get("state", "unknown"))
+        return "killed" if state == "running" and not is_in_use(self.folder) else state
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Return environment.json, without entries that are not of the kind that is written there."""
+        kinds = {"identity": dict, "origins": dict, "kernels": dict, "store": str}
+        return _of_kinds(read_json(self.folder / "environment.json"), kinds)
+
+    @cached_property
+    def config(self) -> dict[str, dict[str, Any]]:
+        """Return config.yaml: section -> leaf -> value."""
+        try:
+            tree = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, ValueError, AttributeError, RecursionError):
+            return {}
+        sections = tree.items() if isinstance(tree, dict) else ()
+        return {str(name): leaves for name, leaves in sections if isinstance(leaves, dict)}
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return leaf -> value of all sections."""
+        return {leaf: value for leaves in self.config.values() for leaf, value in leaves.items()}
+
+    def origin(self, leaf: str) -> str:
+        """Return where a leaf's value came from, as far as the run wrote it down."""
+        return str(self.environment.get("origins", {}).get(leaf, "default"))
+
+    @cached_property
+    def evaluations(self) -> list[Row]:
+        """Return the rows of metrics.jsonl."""
+        return _measurements(self.folder / "metrics.jsonl")
+
+    @cached_property
+    def reports(self) -> list[Row]:
+        """Return the rows of steps.jsonl."""
+        return _measurements(self.folder / "steps.jsonl")
+
+    @cached_property
+    def samples(self) -> list[Row]:
+        """Return the rows of samples.jsonl."""
+        return _rows(self.folder / "samples.jsonl")
+
+    @property
+    def last(self) -> Row:
+        """Return the newest row of either log."""
+        rows = [*self.evaluations[-1:], *self.reports[-1:]]
+        return max(rows, key=lambda row: row.get("step") or 0, default={})
+
+    @property
+    def best(self) -> Row:
+        """Return the evaluation with the lowest validation loss, or an empty row."""
+        measured = [row for row in self.evaluations if number(row.get("val_loss")) is not None]
+        return min(measured, key=lambda row: row["val_loss"], default={})
+
+    def summary(self) -> Row:
+        """Return the run in one row, for tables and programs."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "state": self.state,
+            "step": max(self.last.get("step") or 0, self.status.get("step") or 0),
+            "best_val_loss": number(self.best.get("val_loss")),
+            "best_step": self.best.get("step"),
+            "bits_per_byte": number(self.best.get("val_bits_per_byte")),
+            "tokens": self.last.get("tokens"),
+            "tokens_per_second": number(self.last.get("tokens_per_second")),
+            "elapsed_time": number(self.last.get("elapsed_time")),
+            "time": self.status.get("time"),
+        }
+
+
+def _of_kinds(found: dict[str, Any], kinds: dict[str, type]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if isinstance(value, kinds.get(name, object))}
+
+
+def open_record(folder: str | Path) -> Record:
+    """Return the record of the run in `folder`. Raises MissingInputError when there is none."""
+    path = Path(folder)
+    if not holds_run(path):
+        raise MissingInputError(f"{path} holds no run: give the folder that training wrote, such as runs/experiment_1")
+    return Record(path)
+
+
+def find_records(folder: Path) -> list[Record]:
+    """Return the runs in and up to two levels below `folder`, those written last at the end.
+
+    Raises MissingInputError when the folder is not there.
+    """
+    if not folder.is_dir():
+        raise MissingInputError(f"there is no folder {folder}: name one that holds runs")
+    found = [Record(path) for path in _runs_below(folder, depth=2)]
+    return sorted(found, key=lambda record: str(record.status.get("time", "")))
+
+
+def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / "config.yaml").is_file() and holds_run(folder):
+        yield folder
+        return
+    for entry in sorted(folder.iterdir()) if depth else ():
+        if entry.is_dir() and not entry.name.startswith("."):
+            yield from _runs_below(entry, depth - 1)
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process holds the lock of the run in `folder`."""
+    return is_locked(folder / LOCK)
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number as it is, and None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
+
+
+def _measurements(path: Path) -> list[Row]:
+    """Return the rows of a log of numbers: what is no finite number is left out of its row."""
+    return [{key: value for key, value in row.items() if number(value) is not None} for row in _rows(path)]
+
+
+def _rows(path: Path) -> list[Row]:
+    """Return the rows of a log; of a damaged one those before the damage."""
+    rows: list[Row] = []
+    with suppress(DataError, OSError):
+        rows.extend(read_rows(path))
+    return rows

@@ -1,0 +1,173 @@
+"""Tokenizers that exist already: our folders, Hugging Face folders, GPT-2's pair of files, names on the hub."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+
+from textmill import files
+from textmill.errors import DataError, MissingInputError, TextmillError
+from textmill.tokenizers.new_tokenizers import END_OF_TEXT
+from textmill.tokenizers.tokenizer import ROLES, Tokenizer
+
+HUB_PREFIX = "hf:"
+_USUAL_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
+
+
+def load_tokenizer(source: str | Path) -> Tokenizer:
+    """Return the tokenizer at `source`.
+
+    `source` is a folder with tokenizer.json or with vocab.json and merges.txt (or one whose `tokenizer` folder has
+    them: a run, a prepared corpus), one of those files, or `hf:NAME` for a model's name on the Hugging Face hub.
+
+    Raises:
+        MissingInputError: there is nothing at `source`, or the hub cannot be reached and has not been before.
+        DataError: the files are not a tokenizer.
+    """
+    if str(source).startswith(HUB_PREFIX):
+        return _from_hub(str(source).removeprefix(HUB_PREFIX))
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise MissingInputError(
+            f"there is no tokenizer at {path}: give char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
+        )
+    if path.is_file():
+        return _from_file(path)
+    for folder in (path, path / "tokenizer"):
+        if (folder / "tokenizer.json").is_file():
+            return _from_json(folder / "tokenizer.json", _declared_roles(folder))
+        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            return from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
+    raise MissingInputError(f"{path} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
+
+
+def is_missing_folder(name: str) -> bool:
+    """Whether `name` is plainly a folder's path, and nothing is there: a tokenizer that is still to be trained."""
+    path = Path(name).expanduser()
+    return "/" in name and not name.startswith(HUB_PREFIX) and not path.suffix and not path.exists()
+
+
+def from_gpt2_files(vocab: Path, merges: Path) -> Tokenizer:
+    """Return the byte-level BPE tokenizer of GPT-2's two files. Raises MissingInputError, DataError."""
+    for path in (vocab, merges):
+        if not path.is_file():
+            raise MissingInputError(f"{path} is missing: vocab.json and merges.txt belong together")
+    try:
+        backend = Backend(models.BPE.from_file(str(vocab), str(merges)))
+    except Exception as error:  # the backend raises plain Exception
+        raise DataError(f"{vocab} and {merges.name} are not a BPE tokenizer: {_one_line(error)}") from error
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    roles = {}
+    if backend.token_to_id(END_OF_TEXT) is not None:
+        backend.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+        roles = {"eos_token": END_OF_TEXT}
+    return Tokenizer.from_backend(backend, roles)
+
+
+def _from_file(path: Path) -> Tokenizer:
+    if path.name in ("vocab.json", "merges.txt"):
+        return from_gpt2_files(path.with_name("vocab.json"), path.with_name("merges.txt"))
+    return _from_json(path, _declared_roles(path.parent))
+
+
+def _from_json(path: Path, roles: dict[str, str]) -> Tokenizer:
+    try:
+        content = path.read_text(encoding="utf-8")
+        described = files.parse_json(content)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a tokenizer.json: {_one_line(error)}") from error
+    if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
+        raise DataError(f'{path} is not a tokenizer.json of Hugging Face tokenizers: it has no "model"')
+    with files.in_good_shape(path, "get the tokenizer again"):
+        if _drop_additions(described):
+            content = json.dumps(described, ensure_ascii=False)
+        tokenizer = Tokenizer(content, roles)
+        if tokenizer.eos_id is None and tokenizer.kind != "char":
+            special = {token["content"] for token in described.get("added_tokens", []) if token["special"]}
+            end = next((name for name in _USUAL_ENDS if name in special), None)
+            if end is not None:
+                return Tokenizer(content, {**roles, "eos_token": end})
+        return tokenizer
+
+
+def _drop_additions(described: dict[str, Any]) -> bool:
+    """Cutting, padding and tokens put around a text are gone; return whether any was there.
+
+    textmill trains on the text alone, so the saved tokenizer must not put a token there that training never saw.
+    """
+    changed = False
+    for name in ("truncation", "padding", "post_processor"):
+        part = described.get(name)
+        if part is not None and not (name == "post_processor" and part.get("type") == "ByteLevel"):
+            described[name] = None
+            changed = True
+    return changed
+
+
+def _declared_roles(folder: Path) -> dict[str, str]:
+    """Return what tokenizer_config.json beside tokenizer.json calls its end, start, unknown and padding tokens."""
+    try:
+        declared = files.parse_json((folder / "tokenizer_config.json").read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / 'tokenizer_config.json'} cannot be read: {_one_line(error)}") from error
+    roles = {}
+    for role in ROLES:
+        token = declared.get(role) if isinstance(declared, dict) else None
+        token = token.get("content") if isinstance(token, dict) else token
+        if isinstance(token, str):
+            roles[role] = token
+    return roles
+
+
+def _from_hub(name: str) -> Tokenizer:
+    """Return the tokenizer of a model on the hub, from the local cache where it has been fetched before."""
+    try:
+        path = _hub_file(name, "tokenizer.json")
+        if path is None:
+            vocab, merges = _hub_file(name, "vocab.json"), _hub_file(name, "merges.txt")
+            if vocab is None or merges is None:
+                raise MissingInputError(f"{HUB_PREFIX}{name} has no tokenizer.json, and no vocab.json with merges.txt")
+            return from_gpt2_files(vocab, merges)
+        declared = _hub_file(name, "tokenizer_config.json")
+    except TextmillError:
+        raise
+    except Exception as error:  # connection, name, permission: the hub's errors share no base class
+        raise MissingInputError(
+            f"cannot get the tokenizer {HUB_PREFIX}{name} from the Hugging Face hub ({_one_line(error)}): "
+            "check the name and the network, or give a folder with tokenizer.json"
+        ) from error
+    return _from_json(path, _declared_roles(declared.parent) if declared is not None else {})
+
+
+def _hub_file(name: str, filename: str) -> Path | None:
+    """Return the local copy of a file of the hub, fetched if need be; None when the model has no such file."""
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    known = try_to_load_from_cache(name, filename)
+    if isinstance(known, str):
+        return Path(known)
+    if not getproxies():
+        # The hub's client asks an unknown host for half a minute before it gives up; the resolver knows at once.
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+    try:
+        return Path(hf_hub_download(name, filename))
+    except LocalEntryNotFoundError:
+        raise
+    except EntryNotFoundError:
+        return None
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

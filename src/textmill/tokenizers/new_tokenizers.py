@@ -1,0 +1,98 @@
+"""New tokenizers: characters, bytes, and byte-level BPE learned from text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
+
+from textmill.errors import ConfigError, DataError
+from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE
+from textmill.tokenizers.cutting import pieces
+from textmill.tokenizers.tokenizer import Tokenizer
+
+END_OF_TEXT = "<|endoftext|>"
+UNKNOWN = "<unk>"
+_END = AddedToken(END_OF_TEXT, special=True, normalized=False)
+
+_TRAINING_PIECE = 65536  # characters; the trainer counts words of many pieces in parallel
+
+
+def make_byte(special_tokens: Sequence[str] = ()) -> Tokenizer:
+    """Return the tokenizer whose ids 0..255 are the bytes of UTF-8, 256 is <|endoftext|>, then `special_tokens`.
+
+    Here and below, `special_tokens` are words that never split: where one stands in a text, it is one id.
+    """
+    vocabulary = {CHARACTER_OF_BYTE[byte]: byte for byte in range(256)}
+    backend = Backend(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([_END])
+    _add(backend, special_tokens)
+    return Tokenizer.from_backend(backend, {"eos_token": END_OF_TEXT})
+
+
+def make_char(texts: Iterable[str], special_tokens: Sequence[str] = ()) -> Tokenizer:
+    """Return the tokenizer of single characters: those of `texts` in code point order, <unk>, then `special_tokens`.
+
+    Every other character becomes <unk>, which decodes to "<unk>". There is no end-of-text token. Raises DataError when
+    `texts` hold no character.
+    """
+    characters: set[str] = set()
+    for text in texts:
+        characters.update(text)
+    if not characters:
+        raise DataError("there is no text to learn characters from")
+    vocabulary = {character: index for index, character in enumerate(sorted(characters))}
+    vocabulary[UNKNOWN] = len(vocabulary)
+    # <unk> is a word of the model and not an added token: the five characters "<unk>" in a text stay five characters.
+    backend = Backend(models.BPE(vocab=vocabulary, merges=[], unk_token=UNKNOWN, fuse_unk=False))
+    backend.decoder = decoders.Fuse()
+    _add(backend, special_tokens)
+    return Tokenizer.from_backend(backend)
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int, special_tokens: Sequence[str] = ()) -> Tokenizer:
+    """Return a byte-level BPE tokenizer with GPT-2's word pattern, learned from `texts`.
+
+    Its vocabulary is <|endoftext|> (id 0), the 256 bytes, merges of pairs seen at least twice, and `special_tokens`; so
+    it spells every text, and it is smaller than `vocab_size` when the texts do not support as many merges. An exception
+    raised by `texts` passes through. Raises ConfigError when `vocab_size` leaves no room for the bytes.
+    """
+    smallest = 257 + len(special_tokens)
+    if vocab_size < smallest:
+        raise ConfigError(
+            f"vocab_size {vocab_size} is too small for BPE: the bytes, {END_OF_TEXT} and {len(special_tokens)} special "
+            f"tokens need {smallest}"
+        )
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(special_tokens),
+        min_frequency=2,
+        special_tokens=[_END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(_without(special_tokens, texts), trainer)
+    _add(backend, special_tokens)
+    return Tokenizer.from_backend(backend, {"eos_token": END_OF_TEXT})
+
+
+def _without(special_tokens: Sequence[str], texts: Iterable[str]) -> Iterator[str]:
+    """Yield what stands between special tokens, in pieces: merges inside those words would never be used."""
+    between = re.compile("|".join(map(re.escape, special_tokens))) if special_tokens else None
+    for text in texts:
+        for piece in pieces(text, _TRAINING_PIECE):
+            yield from between.split(piece) if between is not None else (piece,)
+
+
+def _add(backend: Backend, special_tokens: Sequence[str]) -> None:
+    for name in special_tokens:
+        if not name or backend.token_to_id(name) is not None:
+            raise ConfigError(f"the special token {name!r} is empty or in the vocabulary already: choose another")
+        # To the backend a "special" token is one that texts cannot name; these are meant to be named by texts.
+        backend.add_tokens([AddedToken(name, special=False, normalized=False)])

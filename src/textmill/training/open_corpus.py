@@ -1,0 +1,111 @@
+"""The text of a run: which preset fits it, and the token stores that come of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from textmill.config import Config
+from textmill.config.presets import settle_auto
+from textmill.console.screen import Screen
+from textmill.data.batches.dataset import TextDataset
+from textmill.data.prepare import prepare
+from textmill.data.sources.listing import corpus_size_bytes
+from textmill.data.sources.selection import data_or_dataset, weighted_items
+from textmill.data.store.corpus import Corpus
+from textmill.engine.world import World
+from textmill.errors import ConfigError
+from textmill.tokenizers.existing_tokenizers import is_missing_folder
+
+
+def settle_preset(config: Config, device_type: str) -> str | None:
+    """The values that nobody chose are those of the preset that fits device and corpus; return the sentence about it.
+
+    Nothing happens, and None is returned, when a preset was named.
+    """
+    if config.training.preset != "auto":
+        return None
+    settings = config.data
+    items = data_or_dataset(settings.data, settings.dataset_name, settings.dataset_config)
+    items, _ = weighted_items(items)
+    num_bytes = corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
+    return settle_auto(config, device_type, num_bytes)
+
+
+def settle_tokenizer(config: Config, say: Callable[[str], None]) -> None:
+    """A tokenizer's path means the same from every folder; where none is there, BPE is trained, and `say` hears of it.
+
+    Only what is plainly a folder's path may be missing, so that a misspelled name stays an error.
+    """
+    settings = config.tokenizer
+    path = Path(settings.tokenizer).expanduser()
+    if settings.tokenizer in ("char", "byte", "bpe") or settings.tokenizer.startswith("hf:"):
+        return
+    if path.exists():
+        settings.tokenizer = str(path.absolute())
+    elif is_missing_folder(settings.tokenizer):
+        say(f"there is no tokenizer in {path}: one is trained on the text, and kept in the folder of the run")
+        settings.derive("tokenizer", "bpe", force=True)
+
+
+def open_corpus(
+    config: Config,
+    data: Any,
+    validation: Any,
+    world: World,
+    screen: Screen,
+    interrupted: Callable[[], None],
+) -> Corpus:
+    """Return the corpus of the run: `data` where it was given by hand, else what the configuration names.
+
+    The first process reads and tokenises; the others wait and find the finished stores.
+    """
+    if isinstance(data, Corpus):
+        return data
+    if isinstance(data, TextDataset):
+        with world.together():
+            return _from_datasets(data, validation)
+    if data is not None:
+        raise ConfigError(f"data: {type(data).__name__} is neither a TextDataset nor a prepared Corpus")
+    corpus = None
+    with world.together():
+        if world.is_first:
+            corpus = _prepare(config, screen, interrupted)
+    with world.together():
+        return _prepare(config, screen, interrupted) if corpus is None else corpus
+
+
+def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) -> Corpus:
+    values = config.data
+    return prepare(
+        data_or_dataset(values.data, values.dataset_name, values.dataset_config),
+        val_data=values.val_data,
+        val_split=None if values.origin("val_split") == "default" else values.val_split,
+        tokenizer=config.tokenizer.tokenizer,
+        vocab_size=config.model.vocab_size,
+        special_tokens=config.tokenizer.special_tokens,
+        text_column=values.text_column,
+        min_length=values.min_length,
+        encoding_errors=values.encoding_errors,
+        dataset_split=values.dataset_split,
+        validation_split=values.validation_split,
+        cache_dir=values.cache_dir,
+        workers=values.preprocessing_num_workers,
+        say=screen.say,
+        progress=screen.reading,
+        interrupted=interrupted,
+    )
+
+
+def _from_datasets(training: TextDataset, validation: Any) -> Corpus:
+    """Return the corpus that two datasets made by hand amount to."""
+    if validation is None:
+        return training.corpus
+    if not isinstance(validation, TextDataset):
+        raise ConfigError(f"validation: {type(validation).__name__} is not a TextDataset")
+    held_out = validation.corpus
+    digest = hashlib.sha256(f"{training.corpus.fingerprint} {held_out.fingerprint}".encode()).hexdigest()
+    return replace(training.corpus, validation=held_out.train, fingerprint=digest)

@@ -1,0 +1,91 @@
+"""Training as one call: configuration in, a trained model's folder out."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from textmill.config import Config, load_config
+from textmill.config.section import Section
+from textmill.console.screen import Screen
+from textmill.evaluation.metrics import Metric
+from textmill.optim.optimizer_choice import OptimizerFactory
+from textmill.training.assemble import assemble
+from textmill.training.loop import run_loop
+from textmill.training.result import TrainingResult
+from textmill.training.run import LossFunction, Run
+
+
+def train(
+    config: Config | Section | Mapping[str, Any] | str | Path | None = None,
+    *,
+    model: nn.Module | None = None,
+    data: Any = None,
+    validation: Any = None,
+    optimizer: OptimizerFactory | str | None = None,
+    loss: LossFunction | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    screen: Screen | None = None,
+    **settings: Any,
+) -> TrainingResult:
+    """Train a model as `config` and `settings` say, and return how it went.
+
+        result = textmill.train(data="book.txt", tokenizer="char", max_time="5m")
+        print(result.best_val_loss, result.output_dir)
+
+    What is not given comes from a preset that fits machine and text, as on the command line; without `data` the text is
+    Python's own source code. The run is written to `output_dir`, by default the next free runs/experiment_N.
+
+    Args:
+        config: a Config, one section of it, a mapping, or the path of a YAML, JSON or TOML file.
+        settings: further settings by any of their names (`d_model=128`, `lr=1e-3`), over those of `config`.
+        data, optimizer: values of the configuration, or objects.
+        model, validation, loss, metrics: parts of your own; see `assemble`.
+        screen: where progress goes, standard output unless given: `Screen(quiet=True)` says nothing.
+
+    Raises:
+        TextmillError: of the kind that tells what can be put right.
+    """
+    if isinstance(data, str | Path | list | tuple):
+        settings["data"], data = [str(path) for path in ([data] if isinstance(data, str | Path) else data)], None
+    if isinstance(optimizer, str):
+        settings["optimizer"], optimizer = optimizer, None
+    merged = load_config(*([] if config is None else [config]), **settings)
+    with assemble(
+        merged,
+        model=model,
+        data=data,
+        validation=validation,
+        optimizer=optimizer,
+        loss=loss,
+        metrics=metrics,
+        screen=screen,
+    ) as run:
+        run_loop(run)
+    return result_of(run)
+
+
+def result_of(run: Run) -> TrainingResult:
+    """Return how a run that is over went."""
+    progress = run.progress
+    reason = run.stop_reason or "left by the caller"
+    best = run.folder / "best_model"
+    return TrainingResult(
+        output_dir=run.folder,
+        final_model=run.folder / "final",
+        best_model=best if best.is_dir() else None,
+        final_train_loss=progress.last_train_loss,
+        final_val_loss=progress.last_val_loss,
+        best_val_loss=progress.best_val_loss,
+        best_step=progress.best_step,
+        total_steps=progress.step,
+        total_epochs=progress.step * run.length.rows_per_step / run.length.rows_per_epoch,
+        total_tokens=progress.tokens,
+        training_time=progress.elapsed_seconds,
+        stop_reason=reason,
+        exit_code=128 + getattr(signal, reason) if reason.startswith("SIG") else 0,
+    )

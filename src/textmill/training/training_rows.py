@@ -1,0 +1,115 @@
+"""The rows of a run: what it trains on, packed and changed as asked, and what it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textmill.config import Config
+from textmill.data.batches.augment import Augment
+from textmill.data.batches.loader import Prefetch, Rows, TrainLoader, eval_batches, separates_documents
+from textmill.data.batches.packed_rows import PackedRows
+from textmill.data.preparing.text_size import packing_of
+from textmill.data.store.corpus import Corpus
+from textmill.engine.world import World
+from textmill.planning.memory import evaluation_rows
+
+
+def training_rows(
+    config: Config, corpus: Corpus, *, say: Callable[[str], None], interrupted: Callable[[], None]
+) -> tuple[Rows, Augment | None]:
+    """Return the rows that the configuration means and what changes their text, None where nothing does.
+
+    Says what has no effect on this corpus. Raises ConfigError for what cannot be done with it.
+    """
+    data, length = config.data, config.model.max_seq_len
+    augment = None
+    if data.augmentation:
+        augment = Augment(data.augmentation, data.augmentation_prob, corpus.tokenizer, config.training.seed)
+    strategy = packing_of(data, corpus)
+    if strategy == "concat":
+        if not data.pack_sequences or data.packing_strategy != "concat":
+            name = f"packing_strategy {data.packing_strategy}" if data.pack_sequences else "pack_sequences false"
+            say(f"{name} has no effect: the text to train on is a single document, cut into rows")
+        mask = data.mask_documents and data.pack_sequences
+        return Rows(corpus.train, length, mask_documents=mask), augment
+
+    def tick(done: int, total: int) -> None:
+        interrupted()
+
+    mask = data.mask_documents and data.pack_sequences
+    return PackedRows(corpus.train, length, strategy, mask_documents=mask, tick=tick), augment
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A text that the run is measured on.
+
+    name: of a set that was given one. batches: of this process. num_bytes: UTF-8 bytes of the text that the batches of
+    all processes score, None where that is not known.
+    """
+
+    name: str | None
+    batches: eval_batches
+    num_bytes: float | None
+
+
+def held_out_sets(config: Config, corpus: Corpus, world: World) -> list[HeldOut]:
+    """Return the texts that the run is measured on, the main one first; none without validation text.
+
+    Their rows are cut from the stream of all documents however training rows are packed: every token but the first is
+    scored, so losses of differently packed runs are means over the same targets, and bits per byte count every byte.
+    Documents are hidden from each other where training hides them.
+    """
+    if corpus.validation is None:
+        return []
+    settings, model = config.training, config.model
+    rows_at_once = settings.eval_batch_size or evaluation_rows(
+        model, settings.batch_size, model.vocab_size or corpus.vocab_size
+    )
+    hidden = config.data.mask_documents or not config.data.pack_sequences
+    sets = []
+    for name, store in [(corpus.main, corpus.validation), *corpus.further.items()]:
+        batches = eval_batches(
+            Rows(store, model.max_seq_len, mask_documents=hidden and separates_documents(store)),
+            rows_at_once,
+            world_size=world.size,
+            rank=world.rank,
+            limit=settings.eval_batches,
+        )
+        sets.append(HeldOut(name, batches, store.num_bytes * batches.share or None))
+    return sets
+
+
+def make_loader(config: Config, rows: Rows, augment: Augment | None, world: World) -> TrainLoader | Prefetch:
+    """Return the loader of this process's batches; they are read ahead where a GPU computes, and where asked for."""
+    settings, on_gpu = config.training, world.device.type == "cuda"
+    loader = TrainLoader(
+        rows,
+        batch_size=settings.batch_size,
+        accumulation=settings.gradient_accumulation_steps,
+        world_size=world.size,
+        rank=world.rank,
+        seed=settings.seed,
+        augment=augment,
+    )
+    if not on_gpu and not config.data.num_workers:
+        return loader
+    return Prefetch(loader, ahead=max(1, config.data.num_workers), pin=on_gpu)
+
+
+def rows_line(config: Config, rows: Rows) -> str | None:
+    """Return how documents share rows and how full these are; None where the text is one stream, as by default."""
+    data = config.data
+    if isinstance(rows, PackedRows):
+        how = f"whole documents by {data.packing_strategy}" if data.pack_sequences else "each document on its own"
+    elif rows.mask_documents:
+        how = "one stream of documents"
+    else:
+        return None
+    text = f"{len(rows):,} rows of {rows.seq_len}, {how}, {rows.filled:.1%} filled"
+    if not data.pack_sequences:
+        return text
+    if rows.mask_documents:
+        return f"{text}; the documents of a row are hidden from each other"
+    return f"{text}; the documents of a row see those before them (--mask-documents hides them)"
