@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, get_args
 
 from textmill import errors
 from textmill.config.aliases import ALIASES
+from textmill.config.fields import SECTIONS
 from textmill.config.presets import AUTO, PRESETS
-from textmill.config.setting_names import sections
 from textmill.tracking.metrics import METRICS, tag
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -138,7 +138,7 @@ class Table(NamedTuple):
 def settings_table() -> str:
     """Return one table per section: setting, default, what it is, why, other names."""
     parts = []
-    for name, section in sections().items():
+    for name, section in SECTIONS.items():
         rows = []
         for leaf, field in section.model_fields.items():
             others = ", ".join(f"`{alias}`" for alias, target in ALIASES.items() if target == leaf)

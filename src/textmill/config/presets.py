@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from textmill.config.values import closest
+from textmill.config.field_types import closest
+from textmill.config.run_config import Config
 from textmill.errors import ConfigError
-
-if TYPE_CHECKING:
-    from textmill.config.tree import Config
 
 
 class Preset(NamedTuple):
@@ -297,7 +295,7 @@ def choose_preset(device_kind: str, corpus_bytes: int) -> tuple[str, dict[str, A
     return auto.name, dict(auto.values), said
 
 
-def settle_auto(config: Config, device_kind: str, corpus_bytes: int) -> str:
+def apply_auto_preset(config: Config, device_kind: str, corpus_bytes: int) -> str:
     """What nobody chose in `config` is what `auto` chooses; return the sentence to say.
 
     A given optimizer or learning rate takes the preset's optimizer away: its learning rate is no measure for another.
@@ -307,5 +305,5 @@ def settle_auto(config: Config, device_kind: str, corpus_bytes: int) -> str:
     if own and "optimizer" in values:
         values = without_optimizer(values)
         said += f"; without its optimizer, because {' and '.join(own)} {'is' if len(own) == 1 else 'are'} given"
-    config.settle(name, values)
+    config.apply_preset(name, values)
     return said
