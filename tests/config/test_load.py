@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from textmill import config as config_module
 from textmill.config import Config, ModelConfig, load_config
-from textmill.config.presets import AUTO, PRESETS
+from textmill.config.presets import every_preset
 from textmill.config.run_config import NOT_DUMPED
 from textmill.errors import ConfigError, MissingInputError
 
@@ -117,7 +117,7 @@ def test_sections_are_sources_and_keywords() -> None:
     assert config.training.batch_size == 3
 
 
-@pytest.mark.parametrize("name", [*PRESETS, *(auto.name for choices in AUTO.values() for auto in choices)])
+@pytest.mark.parametrize("name", every_preset())
 def test_every_preset_is_a_sound_configuration(name: str) -> None:
     """A preset passes all rules, has a head size of 32, 64 or 128, and a length."""
     config = load_config(preset=name)

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from textmill.config import ModelConfig
-from textmill.config.presets import PRESETS
+from textmill.config import PRESETS, ModelConfig
 from textmill.errors import ConfigError
 from textmill.planning.parameter_count import count_parameters, flops_per_token, forward_flops_per_token
 

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from textmill.config.aliases import REWRITES
 from textmill.config.fields import SECTIONS
-from textmill.config.presets import AUTO
+from textmill.config.presets import auto_presets
 from textmill.config.settings import Setting
 
 Spelling = Annotated[Mapping[str, str], Parameter(parse=False)]
@@ -31,9 +31,6 @@ _GROUPS = {
     "report_to": "Tracking",
 }
 """First leaf of each group of flags, in the order of the sections -> the group's title, in the order of the page."""
-
-AUTOMATIC = frozenset(leaf for choices in AUTO.values() for choice in choices for leaf in choice.values)
-"""Settings that the default preset sets, at least on some machines and texts."""
 
 
 def takes_settings(*leaves: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -92,6 +89,7 @@ def _parameters(*, by_preset: bool) -> list[inspect.Parameter]:
 
     by_preset: a preset comes before the defaults, as in every verb that takes all settings of a run.
     """
+    automatic = {name for kind in ("cpu", "gpu") for preset in auto_presets(kind).values() for name in preset.values}
     leaves: dict[str, tuple[FieldInfo, Group]] = {}
     group = group_of("val_data")
     for section in SECTIONS.values():
@@ -105,7 +103,7 @@ def _parameters(*, by_preset: bool) -> list[inspect.Parameter]:
             Parameter(
                 name=f"--{leaf.replace('_', '-')}",
                 group=group,
-                help=_help(leaf, field, by_preset and leaf in AUTOMATIC),
+                help=_help(leaf, field, by_preset and leaf in automatic),
                 metavar=_metavar(field),
                 negative=(),
                 show=leaf != "data",

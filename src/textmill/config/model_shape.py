@@ -9,7 +9,7 @@ from textmill.config.section import Section
 from textmill.errors import ConfigError
 
 
-class ModelConfig(Section, ModelFields):
+class ModelConfig(ModelFields, Section):
     """A decoder-only transformer. None means: derived from the other values, see `resolved`."""
 
     def resolved(self, say: Callable[[str], None] | None = None) -> ModelConfig:

@@ -15,19 +15,19 @@ from textmill.config.settings import Setting, flatten, keywords, merge, resolve,
 from textmill.errors import ConfigError
 
 
-class DataConfig(Section, DataFields):
+class DataConfig(DataFields, Section):
     """Where the text is, which of it is used, and how it is cut into rows."""
 
 
-class TokenizerConfig(Section, TokenizerFields):
+class TokenizerConfig(TokenizerFields, Section):
     """How text becomes token ids."""
 
 
-class TrainingConfig(Section, TrainingFields):
+class TrainingConfig(TrainingFields, Section):
     """The run: length, batch, optimizer, hardware, and when to evaluate, save and sample."""
 
 
-class TrackingConfig(Section, TrackingFields):
+class TrackingConfig(TrackingFields, Section):
     """Where the metrics go."""
 
 

@@ -23,7 +23,8 @@ class Section(BaseModel):
     sections meet in a Config. Raises ConfigError for unknown names, wrong values and contradictions.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    # The docstrings are read once, in the class of the fields.
+    model_config = ConfigDict(extra="forbid", defer_build=True, use_attribute_docstrings=False)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _others: dict[str, Setting] = PrivateAttr(default_factory=dict)

@@ -1,7 +1,5 @@
 """The section `data`: what the model learns from."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal

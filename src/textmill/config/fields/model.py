@@ -1,7 +1,5 @@
 """The section `model`: the shape of the network, what `build_model` takes and what a checkpoint records."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field

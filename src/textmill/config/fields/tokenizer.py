@@ -1,7 +1,5 @@
 """The section `tokenizer`: how text becomes token ids."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from textmill.config.field_types import Fields, Place, Texts

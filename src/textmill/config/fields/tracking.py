@@ -1,7 +1,5 @@
 """The section `tracking`: where the metrics go besides the files in the run folder."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field

@@ -1,7 +1,5 @@
 """The section `training`: length, batch, optimizer, hardware, and what is written during the run."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
