@@ -29,7 +29,7 @@ from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
 from textmill.machine.devices import peak_flops
 from textmill.machine.kernels import apply_kernels
-from textmill.machine.precision import Precision, choose_precision, multiplies_bf16
+from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import build_model
 from textmill.names import resolve_callable
 from textmill.optim.optimizer_choice import OptimizerFactory, build_optimizer
@@ -239,7 +239,7 @@ def _build(
     engine = build_engine(
         engine_name,
         model,
-        partial(_optimizer, config, factory=optimizer),
+        partial(_optimizer, config, precision, factory=optimizer),
         precision,
         world,
         compile=settings.compile,
@@ -302,7 +302,9 @@ def _model(config: Config, screen: Screen) -> nn.Module:
     return model
 
 
-def _optimizer(config: Config, model: nn.Module, *, factory: OptimizerFactory | None) -> torch.optim.Optimizer:
+def _optimizer(
+    config: Config, precision: Precision, model: nn.Module, *, factory: OptimizerFactory | None
+) -> torch.optim.Optimizer:
     settings = config.training
     return build_optimizer(
         model,
@@ -312,7 +314,7 @@ def _optimizer(config: Config, model: nn.Module, *, factory: OptimizerFactory | 
         betas=(settings.beta1, settings.beta2),
         eps=settings.eps,
         momentum=settings.momentum,
-        muon_dtype=torch.bfloat16 if multiplies_bf16(next(model.parameters()).device) else torch.float32,
+        muon_dtype=torch.bfloat16 if precision.name == "bf16" else torch.float32,
     )
 
 
