@@ -29,6 +29,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", defer_build=True, use_attribute_docstrings=True)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _asked: dict[str, Any] = PrivateAttr(default_factory=dict)
     _strays: dict[str, Any] = PrivateAttr(default_factory=dict)
     _tree: Any = PrivateAttr(default=None)
 
@@ -59,6 +60,7 @@ class Section(BaseModel):
         vars(self)[leaf] = value
         self.__pydantic_fields_set__.add(leaf)
         self._origins[leaf] = origin
+        self._asked.pop(leaf, None)
 
     @property
     def strays(self) -> dict[str, Entry]:
@@ -85,8 +87,15 @@ class Section(BaseModel):
 
     def derive(self, leaf: str, value: Any, *, force: bool = False) -> None:
         """An unset leaf holds `value`, marked as derived; with `force` any leaf does, marked as fitted."""
-        if force or getattr(self, leaf) is None:
+        before = getattr(self, leaf)
+        if force or before is None:
             self._store(leaf, value, "fitted" if force else "derived")
+            if value is not None:
+                self._asked[leaf] = before
+
+    def asked(self, leaf: str) -> Any:
+        """Return the value of a leaf as it was before the last `derive` gave it another."""
+        return self._asked[leaf] if leaf in self._asked else getattr(self, leaf)
 
     def values(self) -> dict[str, Any]:
         """Return a copy of every leaf's value."""
@@ -95,7 +104,7 @@ class Section(BaseModel):
     def clone(self) -> Self:
         """Return an independent copy with the same origins and strays, outside any Config."""
         twin = type(self).model_construct(**self.values())
-        twin._origins, twin._strays = dict(self._origins), dict(self._strays)
+        twin._origins, twin._asked, twin._strays = dict(self._origins), dict(self._asked), dict(self._strays)
         return twin
 
     def __copy__(self) -> Self:

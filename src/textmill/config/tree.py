@@ -23,6 +23,9 @@ LENGTHS = ("epochs", "max_steps", "max_tokens", "max_time")
 NOT_DUMPED = ("output_dir", "overwrite", "resume", "resume_from")
 """Leaves that say where a run is written, not what it is: a dump repeats the run elsewhere."""
 
+SET_BY_TEXT = ("vocab_size",)
+"""Leaves whose value comes of the text: a vocabulary is as large as the tokenizer that is learned."""
+
 
 class Config:
     """Values of one run: printable, copyable, without live objects. Sections given to it are copied.
@@ -43,6 +46,7 @@ class Config:
         below, given = self._given_sections(values)
         plain = {key: value for key, value in values.items() if not isinstance(value, Section)}
         self.accept(merge(below, resolve([*given, *keywords(plain)], {leaf: e.value for leaf, e in below.items()})))
+        self._adopt_asked(values)
 
     @staticmethod
     def _given_sections(values: Mapping[str, Any]) -> tuple[dict[str, Entry], list[Entry]]:
@@ -68,6 +72,12 @@ class Config:
     def _adopt(self, name: str, section: Section) -> None:
         section._tree = self
         self.__dict__[name] = section
+
+    def _adopt_asked(self, values: Mapping[str, Any]) -> None:
+        """Sections remember what was asked of the section objects among `values`."""
+        for name, section in values.items():
+            if isinstance(section, Section):
+                getattr(self, name)._asked.update(section._asked)
 
     def accept(self, entries: Mapping[str, Entry]) -> None:
         """The resolved `entries` are in their sections."""
@@ -113,15 +123,22 @@ class Config:
             twin._adopt(name, getattr(self, name).clone())
         return twin
 
-    def dump(self) -> dict[str, dict[str, Any]]:
+    def dump(self, *, as_asked: bool = False) -> dict[str, dict[str, Any]]:
         """Return all settings as nested plain values that YAML and JSON can write and `load_config` can read.
 
         Where the run is written and how it was resumed is left out, so that a dump repeats the run elsewhere.
+
+        as_asked: what the text decided (SET_BY_TEXT) is dumped as it was asked for, so that loading the dump asks the
+            same of the text again.
         """
-        return {
-            name: {leaf: value for leaf, value in getattr(self, name).values().items() if leaf not in NOT_DUMPED}
-            for name in SECTIONS
-        }
+        dump = {}
+        for name in SECTIONS:
+            section = getattr(self, name)
+            values = {leaf: value for leaf, value in section.values().items() if leaf not in NOT_DUMPED}
+            if as_asked:
+                values |= {leaf: section.asked(leaf) for leaf in SET_BY_TEXT if leaf in values}
+            dump[name] = values
+        return dump
 
     def read(self, leaf: str, name: str) -> Any:
         """Return the value of a leaf. Raises AttributeError, naming it as `name`, when there is none."""
@@ -135,6 +152,7 @@ class Config:
             below, given = self._given_sections({name: value})
             self._adopt(name, sections()[name]())
             self.accept(merge(below, resolve(given)))
+            self._adopt_asked({name: value})
         elif name in SECTIONS and isinstance(value, Mapping):
             setattr(self, name, sections()[name](**value))
         else:
