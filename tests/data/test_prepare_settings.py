@@ -1,4 +1,4 @@
-"""One value decides what a prepared corpus is, and a saved configuration means the same as the one it was saved from."""
+"""One value decides what a prepared corpus is, and a saved configuration decides the same as the one it came from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from textmill.config import Config, load_config
-from textmill.config.checks import fit_vocab, free_vocab
+from textmill.config.consistency import fit_vocab, free_vocab
 from textmill.data import prepare
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings

@@ -20,10 +20,11 @@ from textmill.data.reading.read import IDS, Reading, format_of
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.data.sources.selection import Files, Paths, select_files
 from textmill.data.sources.standard_input import keep_standard_input
-from textmill.data.store.corpus import FORMAT, Corpus, Made, describe, is_prepared, open_corpus
+from textmill.data.store.corpus import FORMAT, Corpus, Made, describe, open_corpus
 from textmill.data.store.mixture import Mixture, Part
 from textmill.data.store.shards import TokenStore
 from textmill.errors import ConfigError, DataError
+from textmill.runs.layout import TOKENIZER, is_prepared
 from textmill.tokenizers import Tokenizer
 
 
@@ -56,8 +57,8 @@ def prepare(
             ending in .npy and .bin hold ids and are not mixed with text.
         val_data: text to validate on; without it the datasets' own validation split, or a part of `data`. Several sets
             as `NAME=FILE`, of which the first is the main one.
-        val_split: the share to split off, 0 for none. None is a tenth. A tenth, given or not, is enlarged where it would be
-            less than two characters.
+        val_split: the share to split off, 0 for none. None is a tenth. A tenth, given or not, is enlarged where it would
+            be less than two characters.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
         special_tokens: words that never split, for a new tokenizer.
@@ -200,7 +201,7 @@ def _build(
                 note(sentence)
         write_report(folder, report, notes)
     if made is not None:
-        made.save(folder / "tokenizer")
+        made.save(folder / TOKENIZER)
     return Made(made, chosen.sources, chosen.main, list(chosen.further), notes, report, parts)
 
 
