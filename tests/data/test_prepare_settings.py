@@ -80,10 +80,8 @@ def test_fresh_resumed_repeated_and_evaluated_runs_ask_for_one_corpus(
 
 def test_the_default_share_is_one_share(tmp_path: Path, stories: Path) -> None:
     """Left out, given as None and given as a tenth are one setting with one cache key; another share is another."""
-    keys = [
-        prepare(stories, tokenizer="byte", cache_dir=tmp_path, **share).key
-        for share in ({}, {"val_split": None}, {"val_split": 0.1}, {"val_split": 0.2})
-    ]
+    arguments: list[dict[str, Any]] = [{}, {"val_split": None}, {"val_split": 0.1}, {"val_split": 0.2}]
+    keys = [prepare(stories, tokenizer="byte", cache_dir=tmp_path, **share).key for share in arguments]
     assert len(set(keys[:3])) == 1 and keys[3] != keys[0]
     assert len(list((tmp_path / "corpora").iterdir())) == 2
 

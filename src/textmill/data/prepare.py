@@ -57,8 +57,8 @@ def prepare(
             ending in .npy and .bin hold ids and are not mixed with text.
         val_data: text to validate on; without it the datasets' own validation split, or a part of `data`. Several sets
             as `NAME=FILE`, of which the first is the main one.
-        val_split: the share to split off, 0 for none. None is a tenth. A tenth, given or not, is enlarged where it would
-            be less than two characters.
+        val_split: the share to split off, 0 for none. None is a tenth. A tenth, given or not, is enlarged where it
+            would be less than two characters.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
         special_tokens: words that never split, for a new tokenizer.
