@@ -153,7 +153,7 @@ class Config:
 
         Where the run is written and how it was resumed is left out, so that a dump repeats the run elsewhere.
 
-        as_asked: dump what the text decided (SET_BY_TEXT) as it was asked for: the dump asks the same of the text again.
+        as_asked: dump what the text decided (SET_BY_TEXT) as it was asked for, to ask the same of the text again.
         """
         dump = {}
         for section_name in SECTION_CLASSES:
