@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from textmill.console import screen as module
-from textmill.console.screen import Screen, fitting, program
+from textmill.console.screen import Screen, fitting
+from textmill.console.terminal import program
 
 ROW: dict[str, Any] = {
     "step": 900,
@@ -64,7 +65,7 @@ def test_a_pipe_gets_every_line_in_one_piece(columns: pytest.MonkeyPatch) -> Non
     """What a program reads is not wrapped, and holds nothing that was there for a moment only."""
     out = io.StringIO()
     screen = Screen(stream=out)
-    screen.passing("starting ...")
+    screen.status("starting ...")
     screen.field("data", "word " * 40)
     screen.evaluation(ROW, improved=True)
     screen.close()
@@ -124,10 +125,10 @@ def test_evaluating_is_shown_as_reading_is(clock: list[float]) -> None:
     out = io.StringIO()
     screen = Screen(stream=out)
     for done in (1000, 4000):
-        screen.measuring(done, 16_000)
+        screen.evaluating(done, 16_000)
         clock[0] += 4
     screen.evaluation(ROW, improved=False)
-    screen.measuring(1000, 16_000)
+    screen.evaluating(1000, 16_000)
     lines = out.getvalue().splitlines()
     assert lines[0] == "evaluating 25 % · 1.00 k tok/s · 12 s left"
     assert len(lines) == 2 and lines[1].startswith("step 900")

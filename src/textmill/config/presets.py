@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textmill.config.values import closest
+from textmill.console.format import size
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -283,17 +284,12 @@ def preset_values(name: str) -> dict[str, Any]:
     raise ConfigError(f"preset: there is no preset {name!r}{hint}")
 
 
-_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-
-
 def choose_preset(device_kind: str, corpus_bytes: int) -> tuple[str, dict[str, Any], str]:
     """Return what `auto` means for a device ("cpu", "cuda", "mps") and a corpus: name, settings, a sentence to say."""
     kind = "cpu" if device_kind == "cpu" else "gpu"
     auto = next(auto for auto in AUTO[kind] if corpus_bytes < auto.bytes_below)
     machine = {"cpu": "a CPU", "cuda": "a CUDA GPU", "mps": "an Apple GPU"}.get(device_kind, device_kind)
-    size = next((f"{corpus_bytes / unit:.1f} {name}" for unit, name in _UNITS if corpus_bytes >= unit), "")
-    size = f"{size or f'{corpus_bytes} bytes'} of text"
-    said = f"{auto.name}, for {size} on {machine}; --preset NAME or any flag overrides it"
+    said = f"{auto.name}, for {size(corpus_bytes)} of text on {machine}; --preset NAME or any flag overrides it"
     return auto.name, dict(auto.values), said
 
 
