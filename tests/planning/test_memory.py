@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from live_bytes import LiveBytes, kept_bytes
 from torch import nn
 
+from support.live_bytes import LiveBytes, kept_bytes
 from textmill.config import ModelConfig
 from textmill.errors import ConfigError
 from textmill.model import attention, build_model, cross_entropy_sum

@@ -13,7 +13,7 @@ from textmill import files
 from textmill.checkpoint.find_model import PICKLES, resolve_model
 from textmill.checkpoint.sharded import index_name, load_spread
 from textmill.checkpoint.tensors import copy_part, save_tensors
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.config.huggingface import from_huggingface, to_huggingface
 from textmill.errors import DataError, MissingInputError
 from textmill.model.decoder import Decoder

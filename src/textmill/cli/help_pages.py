@@ -43,7 +43,7 @@ TextColumn = Annotated[str, Parameter(help="Field that contains the text in JSON
 
 
 def _check_path(kind: Any, value: Any) -> None:
-    from textmill.config.values import place
+    from textmill.config.field_types import place
 
     if value is not None:
         place(value)
