@@ -59,28 +59,17 @@ def prepare(
     textmill prepare posts.jsonl --output sorted --dedup exact --min-length 200
     """
     from textmill.console.screen import Screen
-    from textmill.data.prepare import prepare as prepare_corpus
+    from textmill.data.prepare import prepare_corpus
     from textmill.data.preparing.clean import Cleaning
-    from textmill.data.sources.selection import data_or_dataset
+    from textmill.data.preparing.prepare_settings import PrepareSettings
     from textmill.training.signals import SignalFlag
 
     config = from_layers([settings])
     screen = Screen(stream=sys.stderr)
     with SignalFlag() as signals:
+        cleaning = Cleaning(repair, dedup, max_repetition, max_symbols, min_alphabetic)
         corpus = prepare_corpus(
-            data_or_dataset(config.data.data, config.data.dataset_name, config.data.dataset_config),
-            val_data=config.data.val_data,
-            val_split=config.data.val_split if config.given("val_split") else None,
-            tokenizer=config.tokenizer.tokenizer,
-            vocab_size=config.model.vocab_size,
-            special_tokens=config.tokenizer.special_tokens,
-            text_column=config.data.text_column,
-            min_length=config.data.min_length,
-            encoding_errors=config.data.encoding_errors,
-            dataset_split=config.data.dataset_split,
-            validation_split=config.data.validation_split,
-            cleaning=Cleaning(repair, dedup, max_repetition, max_symbols, min_alphabetic),
-            cache_dir=config.data.cache_dir,
+            PrepareSettings.of(config, cleaning=cleaning),
             output=output,
             say=screen.say,
             progress=screen.reading,
