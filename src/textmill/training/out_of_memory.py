@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from textmill.config import Config
-from textmill.console.screen import size
+from textmill.console.format import size
 from textmill.errors import OutOfMemoryError, TextmillError
 from textmill.machine.precision import choose_precision
 from textmill.planning.memory import Memory, StepSettings, estimate_memory
