@@ -1,12 +1,16 @@
-"""Turn `"package.module:attribute"` into the object it names. This function is the whole plug-in system."""
+"""Objects by their name: `"package.module:attribute"`, packages that may be missing, public names imported late.
+
+`resolve` is the whole plug-in system.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from textmill.errors import ConfigError
+from textmill.errors import ConfigError, MissingExtraError
 
 
 def resolve(name: str) -> Any:
@@ -35,6 +39,28 @@ def resolve_callable(name: str) -> Callable[..., Any]:
     if not callable(value):
         raise ConfigError(f"{name!r} is {type(value).__name__} and cannot be called: name a function or a class")
     return value
+
+
+def require(package: str, needed_for: str, extra: str) -> None:
+    """Raise MissingExtraError, which begins with `needed_for`, unless `package` is installed; nothing is imported."""
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(f"{needed_for} needs {package}, which is missing: pip install 'textmill[{extra}]'")
+
+
+def optional(module: str, needed_for: str, extra: str = "data") -> Any:
+    """Return the module of a package that only `extra` installs, imported now.
+
+    Raises MissingExtraError when the package is not installed or cannot be imported; `needed_for` begins the message,
+    as in "reading a.pdf".
+    """
+    package = module.partition(".")[0]
+    require(package, needed_for, extra)
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{needed_for} needs {package}, which cannot be imported ({error}): pip install 'textmill[{extra}]'"
+        ) from error
 
 
 def lazy_attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:

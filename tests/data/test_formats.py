@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from textmill.data import list_files, prepare, read_documents
-from textmill.data.reading.document import Notes
+from textmill.data.reading.document import Reading
 from textmill.data.reading.formats import compressed, json_objects
 from textmill.data.reading.formats.bin import open_bin
-from textmill.data.reading.read import Reading
+from textmill.data.sources.notes import Notes
 from textmill.errors import ConfigError, DataError, MissingInputError
 
 TEXTS = ["Plain, with comma.", 'Two\nlines; "quoted" – 日本語 😀', "third\ttabbed"]
@@ -344,11 +344,11 @@ def test_a_folder_without_the_packages_for_it(tmp_path: Path, monkeypatch: pytes
     """Files that need a missing package are passed over in a folder, and that is said; named, they are an error."""
     for name in ("a.txt", "b.parquet", "c.pdf"):
         (tmp_path / name).write_text("x")
-    monkeypatch.setattr("textmill.data.sources.listing.find_spec", lambda name: None)
+    for package in ("pyarrow", "pypdfium2"):
+        monkeypatch.setitem(sys.modules, package, None)
     said: list[str] = []
     assert [path.name for path in list_files(tmp_path, said.append)] == ["a.txt"]
     assert any("pyarrow" in sentence and "textmill[data]" in sentence for sentence in said)
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(
         ConfigError, match=r"b\.parquet needs pyarrow, which is missing: pip install 'textmill\[data\]'"
     ):

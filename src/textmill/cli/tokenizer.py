@@ -79,8 +79,9 @@ def _texts(config: Config) -> Iterator[str]:
     from textmill.console.screen import Screen
     from textmill.data.preparing.read_progress import Watch
     from textmill.data.preparing.tokenizer_choice import MOST_TEXT_FOR_BPE, spread
-    from textmill.data.reading.document import Notes
-    from textmill.data.reading.read import Reading, read_documents
+    from textmill.data.reading.document import Reading
+    from textmill.data.reading.read import read_documents
+    from textmill.data.sources.notes import Notes
     from textmill.data.sources.selection import data_or_dataset, select_files
     from textmill.data.sources.standard_input import keep_standard_input
 
@@ -224,7 +225,7 @@ def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, A
     """Return what the tokenizer makes of `data`, as plain values."""
     from textmill.console.progress import counting
     from textmill.data.preparing.tokenizer_statistics import measure_use
-    from textmill.data.reading.read import Reading
+    from textmill.data.reading.document import Reading
     from textmill.data.sources.selection import select_files
 
     files = select_files(data, validation_split=None, say=_say).train

@@ -14,8 +14,9 @@ from textmill.data.preparing.pipeline import build_from_ids, build_from_text
 from textmill.data.preparing.read_progress import Watch
 from textmill.data.preparing.resume_preparing import Work, unfinished
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
+from textmill.data.reading.document import Reading
 from textmill.data.reading.formats.bin import open_token_ids
-from textmill.data.reading.read import IDS, Reading, format_of
+from textmill.data.sources.file_formats import IDS, format_of
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.data.sources.selection import Files, Paths, select_files
 from textmill.data.sources.standard_input import keep_standard_input

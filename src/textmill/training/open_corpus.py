@@ -12,8 +12,8 @@ from textmill.config import Config
 from textmill.config.presets import settle_auto
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
+from textmill.data.corpus_size import corpus_size_bytes
 from textmill.data.prepare import prepare
-from textmill.data.sources.listing import corpus_size_bytes
 from textmill.data.sources.selection import data_or_dataset, weighted_items
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World

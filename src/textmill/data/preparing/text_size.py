@@ -7,10 +7,11 @@ from pathlib import Path
 
 from textmill.config import Config, DataConfig
 from textmill.data.batches.packing import pack
+from textmill.data.corpus_size import corpus_size_bytes
 from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
 from textmill.data.reading.formats.bin import open_token_ids
-from textmill.data.reading.read import IDS, format_of
-from textmill.data.sources.listing import corpus_size_bytes, list_files
+from textmill.data.sources.file_formats import IDS, format_of
+from textmill.data.sources.listing import list_files
 from textmill.data.sources.selection import named_set, weighted_items
 from textmill.data.sources.standard_input import STANDARD_INPUT
 from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
