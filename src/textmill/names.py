@@ -24,8 +24,9 @@ def resolve(name: str) -> Any:
         raise ConfigError(f"{name!r} does not name an object: write it as 'package.module:attribute'")
     try:
         value: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"cannot import {module_name!r} (from {name!r}): {error}") from error
+    except Exception as error:  # ImportError, or whatever the module's own code raises
+        reason = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"cannot import {module_name!r} (from {name!r}): {reason}") from error
     for part in attribute.split("."):
         if not hasattr(value, part):
             raise ConfigError(f"{module_name!r} has no {attribute!r} (from {name!r})")

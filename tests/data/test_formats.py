@@ -7,7 +7,6 @@ import gzip
 import json
 import lzma
 import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -353,25 +352,6 @@ def test_a_folder_without_the_packages_for_it(tmp_path: Path, monkeypatch: pytes
         ConfigError, match=r"b\.parquet needs pyarrow, which is missing: pip install 'textmill\[data\]'"
     ):
         texts(tmp_path / "b.parquet")
-
-
-def test_standard_input(tmp_path: Path) -> None:
-    """What is piped in is kept under the hash of its content and read like a file; nothing piped in is an error."""
-    program = (
-        "import sys; from textmill.data import prepare;"
-        f"corpus = prepare('-', tokenizer='byte', val_split=0, cache_dir={str(tmp_path)!r});"
-        "print(corpus.train.num_bytes, corpus.train.num_documents, corpus.sources[0])"
-    )
-
-    def run(content: bytes) -> str:
-        done = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, check=False)
-        return (done.stdout or done.stderr.splitlines()[-1]).decode()
-
-    assert run(b"a text of thirty characters...").startswith("30 1 ")
-    rows = run("".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode())
-    assert rows.startswith(f"{sum(len(text.encode()) for text in TEXTS)} 3 ") and rows.endswith(".jsonl\n")
-    assert "standard input is empty" in run(b"") and "standard input is empty" in run(b" \n")
-    assert len(list((tmp_path / "stdin").iterdir())) == 2
 
 
 def test_paths_of_every_kind(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.reading.document import Reading
 from textmill.data.reading.formats.bin import open_token_ids
 from textmill.data.sources.file_formats import IDS, format_of
+from textmill.data.sources.given_once import Keeper
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.data.sources.selection import Files, Paths, select_files
-from textmill.data.sources.standard_input import keep_standard_input
 from textmill.data.store.corpus import FORMAT, Corpus, Made, describe, is_prepared, open_corpus
 from textmill.data.store.mixture import Mixture, Part
 from textmill.data.store.shards import TokenStore
@@ -28,9 +28,9 @@ from textmill.tokenizers import Tokenizer
 
 
 def prepare(
-    data: Paths | None,
+    data: Paths | Any | None,
     *,
-    val_data: Paths | None = None,
+    val_data: Paths | Any | None = None,
     val_split: float | None = None,
     tokenizer: str | Path | Tokenizer = "bpe",
     vocab_size: int | None = None,
@@ -53,7 +53,9 @@ def prepare(
     Args:
         data: files, folders, patterns, datasets, names of corpora (see `list_files`), `-` for standard input; one
             folder that `output` made earlier, used as it is; None for the source of Python's standard library. Files
-            ending in .npy and .bin hold ids and are not mixed with text.
+            ending in .npy and .bin hold ids and are not mixed with text. Or texts of a program, which are kept in the
+            cache: an iterable of strings or Documents (strings in a list or tuple are paths), a function that returns
+            one, a torch Dataset, a Hugging Face dataset; or `package.module:attribute`, which names one.
         val_data: text to validate on; without it the datasets' own validation split, or a part of `data`. Several sets
             as `NAME=FILE`, of which the first is the main one.
         val_split: the share to split off, 0 for none. None means a tenth, enlarged where that is no two characters.
@@ -83,13 +85,14 @@ def prepare(
         raise ConfigError(f"val_split is {val_split}: give a share from 0 up to, not including, 1")
     if val_data and val_split:
         say("val_split has no effect beside val_data")
-    items = [data] if isinstance(data, str | Path) else data
+    keeper = Keeper(text_column, cache_dir, say, interrupted or (lambda: None))
+    items, val_data = keeper.keep(data), keeper.keep(val_data, "val_data")
     if items is not None and not items:
         raise ConfigError("data is an empty list: name files, or leave it out for the default corpus")
     if items is not None and len(items) == 1 and is_prepared(Path(items[0]).expanduser()):
         return _as_it_is(Path(items[0]).expanduser(), val_data, output, say)
     chosen = select_files(
-        keep_standard_input(items, cache_dir, say),
+        items,
         val_data,
         dataset_split=dataset_split,
         validation_split=validation_split,

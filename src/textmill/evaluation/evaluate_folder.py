@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from textmill.checkpoint.model_folder import Loaded, load_model
 from textmill.config import load_config
 from textmill.data.batches.loader import Rows, eval_batches, separates_documents
 from textmill.data.prepare import prepare
+from textmill.data.sources.given_once import Keeper
 from textmill.data.sources.selection import data_or_dataset
 from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
 from textmill.data.store.shards import TokenStore
@@ -28,7 +30,7 @@ _LOGITS_AT_ONCE = 2**28
 
 def evaluate_model(
     model: str | Path | Loaded,
-    data: Paths | None = None,
+    data: Paths | Any | None = None,
     *,
     batch_size: int | None = None,
     device: str = "auto",
@@ -47,7 +49,7 @@ def evaluate_model(
 
     Args:
         model: what `load_model` takes or returned.
-        data: files, folders or patterns, all of whose text is scored; None for the validation text of the run that the
+        data: what `prepare` takes, all of whose text is scored; None for the validation text of the run that the
             model belongs to. Arrays of ids (.npy) need no tokenizer and give no bits per byte.
         batch_size: rows scored at once; None for about 8,192 tokens. It does not change the result.
         device, precision: where and in which number format; see `choose_device` and `choose_precision`.
@@ -68,7 +70,7 @@ def evaluate_model(
     if data is None:
         stores = [_validation_of_run(run, loaded, say, reading)]
     else:
-        items = [data] if isinstance(data, str | Path) else list(data)
+        items = Keeper(text_column, cache_dir, say).keep(data) or []
         _check_tokenizer(loaded, items)
         corpus = prepare(
             items,

@@ -68,8 +68,6 @@ def open_corpus(
     if isinstance(data, TextDataset):
         with world.together():
             return _from_datasets(data, validation)
-    if data is not None:
-        raise ConfigError(f"data: {type(data).__name__} is neither a TextDataset nor a prepared Corpus")
     corpus = None
     with world.together():
         if world.is_first:

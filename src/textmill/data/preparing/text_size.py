@@ -11,9 +11,9 @@ from textmill.data.corpus_size import corpus_size_bytes
 from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
 from textmill.data.reading.formats.bin import open_token_ids
 from textmill.data.sources.file_formats import IDS, format_of
+from textmill.data.sources.given_once import is_given_once
 from textmill.data.sources.listing import list_files
 from textmill.data.sources.selection import named_set, weighted_items
-from textmill.data.sources.standard_input import STANDARD_INPUT
 from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
 from textmill.errors import ConfigError
 from textmill.planning.plan import Text, tokens_of_bytes
@@ -40,8 +40,8 @@ def size_of(settings: DataConfig) -> int:
     items, _ = weighted_items(settings.data)
     if settings.dataset_name is not None or any(str(item).startswith("hf:") for item in items or ()):
         raise ConfigError("the size of a dataset of the hub is not known here: textmill train --dry-run loads it")
-    if STANDARD_INPUT in (items or ()):
-        raise ConfigError("standard input is not read for a plan: textmill train --dry-run reads it")
+    if once := [item for item in items or () if is_given_once(item)]:
+        raise ConfigError(f"data {once[0]} is given once and not read for a plan: textmill train --dry-run reads it")
     return corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
 
 
