@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ranks import Ranks
 
+from support.rank_processes import Ranks
 from textmill.config import load_config
 
 MODULE = """

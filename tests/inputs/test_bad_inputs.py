@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from command_line import TEXT, TINY, files_below, well_behaved
+
+from support.well_behaved_commands import TEXT, TINY, files_below, well_behaved
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,12 +49,12 @@ ELSEWHERE: dict[str, list[str]] = {
     "B20": ["tests/data/test_formats.py::test_parquet_and_arrow"],
     "B21": ["tests/data/test_formats.py::test_broken_tables_are_refused_by_line"],
     "B22": ["tests/tokenizers/test_tokenizer_folders.py::test_missing_and_broken_tokenizers"],
-    "B23": ["tests/config/test_reading.py::test_bad_files_get_one_line"],
-    "B24": ["tests/config/test_checks.py::test_heads_fit_or_are_refused_with_those_that_do"],
+    "B23": ["tests/config/test_config_files.py::test_bad_files_get_one_line"],
+    "B24": ["tests/config/test_consistency.py::test_heads_fit_or_are_refused_with_those_that_do"],
     "B25": ["tests/data/test_preparing.py::test_a_validation_share_that_leaves_nothing_is_refused"],
     "B26": ["tests/guides/test_acceptance.py::test_a_tiny_text_shrinks_what_does_not_fit"],
-    "B27": ["tests/config/test_checks.py::test_a_given_batch_that_is_too_large_is_refused"],
-    "B28": ["tests/config/test_checks.py::test_warmup_is_shortened_whoever_chose_it"],
+    "B27": ["tests/config/test_consistency.py::test_a_given_batch_that_is_too_large_is_refused"],
+    "B28": ["tests/config/test_consistency.py::test_warmup_is_shortened_whoever_chose_it"],
     "B29": ["tests/data/test_packing.py::test_every_token_is_an_input_and_every_target_counts_once"],
     "B30": [
         "tests/generation/test_sampling.py::test_values_out_of_range_are_named",

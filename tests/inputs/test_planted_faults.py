@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prepared import kept, made, paragraphs_of
 
+from support.small_corpora import kept, made, paragraphs_of
 from textmill.data import prepare
 from textmill.data.reading.document import Reading
 from textmill.data.reading.read import read_documents

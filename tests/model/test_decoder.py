@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from small_models import FAMILIES, VARIANTS, random_tokens, small_model
 
-from textmill.config.fields.model import ModelConfig
+from support.small_models import FAMILIES, VARIANTS, random_tokens, small_model
+from textmill.config import ModelConfig
 from textmill.errors import ConfigError
 from textmill.model import attention
 from textmill.model.from_config import BYTES, build_model

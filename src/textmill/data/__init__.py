@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textmill.data.corpus_size import corpus_size_bytes
 from textmill.data.prepare import prepare
+from textmill.data.preparing.text_size import corpus_size_bytes
 from textmill.data.reading.document import Document
 from textmill.data.reading.read import read_documents
 from textmill.data.sources.listing import default_corpus, list_files
-from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
+from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.shards import TokenStore
 from textmill.names import lazy_attributes
+from textmill.runs.layout import is_prepared
 
 if TYPE_CHECKING:
     from textmill.data.batches.dataset import TextDataset

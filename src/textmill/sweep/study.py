@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from textmill import files
 from textmill.config import Config
-from textmill.config.tree import NOT_DUMPED
+from textmill.config.run_config import NOT_DUMPED
 from textmill.errors import ResumeError
 from textmill.names import optional
+from textmill.runs.read_run import read_object
 from textmill.sweep.space import Dimension
-from textmill.training.output_folder import read_json
 
 if TYPE_CHECKING:
     import optuna
@@ -65,7 +65,7 @@ def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimensi
     """
     values = {leaf: value for leaf, value in config.values().items() if leaf not in NOT_DUMPED}
     wanted = {"search": sorted(dimension.described() for dimension in dimensions), "config": values}
-    there = read_json(folder / DEFINITION)
+    there = read_object(folder / DEFINITION)
     if not there:
         files.write_json(folder / DEFINITION, wanted)
         return

@@ -15,7 +15,7 @@ from textmill import files
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.model_folder import load_weights
-from textmill.config import Config, checks
+from textmill.config import Config, consistency
 from textmill.console.screen import Screen
 from textmill.data.batches.augment import Augment
 from textmill.data.batches.loader import Rows
@@ -27,14 +27,16 @@ from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
 from textmill.machine.devices import peak_flops
 from textmill.machine.kernels import apply_kernels
-from textmill.machine.precision import Precision, choose_precision, multiplies_bf16
+from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import build_model
 from textmill.names import resolve_callable
+from textmill.optim.learning_rate_schedule import Schedule
 from textmill.optim.optimizer_choice import OptimizerFactory, build_optimizer
-from textmill.optim.schedule import Schedule
 from textmill.planning.fit_run import fit_run
-from textmill.planning.parameters import flops_per_token
+from textmill.planning.parameter_count import flops_per_token
 from textmill.planning.run_length import Length, plan_warmup
+from textmill.runs import layout
+from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers
 from textmill.tracking.tracker_choice import build_trackers
 from textmill.training import output_folder as outputs
@@ -102,7 +104,7 @@ def assemble(
         with world.together():
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type)
-            checks.free_vocab(config, ids=data is None and names_ids(config.data))
+            consistency.free_vocab(config, ids=data is None and names_ids(config.data))
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             engine = _settle_engine(config, world, start, screen)
@@ -125,9 +127,9 @@ def assemble(
         offsets = _restore(run, start, output) if start else {}
         with world.together():
             if world.is_first:
-                files.write_json(output.folder / "environment.json", environment(run, corpus, kernels))
+                files.write_json(output.folder / layout.ENVIRONMENT, environment(run, corpus, kernels))
                 if corpus.tokenizer is not None:
-                    corpus.tokenizer.save(output.folder / "tokenizer")
+                    corpus.tokenizer.save(output.folder / layout.TOKENIZER)
         for name, text in opening_lines(run, corpus, preset):
             screen.field(name, text)
         stack.enter_context(session(run, offsets))
@@ -156,7 +158,7 @@ def _kernel_choices(config: Config, output: outputs.Output) -> dict[str, Any]:
     """Return the kernel choices to make: a run that goes on computes as it did before, whatever would be chosen now."""
     recorded = {}
     if not output.fresh:
-        recorded = outputs.read_environment(output.folder, "kernels")
+        recorded = read_environment(output.folder).get("kernels", {})
     threads = config.training.threads
     return {"threads": threads or recorded.get("threads"), "onednn": recorded.get("onednn")}
 
@@ -165,7 +167,7 @@ def _fit(
     config: Config, corpus: Corpus, rows: Rows, world: World, start: Path | None, *, own_model: bool, screen: Screen
 ) -> Length:
     """Values that nobody chose fit the data and each other, each change said; return the length of the run."""
-    said = [] if start else checks.without_effect(config)
+    said = [] if start else consistency.without_effect(config)
     if start is not None:
         resume.split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
     length, changes = fit_run(
@@ -222,7 +224,7 @@ def _build(
     engine = build_engine(
         engine_name,
         model,
-        partial(_optimizer, config, factory=optimizer),
+        partial(_optimizer, config, precision, factory=optimizer),
         precision,
         world,
         compile=settings.compile,
@@ -249,7 +251,7 @@ def _build(
         plan_schedule=plan_schedule,
         length=length,
         progress=Progress(total_steps=length.total_steps),
-        checkpoints=CheckpointStore(folder / "checkpoints", keep=settings.save_total_limit, say=screen.say),
+        checkpoints=CheckpointStore(folder / layout.CHECKPOINTS, keep=settings.save_total_limit, say=screen.say),
         identity={
             "data": corpus.fingerprint,
             "tokenizer": corpus.tokenizer.fingerprint if corpus.tokenizer is not None else None,
@@ -285,7 +287,9 @@ def _model(config: Config, screen: Screen) -> nn.Module:
     return model
 
 
-def _optimizer(config: Config, model: nn.Module, *, factory: OptimizerFactory | None) -> torch.optim.Optimizer:
+def _optimizer(
+    config: Config, precision: Precision, model: nn.Module, *, factory: OptimizerFactory | None
+) -> torch.optim.Optimizer:
     settings = config.training
     return build_optimizer(
         model,
@@ -295,7 +299,7 @@ def _optimizer(config: Config, model: nn.Module, *, factory: OptimizerFactory | 
         betas=(settings.beta1, settings.beta2),
         eps=settings.eps,
         momentum=settings.momentum,
-        muon_dtype=torch.bfloat16 if multiplies_bf16(next(model.parameters()).device) else torch.float32,
+        muon_dtype=torch.bfloat16 if precision.name == "bf16" else torch.float32,
     )
 
 
@@ -341,7 +345,9 @@ def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Tra
     tracking = config.tracking
     return build_trackers(
         tracking.report_to if world.is_first else [],
-        Path(tracking.log_dir) / (tracking.run_name or folder.name) if tracking.log_dir else folder / "logs",
+        Path(tracking.log_dir) / (tracking.run_name or folder.name)
+        if tracking.log_dir
+        else folder / layout.TENSORBOARD,
         project=tracking.wandb_project,
         say=screen.say,
     )

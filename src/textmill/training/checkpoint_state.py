@@ -15,6 +15,7 @@ from textmill.checkpoint.sharded import load_spread
 from textmill.checkpoint.tensors import own_part, refuse_non_finite
 from textmill.errors import DataError, ResumeError
 from textmill.files import in_good_shape, parse_json
+from textmill.runs import layout
 from textmill.training.progress import Progress
 from textmill.training.write_checkpoint import new_checkpoint
 
@@ -58,18 +59,18 @@ def save_checkpoint(run: Run, progress: Progress, offsets: dict[str, int]) -> Pa
     expected = sum(tensor.nbytes for tensor in (*weights.values(), *moments.values()))
     with new_checkpoint(run, progress, expected_bytes=expected) as folder:
         folder.write_tensors(STEM, weights)
-        folder.write_tensors("optimizer", moments)
+        folder.write_tensors(layout.OPTIMIZER, moments)
         with folder.together():
             if run.world.is_first:
                 describe_model(folder.path, model, run.tokenizer)
-                (folder.path / "state.json").write_text(json.dumps(state, allow_nan=False, indent=1))
+                (folder.path / layout.STATE).write_text(json.dumps(state, allow_nan=False, indent=1))
     return run.checkpoints.path(progress.step)
 
 
 def load_state(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's state.json. Raises DataError for one that is not a training checkpoint of this format."""
     try:
-        state = parse_json((folder / "state.json").read_bytes())
+        state = parse_json((folder / layout.STATE).read_bytes())
     except FileNotFoundError as error:
         raise DataError(f"{folder} has no state.json: it is a model without the state of its training") from error
     except ValueError as error:
@@ -88,9 +89,9 @@ def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
     """The run is where it was when the checkpoint in `folder` was saved: weights, optimizer, engine and progress."""
     with run.engine.loading() as (model, optimizer), run.world.together():
         load_weights(model, folder)
-        tensors = load_spread(folder, "optimizer")  # backed by the files, of which each process reads its part
+        tensors = load_spread(folder, layout.OPTIMIZER)  # backed by the files, of which each process reads its part
         restore_optimizer(optimizer, model, tensors, state["optimizer_groups"])
-    with in_good_shape(folder / "state.json", "resume from another checkpoint"):
+    with in_good_shape(folder / layout.STATE, "resume from another checkpoint"):
         run.engine.load_state(state["engine"])
         run.progress = Progress.from_state(state["progress"], run.world)
     run.elapsed_before = run.progress.elapsed_seconds

@@ -24,8 +24,9 @@ from textmill.engine.single import Engine
 from textmill.engine.world import World
 from textmill.errors import Interrupted, NonFiniteError, WriteFailedError
 from textmill.evaluation.metrics import Metric
-from textmill.optim.schedule import Schedule
+from textmill.optim.learning_rate_schedule import Schedule
 from textmill.planning.run_length import MOST_REPORTS, Cadence, Length, default_evaluations
+from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
 from textmill.tracking.tracker import Trackers
 from textmill.training.advice import Advice, Setting
@@ -135,7 +136,9 @@ class Run:
         self.screen.stepping(number, progress.total_steps, speed, self.seconds_left())
         self.improved = False
         self.before_chores = progress.copy()
-        self.log_offsets = {name: log.offset for name, log in self.logs.items()} | {"train.log": self.screen.log_size()}
+        self.log_offsets = {name: log.offset for name, log in self.logs.items()} | {
+            layout.TRAIN_LOG: self.screen.log_size()
+        }
         return self.current_step()
 
     def current_step(self) -> Step:
@@ -296,7 +299,7 @@ class Run:
         self._refuse_divergence()
         self._save(self.progress, self._current_offsets())
         if self.improved and self.world.is_first and self.last_saved_step == self.progress.step:
-            publish(self.checkpoints.path(self.progress.step), self.folder / "best_model")
+            publish(self.checkpoints.path(self.progress.step), self.folder / layout.BEST_MODEL)
 
     def save_interrupted(self) -> None:
         """A checkpoint of this step exists that lets a resumed run begin with the periodic acts of this step.
@@ -331,7 +334,7 @@ class Run:
             )
 
     def _current_offsets(self) -> dict[str, int]:
-        return {name: log.sync() for name, log in self.logs.items()} | {"train.log": self.screen.log_size()}
+        return {name: log.sync() for name, log in self.logs.items()} | {layout.TRAIN_LOG: self.screen.log_size()}
 
 
 def _validation_name(name: str) -> str:

@@ -23,12 +23,14 @@ from textmill.console.screen import count, duration, program, size
 from textmill.data.store.corpus import Corpus
 from textmill.errors import Interrupted, TextmillError
 from textmill.machine.cpu_contention import busy_sentence
+from textmill.runs import layout
+from textmill.runs.read_run import read_environment
 from textmill.tracking.plot import draw_training_curves
 from textmill.training import output_folder as outputs
 from textmill.training.run import Run
 from textmill.training.training_rows import rows_line
 
-LOG_FILES = {"metrics": "metrics.jsonl", "steps": "steps.jsonl", "samples": "samples.jsonl"}
+LOG_FILES = {"metrics": layout.METRICS, "steps": layout.STEPS, "samples": layout.SAMPLES}
 
 
 LITTLE_TEXT = 50_000
@@ -76,7 +78,7 @@ def session(run: Run, offsets: dict[str, int]) -> Iterator[None]:
 
 def _open(run: Run, offsets: dict[str, int]) -> None:
     """Logs and trackers are open, and the run's files say that it is under way."""
-    run.screen.open_log(run.folder / "train.log", offsets.get("train.log"))
+    run.screen.open_log(run.folder / layout.TRAIN_LOG, offsets.get(layout.TRAIN_LOG))
     for name, file_name in LOG_FILES.items():
         log = run.logs[name] = Log(run.folder / file_name, say=run.screen.say)
         log.truncate(offsets.get(name, 0))
@@ -115,9 +117,9 @@ def _publish(run: Run) -> None:
     """final/ is the last checkpoint's model and best_model/ the best one's."""
     step, best = run.last_saved_step, run.progress.best_step
     if step is not None:
-        publish(run.checkpoints.path(step), run.folder / "final")
+        publish(run.checkpoints.path(step), run.folder / layout.FINAL)
     if best is not None and best in run.checkpoints.steps():
-        publish(run.checkpoints.path(best), run.folder / "best_model")
+        publish(run.checkpoints.path(best), run.folder / layout.BEST_MODEL)
 
 
 def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[str, str]]:
@@ -222,9 +224,9 @@ def closing_lines(run: Run, reason: str) -> list[tuple[str, str]]:
     lines = [("ended", f"{ending} after {took}, {count(progress.tokens)} tokens")]
     if progress.best_val_loss is not None:
         lines.append(("best", f"validation loss {progress.best_val_loss:.4f} at step {progress.best_step:,}"))
-    best = run.folder / "best_model"
+    best = run.folder / layout.BEST_MODEL
     lines.append(("model", f"{run.folder / 'final'}" + (f", the best one in {best}" if best.is_dir() else "")))
-    lines.append(("curves", str(run.folder / "training_curves.png")))
+    lines.append(("curves", str(run.folder / layout.CURVES)))
     folder = shlex.quote(str(run.folder))
     if reason.startswith("SIG"):
         lines.append(("go on", f"{program()} train --output-dir {folder} --resume"))
@@ -245,8 +247,8 @@ def _words(text: str) -> str:
 
 def _origins(run: Run) -> dict[str, str]:
     """Return where each value came from that is no default; what a resumed run read from its own file keeps its own."""
-    before = outputs.read_environment(run.folder, "origins")
-    own = str(run.folder / "config.yaml")
+    before = read_environment(run.folder).get("origins", {})
+    own = str(run.folder / layout.CONFIG)
     origins = {leaf: origin for leaf, origin in run.config.origins.items() if origin != "default"}
     return {leaf: before.get(leaf, "default") if origin == own else origin for leaf, origin in origins.items()}
 

@@ -16,6 +16,7 @@ from textmill.data.sources.selection import absolute_data, absolute_set
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
 from textmill.errors import ConfigError
+from textmill.runs.layout import CONFIG
 
 
 def settle_data(
@@ -44,7 +45,7 @@ def settle_data(
 
     def kept(leaf: str, given: Any) -> list[str]:
         once = not are_paths(given) or any(map(is_given_once, given))
-        earlier = getattr(load_config(continued / "config.yaml").data, leaf) if continued and once else None
+        earlier = getattr(load_config(continued / CONFIG).data, leaf) if continued and once else None
         if earlier and all(map(is_kept, earlier)):
             screen.say(f"{leaf}: the run goes on with the text kept in {earlier[0]}; what is given now is not read")
             return earlier
@@ -53,12 +54,12 @@ def settle_data(
         return [str(item) for item in keeper.keep(given, leaf) or []]
 
     for leaf, passed, absolute in (("data", data, absolute_data), ("val_data", validation, absolute_set)):
-        items = getattr(values, leaf) if live or passed is None else passed
+        items: Any = getattr(values, leaf) if live or passed is None else passed
         if items is not None and not live:
             items = [items] if isinstance(items, str | Path) else items
             items = world.from_first(partial(kept, leaf, items))
         if items is not None:
-            setattr(values, leaf, [absolute(item) for item in items])
+            setattr(values, leaf, [absolute(str(item)) for item in items])
     if values.dataset_name is not None and Path(values.dataset_name).is_dir():
         values.dataset_name = str(Path(values.dataset_name).absolute())
     return given if live else (None, None)

@@ -15,6 +15,7 @@ from textmill.console.screen import Screen
 from textmill.data.sources.program_texts import are_paths
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
+from textmill.runs import layout
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
 from textmill.training.result import TrainingResult
@@ -76,10 +77,10 @@ def result_of(run: Run) -> TrainingResult:
     """Return how a run that is over went."""
     progress = run.progress
     reason = run.stop_reason or "left by the caller"
-    best = run.folder / "best_model"
+    best = run.folder / layout.BEST_MODEL
     return TrainingResult(
         output_dir=run.folder,
-        final_model=run.folder / "final",
+        final_model=run.folder / layout.FINAL,
         best_model=best if best.is_dir() else None,
         final_train_loss=progress.last_train_loss,
         final_val_loss=progress.last_val_loss,

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from textmill.config import Config, DataConfig
 from textmill.data.batches.packing import pack
-from textmill.data.corpus_size import corpus_size_bytes
 from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
 from textmill.data.reading.formats.bin import open_token_ids
 from textmill.data.sources.file_formats import IDS, format_of
 from textmill.data.sources.given_once import is_given_once
-from textmill.data.sources.listing import list_files
+from textmill.data.sources.listing import default_corpus, list_files
 from textmill.data.sources.selection import named_set, weighted_items
-from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
+from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.errors import ConfigError
 from textmill.planning.plan import Text, tokens_of_bytes
+from textmill.runs.layout import is_prepared
 from textmill.tokenizers import load_tokenizer
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
 
 _USUAL_CHARACTERS = 100
 """Different characters of a text in English, for a plan."""
+
+
+def corpus_size_bytes(
+    data: Sequence[str | Path] | str | Path | None, *, split: str = "train", cache_dir: str | Path | None = None
+) -> int:
+    """Return the size of all files that `data` names (None: the default corpus) without reading them.
+
+    Of a prepared corpus it is the size of its text. Datasets and named corpora are fetched. Raises what `list_files`
+    and `open_corpus` raise.
+    """
+    items = [data] if isinstance(data, str | Path) else data
+    if items is not None and len(items) == 1 and is_prepared(Path(items[0])):
+        corpus = open_corpus(Path(items[0]))
+        return sum(store.num_bytes for store in (corpus.train, corpus.validation) if store is not None)
+    files = default_corpus() if items is None else list_files(items, split=split, cache_dir=cache_dir)
+    return sum(path.stat().st_size for path in files)
 
 
 def text_of(config: Config, corpus: Corpus) -> Text:

@@ -8,15 +8,13 @@ import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from textmill.config.values import closest
+from textmill.config.field_types import closest
 from textmill.data.sources.downloads import CORPORA, fetch, is_named
 from textmill.data.sources.file_formats import SETTINGS, TEXT_SUFFIXES, extension_of, missing_package
 from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_files
 from textmill.data.sources.notes import Notes
 from textmill.errors import DataError, MissingInputError
-
-RUN_MARK = "status.json"
-"""Beside config.yaml it marks the folder of a run, which may lie in the folder of its text and is not part of it."""
+from textmill.runs.layout import is_clearly_run
 
 _NOT_TEXT_OF_PEOPLE = frozenset(
     # Tests hold broken encodings on purpose, `encodings` is tables, the rest is not part of the library.
@@ -136,7 +134,7 @@ def _below(folder: Path, notes: Notes, visited: set[tuple[int, int]]) -> Iterato
     for path in entries:
         if path.name.startswith("."):
             continue
-        if path.is_dir() and (path / RUN_MARK).is_file() and (path / "config.yaml").is_file():
+        if path.is_dir() and is_clearly_run(path):
             notes.add("skipped, because it is the output of a run and no text", str(path))
         elif path.is_dir():
             yield from _below(path, notes, visited)

@@ -71,9 +71,8 @@ class TextRows:
 
     def _items(self) -> Iterator[Any]:
         try:
-            given = self._given
-            if callable(given) and not _is_iterable(given):
-                given = given()
+            is_function = callable(self._given) and not _is_iterable(self._given)
+            given: Any = self._given() if is_function else self._given
             yield from given if _is_iterable(given) else (given[index] for index in range(len(given)))
         except (TextmillError, MemoryError):
             raise
