@@ -98,7 +98,7 @@ def load_model(
     """
     folder = resolve_model(path, say=say)
     described = folder / layout.MODEL_CONFIG
-    with files.in_good_shape(described, "get the model again"):
+    with files.report_damage(described, "get the model again"):
         config = from_huggingface(files.read_json(described), str(described))
     stored = _read_weights(folder)
     if config.num_layers > len(stored):
