@@ -1,4 +1,4 @@
-"""The tables of the documentation that the code knows better: settings, metrics, presets, exit codes.
+"""The tables of the documentation that are made from the code: settings, metrics, presets, exit codes.
 
     python tests/support/doc_tables.py
 
@@ -15,37 +15,37 @@ from typing import Any, NamedTuple, get_args
 
 from textmill import errors
 from textmill.config.aliases import ALIASES
-from textmill.config.presets import AUTO, PRESETS
-from textmill.config.setting_names import sections
+from textmill.config.fields import SECTIONS
+from textmill.config.presets import every_preset
 from textmill.tracking.metrics import METRICS, tag
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 WHY = {
     # data
-    "data": "a first run needs no download: every Python brings about 10 MB of source text",
-    "val_data": "most texts come in one piece",
+    "data": "a first run needs no download: every Python installation has about 10 MB of source text",
+    "val_data": "most corpora come in one piece",
     "val_split": "a tenth is enough to measure on, and leaves most of the text to learn from",
-    "text_column": "the name that most collections use",
+    "text_column": "the name that most datasets use",
     "dataset_name": "files are the common case",
     "dataset_config": "only some datasets have several",
     "dataset_split": "the name that datasets use",
     "validation_split": "the name that datasets use",
-    "min_length": "nothing is left out that you did not ask to leave out",
+    "min_length": "nothing is skipped unless you ask for it",
     "encoding_errors": "a wrong encoding should be noticed before training, not after",
-    "pack_sequences": "rows without padding: no arithmetic is spent on nothing",
+    "pack_sequences": "no padding, so no computation is wasted",
     "packing_strategy": "every row is full, and the order of the text is kept",
     "mask_documents": "costs some speed, and matters only where documents are much shorter than a row",
-    "augmentation": "changed text is right only where the model should not care for the difference",
+    "augmentation": "changing the text is right only if the model should ignore such differences",
     "augmentation_prob": "one in ten leaves most of the text as it is",
-    "num_workers": "a batch is one read of token ids: the training process does it in passing",
+    "num_workers": "a batch is one read of token ids, which the training process does between steps",
     "preprocessing_num_workers": "all cores: tokenizing is done once and then cached",
     "cache_dir": "one cache for all runs: the same text is tokenized once",
     # tokenizer
-    "tokenizer": "any text can be written in it, and a token is 3 to 4 bytes of English: 3 to 4 times the context",
+    "tokenizer": "it can encode any text, and a token is 3 to 4 bytes of English: 3 to 4 times the context",
     "special_tokens": "plain text needs none",
     # model
-    "architecture": "the family that learns most from the same number of tokens here; other tools load it",
+    "architecture": "learns most from the same number of tokens in our measurements, and other tools load it",
     "vocab_size": "the presets set it by the size of the text; a given tokenizer has its own",
     "d_model": "about 5 M parameters with the other defaults: trains on a laptop's CPU",
     "num_layers": "see d_model",
@@ -54,74 +54,74 @@ WHY = {
     "head_dim": "the width is divided among the heads",
     "d_ff": "the usual proportions; the gated block has three matrices instead of two and is as large at 8/3",
     "max_seq_len": "a paragraph or two of BPE tokens; the cost of attention grows with it",
-    "dropout": "tokens that are seen once cannot be learned by heart; presets for small text set it",
-    "attention_dropout": "one dropout for all is enough to tune",
+    "dropout": "a model cannot overfit tokens that it sees once; presets for small texts set it",
+    "attention_dropout": "one dropout probability is enough to tune",
     "activation": "what the family's published models use",
     "norm": "what the family's published models use",
     "norm_eps": "what the family's published models use",
     "pre_norm": "deep models train without a long warm-up",
     "pos_encoding": "what the family's published models use",
     "rope_theta": "the value of the paper; larger only for contexts of many thousands",
-    "tie_embeddings": "in a small model the vocabulary's matrix is a large share of all parameters",
+    "tie_embeddings": "in a small model the embedding is a large share of all parameters",
     "bias": "what the family's published models use",
     "init_std": "the value of GPT-2",
-    "gradient_checkpointing": "memory is seldom short in a small model, time always is",
+    "gradient_checkpointing": "small models rarely run out of memory",
     # training
-    "preset": "what fits depends on machine and text, which are known when training begins",
-    "epochs": "the preset sets one of the four lengths, and only where you gave none",
+    "preset": "what fits depends on the machine and the text, which are known when training starts",
+    "epochs": "the preset sets one of the four lengths, unless you gave one",
     "max_steps": "see epochs",
     "max_tokens": "see epochs",
     "max_time": "see epochs",
-    "early_stopping_patience": "a run ends where you said; the best model is kept anyhow",
+    "early_stopping_patience": "a run ends where you said; the best model is kept in any case",
     "early_stopping_min_delta": "any improvement counts",
     "batch_size": "4,096 tokens per step at the default context: many steps from little text",
     "gradient_accumulation_steps": "the batch fits into memory as it is",
     "optimizer": "works everywhere, and its learning rates are the ones that papers quote",
     "learning_rate": "safe for large models; the presets raise it for small ones",
-    "min_lr_ratio": "a tenth of the peak is the field's habit, and a run can still be lengthened",
-    "min_learning_rate": "min_lr_ratio says it already",
+    "min_lr_ratio": "a tenth of the peak is common, and the run can still be extended",
+    "min_learning_rate": "min_lr_ratio sets it",
     "lr_schedule": "needs no tuning of its own, unlike the ones with steps",
     "warmup_steps": "a share of the run fits runs of any length",
     "warmup_ratio": "long enough for Adam's averages to fill, short enough to lose nothing",
-    "decay_steps": "the floor is reached when the run ends",
+    "decay_steps": "the learning rate reaches its final value when the run ends",
     "lr_decay": "the usual factor",
     "lr_decay_every": "a third of the run",
     "weight_decay": "the value of GPT-3 and of most since",
     "beta1": "Adam's own",
-    "beta2": "0.999 remembers 1,000 steps, which is too long for the short runs and noisy gradients of text",
+    "beta2": "0.999 averages over 1,000 steps, too many for short runs and the noisy gradients of text",
     "eps": "Adam's own",
-    "momentum": "the values of their papers",
-    "max_grad_norm": "cuts the rare spike and leaves most steps as they are",
+    "momentum": "the values in their papers",
+    "max_grad_norm": "clips rare spikes and leaves most steps unchanged",
     "label_smoothing": "the loss stays the true cross-entropy",
     "precision": "bf16 is about twice as fast where the hardware multiplies it, and needs no loss scaling",
     "compile": "costs 10 to 60 seconds at the start, which a short run does not win back",
     "device": "cuda, then mps, then cpu",
-    "engine": "the command that starts the processes says what is wanted",
-    "distributed_backend": "the fastest that the device has",
-    "world_size": "the launcher says it",
+    "engine": "the command that starts the processes decides",
+    "distributed_backend": "the fastest one for the device",
+    "world_size": "the launcher sets it",
     "deepspeed_config": "the other engines need no second file",
-    "threads": "all cores; lower it where the machine has other work",
-    "seed": "a fixed one, so that a run can be repeated",
+    "threads": "all cores; lower it if the machine has other work",
+    "seed": "fixed, so that a run can be repeated",
     "logging_steps": "often enough to see the loss fall",
-    "eval_steps": "evaluating costs time: at most a fiftieth of the training's work is spent on it",
-    "eval_batches": "a measured part would have noise of its own",
-    "eval_batch_size": "the result does not depend on it, memory does",
-    "metrics": "loss, perplexity, bits per byte and accuracy are always there",
-    "save_steps": "a crash costs an epoch, or a twentieth of a run that is not measured in epochs",
-    "save_total_limit": "each has the optimizer's state: three times the model's size",
-    "sample_steps": "text tells what a loss does not",
+    "eval_steps": "evaluation costs time: at most a fiftieth of the training work is spent on it",
+    "eval_batches": "a part of the validation set would add noise",
+    "eval_batch_size": "affects memory, not the result",
+    "metrics": "loss, perplexity, bits per byte and accuracy are always measured",
+    "save_steps": "a crash costs at most an epoch, or a twentieth of a run that is not measured in epochs",
+    "save_total_limit": "each contains the optimizer state: three times the size of the model",
+    "sample_steps": "text shows what a loss does not",
     "sample_prompt": "the first words of the validation text",
-    "sample_tokens": "some lines on the screen",
-    "sample_temperature": "a little below 1: less noise than the model's own distribution",
-    "sample_top_p": "the model as it is, its mistakes included",
+    "sample_tokens": "a few lines on the screen",
+    "sample_temperature": "a little below 1: less random than the model's own distribution",
+    "sample_top_p": "the model's own distribution, mistakes included",
     "output_dir": "no run overwrites another",
-    "overwrite": "nothing is deleted without being asked",
+    "overwrite": "nothing is deleted unless you ask for it",
     "resume": "a new run is the common case",
-    "resume_from": "the newest good checkpoint is the one that loses nothing",
-    "init_from": "training from scratch is what this is for",
+    "resume_from": "the newest valid checkpoint loses the least work",
+    "init_from": "textmill is made for training from scratch",
     # tracking
-    "report_to": "the files in the run's folder hold everything",
-    "log_dir": "everything of a run stands in one folder",
+    "report_to": "the files in the run folder contain everything",
+    "log_dir": "everything about a run is in one folder",
     "wandb_project": "the service's own default",
     "run_name": "the folder's name",
 }
@@ -129,7 +129,7 @@ WHY = {
 
 
 class Table(NamedTuple):
-    """Where a table stands, and how it is made."""
+    """The page of a table, and the function that makes it."""
 
     page: str
     make: Callable[[], str]
@@ -138,7 +138,7 @@ class Table(NamedTuple):
 def settings_table() -> str:
     """Return one table per section: setting, default, what it is, why, other names."""
     parts = []
-    for name, section in sections().items():
+    for name, section in SECTIONS.items():
         rows = []
         for leaf, field in section.model_fields.items():
             others = ", ".join(f"`{alias}`" for alias, target in ALIASES.items() if target == leaf)
@@ -181,13 +181,7 @@ def metrics_table() -> str:
 
 def presets_table() -> str:
     """Return every preset with its purpose, its shape and its length."""
-    rows = [(f"`{name}`", preset.purpose, *_in_short(preset.values)) for name, preset in PRESETS.items()]
-    for kind, choices in AUTO.items():
-        for choice in choices:
-            limit = f"text below {choice.bytes_below / 1e6:g} MB" if choice.bytes_below < 1e15 else "more text"
-            rows.append(
-                (f"`{choice.name}`", f"what `auto` means on a {kind.upper()}: {limit}", *_in_short(choice.values))
-            )
+    rows = [(f"`{name}`", preset.purpose, *_in_short(preset.values)) for name, preset in every_preset().items()]
     return _markdown(
         ("preset", "what it is for", "layers x width, context", "rows per step", "peak rate", "length"), rows
     )

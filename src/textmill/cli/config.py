@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +12,12 @@ from cyclopts import App, Parameter
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import group_of, takes_settings
 from textmill.config.config_files import read_config
-from textmill.config.merge import from_layers
-from textmill.config.schema import schema as json_schema
-from textmill.config.setting_names import SECTIONS
-from textmill.config.settings import Entry
-from textmill.config.tree import Config
-from textmill.console.terminal import write
+from textmill.config.fields import SECTIONS
+from textmill.config.json_schema import schema as json_schema
+from textmill.config.merge_layers import from_layers
+from textmill.config.run_config import Config
+from textmill.config.settings import Setting
+from textmill.console.terminal import note, write
 
 app = App(name="config", help="Show what a run would be made with, and where each value comes from.")
 
@@ -29,7 +28,7 @@ def show(
     *,
     config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
     json: Json = False,
-    settings: list[Entry],
+    settings: list[Setting],
 ) -> None:
     """Print every setting with its value and where that comes from, as a configuration file.
 
@@ -47,10 +46,8 @@ def show(
     """
     values = from_layers([*(read_config(path) for path in config or ()), settings])
     if values.training.preset == "auto":
-        from textmill.console.screen import printable
-
-        print(printable(_settled(values)), file=sys.stderr)
-    values.model = values.model.resolved(lambda sentence: print(sentence, file=sys.stderr))
+        note(_settled(values))
+    values.model = values.model.resolved(note)
     if json:
         tree = {name: {leaf: _entry(values, name, leaf) for leaf in _leaves(values, name)} for name in SECTIONS}
         write(json_format.dumps(tree, indent=2, ensure_ascii=False))
@@ -75,7 +72,7 @@ def schema() -> None:
 
 def _settled(values: Config) -> str:
     """The values of preset auto are in `values`, where the size of the text can be known; return what to say of it."""
-    from textmill.config.presets import settle_auto
+    from textmill.config.presets import apply_auto_preset
     from textmill.data.preparing.text_size import size_of
     from textmill.errors import TextmillError
     from textmill.machine.devices import likely_device
@@ -85,7 +82,7 @@ def _settled(values: Config) -> str:
     except TextmillError as error:
         return f"preset: auto is not chosen yet, because {error}"
     device = values.training.device.partition(":")[0]
-    return f"preset: {settle_auto(values, likely_device() if device == 'auto' else device, size)}"
+    return f"preset: {apply_auto_preset(values, likely_device() if device == 'auto' else device, size)}"
 
 
 def _leaves(values: Config, section: str) -> list[str]:

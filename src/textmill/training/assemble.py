@@ -15,7 +15,7 @@ from textmill import files
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.model_folder import load_weights
-from textmill.config import Config, checks
+from textmill.config import Config, consistency
 from textmill.console.screen import Screen
 from textmill.data.batches.augment import Augment
 from textmill.data.batches.loader import Rows
@@ -32,10 +32,10 @@ from textmill.machine.kernels import apply_kernels
 from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import build_model
 from textmill.names import resolve_callable
+from textmill.optim.learning_rate_schedule import Schedule
 from textmill.optim.optimizer_choice import OptimizerFactory, build_optimizer
-from textmill.optim.schedule import Schedule
 from textmill.planning.fit_run import fit_run
-from textmill.planning.parameters import flops_per_token
+from textmill.planning.parameter_count import flops_per_token
 from textmill.planning.run_length import Length, plan_warmup
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
@@ -103,7 +103,7 @@ def assemble(
             _make_absolute(config, world, screen)
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type)
-            checks.free_vocab(config, ids=data is None and names_ids(config.data))
+            consistency.free_vocab(config, ids=data is None and names_ids(config.data))
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             engine = _settle_engine(config, world, start, screen)
@@ -182,7 +182,7 @@ def _fit(
     config: Config, corpus: Corpus, rows: Rows, world: World, start: Path | None, *, own_model: bool, screen: Screen
 ) -> Length:
     """Values that nobody chose fit the data and each other, each change said; return the length of the run."""
-    said = [] if start else checks.without_effect(config)
+    said = [] if start else consistency.without_effect(config)
     if start is not None:
         resume.split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
     length, changes = fit_run(

@@ -14,7 +14,7 @@ from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optim
 from textmill.checkpoint.sharded import load_spread
 from textmill.checkpoint.tensors import own_part, refuse_non_finite
 from textmill.errors import DataError, ResumeError
-from textmill.files import in_good_shape, parse_json
+from textmill.files import parse_json, report_damage
 from textmill.runs import layout
 from textmill.training.progress import Progress
 from textmill.training.write_checkpoint import new_checkpoint
@@ -91,7 +91,7 @@ def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
         load_weights(model, folder)
         tensors = load_spread(folder, layout.OPTIMIZER)  # backed by the files, of which each process reads its part
         restore_optimizer(optimizer, model, tensors, state["optimizer_groups"])
-    with in_good_shape(folder / layout.STATE, "resume from another checkpoint"):
+    with report_damage(folder / layout.STATE, "resume from another checkpoint"):
         run.engine.load_state(state["engine"])
         run.progress = Progress.from_state(state["progress"], run.world)
     run.elapsed_before = run.progress.elapsed_seconds

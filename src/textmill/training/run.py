@@ -24,7 +24,7 @@ from textmill.engine.single import Engine
 from textmill.engine.world import World
 from textmill.errors import Interrupted, NonFiniteError, WriteFailedError
 from textmill.evaluation.metrics import Metric
-from textmill.optim.schedule import Schedule
+from textmill.optim.learning_rate_schedule import Schedule
 from textmill.planning.run_length import MOST_REPORTS, Cadence, Length, default_evaluations
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer

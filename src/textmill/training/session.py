@@ -19,7 +19,8 @@ import textmill
 from textmill import files
 from textmill.checkpoint.link_model import publish
 from textmill.checkpoint.log_file import Log
-from textmill.console.screen import count, duration, program, size
+from textmill.console.format import count, duration, size
+from textmill.console.terminal import program
 from textmill.data.store.corpus import Corpus
 from textmill.errors import Interrupted, TextmillError
 from textmill.machine.cpu_contention import busy_sentence
@@ -84,7 +85,7 @@ def _open(run: Run, offsets: dict[str, int]) -> None:
         log.truncate(offsets.get(name, 0))
     reports, evaluations = (files.read_rows(run.folder / LOG_FILES[name]) for name in ("steps", "metrics"))
     run.advice.recall(reports, evaluations, run.setting())
-    outputs.write_config(run.folder, run.config.dump())
+    outputs.write_config(run.folder, run.config.dump(as_asked=True))
     outputs.write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
     run.trackers.start(
         {
@@ -269,5 +270,6 @@ def environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> dict[str, 
         "identity": run.identity,
         "origins": _origins(run),
         "store": str(corpus.folder),
+        "vocab_size": run.config.model.vocab_size,
         "command": shlex.join(sys.argv),
     }

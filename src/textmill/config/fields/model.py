@@ -1,14 +1,11 @@
-"""The shape of the network: what `build_model` takes and what a checkpoint records."""
+"""The section `model`: the shape of the network, what `build_model` takes and what a checkpoint records."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from textmill.config.section import Section
-from textmill.config.values import (
+from textmill.config.field_types import (
+    Fields,
     MaybeNumber,
     MaybeSwitch,
     MaybeWhole,
@@ -28,15 +25,15 @@ WIDEST, DEEPEST, LONGEST, MOST_IDS = 1 << 20, 10_000, 1 << 30, 1 << 31
 """Bounds far beyond any model: a slip of the keyboard is told at once and not by a machine that is out of memory."""
 
 
-class ModelConfig(Section):
+class ModelFields(Fields):
     """A decoder-only transformer. None means: derived from the other values, see `resolved`."""
 
     architecture: Annotated[Architecture | None, BeforeValidator(or_none(one_of(Architecture, gpt="gpt2")))] = None
-    """Family whose layout, names and defaults are used: qwen3, unless other options ask for gpt2."""
+    """Model family: layout, weight names and defaults. Unset: qwen3, or gpt2 if other options imply it."""
     vocab_size: MaybeWhole = Field(default=None, ge=2, le=MOST_IDS)
-    """Number of token ids; taken from the tokenizer unless set, and the size to train a BPE tokenizer to."""
+    """Number of token ids, and the vocabulary size of a new BPE tokenizer. Unset: from the tokenizer."""
     d_model: Whole = Field(default=256, ge=1, le=WIDEST)
-    """Width: the size of the vector that stands for one token."""
+    """Width: the size of the vector that represents a token."""
     num_layers: Whole = Field(default=6, ge=1, le=DEEPEST)
     """Depth: the number of transformer blocks."""
     num_heads: Whole = Field(default=8, ge=1, le=WIDEST)
@@ -48,11 +45,11 @@ class ModelConfig(Section):
     d_ff: MaybeWhole = Field(default=None, ge=1, le=4 * WIDEST)
     """Width inside the feed-forward block. Unset: 4 d_model, or 8/3 d_model for SwiGLU, in multiples of 64."""
     max_seq_len: Whole = Field(default=256, ge=1, le=LONGEST)
-    """Context: tokens the model sees at once."""
+    """Context length: the most tokens the model sees at once."""
     dropout: Number = Field(default=0.0, ge=0, lt=1)
-    """Share of activations dropped in training."""
+    """Dropout probability during training."""
     attention_dropout: MaybeNumber = Field(default=None, ge=0, lt=1)
-    """Share of attention weights dropped in training. Unset: dropout."""
+    """Dropout probability of attention weights. Unset: dropout."""
     activation: Annotated[
         Activation | None,
         BeforeValidator(
@@ -69,41 +66,18 @@ class ModelConfig(Section):
     norm_eps: MaybeNumber = Field(default=None, gt=0)
     """Added to the variance inside the normalisation. Unset: 1e-6, gpt2 1e-5."""
     pre_norm: Switch = True
-    """Normalise before each block (true) or after it, as in 2017 (false)."""
+    """Normalise before each block (true), or after it as in the original transformer (false)."""
     pos_encoding: Annotated[
         Positions | None, BeforeValidator(or_none(one_of(Positions, rotary="rope", absolute="learned")))
     ] = None
-    """How the model knows where a token stands. Unset: rope, gpt2 learned."""
+    """Position encoding. Unset: rope, gpt2 learned."""
     rope_theta: Number = Field(default=10000.0, gt=0)
     """Base of the rotary frequencies."""
     tie_embeddings: MaybeSwitch = None
-    """Use one matrix for embedding and output head. Unset: true for gpt2 and up to d_model 1024."""
+    """Share one matrix between embedding and output head. Unset: true for gpt2 and up to d_model 1024."""
     bias: MaybeSwitch = None
-    """Biases in the linear layers and in LayerNorm. Unset: only for gpt2."""
+    """Use biases in the linear layers and in LayerNorm. Unset: only in gpt2."""
     init_std: Number = Field(default=0.02, gt=0)
     """Standard deviation of the initial weights."""
     gradient_checkpointing: Switch = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-
-    def resolved(self, say: Callable[[str], None] | None = None) -> ModelConfig:
-        """Return a copy with nothing left to derive except vocab_size, and whose numbers fit together.
-
-        A number of heads nobody chose is lowered to one that fits, and `say` gets a sentence about every decision
-        that is not obvious. Raises ConfigError when chosen values contradict each other.
-        """
-        from textmill.config.shape import resolve
-
-        model, sentences = resolve(self)
-        for sentence in sentences if say is not None else ():
-            say(sentence)  # type: ignore[misc]
-        return model
-
-    @property
-    def gated(self) -> bool:
-        """Whether the feed-forward block has a gate beside the up projection (SwiGLU). Needs a resolved shape."""
-        return self.activation == "silu"
-
-    @property
-    def qk_norm(self) -> bool:
-        """Whether queries and keys are normalised per head, as in Qwen3. Needs a resolved shape."""
-        return self.architecture == "qwen3"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from textmill.config import shape
-from textmill.config.tree import Config
+from textmill.config.model_shape import resolve_shape
+from textmill.config.run_config import Config
 from textmill.errors import ConfigError
 
 
 def check(config: Config) -> None:
     """No given values contradict each other. Raises ConfigError naming them and what is valid."""
-    shape.resolve(config.model)
+    resolve_shape(config.model)
     _exclusive(config, "min_lr_ratio", "min_learning_rate")
     _exclusive(config, "warmup_steps", "warmup_ratio")
     _exclusive(config, "data", "dataset_name")
@@ -53,7 +53,7 @@ def validates(config: Config) -> bool:
 
 def fit_model(config: Config) -> list[str]:
     """num_heads fits d_model and the architecture is decided. Raises ConfigError when a given number does not fit."""
-    resolved, said = shape.resolve(config.model)
+    resolved, said = resolve_shape(config.model)
     config.model.derive("architecture", resolved.architecture)
     if config.model.num_heads != resolved.num_heads:
         config.model.derive("num_heads", resolved.num_heads, force=True)
@@ -132,8 +132,9 @@ def without_effect(config: Config) -> list[str]:
     """Return a sentence for every given setting that this configuration makes idle."""
     training, data, model = config.training, config.data, config.model
     adam = training.optimizer in {"adamw", "adam", "muon"} or ":" in training.optimizer
-    architecture = shape.resolve(model)[0]
+    architecture = resolve_shape(model)[0]
     packed = data.pack_sequences
+    decays = training.lr_schedule in {"step", "exponential"}
     idle = [
         ("val_split", data.val_data is not None, "val_data is given"),
         ("val_split", data.dataset_name is not None, "the dataset has a split for validation"),
@@ -148,8 +149,8 @@ def without_effect(config: Config) -> list[str]:
         ("beta1", not adam, f"optimizer is {training.optimizer}"),
         ("beta2", not adam, f"optimizer is {training.optimizer}"),
         ("eps", not adam, f"optimizer is {training.optimizer}"),
-        ("lr_decay", training.lr_schedule != "step", f"lr_schedule is {training.lr_schedule}"),
-        ("lr_decay_every", training.lr_schedule != "step", f"lr_schedule is {training.lr_schedule}"),
+        ("lr_decay", not decays, f"lr_schedule is {training.lr_schedule}"),
+        ("lr_decay_every", not decays, f"lr_schedule is {training.lr_schedule}"),
         ("early_stopping_min_delta", training.early_stopping_patience == 0, "early_stopping_patience is 0"),
         ("eval_steps", not validates(config), "there is no validation set"),
         ("eval_batches", not validates(config), "there is no validation set"),
