@@ -15,9 +15,8 @@ from typed import run_line
 
 from textmill.config import Config
 from textmill.training import assemble as assembly
-from textmill.training import dry_run as rehearsal
-from textmill.training import session, trainer
-from textmill.training import train_function as start
+from textmill.training import dry_run, run_lifecycle, trainer
+from textmill.training import start_training as start
 
 STEPS = 2
 SMALL: dict[str, Any] = {
@@ -138,8 +137,8 @@ def desk(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """The reader's place: small runs, a cache of its own, one thread, no pictures drawn."""
     desk = Desk(workshop, tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(workshop / "cache"))
-    monkeypatch.setattr(session, "draw_training_curves", lambda folder: None)
-    monkeypatch.setattr(rehearsal, "rehearse", desk.scaled(rehearsal.rehearse))
+    monkeypatch.setattr(run_lifecycle, "draw_training_curves", lambda folder: None)
+    monkeypatch.setattr(dry_run, "preview_run", desk.scaled(dry_run.preview_run))
     scaled = desk.scaled(assembly.assemble)
     for module in (assembly, start, trainer):
         monkeypatch.setattr(module, "assemble", scaled)

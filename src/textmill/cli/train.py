@@ -55,10 +55,10 @@ def train(
     opening.passing("starting ...")  # PyTorch takes seconds to load
     if dry_run:
         from textmill.cli.plan import show
-        from textmill.training.dry_run import rehearse
+        from textmill.training.dry_run import preview_run
 
         opening.end()
-        rehearsal = rehearse(values, screen=screen)
+        rehearsal = preview_run(values, screen=screen)
         show(rehearsal.config, rehearsal.plan, json=json, free=rehearsal.free)
         return 0
     from textmill.engine.world import is_first_process

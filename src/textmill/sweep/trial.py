@@ -13,7 +13,7 @@ from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
 from textmill.training.output_folder import holds_run
 from textmill.training.run import Run
-from textmill.training.train_function import result_of
+from textmill.training.start_training import result_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

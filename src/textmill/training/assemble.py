@@ -49,10 +49,10 @@ from textmill.training.open_corpus import open_corpus, settle_preset, settle_tok
 from textmill.training.out_of_memory import memory_explained
 from textmill.training.progress import Progress
 from textmill.training.run import LossFunction, Run
-from textmill.training.run_start import claim, find_start, open_output
+from textmill.training.run_lifecycle import environment, opening_lines, session
 from textmill.training.sample import first_words
-from textmill.training.session import environment, opening_lines, session
 from textmill.training.signals import SignalFlag
+from textmill.training.starting_point import claim, find_start, open_output
 from textmill.training.training_rows import held_out_sets, make_loader, training_rows
 
 

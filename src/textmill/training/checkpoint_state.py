@@ -11,8 +11,8 @@ import torch
 
 from textmill.checkpoint.model_folder import STEM, describe_model, load_weights, stored_weights
 from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
-from textmill.checkpoint.sharded import load_spread
-from textmill.checkpoint.tensors import own_part, refuse_non_finite
+from textmill.checkpoint.sharded import load_sharded
+from textmill.checkpoint.tensors import local_shard, refuse_non_finite
 from textmill.errors import DataError, ResumeError
 from textmill.files import in_good_shape, parse_json
 from textmill.training.progress import Progress
@@ -54,7 +54,7 @@ def save_checkpoint(run: Run, progress: Progress, offsets: dict[str, int]) -> Pa
     weights = stored_weights(model)
     moments, state["optimizer_groups"] = flatten_optimizer(optimizer, model)
     with run.world.together():
-        refuse_non_finite({name: own_part(tensor) for name, tensor in weights.items()})
+        refuse_non_finite({name: local_shard(tensor) for name, tensor in weights.items()})
     expected = sum(tensor.nbytes for tensor in (*weights.values(), *moments.values()))
     with new_checkpoint(run, progress, expected_bytes=expected) as folder:
         folder.write_tensors(STEM, weights)
@@ -88,7 +88,7 @@ def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
     """The run is where it was when the checkpoint in `folder` was saved: weights, optimizer, engine and progress."""
     with run.engine.loading() as (model, optimizer), run.world.together():
         load_weights(model, folder)
-        tensors = load_spread(folder, "optimizer")  # backed by the files, of which each process reads its part
+        tensors = load_sharded(folder, "optimizer")  # backed by the files, of which each process reads its part
         restore_optimizer(optimizer, model, tensors, state["optimizer_groups"])
     with in_good_shape(folder / "state.json", "resume from another checkpoint"):
         run.engine.load_state(state["engine"])

@@ -32,7 +32,7 @@ class _Rehearsed(Exception):
     """Ends a rehearsal where the run would begin to write."""
 
 
-def rehearse(config: Config, *, screen: Screen | None = None) -> Rehearsal:
+def preview_run(config: Config, *, screen: Screen | None = None) -> Rehearsal:
     """Return what `config` would do: text read and counted, the model built without memory, the plan computed.
 
     Prepared text stays in the cache, so that the run itself starts with it. Nothing is written to the output folder.

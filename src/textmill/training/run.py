@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.checkpoint.link_model import publish
 from textmill.checkpoint.log_file import Log
+from textmill.checkpoint.model_links import link_model
 from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.data.batches.loader import Batch, Prefetch, TrainLoader
@@ -296,7 +296,7 @@ class Run:
         self._refuse_divergence()
         self._save(self.progress, self._current_offsets())
         if self.improved and self.world.is_first and self.last_saved_step == self.progress.step:
-            publish(self.checkpoints.path(self.progress.step), self.folder / "best_model")
+            link_model(self.checkpoints.path(self.progress.step), self.folder / "best_model")
 
     def save_interrupted(self) -> None:
         """A checkpoint of this step exists that lets a resumed run begin with the periodic acts of this step.

@@ -22,7 +22,7 @@ from textmill.training.loop import run_loop
 from textmill.training.progress import Step
 from textmill.training.result import TrainingResult
 from textmill.training.run import LossFunction, Run
-from textmill.training.train_function import result_of
+from textmill.training.start_training import result_of
 
 Settings = Config | Section | Mapping[str, Any] | str | Path
 

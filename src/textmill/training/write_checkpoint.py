@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from textmill.checkpoint.checkpoint_store import speaking_of
-from textmill.checkpoint.manifest import seal
+from textmill.checkpoint.checkpoint_store import rename_in_errors
+from textmill.checkpoint.manifest import fsync_and_hash
 from textmill.checkpoint.sharded import plan_files, write_index
 from textmill.checkpoint.tensors import save_tensors
 from textmill.engine.single import Engine
@@ -35,17 +35,17 @@ def new_checkpoint(run: Run, progress: Progress, *, expected_bytes: int) -> Iter
     the older checkpoints are as they were. Raises WriteFailedError, CannotWriteError, and what the block raises.
     """
     step, world = progress.step, run.world
-    sealed: dict[str, dict[str, Any]] = {}
+    listed: dict[str, dict[str, Any]] = {}
     protect = [progress.best_step] if progress.best_step is not None else []
     with ExitStack() as saving:
 
         def begin() -> str:
-            context = run.checkpoints.saving(step, sealed=sealed, protect=protect, expected_bytes=expected_bytes)
+            context = run.checkpoints.saving(step, listed=listed, protect=protect, expected_bytes=expected_bytes)
             return str(saving.enter_context(context))
 
         path = Path(world.from_first(begin))
-        with world.watched(), speaking_of(run.checkpoints.path(step), path):
-            yield SharedFolder(path, world, run.engine, sealed)
+        with world.watched(), rename_in_errors(run.checkpoints.path(step), path):
+            yield SharedFolder(path, world, run.engine, listed)
         with world.together():
             saving.close()  # in the first process: the manifest is written, and the folder gets its name
 
@@ -54,13 +54,13 @@ def new_checkpoint(run: Run, progress: Progress, *, expected_bytes: int) -> Iter
 class SharedFolder:
     """The unfinished folder `path` that the processes of `world` fill together.
 
-    sealed: size and hash of files that are complete, whoever wrote them.
+    listed: size and hash of files that are complete, whoever wrote them.
     """
 
     path: Path
     world: World
     engine: Engine
-    sealed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    listed: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def write_tensors(self, stem: str, tensors: Mapping[str, Tensor]) -> None:
         """The `tensors`, of the engine's snapshot, are in the folder, whole and on the disk; all processes call it.
@@ -94,12 +94,12 @@ class SharedFolder:
                 whole = self.engine.whole(tensors[name])
                 if writer == self.world.rank:
                     mine[name] = whole.detach().to("cpu")
-        sealed = {}
+        listed = {}
         with self.together():
             if self.world.rank < len(files):
                 name, _ = files[self.world.rank]
                 save_tensors(self.path / name, mine)
                 if self.engine.writers > 1:  # a single one leaves it to the manifest, which has threads for it
-                    sealed = {name: seal(self.path / name)}
-        for entries in self.world.gather(sealed):
-            self.sealed.update(entries)
+                    listed = {name: fsync_and_hash(self.path / name)}
+        for entries in self.world.gather(listed):
+            self.listed.update(entries)

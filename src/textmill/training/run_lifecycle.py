@@ -17,8 +17,8 @@ import torch
 
 import textmill
 from textmill import files
-from textmill.checkpoint.link_model import publish
 from textmill.checkpoint.log_file import Log
+from textmill.checkpoint.model_links import link_model
 from textmill.console.screen import count, duration, program, size
 from textmill.data.store.corpus import Corpus
 from textmill.errors import Interrupted, TextmillError
@@ -115,9 +115,9 @@ def _publish(run: Run) -> None:
     """final/ is the last checkpoint's model and best_model/ the best one's."""
     step, best = run.last_saved_step, run.progress.best_step
     if step is not None:
-        publish(run.checkpoints.path(step), run.folder / "final")
+        link_model(run.checkpoints.path(step), run.folder / "final")
     if best is not None and best in run.checkpoints.steps():
-        publish(run.checkpoints.path(best), run.folder / "best_model")
+        link_model(run.checkpoints.path(best), run.folder / "best_model")
 
 
 def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[str, str]]:
