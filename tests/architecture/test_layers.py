@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "textmill"
 
 LAYERS = [
     {"errors"},
-    {"files", "names", "extras"},
+    {"files", "names", "extras", "version"},
     {"config", "machine", "console"},
     {"tokenizers", "planning"},
     {"data"},

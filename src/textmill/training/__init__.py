@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from textmill.training.loop import steps
     from textmill.training.result import TrainingResult
     from textmill.training.run import Run
+    from textmill.training.saving import save
     from textmill.training.start_training import train
     from textmill.training.trainer import Trainer, train_model
 
-__all__ = ["Run", "Trainer", "TrainingResult", "load_checkpoint", "steps", "train", "train_model"]
+__all__ = ["Run", "Trainer", "TrainingResult", "load_checkpoint", "save", "steps", "train", "train_model"]
 
 __getattr__ = lazy_attributes(
     __name__,
@@ -23,6 +24,7 @@ __getattr__ = lazy_attributes(
         "Trainer": "trainer",
         "TrainingResult": "result",
         "load_checkpoint": "load_for_own_loop",
+        "save": "saving",
         "steps": "loop",
         "train": "start_training",
         "train_model": "trainer",
