@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash_points import CRASHED, NAMES, content, in_child, writer
 
+from support.disk_faults import CRASHED, NAMES, content, in_child, writer
 from textmill.checkpoint import manifest
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import WriteFailedError

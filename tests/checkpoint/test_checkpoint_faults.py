@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from crash_points import CRASHED, Died, Disk, in_child, version_of, watched, writer
 
+from support.disk_faults import CRASHED, Died, Disk, in_child, version_of, watched, writer
 from textmill import files
 from textmill.checkpoint import checkpoint_store as store
 from textmill.checkpoint import manifest

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from crash_points import in_child
 from safetensors import safe_open
 
+from support.disk_faults import in_child
 from textmill.checkpoint.tensors import load_tensors, refuse_non_finite, save_tensors
 from textmill.errors import DataError, MissingInputError, NonFiniteError, WriteFailedError
 

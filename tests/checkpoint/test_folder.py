@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_models import FAMILIES, VARIANTS, random_tokens, small_model
 
+from support.small_models import FAMILIES, VARIANTS, random_tokens, small_model
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.find_model import resolve_checkpoint, resolve_model
 from textmill.checkpoint.model_folder import load_model, load_weights, save_model_folder

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from crash_points import in_child
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.disk_faults import in_child
 from textmill.checkpoint.log_file import Log
 from textmill.errors import CannotWriteError, DataError
 from textmill.files import read_rows

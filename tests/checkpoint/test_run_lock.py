@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from crash_points import in_child
 
+from support.disk_faults import in_child
 from textmill.checkpoint.run_lock import LOCK, RunLock
 from textmill.errors import CannotWriteError, RunExistsError
 

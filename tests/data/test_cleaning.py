@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prepared import kept, made, paragraphs_of, write
 
+from support.small_corpora import kept, made, paragraphs_of, write
 from textmill.data import prepare
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.corpus_report import REPORT

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import Ranks, run_together
+
+from support.rank_processes import Ranks, run_together
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ranks import Ranks, run_together, stored, values
+
+from support.rank_processes import Ranks, run_together, stored, values
 
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs textmill[deepspeed]")
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ranks import Ranks, run_together, values
+
+from support.rank_processes import Ranks, run_together, values
 
 
 def test_resume_across_one_two_and_four_processes_and_engines(small: list[str], golden: Path, tmp_path: Path) -> None:

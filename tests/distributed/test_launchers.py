@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ranks import free_port, values
+
+from support.rank_processes import free_port, values
 
 ROOT = Path(__file__).resolve().parents[2]
 

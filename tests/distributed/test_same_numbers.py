@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from ranks import run_together, stored, values
+
+from support.rank_processes import run_together, stored, values
 
 
 def assert_same_numbers(golden: Path, other: Path, *, tolerance: float = 1e-5) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ranks import Ranks, run_together, stored, values, wait_until
 
+from support.rank_processes import Ranks, run_together, stored, values, wait_until
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 
 Start = Callable[..., Ranks]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import Ranks, run_together, stored, values
 
+from support.rank_processes import Ranks, run_together, stored, values
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main

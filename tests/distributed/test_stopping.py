@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import Ranks, run_together, values
+
+from support.rank_processes import Ranks, run_together, values
 
 Start = Callable[..., Ranks]
 LONG = ["--max-steps", "100000", "--eval-steps", "100000", "--sample-steps", "0", "--batch-size", "4"]
@@ -174,8 +175,7 @@ def test_the_same_new_run_directory_for_all(
 
 def test_a_process_that_finds_nobody_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two processes, alone: it ends with exit code 69 once its patience is over, not never."""
-    from ranks import free_port
-
+    from support.rank_processes import free_port
     from textmill.engine.world import join_world
     from textmill.errors import ConfigError, PeerLostError
 

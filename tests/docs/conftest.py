@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from typed import run_line
 
+from support.typed_commands import run_line
 from textmill.config import Config
 from textmill.training import assemble as assembly
 from textmill.training import dry_run, run_lifecycle

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import PAGES, ROOT, Block, blocks, commands, dialogue, given
-from tables import TABLES, refreshed
-from typed import run_line
 
+from support.doc_pages import PAGES, ROOT, Block, blocks, commands, dialogue, given
+from support.doc_tables import TABLES, refreshed
+from support.typed_commands import run_line
 from textmill.config import load_config
 
 
@@ -92,10 +92,10 @@ def test_every_page_is_on_the_map() -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_table_is_fresh(name: str) -> None:
-    """The table on the page is what the code says now; `python tests/docs/tables.py` writes it anew."""
+    """The table on the page is what the code says now; `python tests/support/doc_tables.py` writes it anew."""
     page = ROOT / "docs" / TABLES[name].page
     text = page.read_text(encoding="utf-8")
-    assert refreshed(text, name) == text, f"docs/{page.name} is stale: run python tests/docs/tables.py"
+    assert refreshed(text, name) == text, f"docs/{page.name} is stale: run python tests/support/doc_tables.py"
 
 
 def test_few_blocks_are_left_out() -> None:

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from textmill.engine.single import Engine
-from textmill.engine.world import World, choose_device
+from textmill.engine.world import World
 from textmill.errors import ConfigError
+from textmill.machine.device_choice import choose_device
 from textmill.machine.precision import Precision, choose_precision
 from textmill.model.loss import IGNORED, cross_entropy_sum
 

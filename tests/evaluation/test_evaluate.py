@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import small_model
 from torch import Tensor, nn
 
+from support.small_models import small_model
 from textmill.data.batches.loader import IGNORED, Batch, Rows, eval_batches
 from textmill.data.store.shards import ShardWriter, TokenStore
 from textmill.errors import ConfigError, DataError, Interrupted

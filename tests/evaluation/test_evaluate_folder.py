@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from small_models import small_model
 
+from support.small_models import small_model
 from textmill.checkpoint.model_folder import load_model, save_model_folder
 from textmill.data.prepare import prepare
 from textmill.errors import ConfigError, DataError, MissingInputError

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import Scripted
-from small_models import small_model
 
+from support.scripted_model import Scripted
+from support.small_models import small_model
 from textmill.checkpoint.model_folder import load_model, save_model_folder
 from textmill.errors import ConfigError, MissingInputError
 from textmill.generation.stop_strings import StopStrings

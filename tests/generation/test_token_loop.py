@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import Scripted
-from small_models import FAMILIES, VARIANTS, random_tokens, small_model
 
+from support.scripted_model import Scripted
+from support.small_models import FAMILIES, VARIANTS, random_tokens, small_model
 from textmill.errors import ConfigError
 from textmill.generation.token_loop import generate, window_start
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 import torch
-from commands import blocks, guides, python_in_shell
 from torch import nn
 from torch.nn import functional
 
 import textmill as tm
+from support.guide_commands import blocks, guides, python_in_shell
 from textmill.config import Config, DataConfig, ModelConfig, TrainingConfig, load_config
 from textmill.config.presets import PRESETS, Preset
 from textmill.console.screen import Screen

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from commands import flags_in_guide, guides, in_guide, ours, smaller
 
+from support.guide_commands import flags_in_guide, guides, in_guide, ours, smaller
 from textmill.cli.main import main
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import TEXT, TINY, run
+
+from support.well_behaved_commands import TEXT, TINY, run
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from command_line import TEXT, TINY, files_below, well_behaved
+
+from support.well_behaved_commands import TEXT, TINY, files_below, well_behaved
 
 ROOT = Path(__file__).resolve().parents[2]
 

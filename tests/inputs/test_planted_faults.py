@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prepared import kept, made, paragraphs_of
 
+from support.small_corpora import kept, made, paragraphs_of
 from textmill.data import prepare
 from textmill.data.reading.read import Reading, read_documents
 from textmill.errors import DataError

@@ -9,21 +9,16 @@ from typing import Any
 
 import pytest
 import yaml
-from campaign import campaign, few_or_many
-from command_line import TINY, files_below, well_behaved
-from damage import NASTY_TEXT, damaged_bytes, scalars, values
 from hypothesis import strategies as st
 
-from textmill.config.aliases import ALIASES, REWRITES
+from support.damaged_inputs import NASTY_TEXT, damaged_bytes, scalars, values
+from support.hypothesis_campaign import campaign, few_or_many
+from support.setting_keys import FETCHING, KEYS
+from support.well_behaved_commands import TINY, files_below, well_behaved
 from textmill.config.merge import load_config
 from textmill.config.setting_names import SECTIONS
 from textmill.config.settings import leaf_names
 from textmill.errors import ConfigError
-
-FETCHING = {"data", "val_data", "dataset_name", "dataset_config", "init_from", "resume_from"}
-"""Settings whose nonsense may be the name of something to fetch: files have their own campaign."""
-
-KEYS = sorted({*leaf_names(), *ALIASES, *REWRITES} - FETCHING - {a for a, leaf in ALIASES.items() if leaf in FETCHING})
 
 GOOD: dict[str, Any] = {
     "d_model": 16,

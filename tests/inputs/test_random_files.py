@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from campaign import campaign
-from command_line import files_below, well_behaved
-from damage import damaged_bytes, damaged_json
 from hypothesis import strategies as st
 
+from support.damaged_inputs import damaged_bytes, damaged_json
+from support.hypothesis_campaign import campaign
+from support.well_behaved_commands import files_below, well_behaved
 from textmill.checkpoint.manifest import write_manifest
 
 TEXTS = ["A plain text, with a comma.", 'Two\nlines; "quoted" – 日本語 😀', "third\ttabbed, and long enough to split"]

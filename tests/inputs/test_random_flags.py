@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from campaign import campaign, few_or_many
-from command_line import TINY, files_below, well_behaved
-from damage import NASTY_NUMBERS, NASTY_TEXT
 from hypothesis import strategies as st
-from test_random_configurations import KEYS
 
+from support.damaged_inputs import NASTY_NUMBERS, NASTY_TEXT
+from support.hypothesis_campaign import campaign, few_or_many
+from support.setting_keys import KEYS
+from support.well_behaved_commands import TINY, files_below, well_behaved
 from textmill.cli.main import VERBS
 
 OWN = {

@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from small_models import FAMILIES, VARIANTS, random_tokens, small_model
 
+from support.small_models import FAMILIES, VARIANTS, random_tokens, small_model
 from textmill.config.fields.model import ModelConfig
 from textmill.errors import ConfigError
 from textmill.model import attention

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import FAMILIES, random_tokens, small_model
 
+from support.small_models import FAMILIES, random_tokens, small_model
 from textmill.checkpoint.model_folder import load_model, save_model_folder
 from textmill.config.fields.model import ModelConfig
 from textmill.generation.token_loop import generate

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from live_bytes import LiveBytes, kept_bytes
 from torch import nn
 
+from support.live_bytes import LiveBytes, kept_bytes
 from textmill.config import ModelConfig
 from textmill.errors import ConfigError
 from textmill.model import attention, build_model, cross_entropy_sum
@@ -70,7 +70,8 @@ def measured_peak(shape: dict[str, Any], rows: int, optimizer: str, accumulation
     gc.collect()
     with LiveBytes() as live:
         model = build_model(ModelConfig(**shape), seed=0).train()
-        trained = build_optimizer(model, optimizer, learning_rate=1e-3)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        trained = build_optimizer(model, optimizer, learning_rate=1e-3, muon_dtype=dtype)
         for _ in range(2):
             for _ in range(accumulation):
                 tokens = torch.zeros(rows, shape["max_seq_len"], dtype=torch.long)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from made_runs import train_small
+
+from support.report_runs import train_small
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import HOSTILE, write_hostile
 
+from support.report_runs import HOSTILE, write_hostile
 from textmill.cli.main import main
 from textmill.report.charts import MOST_POINTS, Line, chart, nice_ticks, short
 from textmill.report.page import render

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import train_small
 
+from support.report_runs import train_small
 from textmill.cli.main import main
 from textmill.report.run_record import Record, find_records
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from awkward_texts import PROSE
 
+from support.awkward_texts import PROSE
 from textmill.tokenizers import Tokenizer, make_byte, make_char, train_bpe
 
 

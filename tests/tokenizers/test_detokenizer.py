@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from awkward_texts import any_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers
 
+from support.awkward_texts import any_text
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
 

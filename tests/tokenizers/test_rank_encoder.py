@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from awkward_texts import AWKWARD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.awkward_texts import AWKWARD
 from textmill.tokenizers import Tokenizer, load_tokenizer, train_bpe
 from textmill.tokenizers import tiktoken_encoder as ranks
 from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder

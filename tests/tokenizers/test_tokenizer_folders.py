@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from awkward_texts import AWKWARD, EOS
 from tokenizers import Tokenizer as Backend
 from tokenizers import processors
 
+from support.awkward_texts import AWKWARD, EOS
 from textmill.errors import DataError, MissingInputError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from awkward_texts import AWKWARD, EOS, PROSE, any_text, spaced_text
 from hypothesis import given, settings
 from tokenizers import Tokenizer as Backend
 
+from support.awkward_texts import AWKWARD, EOS, PROSE, any_text, spaced_text
 from textmill.errors import ConfigError, DataError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
 from textmill.tokenizers.cutting import last_cut, pieces

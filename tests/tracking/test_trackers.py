@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wandb_file import recorded_values
 
+from support.wandb_file import recorded_values
 from textmill.errors import ConfigError, MissingExtraError
 from textmill.tracking.tracker import Trackers
 from textmill.tracking.tracker_choice import build_trackers

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wandb_file import recorded_values
 
 import textmill as tm
+from support.wandb_file import recorded_values
 from textmill.tracking import tracker_choice as build
 from textmill.tracking.tensorboard import TensorBoard
 

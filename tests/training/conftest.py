@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import Command
+
+from support.run_commands import Command
 
 
 @pytest.fixture(autouse=True, scope="session")

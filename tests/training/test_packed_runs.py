@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import assert_same_run, rows
 
+from support.run_commands import assert_same_run, rows
 from textmill.cli.main import main
 from textmill.evaluation import evaluate_model
 

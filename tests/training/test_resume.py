@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import Command, assert_same_run, wait_for
 
+from support.run_commands import Command, assert_same_run, wait_for
 from textmill.cli.main import main
 from textmill.config import load_config
 from textmill.console.screen import Screen

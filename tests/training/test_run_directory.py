@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from runs import Command, wait_for
 from safetensors.torch import load_file
 
+from support.run_commands import Command, wait_for
 from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
 from textmill.tracking.metrics import METRICS

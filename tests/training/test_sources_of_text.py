@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from runs import rows
 
+from support.run_commands import rows
 from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
 from textmill.config import load_config

@@ -7,7 +7,6 @@ file that could be wrong: the newest is found by looking.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +16,8 @@ from typing import Any
 from textmill.checkpoint.manifest import manifest_problems, write_manifest
 from textmill.errors import CannotWriteError, MissingInputError, WriteFailedError
 from textmill.files import make_directory, new_directory, remove_directory, remove_temporaries
+from textmill.runs.layout import checkpoint_name, checkpoint_step
 
-_NAME = re.compile(r"step-(\d{7,})")
 _HEADROOM = 1.1  # file systems keep some blocks for themselves
 
 
@@ -42,11 +41,11 @@ class CheckpointStore:
         """Return the steps that have a checkpoint, good or damaged, in rising order."""
         if not self.folder.is_dir():
             return []
-        return sorted(step for entry in self.folder.iterdir() if (step := _step_of(entry)) is not None)
+        return sorted(step for entry in self.folder.iterdir() if (step := checkpoint_step(entry)) is not None)
 
     def path(self, step: int) -> Path:
         """Return the folder of the checkpoint of `step`, existing or not."""
-        return self.folder / f"step-{step:07d}"
+        return self.folder / checkpoint_name(step)
 
     def save(
         self, step: int, write: Callable[[Path], None], *, protect: Collection[int] = (), expected_bytes: int = 0
@@ -94,7 +93,7 @@ class CheckpointStore:
         folder = self.path(checkpoint) if isinstance(checkpoint, int) else checkpoint
         if not folder.is_dir():
             return [f"{folder} is not a folder"]
-        return manifest_problems(folder, _step_of(folder))
+        return manifest_problems(folder, checkpoint_step(folder))
 
     def latest(self) -> Path | None:
         """Return the newest checkpoint that verifies, or None where none was ever committed.
@@ -151,8 +150,3 @@ def rename_in_errors(final: Path, temporary: Path) -> Iterator[None]:
     except CannotWriteError as error:
         error.args = (str(error).replace(os.fspath(temporary), os.fspath(final)),)
         raise
-
-
-def _step_of(folder: Path) -> int | None:
-    match = _NAME.fullmatch(folder.name)
-    return int(match[1]) if match else None

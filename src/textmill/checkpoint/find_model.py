@@ -10,9 +10,7 @@ from pathlib import Path
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import DataError, MissingInputError
 from textmill.files import parse_json, read_rows
-
-BEST, FINAL, CHECKPOINTS = "best_model", "final", "checkpoints"
-"""Folders of a run that hold models."""
+from textmill.runs.layout import BEST_MODEL, CHECKPOINTS, FINAL, METRICS, STATE, STEPS, is_checkpoint, is_model, is_run
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 """Endings of files that may run code when they are loaded; none of them is ever opened."""
@@ -49,7 +47,7 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
     if not path.is_dir():
         run, word = _split(path)
         return _model_in_run(run, word, say)
-    if (path / "config.json").is_file():
+    if is_model(path):
         return path
     run = path.parent if path.name == CHECKPOINTS else path
     for word in ("last",) if path.name == CHECKPOINTS else ("best", "final", "last"):
@@ -71,12 +69,12 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | 
         MissingInputError, DataError: as `resolve_model`.
     """
     path = _path(name)
-    if (path / "state.json").is_file():
+    if is_checkpoint(path):
         return path
     word = "last"
     if run is not None and len(path.parts) == 1 and not path.exists():
         word = _canonical(path.name)
-    elif path.name in (BEST, FINAL) or not path.is_dir():
+    elif path.name in (BEST_MODEL, FINAL) or not path.is_dir():
         run, word = _split(path)
     else:
         run = path.parent if path.name == CHECKPOINTS else path
@@ -104,7 +102,7 @@ def _folder_of_file(path: Path) -> Path:
             f"{path} is a pickle, which may run any code when it is loaded, so it is not opened: "
             "convert it to a folder with config.json and model.safetensors where it came from"
         )
-    if (path.parent / "config.json").is_file() and path.suffix in (".json", ".safetensors"):
+    if is_model(path.parent) and path.suffix in (".json", ".safetensors"):
         return path.parent
     raise DataError(f"{path} is not a model: give a run, or a folder with config.json and model.safetensors")
 
@@ -112,9 +110,9 @@ def _folder_of_file(path: Path) -> Path:
 def _split(path: Path) -> tuple[Path, str]:
     """Return the run and the canonical word that a path which does not exist stands for. Raises MissingInputError."""
     run = path.parent
-    if run.name == CHECKPOINTS and not _is_run(run):
+    if run.name == CHECKPOINTS and not is_run(run):
         run = run.parent
-    if not _is_run(run):
+    if not is_run(run):
         raise MissingInputError(f"there is no model at {path}: neither a folder nor a checkpoint of a run")
     return run, _canonical(path.name)
 
@@ -132,10 +130,6 @@ def _canonical(name: str) -> str:
     return name
 
 
-def _is_run(folder: Path) -> bool:
-    return any((folder / name).is_dir() for name in (BEST, FINAL, CHECKPOINTS))
-
-
 def _model_in_run(run: Path, word: str, say: Say | None) -> Path:
     found = _find(run, word, say)
     if found is None:
@@ -146,8 +140,8 @@ def _model_in_run(run: Path, word: str, say: Say | None) -> Path:
 def _find(run: Path, word: str, say: Say | None) -> Path | None:
     """Return the folder that a canonical word names in `run`, or None. Raises DataError for a damaged checkpoint."""
     if word in ("best", "final"):
-        folder = run / (BEST if word == "best" else FINAL)
-        return folder if (folder / "config.json").is_file() else None
+        folder = run / (BEST_MODEL if word == "best" else FINAL)
+        return folder if is_model(folder) else None
     store = _store(run, say)
     if word == "last":
         return store.latest()
@@ -171,7 +165,7 @@ def _store(run: Path, say: Say | None) -> CheckpointStore:
 
 def _epochs_per_step(run: Path) -> float | None:
     """Return the share of an epoch that one step is, which the run's log tells, or None without a log."""
-    for name in ("steps.jsonl", "metrics.jsonl"):
+    for name in (STEPS, METRICS):
         for row in read_rows(run / name):
             step, epoch = row.get("step"), row.get("epoch")
             if (
@@ -194,7 +188,7 @@ def _best_step(store: CheckpointStore) -> int | None:
     """Return the step of the lowest validation loss, as the newest checkpoint remembers it, if that one is kept."""
     for step in reversed(store.steps()):
         try:
-            state = parse_json((store.path(step) / "state.json").read_bytes())
+            state = parse_json((store.path(step) / STATE).read_bytes())
             best = state["progress"]["best_step"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
@@ -205,7 +199,7 @@ def _best_step(store: CheckpointStore) -> int | None:
 def _inventory(run: Path) -> str:
     """Return what models a run has, for a person who asked for another."""
     share = _epochs_per_step(run)
-    names = [name for name, folder in (("best", BEST), ("final", FINAL)) if (run / folder).is_dir()]
+    names = [name for name, folder in (("best", BEST_MODEL), ("final", FINAL)) if (run / folder).is_dir()]
     for step in _store(run, None).steps():
         names.append(f"step-{step}" + (f" (epoch {step * share:.2f})" if share else ""))
     return f"it has {', '.join(names)}" if names else "it has none yet"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from textmill.files import fsync_file, parse_json, sha256
+from textmill.runs.layout import MANIFEST
 
-MANIFEST = "MANIFEST.json"
 FORMAT = 1
 
 _THREADS = 4  # hashing releases the interpreter lock and overlaps with flushing to the disk

@@ -18,9 +18,10 @@ from textmill.config.huggingface import from_huggingface, to_huggingface
 from textmill.errors import DataError, MissingInputError
 from textmill.model.decoder import Decoder
 from textmill.model.from_config import empty_model
+from textmill.runs import layout
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
-STEM = "model"
+STEM = layout.MODEL_WEIGHTS
 """What the names of the files with weights begin with."""
 
 WEIGHTS = f"{STEM}.safetensors"
@@ -79,7 +80,7 @@ def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) 
         described = to_huggingface(config, eos_id, dtype=_dtype_name(stored_weights(model).values()))
     else:
         described = {"architectures": [type(model).__name__], "model_type": "unknown"}
-    files.write_json(folder / "config.json", described)
+    files.write_json(folder / layout.MODEL_CONFIG, described)
     if eos_id is not None:
         files.write_json(folder / "generation_config.json", {"eos_token_id": eos_id, "pad_token_id": eos_id})
     if tokenizer is not None:
@@ -96,7 +97,7 @@ def load_model(
         DataError: it is damaged, of another kind than textmill computes, or its weights do not fit its configuration.
     """
     folder = resolve_model(path, say=say)
-    described = folder / "config.json"
+    described = folder / layout.MODEL_CONFIG
     with files.in_good_shape(described, "get the model again"):
         config = from_huggingface(files.read_json(described), str(described))
     stored = _read_weights(folder)
@@ -192,11 +193,9 @@ def _few(names: list[str]) -> str:
 
 def _tokenizer_of(folder: Path) -> Tokenizer | None:
     """Return the tokenizer in the folder or in the run it belongs to, or None where there is none."""
-    for place in (folder, folder.parent, folder.parent.parent):
-        if place is not folder and not (place / "config.yaml").is_file():
-            continue
+    for candidate in filter(None, (folder, layout.run_of(folder))):
         try:
-            return load_tokenizer(place)
+            return load_tokenizer(candidate)
         except MissingInputError:
             continue
     return None

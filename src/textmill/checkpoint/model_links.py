@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from textmill.checkpoint.manifest import MANIFEST, list_files
+from textmill.checkpoint.manifest import list_files
 from textmill.errors import MissingInputError
 from textmill.files import new_directory
+from textmill.runs.layout import MANIFEST, OPTIMIZER, STATE
 
-TRAINING_ONLY = ("optimizer.", "optimizer-", "state.json", MANIFEST)
+TRAINING_ONLY = (f"{OPTIMIZER}.", f"{OPTIMIZER}-", STATE, MANIFEST)
 """How the names of files begin that a model folder does not need of a checkpoint."""
 
 _LINKED_FROM = 1 << 20  # bytes; small files are copied, so that editing one by hand leaves the checkpoint whole

@@ -14,8 +14,7 @@ from types import TracebackType
 
 from textmill.errors import RunExistsError
 from textmill.files import cannot_write, make_directory, parse_json
-
-LOCK = "run.lock"
+from textmill.runs.layout import LOCK
 
 
 class RunLock:

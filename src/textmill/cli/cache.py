@@ -123,7 +123,7 @@ def _entries(cache_dir: Path | None) -> list[dict[str, Any]]:
 
 
 def _sources(folder: Path) -> list[str]:
-    from textmill.data.store.corpus import PREPARED
+    from textmill.runs.layout import PREPARED
 
     try:
         return list(json_format.loads((folder / PREPARED).read_text(encoding="utf-8"))["sources"])

@@ -102,7 +102,7 @@ def _load(model: str, device: str) -> Loaded:
 
     with waiting("loading the model ...") as say:
         from textmill.checkpoint.model_folder import load_model
-        from textmill.engine.world import choose_device
+        from textmill.machine.device_choice import choose_device
 
         return load_model(model, choose_device(device), say=say)
 

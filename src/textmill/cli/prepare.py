@@ -57,8 +57,8 @@ def prepare(
     from textmill.console.screen import Screen, count, program, size
     from textmill.data.prepare import prepare as prepare_corpus
     from textmill.data.preparing.clean import Cleaning
-    from textmill.data.preparing.corpus_report import REPORT
     from textmill.data.sources.selection import data_or_dataset
+    from textmill.runs.layout import CORPUS_REPORT
     from textmill.training.signals import SignalFlag
 
     config = from_layers([settings])
@@ -105,5 +105,5 @@ def prepare(
         print(f"            {count(store.num_tokens)} tokens more, called {name}")
     print(f"tokenizer   {kind}")
     if corpus.report:
-        print(f"report      {corpus.folder / REPORT}")
+        print(f"report      {corpus.folder / CORPUS_REPORT}")
     print(f"train on it with: {program()} train {shlex.quote(str(corpus.folder))}")

@@ -30,8 +30,9 @@ def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | N
     from textmill.files import write_text
     from textmill.report.page import render
     from textmill.report.run_record import open_record
+    from textmill.runs import layout
 
     record = open_record(run)
-    target = output or run / "report.html"
+    target = output or run / layout.REPORT
     write_text(target, render(record))
     write(str(target))

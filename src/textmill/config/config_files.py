@@ -13,13 +13,16 @@ from textmill.config.settings import Entry, flatten
 from textmill.config.values import show
 from textmill.errors import ConfigError, MissingInputError
 
+CONFIG_FILE = "config.yaml"
+"""The file in a run's folder that is the run's configuration."""
+
 MAX_BYTES = 1 << 18
 MAX_VALUES = 10_000
 MAX_DEPTH = 32
 
 
 def read_config(path: str | Path) -> list[Entry]:
-    """Return the settings of a file, or of the config.yaml in a run's folder.
+    """Return the settings of a file, or of the CONFIG_FILE in a run's folder.
 
     Raises:
         MissingInputError: no such file.
@@ -27,7 +30,7 @@ def read_config(path: str | Path) -> list[Entry]:
     """
     file = Path(path)
     if file.is_dir():
-        file = file / "config.yaml"
+        file = file / CONFIG_FILE
     source = _text(file)
     lines: dict[tuple[str, ...], int] = {}
     readers = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".toml": _toml}

@@ -8,9 +8,10 @@ from textmill.data.prepare import prepare
 from textmill.data.reading.document import Document
 from textmill.data.reading.read import read_documents
 from textmill.data.sources.listing import corpus_size_bytes, default_corpus, list_files
-from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
+from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.shards import TokenStore
 from textmill.names import lazy_attributes
+from textmill.runs.layout import is_prepared
 
 if TYPE_CHECKING:
     from textmill.data.batches.dataset import TextDataset

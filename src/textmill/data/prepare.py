@@ -19,10 +19,11 @@ from textmill.data.reading.read import IDS, Reading, format_of
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.data.sources.selection import Files, Paths, select_files
 from textmill.data.sources.standard_input import keep_standard_input
-from textmill.data.store.corpus import FORMAT, Corpus, Made, describe, is_prepared, open_corpus
+from textmill.data.store.corpus import FORMAT, Corpus, Made, describe, open_corpus
 from textmill.data.store.mixture import Mixture, Part
 from textmill.data.store.shards import TokenStore
 from textmill.errors import ConfigError, DataError
+from textmill.runs.layout import TOKENIZER, is_prepared
 from textmill.tokenizers import Tokenizer
 
 
@@ -181,7 +182,7 @@ def _build(
                 note(sentence)
         write_report(folder, report, notes)
     if made is not None:
-        made.save(folder / "tokenizer")
+        made.save(folder / TOKENIZER)
     return Made(made, chosen.sources, chosen.main, list(chosen.further), notes, report, parts)
 
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from textmill import errors
 from textmill.errors import ConfigError, Interrupted, PeerLostError, TextmillError
+from textmill.machine.device_choice import choose_device
 
 TIMEOUT_SECONDS = 600.0
 """How long a process waits for the others in a step. A peer that dies is noticed at once, one that hangs after this."""
@@ -205,29 +206,3 @@ def leave_world(world: World) -> None:
     """The process group that `join_world` joined is gone."""
     if world.size > 1 and dist.is_initialized():
         dist.destroy_process_group()
-
-
-def choose_device(name: str, *, local_rank: int = 0, size: int = 1) -> torch.device:
-    """Return the device that `name` means on this machine. Raises ConfigError when it is not there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        elif torch.backends.mps.is_available() and size == 1:  # MPS has no way for processes to talk
-            name = "mps"
-        else:
-            name = "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device: {name!r} is not a device; choose auto, cpu, cuda, cuda:N or mps") from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError("device: 'cuda' was asked for, but PyTorch sees no GPU here; use --device auto or cpu")
-        index = local_rank if size > 1 else (device.index or 0)
-        if index >= torch.cuda.device_count():
-            raise ConfigError(f"device: there is no GPU {index}; this machine has {torch.cuda.device_count()}")
-        device = torch.device("cuda", index)
-        torch.cuda.set_device(device)
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device: 'mps' was asked for, but it is not available here; use --device auto or cpu")
-    return device

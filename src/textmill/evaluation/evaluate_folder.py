@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from textmill import files
 from textmill.checkpoint.model_folder import Loaded, load_model
 from textmill.config import load_config
 from textmill.data.batches.loader import Rows, eval_batches, separates_documents
 from textmill.data.prepare import prepare
 from textmill.data.sources.selection import data_or_dataset
-from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
+from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.shards import TokenStore
-from textmill.engine.world import choose_device
 from textmill.errors import ConfigError, DataError
 from textmill.evaluation.evaluate_batches import evaluate
 from textmill.evaluation.metrics import Metric
-from textmill.files import read_json
+from textmill.machine.device_choice import choose_device
 from textmill.machine.precision import choose_precision
+from textmill.runs import layout
+from textmill.runs.layout import is_prepared, run_of
 
 Paths = Sequence[str | Path] | str | Path
 
@@ -64,7 +66,7 @@ def evaluate_model(
     """
     place = choose_device(device)
     loaded = model if isinstance(model, Loaded) else load_model(model, place, say=say)
-    run = run_folder(loaded.path)
+    run = run_of(loaded.path)
     if data is None:
         stores = [_validation_of_run(run, loaded, say, reading)]
     else:
@@ -96,12 +98,6 @@ def evaluate_model(
     )
 
 
-def run_folder(model: Path) -> Path | None:
-    """Return the run that a model's folder belongs to, or None for a model that stands alone."""
-    model = model.absolute()
-    return next((folder for folder in list(model.parents)[:2] if (folder / "config.yaml").is_file()), None)
-
-
 def _validation_of_run(
     run: Path | None, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
 ) -> TokenStore:
@@ -110,7 +106,7 @@ def _validation_of_run(
         raise ConfigError(
             f"{loaded.path} belongs to no run, so it has no validation text: say which data to evaluate on"
         )
-    made_with = read_json(run / "environment.json")
+    made_with = files.read_json(run / layout.ENVIRONMENT)
     store = Path(str(made_with.get("store", "")))
     if made_with.get("store") and is_prepared(store):
         corpus = open_corpus(store)
@@ -129,7 +125,7 @@ def _validation_of_run(
 def _prepared_again(
     run: Path, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
 ) -> Corpus:
-    values = load_config(run / "config.yaml").data
+    values = load_config(run).data
     return prepare(
         data_or_dataset(values.data, values.dataset_name, values.dataset_config),
         val_data=values.val_data,
@@ -173,7 +169,7 @@ def _batches(
         batch_size = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
-    data = load_config(run / "config.yaml").data if run is not None else None
+    data = load_config(run).data if run is not None else None
     mask = data is not None and (data.mask_documents or not data.pack_sequences)  # as training measured it
     return [
         eval_batches(Rows(store, config.max_seq_len, mask_documents=mask and separates_documents(store)), batch_size)

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from textmill.engine.world import choose_device
 from textmill.machine.cpu_contention import cores, foreign_load
+from textmill.machine.device_choice import choose_device
 from textmill.machine.kernels import apply_kernels
 from textmill.machine.precision import choose_precision, cpu_multiplies_bf16
 

@@ -27,7 +27,7 @@ class Muon(torch.optim.Optimizer):
     updates have (arXiv:2502.16982, eq. 4): one learning rate serves both kinds of group.
 
     momentum: of Muon, with Nesterov's look-ahead. betas, eps: of AdamW. iterations: Newton-Schulz steps.
-    iteration_dtype: the format of their products; bfloat16 is exact enough, and fast only on hardware made for it.
+    iteration_dtype: number format of these iterations; bfloat16 is accurate enough, and fast with hardware support.
     """
 
     def __init__(

@@ -205,9 +205,14 @@ def update_bytes(shape: Shape, optimizer: str) -> int:
     """Return what the optimizer's step needs beside its state: nothing where one kernel does it in place."""
     if optimizer != "muon":
         return 0
-    # Muon holds the updates of all matrices; those of one shape are stacked, turned in half precision and turned back.
-    stacked = max(rows * columns * count for (rows, columns), count in _matrix_shapes(shape.model).items())
-    return FLOAT * _matrix_parameters(shape.model) + (FLOAT + 2 + FLOAT) * stacked
+    # Muon keeps the updates of all matrices. Those of one shape are stacked; an iteration needs the matrices before and
+    # after it, two Gram matrices and in float32 a transposed copy; half precision is converted back at the end.
+    most = 0
+    for (rows, columns), count in _matrix_shapes(shape.model).items():
+        stacked, gram = rows * columns * count, min(rows, columns) ** 2 * count
+        iterating = (FLOAT + (2 if shape.half else 3) * shape.element) * stacked + 2 * shape.element * gram
+        most = max(most, iterating, (FLOAT + shape.element + FLOAT) * stacked)
+    return FLOAT * _matrix_parameters(shape.model) + most
 
 
 def half_copies(shape: Shape) -> tuple[int, int]:

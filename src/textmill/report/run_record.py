@@ -10,12 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from textmill.checkpoint.run_lock import LOCK
 from textmill.errors import DataError, MissingInputError
 from textmill.files import is_locked, read_rows
-from textmill.training.output_folder import holds_run, read_json
+from textmill.runs import layout
+from textmill.runs.read_run import read_environment, read_sections, read_status
 
 Row = dict[str, Any]
 
@@ -32,9 +30,7 @@ class Record:
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        """Return status.json, without entries that are not of the kind that is written there."""
-        kinds = {"state": str, "reason": str, "step": int, "time": str}
-        return _of_kinds(read_json(self.folder / "status.json"), kinds)
+        return read_status(self.folder)
 
     @property
     def state(self) -> str:
@@ -44,19 +40,11 @@ class Record:
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """Return environment.json, without entries that are not of the kind that is written there."""
-        kinds = {"identity": dict, "origins": dict, "kernels": dict, "store": str}
-        return _of_kinds(read_json(self.folder / "environment.json"), kinds)
+        return read_environment(self.folder)
 
     @cached_property
     def config(self) -> dict[str, dict[str, Any]]:
-        """Return config.yaml: section -> leaf -> value."""
-        try:
-            tree = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, ValueError, AttributeError, RecursionError):
-            return {}
-        sections = tree.items() if isinstance(tree, dict) else ()
-        return {str(name): leaves for name, leaves in sections if isinstance(leaves, dict)}
+        return read_sections(self.folder)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -70,17 +58,17 @@ class Record:
     @cached_property
     def evaluations(self) -> list[Row]:
         """Return the rows of metrics.jsonl."""
-        return _measurements(self.folder / "metrics.jsonl")
+        return _measurements(self.folder / layout.METRICS)
 
     @cached_property
     def reports(self) -> list[Row]:
         """Return the rows of steps.jsonl."""
-        return _measurements(self.folder / "steps.jsonl")
+        return _measurements(self.folder / layout.STEPS)
 
     @cached_property
     def samples(self) -> list[Row]:
         """Return the rows of samples.jsonl."""
-        return _rows(self.folder / "samples.jsonl")
+        return _rows(self.folder / layout.SAMPLES)
 
     @property
     def last(self) -> Row:
@@ -111,14 +99,10 @@ class Record:
         }
 
 
-def _of_kinds(found: dict[str, Any], kinds: dict[str, type]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if isinstance(value, kinds.get(name, object))}
-
-
 def open_record(folder: str | Path) -> Record:
     """Return the record of the run in `folder`. Raises MissingInputError when there is none."""
     path = Path(folder)
-    if not holds_run(path):
+    if not layout.is_run(path):
         raise MissingInputError(f"{path} holds no run: give the folder that training wrote, such as runs/experiment_1")
     return Record(path)
 
@@ -135,7 +119,7 @@ def find_records(folder: Path) -> list[Record]:
 
 
 def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / "config.yaml").is_file() and holds_run(folder):
+    if layout.is_clearly_run(folder):
         yield folder
         return
     for entry in sorted(folder.iterdir()) if depth else ():
@@ -145,7 +129,7 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
 
 def is_in_use(folder: Path) -> bool:
     """Whether a process holds the lock of the run in `folder`."""
-    return is_locked(folder / LOCK)
+    return is_locked(folder / layout.LOCK)
 
 
 def number(value: Any) -> float | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.checkpoint.find_model import BEST, CHECKPOINTS, FINAL
-from textmill.data.store.corpus import is_prepared, open_corpus
+from textmill.data.store.corpus import open_corpus
 from textmill.errors import DataError, MissingInputError
 from textmill.files import parse_json, read_json, read_rows
 from textmill.report.run_record import Record
+from textmill.runs import layout
 from textmill.tokenizers import load_tokenizer
 
 
@@ -29,11 +29,12 @@ def verify(folder: Path) -> Iterator[Finding]:
 
     Raises MissingInputError when `folder` is none of these.
     """
-    if is_prepared(folder):
+    kind = layout.folder_kind(folder)
+    if kind == "corpus":
         yield _corpus(folder, None)
-    elif (folder / "MANIFEST.json").is_file():
+    elif kind == "checkpoint":
         yield _checkpoint(CheckpointStore(folder.parent, say=_nothing), folder)
-    elif (folder / "config.yaml").is_file() or (folder / CHECKPOINTS).is_dir():
+    elif kind == "run":
         yield from _run(Record(folder))
     else:
         raise MissingInputError(f"{folder} is neither a run nor a checkpoint nor a prepared corpus")
@@ -41,20 +42,20 @@ def verify(folder: Path) -> Iterator[Finding]:
 
 def _run(record: Record) -> Iterator[Finding]:
     folder = record.folder
-    for name in ("config.yaml", "status.json", "environment.json"):
+    for name in (layout.CONFIG, layout.STATUS, layout.ENVIRONMENT):
         yield _guarded(name, lambda name=name: _description(folder / name))
-    store = CheckpointStore(folder / CHECKPOINTS, say=_nothing)
+    store = CheckpointStore(folder / layout.CHECKPOINTS, say=_nothing)
     for step in store.steps():
         yield _checkpoint(store, store.path(step))
-    for name in (BEST, FINAL):
+    for name in (layout.BEST_MODEL, layout.FINAL):
         if (folder / name).exists():
             yield _guarded(name, lambda name=name: _model(folder / name))
-    for name in ("metrics.jsonl", "steps.jsonl", "samples.jsonl"):
+    for name in (layout.METRICS, layout.STEPS, layout.SAMPLES):
         if (folder / name).exists():
             yield _guarded(name, lambda name=name: _log(folder / name))
     identity = record.environment.get("identity", {})
     if identity.get("tokenizer"):
-        yield _guarded("tokenizer", lambda: _tokenizer(folder / "tokenizer", identity["tokenizer"]))
+        yield _guarded("tokenizer", lambda: _tokenizer(folder / layout.TOKENIZER, identity["tokenizer"]))
     store_folder = record.environment.get("store")
     if store_folder:
         yield _corpus(Path(store_folder), identity.get("data"))
@@ -70,19 +71,19 @@ def _guarded(name: str, look: Callable[[], None]) -> Finding:
 
 
 def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
-    return Finding(f"{CHECKPOINTS}/{folder.name}", store.verify(folder))
+    return Finding(f"{layout.CHECKPOINTS}/{folder.name}", store.verify(folder))
 
 
 def _model(folder: Path) -> None:
     """The weights can be read, are finite, and fit the configuration beside them."""
-    from textmill.checkpoint.model_folder import STEM, load_model
+    from textmill.checkpoint.model_folder import load_model
     from textmill.checkpoint.sharded import load_sharded
     from textmill.checkpoint.tensors import refuse_non_finite
     from textmill.errors import NonFiniteError
 
     try:
-        if read_json(folder / "config.json").get("model_type") == "unknown":
-            refuse_non_finite(load_sharded(folder, STEM))
+        if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown":
+            refuse_non_finite(load_sharded(folder, layout.MODEL_WEIGHTS))
         else:
             refuse_non_finite(load_model(folder).model.state_dict())
     except NonFiniteError as error:

@@ -14,10 +14,10 @@ from textmill.checkpoint.run_lock import RunLock
 from textmill.config import Config
 from textmill.config.checks import validates
 from textmill.errors import CannotWriteError, ConfigError, RunExistsError, TextmillError
+from textmill.runs.layout import is_run
 from textmill.sweep.space import Dimension
 from textmill.sweep.study import DEFINITION, import_optuna, objective_of, open_study, settle_definition
 from textmill.sweep.trial import run_trial, trial_folder
-from textmill.training.output_folder import holds_run
 
 if TYPE_CHECKING:
     import optuna
@@ -82,7 +82,7 @@ def sweep(
     import_optuna()
     if not validates(config):
         raise ConfigError("a sweep compares validation losses: give val_data or a val_split above 0")
-    if holds_run(folder) and not (folder / DEFINITION).exists():
+    if is_run(folder) and not (folder / DEFINITION).exists():
         raise RunExistsError(f"{folder} holds a run: give the sweep an --output-dir of its own")
     metric = objective_of(dimensions)
     with ExitStack() as stack:

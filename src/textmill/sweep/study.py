@@ -10,8 +10,8 @@ from textmill import files
 from textmill.config import Config
 from textmill.config.tree import NOT_DUMPED
 from textmill.errors import MissingExtraError, ResumeError
+from textmill.runs.read_run import read_object
 from textmill.sweep.space import Dimension
-from textmill.training.output_folder import read_json
 
 if TYPE_CHECKING:
     import optuna
@@ -67,7 +67,7 @@ def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimensi
     """
     values = {leaf: value for leaf, value in config.values().items() if leaf not in NOT_DUMPED}
     wanted = {"search": sorted(dimension.described() for dimension in dimensions), "config": values}
-    there = read_json(folder / DEFINITION)
+    there = read_object(folder / DEFINITION)
     if not there:
         files.write_json(folder / DEFINITION, wanted)
         return

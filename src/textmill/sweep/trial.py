@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from textmill.config import Config, load_config
 from textmill.console.screen import Screen
+from textmill.runs.layout import is_run
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
-from textmill.training.output_folder import holds_run
 from textmill.training.result import result_of
 from textmill.training.run import Run
 
@@ -69,7 +69,7 @@ def run_trial(config: Config, values: Mapping[str, Any], folder: Path, trial: Tr
     Raises:
         TextmillError: values contradict each other or do not fit the text; weights are not finite; the disk is full.
     """
-    goes_on = holds_run(folder)
+    goes_on = is_run(folder)
     settled = load_config(config, dict(values), output_dir=str(folder), resume="auto" if goes_on else False)
     with assemble(settled, screen=Screen(quiet=True, title=f"trial {trial.number}")) as run:
         watch = Watch(run, trial, metric)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill.files import read_rows, write_bytes
+from textmill.runs import layout
 from textmill.tracking.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def draw_training_curves(run: Path) -> Path:
     Loss, perplexity, learning rate and throughput over the steps; a panel without any value says so. Raises DataError
     for a log that is damaged, CannotWriteError.
     """
-    target = run / "training_curves.png"
-    evaluations, reports = list(read_rows(run / "metrics.jsonl")), list(read_rows(run / "steps.jsonl"))
+    target = run / layout.CURVES
+    evaluations, reports = list(read_rows(run / layout.METRICS)), list(read_rows(run / layout.STEPS))
     write_bytes(target, training_curves(evaluations, reports, title=run.resolve().name))
     return target
 

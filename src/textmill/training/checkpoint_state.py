@@ -15,6 +15,7 @@ from textmill.checkpoint.sharded import load_sharded
 from textmill.checkpoint.tensors import local_shard, refuse_non_finite
 from textmill.errors import DataError, ResumeError
 from textmill.files import in_good_shape, parse_json
+from textmill.runs import layout
 from textmill.training.progress import Progress
 from textmill.training.run import Run
 from textmill.training.write_checkpoint import new_checkpoint
@@ -60,29 +61,29 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
     expected = sum(tensor.nbytes for tensor in (*weights.values(), *moments.values()))
     with new_checkpoint(saving.checkpoints, run.engine, progress, expected_bytes=expected) as folder:
         folder.write_tensors(STEM, weights)
-        folder.write_tensors("optimizer", moments)
+        folder.write_tensors(layout.OPTIMIZER, moments)
         with folder.together():
             if run.world.is_first:
                 describe_model(folder.path, model, run.tokenizer)
-                (folder.path / "state.json").write_text(json.dumps(state, allow_nan=False, indent=1))
+                (folder.path / layout.STATE).write_text(json.dumps(state, allow_nan=False, indent=1))
 
 
 def load_state(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's state.json. Raises DataError for one that is not a training checkpoint of this format."""
     try:
-        state = parse_json((folder / "state.json").read_bytes())
+        state = parse_json((folder / layout.STATE).read_bytes())
     except FileNotFoundError as error:
         raise DataError(f"{folder} has no state.json: it is a model without the state of its training") from error
     except ValueError as error:
-        raise DataError(f"{folder / 'state.json'} is not valid JSON: {error}") from error
+        raise DataError(f"{folder / layout.STATE} is not valid JSON: {error}") from error
     if not isinstance(state, dict):
-        raise DataError(f"{folder / 'state.json'} is not a JSON object: the checkpoint is damaged")
+        raise DataError(f"{folder / layout.STATE} is not a JSON object: the checkpoint is damaged")
     if state.get("format") not in READABLE:
         formats = " and ".join(map(str, READABLE))
         raise ResumeError(f"{folder} has format {state.get('format')}; this textmill reads formats {formats}")
     wrong = [key for key, kind in _KINDS.items() if not isinstance(state.get(key), kind)]
     if wrong or not isinstance(state["identity"].get("global_batch"), int):
-        raise DataError(f"{folder / 'state.json'} is damaged: {(wrong or ['identity'])[0]} is not as it was written")
+        raise DataError(f"{folder / layout.STATE} is damaged: {(wrong or ['identity'])[0]} is not as it was written")
     return state
 
 
@@ -90,9 +91,9 @@ def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
     """Set weights, optimizer, engine and progress to those of the checkpoint in `folder`, with this state.json."""
     with run.engine.loading() as (model, optimizer), run.world.together():
         load_weights(model, folder)
-        tensors = load_sharded(folder, "optimizer")  # backed by the files; each process reads its shards only
+        tensors = load_sharded(folder, layout.OPTIMIZER)  # backed by the files; each process reads its shards only
         restore_optimizer(optimizer, model, tensors, state["optimizer_groups"])
-    with in_good_shape(folder / "state.json", "resume from another checkpoint"):
+    with in_good_shape(folder / layout.STATE, "resume from another checkpoint"):
         run.engine.load_state(state["engine"])
         run.progress = Progress.from_state(state["progress"], run.world)
     run.started_at -= run.progress.elapsed_seconds

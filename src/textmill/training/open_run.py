@@ -28,12 +28,13 @@ from textmill.names import resolve_callable
 from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.planning.fit_run import fit_run
 from textmill.planning.run_length import Length
+from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers
 from textmill.tracking.tracker_choice import build_trackers
 from textmill.training.checkpoint_state import load_state
 from textmill.training.deepspeed_settings import adopt_deepspeed
 from textmill.training.open_corpus import open_corpus, settle_preset, settle_tokenizer
-from textmill.training.output_folder import Output, read_environment
+from textmill.training.output_folder import Output
 from textmill.training.resume import split_batch
 from textmill.training.run import LossFunction
 from textmill.training.signals import SignalFlag
@@ -164,7 +165,7 @@ def _make_absolute(config: Config, world: World, screen: Screen) -> None:
 
 def _kernel_choices(config: Config, output: Output) -> dict[str, Any]:
     """Return the kernel choices to make: a resumed run computes as before, whatever would be chosen now."""
-    recorded = {} if output.fresh else read_environment(output.folder, "kernels")
+    recorded = {} if output.fresh else read_environment(output.folder).get("kernels", {})
     return {"threads": config.training.threads or recorded.get("threads"), "onednn": recorded.get("onednn")}
 
 

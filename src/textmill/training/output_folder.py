@@ -12,22 +12,7 @@ import yaml
 
 from textmill import files
 from textmill.errors import ConfigError, MissingInputError, RunExistsError
-
-RUN_MARKERS = ("config.yaml", "status.json", "checkpoints", "metrics.jsonl", "final", "best_model")
-"""What a run leaves at the top of its directory; any of them means that the directory holds a run."""
-
-RUN_FILES = (
-    *RUN_MARKERS,
-    "environment.json",
-    "steps.jsonl",
-    "samples.jsonl",
-    "train.log",
-    "tokenizer",
-    "logs",
-    "training_curves.png",
-    "report.html",
-)
-"""Everything a run writes; this and nothing else is deleted by `--overwrite`."""
+from textmill.runs.layout import CHECKPOINTS, CONFIG, RUN_FILES, STATUS, is_run
 
 
 @dataclass(frozen=True)
@@ -45,7 +30,7 @@ class Output:
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
 
 def open_output(
@@ -79,7 +64,7 @@ def open_output(
         folder = _folder(output_dir, run_name)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; --output-dir needs a directory")
-    if not holds_run(folder):
+    if not is_run(folder):
         if resume is True:
             raise MissingInputError(f"{folder} holds no run to resume; leave out --resume, or use --resume auto")
         return Output(folder)
@@ -96,7 +81,7 @@ def open_output(
 def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str | None, overwrite: bool) -> Output:
     """`resume_from` inside the output directory resumes that run; elsewhere it is the start of a new one."""
     named = run_of(resume_from)
-    if named is not None and not holds_run(named) and Path(resume_from).parts[0] == "checkpoints":
+    if named is not None and not is_run(named) and Path(resume_from).parts[0] == CHECKPOINTS:
         # `checkpoints/...` where no run is: in the run that is meant, or else the newest
         named = newest_run() if output_dir is None and run_name is None else _folder(output_dir, run_name)
         if named is None:
@@ -108,10 +93,10 @@ def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str
         return Output(named, resume_from=resume_from, fresh=False)
     folder = _folder(output_dir, run_name)
     if named is None or named.resolve() == folder.resolve():
-        if not holds_run(folder):
+        if not is_run(folder):
             raise MissingInputError(f"{folder} holds no run to resume from {resume_from!r}")
         return Output(folder, resume_from=resume_from, fresh=False)
-    if holds_run(folder) and not overwrite:
+    if is_run(folder) and not overwrite:
         raise RunExistsError(
             f"{folder} already holds a run; replace it with --overwrite, or choose another --output-dir"
         )
@@ -124,9 +109,9 @@ def run_of(checkpoint: str) -> Path | None:
     if len(path.parts) < 2 and not path.is_dir():
         return None
     for folder in (path, *path.parents):
-        if holds_run(folder):
+        if is_run(folder):
             return folder
-        if folder.name == "checkpoints":
+        if folder.name == CHECKPOINTS:
             return folder.parent
     return path.parent
 
@@ -137,11 +122,6 @@ def _folder(output_dir: str | None, run_name: str | None) -> Path:
     return Path("runs") / run_name if run_name else next_free_run()
 
 
-def holds_run(folder: Path) -> bool:
-    """Whether `folder` has anything in it that a run leaves."""
-    return any((folder / name).exists() for name in RUN_MARKERS)
-
-
 def next_free_run(parent: Path = Path("runs")) -> Path:
     """Return `parent/experiment_N` with the smallest N above every one that exists."""
     numbers = [_run_number(entry.name) for entry in parent.glob("experiment_*")]
@@ -150,7 +130,7 @@ def next_free_run(parent: Path = Path("runs")) -> Path:
 
 def newest_run(parent: Path = Path("runs")) -> Path | None:
     """Return the run under `parent` that wrote its status last, or None."""
-    runs = [entry for entry in parent.glob("*") if holds_run(entry)]
+    runs = [entry for entry in parent.glob("*") if is_run(entry)]
     return max(runs, key=lambda run: run.stat().st_mtime, default=None)
 
 
@@ -175,13 +155,13 @@ def clear_run(folder: Path) -> None:
 def write_config(folder: Path, values: dict[str, Any]) -> None:
     """`config.yaml` holds the resolved configuration, which is itself a valid `--config`."""
     header = "# The resolved configuration of this run; `textmill train --config` with this file repeats it.\n"
-    files.write_text(folder / "config.yaml", header + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    files.write_text(folder / CONFIG, header + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str, resumable: bool, step: int) -> None:
     """`status.json` says how the run stands: `running`, `finished`, `interrupted` or `failed`."""
     files.write_json(
-        folder / "status.json",
+        folder / STATUS,
         {
             "state": state,
             "exit_code": exit_code,
@@ -191,18 +171,3 @@ def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         },
     )
-
-
-def read_environment(folder: Path, part: str) -> dict[str, Any]:
-    """Return one part of a run's environment.json, such as `kernels`; empty where it is missing or broken."""
-    value = read_json(folder / "environment.json").get(part)
-    return value if isinstance(value, dict) else {}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what a run's JSON file holds, or an empty dictionary where it is missing or broken."""
-    try:
-        value = files.parse_json(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

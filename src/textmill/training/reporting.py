@@ -9,10 +9,11 @@ from typing import Any
 from textmill import files
 from textmill.checkpoint.log_file import Log
 from textmill.console.screen import Screen
+from textmill.runs import layout
 from textmill.tracking.tracker import Trackers
 from textmill.training.advice import Advice, Setting
 
-LOG_FILES = {"metrics": "metrics.jsonl", "steps": "steps.jsonl", "samples": "samples.jsonl"}
+LOG_FILES = {"metrics": layout.METRICS, "steps": layout.STEPS, "samples": layout.SAMPLES}
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Reporting:
 
         What a session wrote after the checkpoint that it is resumed from is written again.
         """
-        self.screen.open_log(folder / "train.log", sizes.get("train.log"))
+        self.screen.open_log(folder / layout.TRAIN_LOG, sizes.get(layout.TRAIN_LOG))
         for name, file_name in LOG_FILES.items():
             log = self.logs[name] = Log(folder / file_name, say=self.screen.say)
             log.truncate(sizes.get(name, 0))
@@ -48,7 +49,7 @@ class Reporting:
     def log_sizes(self, *, on_disk: bool = False) -> dict[str, int]:
         """Return the size of every log by name, for `open_logs`; with `on_disk` after a flush to the disk."""
         sizes = {name: log.sync() if on_disk else log.offset for name, log in self.logs.items()}
-        return sizes | {"train.log": self.screen.log_size()}
+        return sizes | {layout.TRAIN_LOG: self.screen.log_size()}
 
     def training(self, row: dict[str, Any], seconds_left: float | None) -> None:
         """Report what was measured of the last steps."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from textmill.runs import layout
 from textmill.training.run import Run
 
 
@@ -53,10 +54,10 @@ def result_of(run: Run) -> TrainingResult:
     """Return how a run that is over went."""
     progress = run.progress
     reason = run.stop_reason or "left by the caller"
-    best = run.folder / "best_model"
+    best = run.folder / layout.BEST_MODEL
     return TrainingResult(
         output_dir=run.folder,
-        final_model=run.folder / "final",
+        final_model=run.folder / layout.FINAL,
         best_model=best if best.is_dir() else None,
         final_train_loss=progress.last_train_loss,
         final_val_loss=progress.last_val_loss,

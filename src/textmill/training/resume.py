@@ -9,6 +9,7 @@ from typing import Any
 from textmill.config import Config, load_config
 from textmill.config.tree import LENGTHS, NOT_DUMPED
 from textmill.errors import MissingInputError, ResumeError
+from textmill.runs import layout
 
 SHAPE = (
     *("architecture", "vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff"),
@@ -50,7 +51,7 @@ def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -
         MissingInputError: the run's config.yaml is gone.
         ResumeError: something given now would make it another run.
     """
-    path = folder / "config.yaml"
+    path = folder / layout.CONFIG
     if not path.is_file():
         raise MissingInputError(f"{path} is missing: without it the run cannot be continued")
     saved = load_config(path)

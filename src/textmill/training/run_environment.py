@@ -11,7 +11,8 @@ from typing import Any
 import numpy
 import torch
 
-from textmill.training.output_folder import read_environment
+from textmill.runs import layout
+from textmill.runs.read_run import read_environment
 from textmill.training.run import Run
 from textmill.version import VERSION
 
@@ -40,7 +41,7 @@ def _origins(run: Run) -> dict[str, str]:
     """Return where each value came from that is not a default; a value that a resumed run read from its own
     config.yaml keeps its earlier origin.
     """
-    before = read_environment(run.folder, "origins")
-    own = str(run.folder / "config.yaml")
+    before = read_environment(run.folder).get("origins", {})
+    own = str(run.folder / layout.CONFIG)
     origins = {leaf: origin for leaf, origin in run.config.origins.items() if origin != "default"}
     return {leaf: before.get(leaf, "default") if origin == own else origin for leaf, origin in origins.items()}

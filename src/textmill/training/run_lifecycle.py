@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from textmill.checkpoint.model_links import link_model
 from textmill.console.screen import program
 from textmill.errors import Interrupted, TextmillError
+from textmill.runs import layout
 from textmill.tracking.plot import draw_training_curves
 from textmill.training.output_folder import write_config, write_status
 from textmill.training.run import Run
@@ -91,6 +92,6 @@ def _link_models(run: Run) -> None:
     """Make final/ the last checkpoint's model and best_model/ the best one's."""
     checkpoints, step, best = run.saving.checkpoints, run.saving.last_saved_step, run.progress.best_step
     if step is not None:
-        link_model(checkpoints.path(step), run.folder / "final")
+        link_model(checkpoints.path(step), run.folder / layout.FINAL)
     if best is not None and best in checkpoints.steps():
-        link_model(checkpoints.path(best), run.folder / "best_model")
+        link_model(checkpoints.path(best), run.folder / layout.BEST_MODEL)

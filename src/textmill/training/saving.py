@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textmill.checkpoint.model_links import link_model
 from textmill.errors import WriteFailedError
+from textmill.runs import layout
 from textmill.training.checkpoint_state import save_checkpoint
 from textmill.training.progress import Progress
 from textmill.training.run import Run
@@ -23,7 +24,7 @@ def save(run: Run) -> None:
     run.refuse_divergence()
     _save(run, progress, run.reporting.log_sizes(on_disk=True))
     if progress.improved and run.world.is_first and saving.last_saved_step == progress.step:
-        link_model(saving.checkpoints.path(progress.step), run.folder / "best_model")
+        link_model(saving.checkpoints.path(progress.step), run.folder / layout.BEST_MODEL)
 
 
 def save_interrupted(run: Run) -> None:

@@ -14,10 +14,10 @@ from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.model_folder import load_weights
 from textmill.engine.engine_choice import build_engine
 from textmill.machine.devices import peak_flops
-from textmill.machine.precision import multiplies_bf16
 from textmill.model.from_config import build_model
 from textmill.optim.optimizer_choice import build_optimizer
 from textmill.planning.parameters import flops_per_token
+from textmill.runs import layout
 from textmill.training.advice import Advice
 from textmill.training.checkpoint_state import load_state, restore
 from textmill.training.deepspeed_settings import deepspeed_settings
@@ -52,9 +52,9 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
         with world.together():
             if world.is_first:
                 described = environment(run, corpus.folder, opened.kernels)
-                files.write_json(run.folder / "environment.json", described)
+                files.write_json(run.folder / layout.ENVIRONMENT, described)
                 if corpus.tokenizer is not None:
-                    corpus.tokenizer.save(run.folder / "tokenizer")
+                    corpus.tokenizer.save(run.folder / layout.TOKENIZER)
         given_model = opened.parts.model is not None
         for name, text in opening_lines(run, corpus, preset=opened.preset, given_model=given_model):
             screen.field(name, text)
@@ -80,7 +80,7 @@ def _build(opened: OpenedRun) -> Run:
             betas=(settings.beta1, settings.beta2),
             eps=settings.eps,
             momentum=settings.momentum,
-            muon_dtype=torch.bfloat16 if multiplies_bf16(next(module.parameters()).device) else torch.float32,
+            muon_dtype=torch.bfloat16 if opened.precision.name == "bf16" else torch.float32,
         )
 
     return Run(

@@ -11,6 +11,7 @@ import torch
 from textmill.console.screen import count, duration, program, size
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import busy_sentence
+from textmill.runs import layout
 from textmill.training.run import Run
 from textmill.training.training_rows import rows_line
 from textmill.version import VERSION
@@ -127,9 +128,9 @@ def closing_lines(run: Run, reason: str) -> Lines:
     lines = [("ended", f"{ending} after {took}, {count(progress.tokens)} tokens")]
     if progress.best_val_loss is not None:
         lines.append(("best", f"validation loss {progress.best_val_loss:.4f} at step {progress.best_step:,}"))
-    best = run.folder / "best_model"
-    lines.append(("model", f"{run.folder / 'final'}" + (f", the best one in {best}" if best.is_dir() else "")))
-    lines.append(("curves", str(run.folder / "training_curves.png")))
+    best = run.folder / layout.BEST_MODEL
+    lines.append(("model", f"{run.folder / layout.FINAL}" + (f", the best one in {best}" if best.is_dir() else "")))
+    lines.append(("curves", str(run.folder / layout.CURVES)))
     folder = shlex.quote(str(run.folder))
     if reason.startswith("SIG"):
         lines.append(("go on", f"{program()} train --output-dir {folder} --resume"))

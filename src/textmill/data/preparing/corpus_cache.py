@@ -11,8 +11,9 @@ from typing import Any
 from textmill.data.reading.read import IDS, format_of, open_file
 from textmill.data.sources.cache_dir import cache_root
 from textmill.data.sources.selection import Files
-from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
+from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.errors import DataError, MissingInputError, RunExistsError
+from textmill.runs.layout import is_prepared
 
 _BLOCK = 1 << 20
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from textmill import files
-
-REPORT = "REPORT.md"
+from textmill.runs.layout import CORPUS_REPORT
 
 
 def write_report(folder: Path, report: dict[str, Any], notes: list[str]) -> None:
     """`folder` holds the page."""
-    files.write_text(folder / REPORT, page(report, notes))
+    files.write_text(folder / CORPUS_REPORT, page(report, notes))
 
 
 def page(report: dict[str, Any], notes: list[str]) -> str:

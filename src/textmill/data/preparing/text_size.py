@@ -13,9 +13,10 @@ from textmill.data.reading.read import IDS, format_of
 from textmill.data.sources.listing import corpus_size_bytes, list_files
 from textmill.data.sources.selection import named_set, weighted_items
 from textmill.data.sources.standard_input import STANDARD_INPUT
-from textmill.data.store.corpus import Corpus, is_prepared, open_corpus
+from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.errors import ConfigError
 from textmill.planning.plan import Text, tokens_of_bytes
+from textmill.runs.layout import is_prepared
 from textmill.tokenizers import load_tokenizer
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
 

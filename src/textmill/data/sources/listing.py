@@ -15,8 +15,9 @@ from textmill.data.reading.formats.compressed import ENDINGS
 from textmill.data.reading.read import FORMATS
 from textmill.data.sources.downloads import CORPORA, fetch, is_named
 from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_files
-from textmill.data.store.corpus import is_prepared, open_corpus
+from textmill.data.store.corpus import open_corpus
 from textmill.errors import DataError, MissingInputError
+from textmill.runs.layout import is_clearly_run, is_prepared
 
 _PROSE = {".txt", ".text", ".md", ".markdown", ".rst", ".org", ".adoc", ".tex", ".srt", ".log"}
 _CODE = {
@@ -56,9 +57,6 @@ _NEEDS = {
     ".zst": "zstandard",
 }
 """Ending -> the package that reads it. A folder's files of that kind are passed over, and that is said, without it."""
-
-RUN_MARK = "status.json"
-"""Beside config.yaml it marks the folder of a run, which may lie in the folder of its text and is not part of it."""
 
 _NOT_TEXT_OF_PEOPLE = frozenset(
     # Tests hold broken encodings on purpose, `encodings` is tables, the rest is not part of the library.
@@ -206,7 +204,7 @@ def _below(folder: Path, notes: Notes, visited: set[tuple[int, int]]) -> Iterato
     for path in entries:
         if path.name.startswith("."):
             continue
-        if path.is_dir() and (path / RUN_MARK).is_file() and (path / "config.yaml").is_file():
+        if path.is_dir() and is_clearly_run(path):
             notes.add("skipped, because it is the output of a run and no text", str(path))
         elif path.is_dir():
             yield from _below(path, notes, visited)

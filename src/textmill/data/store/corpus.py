@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from textmill import files
 from textmill.data.store.mixture import Mixture, Part
 from textmill.data.store.shards import TokenStore
 from textmill.errors import DataError, MissingInputError
+from textmill.runs.layout import PREPARED, TOKENIZER
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
-PREPARED = "prepared.json"
 FORMAT = 4
 
 FURTHER = "further"
@@ -53,11 +52,6 @@ class Corpus:
     main: str | None = None
     further: dict[str, TokenStore] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
-
-
-def is_prepared(folder: Path) -> bool:
-    """Whether `folder` is a prepared corpus."""
-    return os.path.isfile(folder / PREPARED)  # noqa: PTH113 (pathlib raises for a name that is too long)
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,7 @@ def open_corpus(folder: Path) -> Corpus:
         raise DataError(f"{path} is damaged: prepare the corpus again") from error
     if version != FORMAT:
         raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
-    tokenizer = load_tokenizer(folder / "tokenizer") if made_by is not None else None
+    tokenizer = load_tokenizer(folder / TOKENIZER) if made_by is not None else None
     if tokenizer is not None and tokenizer.fingerprint != made_by:
         raise DataError(f"the tokenizer in {folder} is not the one that made its ids: prepare the corpus again")
     train = TokenStore.open(folder / "train")

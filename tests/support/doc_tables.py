@@ -1,6 +1,6 @@
 """The tables of the documentation that the code knows better: settings, metrics, presets, exit codes.
 
-    python tests/docs/tables.py
+    python tests/support/doc_tables.py
 
 writes them anew, each between `<!-- table: NAME -->` and `<!-- end of table -->` on its page. A new setting needs a
 line in WHY, which says why its default is what it is.

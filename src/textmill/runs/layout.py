@@ -1,0 +1,108 @@
+"""The names of the files that textmill writes, and what a folder is: a run, a checkpoint, a model, a prepared corpus.
+
+OUT/config.yaml, environment.json, status.json, run.lock    what the run is, and how it stands
+OUT/metrics.jsonl, steps.jsonl, samples.jsonl, train.log    what it measured and printed
+OUT/tokenizer/, logs/, training_curves.png, report.html
+OUT/checkpoints/step-0000500/                               a model, and the state of its training
+OUT/best_model/, final/                                     models
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from textmill.config.config_files import CONFIG_FILE
+
+CONFIG = CONFIG_FILE
+STATUS = "status.json"
+ENVIRONMENT = "environment.json"
+LOCK = "run.lock"
+
+METRICS, STEPS, SAMPLES = "metrics.jsonl", "steps.jsonl", "samples.jsonl"
+"""The run's tables: one row per evaluation, per logged step, per sample."""
+
+TRAIN_LOG = "train.log"
+TOKENIZER = "tokenizer"
+TENSORBOARD = "logs"
+CURVES = "training_curves.png"
+REPORT = "report.html"
+
+CHECKPOINTS, BEST_MODEL, FINAL = "checkpoints", "best_model", "final"
+"""The folders of a run that contain models."""
+
+MODEL_CONFIG, MODEL_WEIGHTS = "config.json", "model"
+"""A model's configuration, and how the names of the files with its weights begin."""
+
+MANIFEST, STATE, OPTIMIZER = "MANIFEST.json", "state.json", "optimizer"
+"""What a checkpoint has besides its model; OPTIMIZER is how the names of the optimizer's files begin."""
+
+PREPARED, CORPUS_REPORT = "prepared.json", "REPORT.md"
+"""A prepared corpus: its description, and the page about what was left out of it."""
+
+RUN_MARKERS = (CONFIG, STATUS, CHECKPOINTS, METRICS, FINAL, BEST_MODEL)
+"""Files and folders by which a run is recognized, even one that has lost the others."""
+
+RUN_FILES = (*RUN_MARKERS, ENVIRONMENT, STEPS, SAMPLES, TRAIN_LOG, TOKENIZER, TENSORBOARD, CURVES, REPORT)
+"""All that a run writes; `--overwrite` deletes these and nothing else."""
+
+FolderKind = Literal["run", "checkpoint", "model", "corpus"]
+
+_CHECKPOINT = re.compile(r"step-(\d{7,})")
+
+
+def folder_kind(folder: Path) -> FolderKind | None:
+    """Return what `folder` is, or None when it is nothing that textmill writes or reads as a whole.
+
+    A checkpoint, which is also a model, is a "checkpoint". Only names are looked at: the content may be damaged.
+    """
+    if is_prepared(folder):
+        return "corpus"
+    if is_checkpoint(folder):
+        return "checkpoint"
+    if is_model(folder):
+        return "model"
+    return "run" if is_run(folder) else None
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether `folder` is a prepared corpus."""
+    return os.path.isfile(folder / PREPARED)  # noqa: PTH113 (pathlib raises for a name that is too long)
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether `folder` is a checkpoint: a data set saved by Hugging Face has a state.json too, but no model."""
+    return (folder / MANIFEST).is_file() or ((folder / STATE).is_file() and is_model(folder))
+
+
+def is_model(folder: Path) -> bool:
+    """Whether `folder` is a model in the form of Hugging Face; a checkpoint is one."""
+    return (folder / MODEL_CONFIG).is_file()
+
+
+def is_run(folder: Path) -> bool:
+    """Whether `folder` contains anything that a run writes, so that writing another run there would mix the two."""
+    return any((folder / name).exists() for name in RUN_MARKERS)
+
+
+def is_clearly_run(folder: Path) -> bool:
+    """Whether `folder` is a run beyond doubt: people's own folders may well be called `final` or `checkpoints`."""
+    return (folder / CONFIG).is_file() and any((folder / name).exists() for name in RUN_MARKERS if name != CONFIG)
+
+
+def run_of(model: Path) -> Path | None:
+    """Return the run to which a model's folder belongs, or None when it stands alone."""
+    return next((folder for folder in list(model.absolute().parents)[:2] if (folder / CONFIG).is_file()), None)
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the folder that contains the checkpoint of `step`."""
+    return f"step-{step:07d}"
+
+
+def checkpoint_step(folder: Path) -> int | None:
+    """Return the step of a checkpoint's folder, by its name; None when it is not called as one."""
+    match = _CHECKPOINT.fullmatch(folder.name)
+    return int(match[1]) if match else None
