@@ -43,7 +43,7 @@ WITHOUT_TORCH = [
     "textmill",
     "textmill.cli.main",
     "textmill.config",
-    "textmill.planning.parameters",
+    "textmill.planning.parameter_count",
     "textmill.planning.run_length",
     "textmill.planning.plan",
     "textmill.report.page",

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from textmill.cli.flags import Rewriter, guide_words
 from textmill.cli.main import main
 from textmill.config.aliases import ALIASES, REWRITES
-from textmill.config.settings import leaf_names
+from textmill.config.settings import setting_names
 from textmill.errors import ConfigError
 
-TRAIN = dict.fromkeys((*leaf_names(), *REWRITES, "config"), True)
+TRAIN = dict.fromkeys((*setting_names(), *REWRITES, "config"), True)
 
 
 def rewrite(line: str, verb: str = "train", flags: dict[str, bool] | None = None) -> str:
@@ -132,7 +132,7 @@ def test_flags_of_generate() -> None:
 
 
 WORDS = st.one_of(
-    st.sampled_from([f"--{name}" for name in (*leaf_names(), *ALIASES, *REWRITES)]),
+    st.sampled_from([f"--{name}" for name in (*setting_names(), *ALIASES, *REWRITES)]),
     st.sampled_from([f"--no-{name}" for name in ("compile", "wandb", "bias", "lr")]),
     st.sampled_from(
         ["true", "5", "-1", "1e5", "nan", "none", "bf16", "a.txt", "tensorboard", "{}", "", "--", "-x", "=", "\ud800"]

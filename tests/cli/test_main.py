@@ -17,7 +17,7 @@ import pytest
 from textmill import __version__
 from textmill.cli import main as main_module
 from textmill.cli.main import VERBS, console, main
-from textmill.config.settings import leaf_names
+from textmill.config.settings import setting_names
 from textmill.errors import DataError, Interrupted
 
 PAGES = [
@@ -54,7 +54,7 @@ def test_help_of_train_groups_every_setting(
     """Each leaf has its flag under a heading, with choices and default; hidden spellings are not listed."""
     monkeypatch.setenv("COLUMNS", "80")
     text = page(["train"], capsys)
-    for leaf in leaf_names():
+    for leaf in setting_names():
         assert leaf == "data" or re.search(rf"--{leaf.replace('_', '-')}\b", text), leaf
     titles = re.findall(r"╭─ ([^─]+) ─", text)
     assert titles == [

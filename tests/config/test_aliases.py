@@ -9,8 +9,8 @@ import pytest
 from textmill import config as config_module
 from textmill.config import Config, load_config
 from textmill.config.aliases import ALIASES, REWRITES, RIVALS, canonical
-from textmill.config.setting_names import SECTIONS, section_of
-from textmill.config.settings import leaf_names
+from textmill.config.fields import SECTIONS
+from textmill.config.settings import section_of, setting_names
 from textmill.errors import ConfigError
 
 ANY: Any = config_module
@@ -52,15 +52,15 @@ def sample(leaf: str) -> Any:
 
 def test_every_alias_leads_to_one_leaf() -> None:
     """Aliases point to leaves; no alias is a leaf, a rewrite or a section itself."""
-    assert {ALIASES[alias] for alias in ALIASES} <= set(leaf_names())
-    assert not set(ALIASES) & (set(leaf_names()) | set(REWRITES) | set(SECTIONS))
-    assert set(REWRITES) & set(leaf_names()) == {"resume"}
+    assert {ALIASES[alias] for alias in ALIASES} <= set(setting_names())
+    assert not set(ALIASES) & (set(setting_names()) | set(REWRITES) | set(SECTIONS))
+    assert set(REWRITES) & set(setting_names()) == {"resume"}
     assert all(section_of(leaf) for pair in RIVALS for leaf in pair)
 
 
 def test_leaf_names_are_unique() -> None:
     """No two sections have a leaf of the same name."""
-    assert len(leaf_names()) == len(set(leaf_names()))
+    assert len(setting_names()) == len(set(setting_names()))
 
 
 @pytest.mark.parametrize("alias", sorted(ALIASES))

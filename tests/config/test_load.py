@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from textmill import config as config_module
 from textmill.config import Config, ModelConfig, load_config
-from textmill.config.presets import AUTO, PRESETS
-from textmill.config.tree import NOT_DUMPED
+from textmill.config.presets import every_preset
+from textmill.config.run_config import NOT_DUMPED
 from textmill.errors import ConfigError, MissingInputError
 
 ANY: Any = config_module
@@ -117,7 +117,7 @@ def test_sections_are_sources_and_keywords() -> None:
     assert config.training.batch_size == 3
 
 
-@pytest.mark.parametrize("name", [*PRESETS, *(auto.name for choices in AUTO.values() for auto in choices)])
+@pytest.mark.parametrize("name", every_preset())
 def test_every_preset_is_a_sound_configuration(name: str) -> None:
     """A preset passes all rules, has a head size of 32, 64 or 128, and a length."""
     config = load_config(preset=name)
@@ -145,7 +145,7 @@ def test_preset_spellings() -> None:
 def test_settling_auto_leaves_given_values() -> None:
     """`settle` fills what nobody gave, and says so in the origins."""
     config = load_config(d_model=64, max_time="2h", warmup_ratio=0.3)
-    config.settle("auto-x", {"d_model": 128, "num_layers": 2, "epochs": 3, "warmup_steps": 5})
+    config.apply_preset("auto-x", {"d_model": 128, "num_layers": 2, "epochs": 3, "warmup_steps": 5})
     assert (config.model.d_model, config.model.num_layers, config.training.epochs) == (64, 2, None)
     assert (config.training.warmup_steps, config.training.warmup_ratio) == (None, 0.3)
     assert config.origins["num_layers"] == "preset auto-x"

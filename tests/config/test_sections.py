@@ -81,7 +81,7 @@ def test_unknown_attributes_are_attribute_errors() -> None:
         _ = Config().d_modle  # type: ignore[attr-defined]
 
 
-def test_strays_join_when_sections_meet() -> None:
+def test_settings_of_other_sections_are_merged_when_sections_meet() -> None:
     """A section keeps what belongs to another, readable, until a Config brings them together."""
     data = ANY.DataConfig(max_length=64)
     training = ANY.TrainingConfig(checkpoint_dir="out", report_to=["wandb"], gradient_checkpointing=True)
@@ -93,7 +93,7 @@ def test_strays_join_when_sections_meet() -> None:
         Config(data=data, model=ModelConfig(max_seq_len=65))
 
 
-def test_a_section_of_a_config_hands_strays_on() -> None:
+def test_a_section_of_a_config_passes_settings_of_others_on() -> None:
     """In a tree, assigning and reading another section's leaf reaches that section."""
     config = Config()
     config.training.max_length = 77  # type: ignore[attr-defined]
@@ -150,7 +150,7 @@ def test_copies_are_equal_and_independent(duplicate: Any) -> None:
     assert twin.training.learning_rate == 9
 
 
-def test_copies_of_a_section_leave_the_tree() -> None:
+def test_a_copy_of_a_section_is_outside_the_config() -> None:
     """A deep copy of a section does not write into the Config it came from."""
     config = Config()
     model = copy.deepcopy(config.model)

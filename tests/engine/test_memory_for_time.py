@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from textmill.cli.main import main
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.model.from_config import build_model
 from textmill.model.loss import cross_entropy_sum
 

@@ -23,8 +23,8 @@ from torch.nn import functional
 
 import textmill as tm
 from support.guide_commands import blocks, guides, python_in_shell
-from textmill.config import Config, DataConfig, ModelConfig, TrainingConfig, load_config
-from textmill.config.presets import PRESETS, Preset
+from textmill.config import PRESETS, Config, DataConfig, ModelConfig, TrainingConfig, load_config
+from textmill.config.presets import Preset
 from textmill.console.screen import Screen
 from textmill.data import TextDataset
 from textmill.tokenizers import make_char

@@ -15,9 +15,9 @@ from support.damaged_inputs import NASTY_TEXT, damaged_bytes, scalars, values
 from support.hypothesis_campaign import campaign, few_or_many
 from support.setting_keys import FETCHING, KEYS
 from support.well_behaved_commands import TINY, files_below, well_behaved
-from textmill.config.merge import load_config
-from textmill.config.setting_names import SECTIONS
-from textmill.config.settings import leaf_names
+from textmill.config.fields import SECTIONS
+from textmill.config.merge_layers import load_config
+from textmill.config.settings import setting_names
 from textmill.errors import ConfigError
 
 GOOD: dict[str, Any] = {
@@ -39,7 +39,7 @@ GOOD: dict[str, Any] = {
 
 keys = st.one_of(st.sampled_from(KEYS), st.sampled_from(KEYS), st.sampled_from(NASTY_TEXT), st.sampled_from(SECTIONS))
 settings_ = st.dictionaries(keys, values, max_size=6)
-leaf_keys = sorted(set(leaf_names()) - FETCHING)
+leaf_keys = sorted(set(setting_names()) - FETCHING)
 trees = st.one_of(
     settings_,
     st.dictionaries(st.sampled_from(SECTIONS), st.one_of(settings_, values), max_size=5),

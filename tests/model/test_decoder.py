@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from support.small_models import FAMILIES, VARIANTS, random_tokens, small_model
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.errors import ConfigError
 from textmill.model import attention
 from textmill.model.from_config import BYTES, build_model

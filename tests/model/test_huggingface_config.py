@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.small_models import FAMILIES, VARIANTS
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.config.huggingface import export_problem, from_huggingface, to_huggingface
 from textmill.errors import ConfigError, DataError
 

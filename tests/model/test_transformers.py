@@ -13,7 +13,7 @@ import torch
 
 from support.small_models import FAMILIES, random_tokens, small_model
 from textmill.checkpoint.model_folder import load_model, save_model_folder
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.generation.token_loop import generate
 from textmill.model.decoder import Decoder
 from textmill.model.from_config import empty_model

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from textmill.config import ModelConfig
-from textmill.config.presets import PRESETS
+from textmill.config import PRESETS, ModelConfig
 from textmill.errors import ConfigError
-from textmill.planning.parameters import count_parameters, flops_per_token, forward_flops_per_token
+from textmill.planning.parameter_count import count_parameters, flops_per_token, forward_flops_per_token
 
 SMALL: dict[str, Any] = {"vocab_size": 97, "d_model": 48, "num_layers": 3, "num_heads": 4, "max_seq_len": 32}
 SHAPES: list[dict[str, Any]] = [

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, get_args
 
 from textmill import errors
 from textmill.config.aliases import ALIASES
-from textmill.config.presets import AUTO, PRESETS
-from textmill.config.setting_names import sections
+from textmill.config.fields import SECTIONS
+from textmill.config.presets import every_preset
 from textmill.tracking.metrics import METRICS, tag
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -138,7 +138,7 @@ class Table(NamedTuple):
 def settings_table() -> str:
     """Return one table per section: setting, default, what it is, why, other names."""
     parts = []
-    for name, section in sections().items():
+    for name, section in SECTIONS.items():
         rows = []
         for leaf, field in section.model_fields.items():
             others = ", ".join(f"`{alias}`" for alias, target in ALIASES.items() if target == leaf)
@@ -181,13 +181,7 @@ def metrics_table() -> str:
 
 def presets_table() -> str:
     """Return every preset with its purpose, its shape and its length."""
-    rows = [(f"`{name}`", preset.purpose, *_in_short(preset.values)) for name, preset in PRESETS.items()]
-    for kind, choices in AUTO.items():
-        for choice in choices:
-            limit = f"text below {choice.bytes_below / 1e6:g} MB" if choice.bytes_below < 1e15 else "more text"
-            rows.append(
-                (f"`{choice.name}`", f"what `auto` means on a {kind.upper()}: {limit}", *_in_short(choice.values))
-            )
+    rows = [(f"`{name}`", preset.purpose, *_in_short(preset.values)) for name, preset in every_preset().items()]
     return _markdown(
         ("preset", "what it is for", "layers x width, context", "rows per step", "peak rate", "length"), rows
     )

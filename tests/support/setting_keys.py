@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from textmill.config.aliases import ALIASES, REWRITES
-from textmill.config.settings import leaf_names
+from textmill.config.settings import setting_names
 
 FETCHING = {"data", "val_data", "dataset_name", "dataset_config", "init_from", "resume_from"}
 """Settings whose nonsense may be the name of something to fetch: files have their own campaign."""
 
-KEYS = sorted({*leaf_names(), *ALIASES, *REWRITES} - FETCHING - {a for a, leaf in ALIASES.items() if leaf in FETCHING})
+KEYS = sorted(
+    {*setting_names(), *ALIASES, *REWRITES} - FETCHING - {a for a, leaf in ALIASES.items() if leaf in FETCHING}
+)
 """Every setting name and alias, except those that fetch."""

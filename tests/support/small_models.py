@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.model.decoder import Decoder
 from textmill.model.from_config import build_model
 

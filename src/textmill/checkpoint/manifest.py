@@ -6,7 +6,6 @@ bit anywhere in the folder, the manifest included, is noticed before a weight is
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from textmill.files import fsync_file, parse_json, sha256
+from textmill.files import fsync_file, json_sha256, parse_json, sha256
 from textmill.runs.layout import MANIFEST
 
 FORMAT = 1
@@ -89,7 +88,7 @@ def _file_problem(path: Path, entry: dict[str, Any]) -> str | None:
 def _render(content: dict[str, Any]) -> bytes:
     """Return the one spelling of a manifest with this content, its own hash included."""
     content = {key: value for key, value in content.items() if key != "sha256"}
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    digest = json_sha256(content, sort_keys=True)
     return (json.dumps({**content, "sha256": digest}, indent=1) + "\n").encode()
 
 

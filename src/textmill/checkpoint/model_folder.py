@@ -13,7 +13,7 @@ from textmill import files
 from textmill.checkpoint.find_model import PICKLES, resolve_model
 from textmill.checkpoint.sharded import index_name, load_sharded
 from textmill.checkpoint.tensors import copy_shard, save_tensors
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.config.huggingface import from_huggingface, to_huggingface
 from textmill.errors import DataError, MissingInputError
 from textmill.model.decoder import Decoder
@@ -98,7 +98,7 @@ def load_model(
     """
     folder = resolve_model(path, say=say)
     described = folder / layout.MODEL_CONFIG
-    with files.in_good_shape(described, "get the model again"):
+    with files.report_damage(described, "get the model again"):
         config = from_huggingface(files.read_json(described), str(described))
     stored = _read_weights(folder)
     if config.num_layers > len(stored):

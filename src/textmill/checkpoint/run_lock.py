@@ -1,8 +1,7 @@
-"""One run, one process: the lock on an output directory."""
+"""One run, one process: the lock on a run folder."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -11,90 +10,66 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from textmill.errors import RunExistsError
-from textmill.files import cannot_write, make_directory, parse_json
-from textmill.runs.layout import LOCK
+from textmill.files import NoLocksError, cannot_write, lock_file, parse_json
+
+LOCK = "run.lock"
 
 
 class RunLock:
     """While the `with` block runs, no other process on this machine can enter it for the same `folder`.
 
-    The kernel owns the lock: it ends with the process, however that ends, so a stale file stops nobody. On a file
-    system without locks, `say` hears that the folder is not protected.
+    On a file system without locks, `say` is called with a sentence that the folder is not protected.
 
     Raises:
-        RunExistsError: another process holds it; the message names that process.
+        RunExistsError: another process has the lock; the message names that process.
         CannotWriteError: the folder cannot be written to.
     """
 
     def __init__(self, folder: Path, *, say: Callable[[str], None] | None = None) -> None:
         self.path = folder / LOCK
         self.say = say or (lambda sentence: None)
-        self._descriptor: int | None = None
+        self._file: BinaryIO | None = None
 
     def __enter__(self) -> RunLock:
-        make_directory(self.path.parent)
-        while True:
-            descriptor = self._open()
-            try:
-                self._lock(descriptor)
-                if self._is_current(descriptor):
-                    _write_holder(descriptor)
-                    self._descriptor = descriptor
-                    return self
-            except OSError as error:
-                os.close(descriptor)
-                raise cannot_write(self.path, error) from error
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)  # the holder before us removed the file between our open and our lock: try the new one
+        folder = self.path.parent
+        try:
+            self._file = lock_file(self.path)
+        except NoLocksError as error:
+            self.say(f"{folder} cannot be locked ({error.strerror or error}): start no second run in it")
+            return self
+        if self._file is None:
+            advice = "wait for it to end, or choose another --output-dir"
+            raise RunExistsError(f"{folder} is in use by {_holder(self.path)}: {advice}")
+        try:
+            self._file.truncate(0)
+            self._file.write(_this_process())
+        except OSError as error:
+            self._file.close()
+            raise cannot_write(self.path, error) from error
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
-            return
-        with suppress(OSError):
-            self.path.unlink()  # before the lock ends, so that nobody's new file is removed
-        os.close(descriptor)
-
-    def _open(self) -> int:
-        try:
-            return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-
-    def _lock(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            advice = "wait for it to end, or choose another --output-dir"
-            raise RunExistsError(f"{self.path.parent} is in use by {_holder(descriptor)}: {advice}") from None
-        except OSError as error:
-            self.say(f"{self.path.parent} cannot be locked ({error.strerror or error}): start no second run in it")
-
-    def _is_current(self, descriptor: int) -> bool:
-        """Whether the open file is the one that now has the name: two processes must lock the same file."""
-        try:
-            return os.path.samestat(os.fstat(descriptor), self.path.stat())
-        except FileNotFoundError:
-            return False
+        if self._file is not None:
+            with suppress(OSError):
+                self.path.unlink()
+            self._file.close()
+            self._file = None
 
 
-def _write_holder(descriptor: int) -> None:
+def _this_process() -> bytes:
     started = datetime.now().astimezone().isoformat(timespec="seconds")
-    holder = {"host": socket.gethostname(), "pid": os.getpid(), "start": started}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": started}).encode() + b"\n"
 
 
-def _holder(descriptor: int) -> str:
-    """Return the words for whoever holds the lock, from what it wrote into the file."""
+def _holder(path: Path) -> str:
+    """Return the words for the process that has the lock, from what it wrote into the file."""
     try:
-        holder = parse_json(os.pread(descriptor, 4096, 0))
+        holder = parse_json(path.read_bytes())
         return f"process {holder['pid']} on {holder['host']}, started {holder['start']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -13,11 +13,11 @@ from cyclopts import App, Parameter
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import group_of, takes_settings
 from textmill.config.config_files import read_config
-from textmill.config.merge import from_layers
-from textmill.config.schema import schema as json_schema
-from textmill.config.setting_names import SECTIONS
-from textmill.config.settings import Entry
-from textmill.config.tree import Config
+from textmill.config.fields import SECTIONS
+from textmill.config.json_schema import schema as json_schema
+from textmill.config.merge_layers import from_layers
+from textmill.config.run_config import Config
+from textmill.config.settings import Setting
 from textmill.console.terminal import write
 
 app = App(name="config", help="Show what a run would be made with, and where each value comes from.")
@@ -29,7 +29,7 @@ def show(
     *,
     config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
     json: Json = False,
-    settings: list[Entry],
+    settings: list[Setting],
 ) -> None:
     """Print every setting with its value and where that comes from, as a configuration file.
 
@@ -75,7 +75,7 @@ def schema() -> None:
 
 def _settled(values: Config) -> str:
     """The values of preset auto are in `values`, where the size of the text can be known; return what to say of it."""
-    from textmill.config.presets import settle_auto
+    from textmill.config.presets import apply_auto_preset
     from textmill.data.preparing.text_size import size_of
     from textmill.errors import TextmillError
     from textmill.machine.devices import likely_device
@@ -85,7 +85,7 @@ def _settled(values: Config) -> str:
     except TextmillError as error:
         return f"preset: auto is not chosen yet, because {error}"
     device = values.training.device.partition(":")[0]
-    return f"preset: {settle_auto(values, likely_device() if device == 'auto' else device, size)}"
+    return f"preset: {apply_auto_preset(values, likely_device() if device == 'auto' else device, size)}"
 
 
 def _leaves(values: Config, section: str) -> list[str]:

@@ -36,7 +36,7 @@ Model = Annotated[
 
 
 def _is_place(kind: Any, value: Any) -> None:
-    from textmill.config.values import place
+    from textmill.config.field_types import place
 
     if value is not None:
         place(value)

@@ -167,7 +167,7 @@ def _check_verb(arguments: list[str]) -> list[str]:
         return [first]
     if first.startswith("-"):
         raise ConfigError(f"{first}: a flag needs a verb before it, such as textmill train {first} ...")
-    from textmill.config.values import closest
+    from textmill.config.field_types import closest
 
     hint = closest(first, VERBS) or f"; there are {', '.join(VERBS)}"
     if Path(first).exists():

@@ -14,8 +14,8 @@ from cyclopts import Parameter
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import group_of, takes_settings
 from textmill.config.config_files import read_config
-from textmill.config.merge import from_layers
-from textmill.config.settings import Entry
+from textmill.config.merge_layers import from_layers
+from textmill.config.settings import Setting
 from textmill.console.terminal import field
 from textmill.errors import ConfigError
 
@@ -30,7 +30,7 @@ def plan(
     config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
     tokens_per_second: float | None = None,
     json: Json = False,
-    settings: list[Entry],
+    settings: list[Setting],
 ) -> None:
     """Say what a run will take: parameters, steps, memory, disk, and the time at a given speed.
 
@@ -49,8 +49,8 @@ def plan(
     textmill plan book.txt --d-model 512 --num-layers 8
     textmill plan corpus/ --preset gpt2 --tokens-per-second 12000
     """
-    from textmill.config.checks import free_vocab
-    from textmill.config.presets import settle_auto
+    from textmill.config.consistency import free_vocab
+    from textmill.config.presets import apply_auto_preset
     from textmill.data.preparing.text_size import names_ids, size_of, text_ahead
     from textmill.machine.devices import likely_device, likely_precision
     from textmill.planning.plan import plan_run
@@ -63,7 +63,7 @@ def plan(
         raise ConfigError(f"--tokens-per-second: must be a number above zero, not {tokens_per_second}")
     size = size_of(values.data)
     if values.training.preset == "auto":
-        _aside(f"preset: {settle_auto(values, device, size)}")
+        _aside(f"preset: {apply_auto_preset(values, device, size)}")
     free_vocab(values, ids=names_ids(values.data))
     made, said = plan_run(
         values,

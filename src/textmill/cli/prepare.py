@@ -9,8 +9,8 @@ from typing import Literal
 
 from textmill.cli.help_pages import Json, Output
 from textmill.cli.setting_flags import takes_settings
-from textmill.config.merge import from_layers
-from textmill.config.settings import Entry
+from textmill.config.merge_layers import from_layers
+from textmill.config.settings import Setting
 
 
 @takes_settings(
@@ -27,7 +27,7 @@ def prepare(
     max_symbols: float | None = None,
     min_alphabetic: float | None = None,
     json: Json = False,
-    settings: list[Entry],
+    settings: list[Setting],
 ) -> None:
     """Read and tokenize text once, to train on it many times with textmill train OUTPUT.
 

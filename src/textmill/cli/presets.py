@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Json
-from textmill.config.presets import AUTO, PRESETS, preset_values
+from textmill.config.presets import every_preset, preset_values
 
 
 def presets(name: Annotated[str | None, Parameter(name="NAME")] = None, /, *, json: Json = False) -> None:
@@ -30,11 +30,7 @@ def presets(name: Annotated[str | None, Parameter(name="NAME")] = None, /, *, js
         print(json_format.dumps(values, indent=2) if json else _as_yaml(values))
         return
     purposes = {"auto": "the default: one of the last six, by machine and size of the text"}
-    purposes |= {name: preset.purpose for name, preset in PRESETS.items()}
-    for kind, choices in AUTO.items():
-        for choice in choices:
-            limit = f"below {choice.bytes_below / 1e6:g} MB of text" if choice.bytes_below < 1e15 else "for more text"
-            purposes[choice.name] = f"what auto means on a {kind.upper()} {limit}"
+    purposes |= {name: preset.purpose for name, preset in every_preset().items()}
     if json:
         print(json_format.dumps(purposes, indent=2))
         return

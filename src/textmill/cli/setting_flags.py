@@ -11,9 +11,9 @@ from cyclopts import Group, Parameter
 from pydantic.fields import FieldInfo
 
 from textmill.config.aliases import REWRITES
-from textmill.config.presets import AUTO
-from textmill.config.setting_names import sections
-from textmill.config.settings import Entry
+from textmill.config.fields import SECTIONS
+from textmill.config.presets import auto_presets
+from textmill.config.settings import Setting
 
 Spelling = Annotated[Mapping[str, str], Parameter(parse=False)]
 """Name of a parameter -> the flag as it was typed. `main` passes it to verbs that ask for it."""
@@ -32,9 +32,6 @@ _GROUPS = {
 }
 """First leaf of each group of flags, in the order of the sections -> the group's title, in the order of the page."""
 
-AUTOMATIC = frozenset(leaf for choices in AUTO.values() for choice in choices for leaf in choice.values)
-"""Settings that the default preset sets, at least on some machines and texts."""
-
 
 def takes_settings(*leaves: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that gives a verb a flag for every setting in place of its parameter `settings`.
@@ -48,10 +45,10 @@ def takes_settings(*leaves: str) -> Callable[[Callable[..., Any]], Callable[...,
 
         @wraps(verb)
         def with_settings(*data: str, spelling: Mapping[str, str], **values: Any) -> Any:
-            entries = [Entry("data", list(data), "DATA", "DATA")] if data else []
+            entries = [Setting("data", list(data), "DATA", "DATA")] if data else []
             for name in [name for name in values if name not in own]:
                 flag = spelling.get(name, f"--{name.replace('_', '-')}")
-                entries.append(Entry(name, values.pop(name), flag, flag))
+                entries.append(Setting(name, values.pop(name), flag, flag))
             return verb(settings=_joined(entries), **values)
 
         text = Parameter(name="DATA", help="Text: files, folders, patterns, one prepared folder.")
@@ -77,7 +74,7 @@ def group_of(leaf: str) -> Group:
     return Group(title, sort_key=10 + list(dict.fromkeys(_GROUPS.values())).index(title))
 
 
-def _joined(entries: list[Entry]) -> list[Entry]:
+def _joined(entries: list[Setting]) -> list[Setting]:
     """Return the entries with all text, positional or behind --data, in one."""
     data = [entry for entry in entries if entry.key == "data"]
     if len(data) < 2:
@@ -92,9 +89,10 @@ def _parameters(*, by_preset: bool) -> list[inspect.Parameter]:
 
     by_preset: a preset comes before the defaults, as in every verb that takes all settings of a run.
     """
+    automatic = {name for kind in ("cpu", "gpu") for preset in auto_presets(kind).values() for name in preset.values}
     leaves: dict[str, tuple[FieldInfo, Group]] = {}
     group = group_of("val_data")
-    for section in sections().values():
+    for section in SECTIONS.values():
         for leaf, field in section.model_fields.items():
             group = group_of(leaf) if leaf in _GROUPS else group
             leaves[leaf] = field, group
@@ -105,7 +103,7 @@ def _parameters(*, by_preset: bool) -> list[inspect.Parameter]:
             Parameter(
                 name=f"--{leaf.replace('_', '-')}",
                 group=group,
-                help=_help(leaf, field, by_preset and leaf in AUTOMATIC),
+                help=_help(leaf, field, by_preset and leaf in automatic),
                 metavar=_metavar(field),
                 negative=(),
                 show=leaf != "data",

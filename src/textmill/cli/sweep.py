@@ -14,9 +14,8 @@ from cyclopts import Parameter
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import group_of, takes_settings
 from textmill.config.config_files import read_config
-from textmill.config.merge import from_layers
-from textmill.config.setting_names import validate
-from textmill.config.settings import Entry
+from textmill.config.merge_layers import from_layers
+from textmill.config.settings import Setting, validate
 
 if TYPE_CHECKING:
     from textmill.sweep.run_sweep import SweepResult
@@ -32,7 +31,7 @@ def sweep(
     max_time: Annotated[str | None, Parameter(group=group_of("preset"))] = None,
     config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
     json: Annotated[Json, Parameter(group=group_of("preset"))] = False,
-    settings: list[Entry],
+    settings: list[Setting],
 ) -> int:
     """Try values of any settings in runs of their own, and tell which are best.
 

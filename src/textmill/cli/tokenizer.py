@@ -11,10 +11,10 @@ from cyclopts import App, Parameter
 
 from textmill.cli.help_pages import Json, Output
 from textmill.cli.setting_flags import takes_settings
-from textmill.config.merge import from_layers
-from textmill.config.settings import Entry
-from textmill.config.tree import Config
-from textmill.config.values import whole
+from textmill.config.field_types import whole
+from textmill.config.merge_layers import from_layers
+from textmill.config.run_config import Config
+from textmill.config.settings import Setting
 from textmill.console.terminal import read_input, write
 from textmill.errors import ConfigError, DataError
 
@@ -40,7 +40,7 @@ TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tok
     "dataset_config",
     "dataset_split",
 )
-def train(*, output: Output, settings: list[Entry]) -> None:
+def train(*, output: Output, settings: list[Setting]) -> None:
     """Train a tokenizer on text and write it as Hugging Face does.
 
     textmill train takes it with --tokenizer OUTPUT. Unless --vocab-size is given, a BPE tokenizer has 8,192 tokens, or

@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import group_of, takes_settings
 from textmill.config.config_files import read_config
-from textmill.config.merge import from_layers
-from textmill.config.settings import Entry
+from textmill.config.merge_layers import from_layers
+from textmill.config.settings import Setting
 
 _JSON = "Print the result as JSON at the end; what is said on the way goes to standard error."
 
@@ -24,7 +24,7 @@ def train(
     config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
     dry_run: Annotated[bool, Parameter(negative=(), group=group_of("preset"), show_default=False)] = False,
     json: Annotated[Json, Parameter(group=group_of("preset"), help=_JSON)] = False,
-    settings: list[Entry],
+    settings: list[Setting],
 ) -> int:
     """Train a model on your text, and write it with its metrics to the output folder.
 

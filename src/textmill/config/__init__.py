@@ -1,12 +1,19 @@
 """The vocabulary of a run: every setting, its type, its default and its other spellings. Imports without torch."""
 
-from textmill.config.fields.data import DataConfig, TokenizerConfig
-from textmill.config.fields.model import ModelConfig
-from textmill.config.fields.tracking import TrackingConfig
-from textmill.config.fields.training import TrainingConfig
-from textmill.config.merge import load_config
-from textmill.config.presets import PRESETS, choose_preset
-from textmill.config.tree import Config
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textmill.config.merge_layers import load_config
+from textmill.config.model_shape import ModelConfig
+from textmill.config.presets import choose_preset
+from textmill.config.run_config import Config, DataConfig, TokenizerConfig, TrackingConfig, TrainingConfig
+from textmill.names import lazy_attributes
+
+if TYPE_CHECKING:
+    from textmill.config.presets import Preset
+
+    PRESETS: dict[str, Preset]
 
 __all__ = [
     "PRESETS",
@@ -19,3 +26,5 @@ __all__ = [
     "choose_preset",
     "load_config",
 ]
+
+__getattr__ = lazy_attributes(__name__, {"PRESETS": "presets"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from textmill.config.values import number, show, switch, texts, whole
+from textmill.config.field_types import number, show, switch, texts, whole
 
 _SPELLINGS = {
     # data

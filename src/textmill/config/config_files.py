@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from textmill.config.settings import Entry, flatten
-from textmill.config.values import show
+from textmill.config.field_types import show
+from textmill.config.settings import Setting, flatten
 from textmill.errors import ConfigError, MissingInputError
 
 CONFIG_FILE = "config.yaml"
@@ -21,7 +21,7 @@ MAX_VALUES = 10_000
 MAX_DEPTH = 32
 
 
-def read_config(path: str | Path) -> list[Entry]:
+def read_config(path: str | Path) -> list[Setting]:
     """Return the settings of a file, or of the CONFIG_FILE in a run's folder.
 
     Raises:
@@ -42,7 +42,7 @@ def read_config(path: str | Path) -> list[Entry]:
     except RecursionError:
         raise ConfigError(f"{file}: is nested too deeply to be a configuration") from None
 
-    def place(at: tuple[str, ...]) -> str:
+    def where(at: tuple[str, ...]) -> str:
         line = f":{lines[at]}" if at in lines else ""
         return f"{file}{line}: {'.'.join(at)}"
 
@@ -50,7 +50,7 @@ def read_config(path: str | Path) -> list[Entry]:
         return []
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: must hold settings such as 'd_model: 256', not {show(values)}")
-    return list(flatten(values, origin=str(file), place=place))
+    return list(flatten(values, origin=str(file), where=where))
 
 
 def _text(file: Path) -> str:

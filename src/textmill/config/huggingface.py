@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from textmill.config.fields.model import ModelConfig
-from textmill.config.values import show
+from textmill.config.field_types import show
+from textmill.config.model_shape import ModelConfig
 from textmill.errors import ConfigError, DataError
 
 OWN_MODEL_TYPE = "textmill"

@@ -1,4 +1,4 @@
-"""What all sections have in common: aliases, one-line errors, and the memory of where each value came from."""
+"""The behaviour of every section: aliases, one-line errors, and the record of where each value came from."""
 
 from __future__ import annotations
 
@@ -9,93 +9,82 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from textmill.config.aliases import REWRITES, canonical
-from textmill.config.values import closest, show
-
-if TYPE_CHECKING:
-    from textmill.config.settings import Entry
+from textmill.config.field_types import closest, show
+from textmill.config.settings import Setting, keywords, resolve
 
 NOT_GIVEN = ("default", "preset", "derived", "fitted")
 """First words of the origins of values that nobody chose."""
 
 
 class Section(BaseModel):
-    """Settings of one kind. Values may be read and assigned under any alias; an assigned value is checked.
+    """Settings of one kind. Values can be read and assigned under any alias; an assigned value is checked.
 
-    Built alone, a section also takes the settings of other sections and keeps them as `strays`, which join the others
-    when sections meet in a Config. Raises ConfigError for unknown names, wrong values and contradictions.
+    A section on its own also accepts the settings of other sections and keeps them in `others`, which are merged when
+    sections meet in a Config. Raises ConfigError for unknown names, wrong values and contradictions.
     """
 
-    # Building validators only when the first value arrives keeps them out of the time that a help page takes.
-    model_config = ConfigDict(extra="forbid", defer_build=True, use_attribute_docstrings=True)
+    # The docstrings are read once, in the class of the fields.
+    model_config = ConfigDict(extra="forbid", defer_build=True, use_attribute_docstrings=False)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
-    _strays: dict[str, Any] = PrivateAttr(default_factory=dict)
-    _tree: Any = PrivateAttr(default=None)
+    _others: dict[str, Setting] = PrivateAttr(default_factory=dict)
+    _config: Any = PrivateAttr(default=None)
 
     def __init__(self, **values: Any) -> None:
-        from textmill.config.settings import keywords, resolve
-
         super().__init__()
         self._accept(resolve(keywords(values)))
 
-    @classmethod
-    def from_entries(cls, entries: Mapping[str, Entry]) -> Self:
-        """Return the section that holds the resolved `entries`; those of other sections become strays."""
-        section = cls()
-        section._accept(entries)
-        return section
-
-    def _accept(self, entries: Mapping[str, Entry]) -> None:
-        for leaf, entry in entries.items():
-            if leaf in type(self).model_fields:
-                self._store(leaf, copy.deepcopy(entry.value), entry.origin)
-            elif self._tree is not None:
-                self._tree.accept({leaf: entry})
+    def _accept(self, settings: Mapping[str, Setting]) -> None:
+        for name, setting in settings.items():
+            if name in type(self).model_fields:
+                self._store(name, copy.deepcopy(setting.value), setting.origin)
+            elif self._config is not None:
+                self._config.accept({name: setting})
             else:
-                self._strays[leaf] = entry
+                self._others[name] = setting
 
-    def _store(self, leaf: str, value: Any, origin: str) -> None:
-        """The leaf holds an already checked value."""
-        vars(self)[leaf] = value
-        self.__pydantic_fields_set__.add(leaf)
-        self._origins[leaf] = origin
+    def _store(self, name: str, value: Any, origin: str) -> None:
+        """Set a value that is already checked."""
+        vars(self)[name] = value
+        self.__pydantic_fields_set__.add(name)
+        self._origins[name] = origin
 
     @property
-    def strays(self) -> dict[str, Entry]:
+    def others(self) -> dict[str, Setting]:
         """Settings of other sections that were given to this one."""
-        return dict(self._strays)
+        return dict(self._others)
 
     @property
     def origins(self) -> dict[str, str]:
         """Where the values came from that are not defaults; see `origin`."""
         return dict(self._origins)
 
-    def origin(self, leaf: str) -> str:
+    def origin(self, name: str) -> str:
         """Return where a value came from: default, preset NAME, a file, --flag, keyword, derived or fitted."""
-        return self._origins.get(canonical(leaf), "default")
+        return self._origins.get(canonical(name), "default")
 
-    def given(self, leaf: str) -> bool:
-        """Return whether somebody chose the value of `leaf`, as against default, preset and derived values."""
-        return self.origin(leaf).split(" ")[0] not in NOT_GIVEN
+    def given(self, name: str) -> bool:
+        """Return whether somebody chose the value of `name`; defaults, presets and derived values are not chosen."""
+        return self.origin(name).split(" ")[0] not in NOT_GIVEN
 
-    def described(self, leaf: str) -> str:
-        """Return a leaf as errors name it: its name, its value and, but for keywords, where that came from."""
-        origin = self.origin(leaf)
-        return f"{leaf} {show(getattr(self, leaf))}" + ("" if origin == "keyword" else f" ({origin})")
+    def described(self, name: str) -> str:
+        """Return a setting as errors show it: its name, its value and, except for keywords, where that came from."""
+        origin = self.origin(name)
+        return f"{name} {show(getattr(self, name))}" + ("" if origin == "keyword" else f" ({origin})")
 
-    def derive(self, leaf: str, value: Any, *, force: bool = False) -> None:
-        """An unset leaf holds `value`, marked as derived; with `force` any leaf does, marked as fitted."""
-        if force or getattr(self, leaf) is None:
-            self._store(leaf, value, "fitted" if force else "derived")
+    def derive(self, name: str, value: Any, *, force: bool = False) -> None:
+        """Set `name` to `value` if it is unset and mark it as derived; with `force` set it anyway, marked as fitted."""
+        if force or getattr(self, name) is None:
+            self._store(name, value, "fitted" if force else "derived")
 
     def values(self) -> dict[str, Any]:
-        """Return a copy of every leaf's value."""
-        return {leaf: copy.deepcopy(self.__dict__[leaf]) for leaf in type(self).model_fields}
+        """Return a copy of every setting's value."""
+        return {name: copy.deepcopy(self.__dict__[name]) for name in type(self).model_fields}
 
     def clone(self) -> Self:
-        """Return an independent copy with the same origins and strays, outside any Config."""
+        """Return an independent copy with the same origins, outside any Config."""
         twin = type(self).model_construct(**self.values())
-        twin._origins, twin._strays = dict(self._origins), dict(self._strays)
+        twin._origins, twin._others = dict(self._origins), dict(self._others)
         return twin
 
     def __copy__(self) -> Self:
@@ -113,10 +102,8 @@ class Section(BaseModel):
         if name.startswith("_"):
             super().__setattr__(name, value)
             return
-        from textmill.config.settings import Entry, resolve
-
-        below = self.values() if self._tree is None else self._tree.values()
-        self._accept(resolve([Entry(name, value, "keyword", name)], below))
+        below = self.values() if self._config is None else self._config.values()
+        self._accept(resolve([Setting(name, value, "keyword", name)], below))
 
     if not TYPE_CHECKING:
 
@@ -127,13 +114,13 @@ class Section(BaseModel):
                 return REWRITES[name].read(self._read)
             return self._read(canonical(name), name)
 
-        def _read(self, leaf: str, name: str | None = None) -> Any:
-            if leaf in type(self).model_fields:
-                return self.__dict__[leaf]
-            if self._tree is not None:
-                return self._tree.read(leaf, name or leaf)
-            if leaf in self._strays:
-                return self._strays[leaf].value
-            raise AttributeError(
-                f"{type(self).__name__} has no {name or leaf!r}{closest(leaf, type(self).model_fields)}"
-            )
+        def _read(self, canonical_name: str, name: str | None = None) -> Any:
+            fields = type(self).model_fields
+            if canonical_name in fields:
+                return self.__dict__[canonical_name]
+            if self._config is not None:
+                return self._config.read(canonical_name, name or canonical_name)
+            if canonical_name in self._others:
+                return self._others[canonical_name].value
+            hint = closest(canonical_name, fields)
+            raise AttributeError(f"{type(self).__name__} has no {name or canonical_name!r}{hint}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from textmill.config.values import closest
+from textmill.config.field_types import closest
 from textmill.errors import ConfigError, DataError, MissingInputError
 from textmill.files import read_json
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.model.attention import Mask, make_mask
 from textmill.model.kv_cache import Cache
-from textmill.model.layers import Linear
+from textmill.model.linear_and_embedding import Linear
 from textmill.model.positions import Angles, rotary_angles, sinusoids
 
 

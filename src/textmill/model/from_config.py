@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.model.decoder import Decoder
 from textmill.model.gpt2 import GPT2Decoder
 from textmill.model.initialisation import initialise

@@ -13,11 +13,11 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.model.attention import Mask, attend
 from textmill.model.decoder import Block, Decoder
 from textmill.model.kv_cache import Cache
-from textmill.model.layers import Conv1D, Embedding
+from textmill.model.linear_and_embedding import Conv1D, Embedding
 from textmill.model.mlp import make_mlp
 from textmill.model.norm import make_norm
 from textmill.model.positions import Angles, rotate

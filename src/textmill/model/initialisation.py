@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from textmill.model.decoder import Decoder
-from textmill.model.layers import Conv1D
+from textmill.model.linear_and_embedding import Conv1D
 from textmill.model.norm import LayerNorm, RMSNorm
 
 RESIDUAL_OUTPUTS = ("o_proj.weight", "down_proj.weight", "c_proj.weight")

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textmill.config.fields.model import ModelConfig
-from textmill.model.layers import Conv1D, Linear
+from textmill.config import ModelConfig
+from textmill.model.linear_and_embedding import Conv1D, Linear
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 
 
 class RMSNorm(nn.Module):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from textmill.config import checks
-from textmill.config.tree import Config
+from textmill.config import consistency
+from textmill.config.run_config import Config
 from textmill.planning.run_length import Length, plan_length
 
 
@@ -26,9 +26,9 @@ def fit_run(
     Raises:
         ConfigError: a chosen value does not fit.
     """
-    said = checks.fit_model(config) if own_model else []
-    said += checks.fit_vocab(config, vocab_size, "bpe" if learned else "given")
-    said += checks.fit_batch(config, num_rows, world_size)
+    said = consistency.fit_model(config) if own_model else []
+    said += consistency.fit_vocab(config, vocab_size, "bpe" if learned else "given")
+    said += consistency.fit_batch(config, num_rows, world_size)
     settings = config.training
     length = plan_length(
         rows_per_epoch=num_rows,
@@ -40,5 +40,5 @@ def fit_run(
         max_time=settings.max_time,
     )
     if length.total_steps is not None:
-        said += checks.fit_warmup(config, length.total_steps)
+        said += consistency.fit_warmup(config, length.total_steps)
     return length, said

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.errors import ConfigError
-from textmill.planning.parameters import count_parameters
+from textmill.planning.parameter_count import count_parameters
 
 FLOAT, LONG = 4, 8
 """Bytes of a float32 and of an int64."""

@@ -6,12 +6,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from textmill.config.checks import fit_warmup
-from textmill.config.tree import LENGTHS, Config
+from textmill.config.consistency import fit_warmup
+from textmill.config.run_config import LENGTHS, Config
 from textmill.errors import ConfigError
 from textmill.planning.fit_run import fit_run
 from textmill.planning.memory import Memory, estimate_memory, evaluation_rows, optimizer_bytes
-from textmill.planning.parameters import ParameterCount, count_parameters, flops_per_token
+from textmill.planning.parameter_count import ParameterCount, count_parameters, flops_per_token
 from textmill.planning.run_length import Length
 
 EXTRA_CHECKPOINTS = 2

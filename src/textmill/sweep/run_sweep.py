@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from textmill import files
 from textmill.checkpoint.run_lock import RunLock
 from textmill.config import Config
-from textmill.config.checks import validates
+from textmill.config.consistency import validates
 from textmill.errors import CannotWriteError, ConfigError, RunExistsError, TextmillError
 from textmill.runs.layout import is_run
 from textmill.sweep.space import Dimension

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from textmill.config.aliases import canonical
-from textmill.config.setting_names import is_list, section_of, validate
-from textmill.config.settings import leaf_names
-from textmill.config.values import closest
+from textmill.config.field_types import closest
+from textmill.config.settings import is_list, section_of, setting_names, validate
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def _parse(text: str) -> Dimension:
     leaf = canonical(name.strip().removeprefix("--").replace("-", "_"))
     place = f"--search {name}"
     if section_of(leaf) is None:
-        raise ConfigError(f"{place}: no such setting{closest(leaf, leaf_names())}")
+        raise ConfigError(f"{place}: no such setting{closest(leaf, setting_names())}")
     if leaf in FORBIDDEN or is_list(leaf):
         raise ConfigError(f"{place}: this setting cannot vary within a sweep")
     if not equals or not values.strip():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from textmill import files
 from textmill.config import Config
-from textmill.config.tree import NOT_DUMPED
+from textmill.config.run_config import NOT_DUMPED
 from textmill.errors import MissingExtraError, ResumeError
 from textmill.runs.read_run import read_object
 from textmill.sweep.space import Dimension

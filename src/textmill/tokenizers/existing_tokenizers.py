@@ -86,7 +86,7 @@ def _from_json(path: Path, roles: dict[str, str]) -> Tokenizer:
         raise DataError(f"{path} is not a tokenizer.json: {_one_line(error)}") from error
     if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
         raise DataError(f'{path} is not a tokenizer.json of Hugging Face tokenizers: it has no "model"')
-    with files.in_good_shape(path, "get the tokenizer again"):
+    with files.report_damage(path, "get the tokenizer again"):
         if _drop_additions(described):
             content = json.dumps(described, ensure_ascii=False)
         tokenizer = Tokenizer(content, roles)

@@ -14,7 +14,7 @@ from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optim
 from textmill.checkpoint.sharded import load_sharded
 from textmill.checkpoint.tensors import local_shard, refuse_non_finite
 from textmill.errors import DataError, ResumeError
-from textmill.files import in_good_shape, parse_json
+from textmill.files import parse_json, report_damage
 from textmill.runs import layout
 from textmill.training.progress import Progress
 from textmill.training.run import Run
@@ -93,7 +93,7 @@ def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
         load_weights(model, folder)
         tensors = load_sharded(folder, layout.OPTIMIZER)  # backed by the files; each process reads its shards only
         restore_optimizer(optimizer, model, tensors, state["optimizer_groups"])
-    with in_good_shape(folder / layout.STATE, "resume from another checkpoint"):
+    with report_damage(folder / layout.STATE, "resume from another checkpoint"):
         run.engine.load_state(state["engine"])
         run.progress = Progress.from_state(state["progress"], run.world)
     run.started_at -= run.progress.elapsed_seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.config import Config
-from textmill.config.presets import settle_auto
+from textmill.config.presets import apply_auto_preset
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
 from textmill.data.prepare import prepare
@@ -32,7 +32,7 @@ def settle_preset(config: Config, device_type: str) -> str | None:
     items = data_or_dataset(settings.data, settings.dataset_name, settings.dataset_config)
     items, _ = weighted_items(items)
     num_bytes = corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
-    return settle_auto(config, device_type, num_bytes)
+    return apply_auto_preset(config, device_type, num_bytes)
 
 
 def settle_tokenizer(config: Config, say: Callable[[str], None]) -> None:

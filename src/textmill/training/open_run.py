@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from textmill.config import Config, checks
+from textmill.config import Config, consistency
 from textmill.console.screen import Screen
 from textmill.data.batches.augment import Augment
 from textmill.data.batches.loader import Rows
@@ -28,6 +28,7 @@ from textmill.names import resolve_callable
 from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.planning.fit_run import fit_run
 from textmill.planning.run_length import Length
+from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers
 from textmill.tracking.tracker_choice import build_trackers
@@ -107,13 +108,13 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             _make_absolute(config, world, screen)
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type)
-            checks.free_vocab(config, ids=parts.data is None and names_ids(config.data))
+            consistency.free_vocab(config, ids=parts.data is None and names_ids(config.data))
         corpus = open_corpus(config, parts.data, parts.validation, world, screen, signals.check)
         with world.together():
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             if start is None:
-                _say_new(screen, corpus, checks.without_effect(config))
+                _say_new(screen, corpus, consistency.without_effect(config))
             else:
                 split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
             length, changes = fit_run(
@@ -192,7 +193,9 @@ def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Tra
     tracking = config.tracking
     return build_trackers(
         tracking.report_to if world.is_first else [],
-        Path(tracking.log_dir) / (tracking.run_name or folder.name) if tracking.log_dir else folder / "logs",
+        Path(tracking.log_dir) / (tracking.run_name or folder.name)
+        if tracking.log_dir
+        else folder / layout.TENSORBOARD,
         project=tracking.wandb_project,
         say=screen.say,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textmill.config import TrainingConfig
-from textmill.optim.schedule import Schedule
+from textmill.optim.learning_rate_schedule import Schedule
 from textmill.planning.run_length import plan_warmup
 
 _ENDLESS, _TYPICAL = 1_000_000_000, 1000

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.config import Config, load_config
-from textmill.config.tree import LENGTHS, NOT_DUMPED
+from textmill.config.run_config import LENGTHS, NOT_DUMPED
 from textmill.errors import MissingInputError, ResumeError
 from textmill.runs import layout
 

@@ -20,7 +20,7 @@ from textmill.engine.single import Engine
 from textmill.engine.world import World
 from textmill.errors import NonFiniteError
 from textmill.evaluation.metrics import Metric
-from textmill.optim.schedule import Schedule
+from textmill.optim.learning_rate_schedule import Schedule
 from textmill.planning.run_length import MOST_REPORTS, Cadence, Length, default_evaluations
 from textmill.tokenizers import Tokenizer
 from textmill.training.advice import Setting

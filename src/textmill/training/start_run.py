@@ -16,7 +16,7 @@ from textmill.engine.engine_choice import build_engine
 from textmill.machine.devices import peak_flops
 from textmill.model.from_config import build_model
 from textmill.optim.optimizer_choice import build_optimizer
-from textmill.planning.parameters import flops_per_token
+from textmill.planning.parameter_count import flops_per_token
 from textmill.runs import layout
 from textmill.training.advice import Advice
 from textmill.training.checkpoint_state import load_state, restore

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from textmill.config import Config, load_config
-from textmill.config.fields.model import ModelConfig
+from textmill.config import Config, ModelConfig, load_config
 from textmill.config.section import Section
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset

@@ -1,1 +1,17 @@
-"""The settings themselves, a file per section."""
+"""Every setting with its type, default and help text, one file per section; behaviour is in `section.py`."""
+
+from textmill.config.field_types import Fields
+from textmill.config.fields.data import DataFields
+from textmill.config.fields.model import ModelFields
+from textmill.config.fields.tokenizer import TokenizerFields
+from textmill.config.fields.tracking import TrackingFields
+from textmill.config.fields.training import TrainingFields
+
+SECTIONS: dict[str, type[Fields]] = {
+    "data": DataFields,
+    "tokenizer": TokenizerFields,
+    "model": ModelFields,
+    "training": TrainingFields,
+    "tracking": TrackingFields,
+}
+"""The sections by name, in the order in which they are shown and saved."""

@@ -1,6 +1,4 @@
-"""What the model learns from, and how text becomes tokens."""
-
-from __future__ import annotations
+"""The section `data`: what the model learns from."""
 
 import re
 from collections.abc import Mapping
@@ -8,18 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from textmill.config.section import Section
-from textmill.config.values import (
+from textmill.config.field_types import (
     MOST_THREADS,
+    Fields,
     MaybePlace,
     MaybePlaces,
     MaybeText,
     MaybeWhole,
     Number,
-    Place,
     Switch,
     Text,
-    Texts,
     Whole,
     comma_separated,
     one_of,
@@ -49,7 +45,7 @@ def _named_sets(value: Any) -> list[str] | None:
     return None if value is None else places(value)
 
 
-class DataConfig(Section):
+class DataFields(Fields):
     """Where the text is, what is kept of it, and how it is cut into rows."""
 
     data: MaybePlaces = None
@@ -90,12 +86,3 @@ class DataConfig(Section):
     """Processes that read and tokenize. Unset: chosen from the machine."""
     cache_dir: MaybePlace = None
     """Folder of tokenized data. Unset: the user's cache folder."""
-
-
-class TokenizerConfig(Section):
-    """How text becomes token ids."""
-
-    tokenizer: Place = "bpe"
-    """char, byte, bpe (trained on the data), a saved tokenizer's path, or hf:NAME."""
-    special_tokens: Texts = Field(default_factory=list)
-    """Further tokens that never split, such as <|user|>."""

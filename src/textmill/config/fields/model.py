@@ -1,14 +1,11 @@
-"""The shape of the network: what `build_model` takes and what a checkpoint records."""
+"""The section `model`: the shape of the network, what `build_model` takes and what a checkpoint records."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from textmill.config.section import Section
-from textmill.config.values import (
+from textmill.config.field_types import (
+    Fields,
     MaybeNumber,
     MaybeSwitch,
     MaybeWhole,
@@ -28,7 +25,7 @@ WIDEST, DEEPEST, LONGEST, MOST_IDS = 1 << 20, 10_000, 1 << 30, 1 << 31
 """Bounds far beyond any model: a slip of the keyboard is told at once and not by a machine that is out of memory."""
 
 
-class ModelConfig(Section):
+class ModelFields(Fields):
     """A decoder-only transformer. None means: derived from the other values, see `resolved`."""
 
     architecture: Annotated[Architecture | None, BeforeValidator(or_none(one_of(Architecture, gpt="gpt2")))] = None
@@ -84,26 +81,3 @@ class ModelConfig(Section):
     """Standard deviation of the initial weights."""
     gradient_checkpointing: Switch = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-
-    def resolved(self, say: Callable[[str], None] | None = None) -> ModelConfig:
-        """Return a copy with nothing left to derive except vocab_size, and whose numbers fit together.
-
-        A number of heads nobody chose is lowered to one that fits, and `say` gets a sentence about every decision
-        that is not obvious. Raises ConfigError when chosen values contradict each other.
-        """
-        from textmill.config.shape import resolve
-
-        model, sentences = resolve(self)
-        for sentence in sentences if say is not None else ():
-            say(sentence)  # type: ignore[misc]
-        return model
-
-    @property
-    def gated(self) -> bool:
-        """Whether the feed-forward block has a gate beside the up projection (SwiGLU). Needs a resolved shape."""
-        return self.activation == "silu"
-
-    @property
-    def qk_norm(self) -> bool:
-        """Whether queries and keys are normalised per head, as in Qwen3. Needs a resolved shape."""
-        return self.architecture == "qwen3"

@@ -1,18 +1,15 @@
-"""Who is told about the run besides the files in its folder."""
-
-from __future__ import annotations
+"""The section `tracking`: where the metrics go besides the files in the run folder."""
 
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from textmill.config.section import Section
-from textmill.config.values import MaybeName, MaybePlace, MaybeText, comma_separated, one_of
+from textmill.config.field_types import Fields, MaybeName, MaybePlace, MaybeText, comma_separated, one_of
 
 Reporter = Literal["tensorboard", "wandb", "mlflow"]
 
 
-class TrackingConfig(Section):
+class TrackingFields(Fields):
     """Where the metrics go."""
 
     report_to: Annotated[list[Reporter], BeforeValidator(comma_separated(one_of(Reporter)))] = Field(

@@ -1,6 +1,4 @@
-"""How long, how fast and on what the model is trained, and what is written on the way."""
-
-from __future__ import annotations
+"""The section `training`: length, batch, optimizer, hardware, and what is written during the run."""
 
 import re
 from collections.abc import Mapping
@@ -8,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from textmill.config.section import Section
-from textmill.config.values import (
+from textmill.config.field_types import (
     MOST_THREADS,
+    Fields,
     MaybeCount,
     MaybeNumber,
     MaybePlace,
@@ -94,7 +92,7 @@ Interval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(1)
 SampleInterval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(0))]
 
 
-class TrainingConfig(Section):
+class TrainingFields(Fields):
     """The run: length, batch, optimizer, hardware, and when to evaluate, save and show."""
 
     preset: Text = "auto"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from textmill.data.sources.cache_dir import cache_root
 from textmill.data.sources.selection import Files
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.errors import DataError, MissingInputError, RunExistsError
+from textmill.files import json_sha256
 from textmill.runs.layout import is_prepared
 
 _BLOCK = 1 << 20
@@ -32,7 +32,7 @@ def content_key(
     for path, content in zip(chosen.validation or [], validation or []):
         if content in known and content[0] in IDS:
             say(f"{path} is also training data: the validation loss will not tell how the model does on new text")
-    return hashlib.sha256(json.dumps([settings, train, validation, further, chosen.main]).encode()).hexdigest()
+    return json_sha256([settings, train, validation, further, chosen.main])
 
 
 def _content(path: Path, tick: Callable[[int], None]) -> tuple[str, str]:

@@ -6,9 +6,6 @@ stores as far as they are written. Nothing in it is ever taken for a corpus.
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,7 +43,7 @@ class Work:
         if self.place is None:
             return None
         try:
-            said = json.loads((self.place / _LEARNED / _SAID).read_text(encoding="utf-8"))
+            said = files.read_json(self.place / _LEARNED / _SAID)
             return (load_tokenizer(self.place / _LEARNED), list(said["said"])) if said["key"] == key else None
         except (OSError, ValueError, KeyError, TypeError, DataError, MissingInputError):
             return None
@@ -90,31 +87,11 @@ def unfinished(final: Path, say: Callable[[str], None]) -> Iterator[Work]:
 
 
 def _lock(root: Path) -> BinaryIO | None:
-    """Return the file whose lock makes `root` this process's own, None where another one has it."""
-    files.make_directory(root)
-    while True:
-        try:
-            root.mkdir(exist_ok=True)
-            lock = (root / _LOCK).open("wb")
-        except FileNotFoundError:  # removed in between, by a process that was done with it
-            continue
-        except OSError as error:
-            raise files.cannot_write(root, error) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            return None
-        if _is_still(lock, root / _LOCK):
-            return lock
-        lock.close()
-
-
-def _is_still(lock: BinaryIO, path: Path) -> bool:
+    """Return the locked file that makes `root` this process's own; None if another process has it, or without locks."""
     try:
-        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+        return files.lock_file(root / _LOCK)
+    except files.NoLocksError:
+        return None
 
 
 def _latest(root: Path) -> Path | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from textmill.config.values import closest
+from textmill.config.field_types import closest
 from textmill.data.reading.document import Notes
 from textmill.data.reading.formats.compressed import ENDINGS
 from textmill.data.reading.read import FORMATS

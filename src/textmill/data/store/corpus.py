@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,10 +102,10 @@ def open_corpus(folder: Path) -> Corpus:
         raise DataError(f"the tokenizer in {folder} is not the one that made its ids: prepare the corpus again")
     train = TokenStore.open(folder / "train")
     if parts:
-        with files.in_good_shape(path, "prepare the corpus again"):
+        with files.report_damage(path, "prepare the corpus again"):
             train = Mixture(train, parts)
     validation = TokenStore.open(folder / "validation") if (folder / "validation").is_dir() else None
-    with files.in_good_shape(path, "prepare the corpus again"):
+    with files.report_damage(path, "prepare the corpus again"):
         further = {name: TokenStore.open(folder / FURTHER / name) for name in names}
     highest = max(store.max_id for store in (train, validation, *further.values()) if store is not None)
     if tokenizer is not None and highest >= tokenizer.vocab_size:
@@ -118,7 +116,7 @@ def open_corpus(folder: Path) -> Corpus:
         tokenizer=tokenizer,
         train=train,
         validation=validation,
-        fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
+        fingerprint=files.json_sha256(identity),
         vocab_size=tokenizer.vocab_size if tokenizer is not None else highest + 1,
         sources=sources,
         notes=notes,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from textmill.data.store.shards import TokenStore
+from textmill.files import json_sha256
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Mixture(TokenStore):
         self._starts = np.cumsum([0, *(part.tokens for part in parts)])  # of each part in the store
         self._places = np.cumsum([0, *self.counts])  # of each part in the stream
         identity = [store.fingerprint, [asdict(part) for part in parts]]
-        self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        self.fingerprint = json_sha256(identity)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return Mixture, (self.store, self.parts)

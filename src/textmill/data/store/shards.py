@@ -7,7 +7,6 @@ end is an error where a memory map would be a crash.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from array import array
 from collections.abc import Callable
@@ -175,7 +174,7 @@ class TokenStore:
         identity = [described["dtype"], *([shard.tokens, shard.sha256] for shard in self._shards)]
         if self.num_documents > 1:
             identity.append(self._documents_sha256)
-        self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        self.fingerprint = files.json_sha256(identity)
 
     @classmethod
     def open(cls, folder: Path) -> TokenStore:
@@ -193,7 +192,7 @@ class TokenStore:
             raise DataError(f"{path} is damaged: prepare the corpus again") from error
         if version != FORMAT:
             raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
-        with files.in_good_shape(path, "prepare the corpus again"):
+        with files.report_damage(path, "prepare the corpus again"):
             return cls(folder, described)
 
     def _open_shard(self, name: str, tokens: int) -> int:

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from textmill.config.checks import check
 from textmill.config.config_files import read_config
+from textmill.config.consistency import check
 from textmill.config.presets import preset_values
+from textmill.config.run_config import SECTION_CLASSES, Config
 from textmill.config.section import Section
-from textmill.config.setting_names import sections
-from textmill.config.settings import Entry, keywords, merge, resolve
-from textmill.config.tree import Config
+from textmill.config.settings import Setting, keywords, merge, resolve
 
 
 def load_config(
@@ -29,12 +28,12 @@ def load_config(
     """
     if preset is not None:
         overrides["preset"] = preset
-    layers: list[Iterable[Entry] | Config] = []
+    layers: list[Iterable[Setting] | Config] = []
     for source in sources:
         if isinstance(source, Config):
             layers.append(source)
         elif isinstance(source, Section):
-            name = next(name for name, section in sections().items() if isinstance(source, section))
+            name = next(name for name, section in SECTION_CLASSES.items() if isinstance(source, section))
             layers.append(Config(**{name: source}))
         else:
             layers.append(keywords(source) if isinstance(source, Mapping) else read_config(source))
@@ -43,21 +42,21 @@ def load_config(
     return from_layers([*layers, Config(**built), keywords(plain)])
 
 
-def from_layers(layers: Iterable[Iterable[Entry] | Config]) -> Config:
-    """Return the checked configuration of entries that were read elsewhere, such as flags; see `load_config`."""
+def from_layers(layers: Iterable[Iterable[Setting] | Config]) -> Config:
+    """Return the checked configuration of settings that were read elsewhere, such as flags; see `load_config`."""
     config = Config()
-    merged: dict[str, Entry] = {}
+    merged: dict[str, Setting] = {}
     for layer in layers:
         if isinstance(layer, Config):
             origins, values = layer.origins, layer.values()
-            entries = {leaf: Entry(leaf, values[leaf], origin, leaf) for leaf, origin in origins.items()}
-            config.accept({leaf: entry for leaf, entry in entries.items() if entry.origin.startswith("preset ")})
-            given = {leaf: entry for leaf, entry in entries.items() if layer.given(leaf)}
+            settings = {name: Setting(name, values[name], origin, name) for name, origin in origins.items()}
+            config.accept({name: setting for name, setting in settings.items() if setting.origin.startswith("preset ")})
+            given = {name: setting for name, setting in settings.items() if layer.given(name)}
         else:
-            given = resolve(layer, {leaf: entry.value for leaf, entry in merged.items()})
+            given = resolve(layer, {name: setting.value for name, setting in merged.items()})
         merged = merge(merged, given)
     config.accept(merged)
     if config.training.preset != "auto":
-        config.settle(config.training.preset, preset_values(config.training.preset))
+        config.apply_preset(config.training.preset, preset_values(config.training.preset))
     check(config)
     return config

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from textmill.config import Config
-from textmill.config.schema import schema
-from textmill.config.setting_names import SECTIONS
+from textmill.config.fields import SECTIONS
+from textmill.config.json_schema import schema
 
 
 def test_the_schema_describes_every_leaf() -> None:

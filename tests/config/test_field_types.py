@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.config.values import closest, count, number, or_none, seconds, show, switch, text, texts, whole
+from textmill.config.field_types import closest, count, number, or_none, seconds, show, switch, text, texts, whole
 
 
 @given(st.integers(-(10**12), 10**12))

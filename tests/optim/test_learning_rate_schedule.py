@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.optim.schedule import SCHEDULES, Schedule
+from textmill.optim.learning_rate_schedule import SCHEDULES, Schedule
 
 
 @given(

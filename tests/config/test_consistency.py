@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textmill.config import ModelConfig, choose_preset, load_config
-from textmill.config.checks import fit_batch, fit_model, fit_vocab, fit_warmup, without_effect
-from textmill.config.presets import settle_auto
+from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup, without_effect
+from textmill.config.presets import apply_auto_preset
 from textmill.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ from textmill.errors import ConfigError
     ("values", "message"),
     [
         ({"d_model": 256, "num_heads": 7}, "use one of 1, 2, 4, 8, 16, 32, 64, 128"),
-        ({"d_model": 255, "num_heads": 5}, "d_model 255 leaves no even head size"),
+        ({"d_model": 255, "num_heads": 5}, "d_model 255 has no even head size"),
         ({"d_model": 6, "num_heads": 6, "pos_encoding": "rope"}, "use one of 1, 3"),
         ({"num_heads": 8, "num_kv_heads": 3}, "num_kv_heads 3 does not divide num_heads 8: use one of 1, 2, 4, 8"),
         ({"head_dim": 33}, "head_dim 33 must be even"),
@@ -128,7 +128,7 @@ def test_vocabulary_follows_the_tokenizer() -> None:
 def test_a_default_batch_never_asks_for_more_rows_than_there_are(rows: int, world_size: int) -> None:
     """Without a chosen batch, any data that every process gets a row of can be trained on."""
     config = load_config()
-    config.settle("x", {"batch_size": 16, "gradient_accumulation_steps": 4})
+    config.apply_preset("x", {"batch_size": 16, "gradient_accumulation_steps": 4})
     try:
         said = fit_batch(config, rows, world_size)
     except ConfigError:
@@ -191,10 +191,10 @@ def test_auto_chooses_for_every_machine_and_size(device: str, size: int) -> None
 def test_a_given_learning_rate_takes_the_automatic_optimizer_away() -> None:
     """A learning rate meant for AdamW never meets the Muon of the automatic preset; without one, Muon stays."""
     own = load_config(learning_rate=3e-4)
-    sentence = settle_auto(own, "cpu", 10_000_000)
+    sentence = apply_auto_preset(own, "cpu", 10_000_000)
     assert (own.training.optimizer, own.training.learning_rate, own.training.lr_schedule) == ("adamw", 3e-4, "cosine")
     assert "learning_rate is given" in sentence
     assert own.model.d_model == 192
     automatic = load_config()
-    settle_auto(automatic, "cpu", 10_000_000)
+    apply_auto_preset(automatic, "cpu", 10_000_000)
     assert (automatic.training.optimizer, automatic.training.learning_rate) == ("muon", 0.01)

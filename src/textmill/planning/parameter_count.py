@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from textmill.config.fields.model import ModelConfig
+from textmill.config import ModelConfig
 from textmill.errors import ConfigError
 
 

@@ -1,13 +1,41 @@
-"""Rules that tie the numbers of a model together, and the values that follow from others."""
+"""ModelConfig: the values that follow from others, and the rules that tie the numbers of a model together."""
 
 from __future__ import annotations
 
-from textmill.config.fields.model import ModelConfig
+from collections.abc import Callable
+
+from textmill.config.fields import ModelFields
+from textmill.config.section import Section
 from textmill.errors import ConfigError
 
 
-def resolve(config: ModelConfig) -> tuple[ModelConfig, list[str]]:
-    """Return a copy of `config` without anything left to derive (but vocab_size), and what to tell the user.
+class ModelConfig(ModelFields, Section):
+    """A decoder-only transformer. None means: derived from the other values, see `resolved`."""
+
+    def resolved(self, say: Callable[[str], None] | None = None) -> ModelConfig:
+        """Return a copy with every value derived except vocab_size, and whose numbers fit together.
+
+        A number of heads nobody chose is lowered to one that fits; `say` is called with a sentence about every decision
+        that is not obvious. Raises ConfigError when chosen values contradict each other.
+        """
+        model, sentences = resolve_shape(self)
+        for sentence in sentences if say is not None else ():
+            say(sentence)  # type: ignore[misc]
+        return model
+
+    @property
+    def gated(self) -> bool:
+        """Whether the feed-forward block has a gate beside the up projection (SwiGLU). Needs a resolved shape."""
+        return self.activation == "silu"
+
+    @property
+    def qk_norm(self) -> bool:
+        """Whether queries and keys are normalised per head, as in Qwen3. Needs a resolved shape."""
+        return self.architecture == "qwen3"
+
+
+def resolve_shape(config: ModelConfig) -> tuple[ModelConfig, list[str]]:
+    """Return a copy of `config` with every value derived except vocab_size, and what to tell the user.
 
     Raises:
         ConfigError: values that were chosen contradict each other.
@@ -30,17 +58,17 @@ def resolve(config: ModelConfig) -> tuple[ModelConfig, list[str]]:
 
 
 def _architecture(model: ModelConfig) -> list[str]:
-    """The architecture is set; when other options decided it, the sentence that says so is returned."""
+    """Set the architecture; return a sentence if other options decided it."""
     if model.architecture is not None:
         return []
     reasons = [
-        f"{leaf} is {getattr(model, leaf)}"
-        for leaf, gpt2_values in (
+        f"{name} is {getattr(model, name)}"
+        for name, gpt2_values in (
             ("activation", {"gelu", "gelu_tanh", "relu"}),
             ("norm", {"layernorm"}),
             ("pos_encoding", {"learned", "sinusoidal"}),
         )
-        if getattr(model, leaf) in gpt2_values
+        if getattr(model, name) in gpt2_values
     ]
     model.derive("architecture", "gpt2" if reasons else "qwen3")
     if not reasons:
@@ -49,7 +77,7 @@ def _architecture(model: ModelConfig) -> list[str]:
 
 
 def fit_heads(model: ModelConfig) -> list[str]:
-    """num_heads fits d_model; a number nobody chose is lowered, and the sentence that says so is returned.
+    """Lower a num_heads that nobody chose until it fits d_model; return the sentence that says so.
 
     Raises:
         ConfigError: num_heads was chosen and does not fit; the message lists the numbers that do.
@@ -61,7 +89,7 @@ def fit_heads(model: ModelConfig) -> list[str]:
         return []
     if not valid:
         raise ConfigError(
-            f"{model.described('d_model')} leaves no even head size, which rotary positions need: use an even d_model"
+            f"{model.described('d_model')} has no even head size, which rotary positions need: use an even d_model"
         )
     listed = ", ".join(map(str, valid[:12])) + (", ..." if len(valid) > 12 else "")
     if model.given("num_heads"):
@@ -95,7 +123,7 @@ def _rotary(model: ModelConfig) -> bool:
 
 
 def _check_heads(model: ModelConfig) -> None:
-    """The head size is even where it must be, and key/value heads divide heads. Raises ConfigError."""
+    """Raise ConfigError unless the head size is even where it must be and key/value heads divide heads."""
     assert model.head_dim is not None and model.num_kv_heads is not None
     if _rotary(model) and model.head_dim % 2:
         raise ConfigError(f"{model.described('head_dim')} must be even: rotary positions turn pairs of numbers")

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, get_args
 
-from pydantic import BeforeValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 _COUNT = re.compile(r"([0-9._]+(?:e[+-]?[0-9]+)?)\s*([kmbt])?", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9.]+)\s*(d|h|min|m|sec|s)?", re.IGNORECASE)
@@ -27,6 +27,13 @@ MOST_THREADS = 1024
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes; of Linux, and not below those of macOS
 
 _SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Fields(BaseModel):
+    """Base of the fields of a section: the docstring of a field is its help text."""
+
+    # Building validators only when the first value arrives keeps them out of the time that a help page takes.
+    model_config = ConfigDict(defer_build=True, use_attribute_docstrings=True)
 
 
 def show(value: Any) -> str:

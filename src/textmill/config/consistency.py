@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from textmill.config import shape
-from textmill.config.tree import Config
+from textmill.config.model_shape import resolve_shape
+from textmill.config.run_config import Config
 from textmill.errors import ConfigError
 
 
 def check(config: Config) -> None:
     """No given values contradict each other. Raises ConfigError naming them and what is valid."""
-    shape.resolve(config.model)
+    resolve_shape(config.model)
     _exclusive(config, "min_lr_ratio", "min_learning_rate")
     _exclusive(config, "warmup_steps", "warmup_ratio")
     _exclusive(config, "data", "dataset_name")
@@ -53,7 +53,7 @@ def validates(config: Config) -> bool:
 
 def fit_model(config: Config) -> list[str]:
     """num_heads fits d_model and the architecture is decided. Raises ConfigError when a given number does not fit."""
-    resolved, said = shape.resolve(config.model)
+    resolved, said = resolve_shape(config.model)
     config.model.derive("architecture", resolved.architecture)
     if config.model.num_heads != resolved.num_heads:
         config.model.derive("num_heads", resolved.num_heads, force=True)
@@ -132,7 +132,7 @@ def without_effect(config: Config) -> list[str]:
     """Return a sentence for every given setting that this configuration makes idle."""
     training, data, model = config.training, config.data, config.model
     adam = training.optimizer in {"adamw", "adam", "muon"} or ":" in training.optimizer
-    architecture = shape.resolve(model)[0]
+    architecture = resolve_shape(model)[0]
     packed = data.pack_sequences
     idle = [
         ("val_split", data.val_data is not None, "val_data is given"),

@@ -1,0 +1,190 @@
+"""All settings of a run: five sections in which every setting has a name of its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from textmill.config.aliases import REWRITES, canonical
+from textmill.config.field_types import closest, show
+from textmill.config.fields import DataFields, TokenizerFields, TrackingFields, TrainingFields
+from textmill.config.model_shape import ModelConfig
+from textmill.config.section import Section
+from textmill.config.settings import Setting, flatten, keywords, merge, resolve, section_of, setting_names
+from textmill.errors import ConfigError
+
+
+class DataConfig(DataFields, Section):
+    """Where the text is, which of it is used, and how it is cut into rows."""
+
+
+class TokenizerConfig(TokenizerFields, Section):
+    """How text becomes token ids."""
+
+
+class TrainingConfig(TrainingFields, Section):
+    """The run: length, batch, optimizer, hardware, and when to evaluate, save and sample."""
+
+
+class TrackingConfig(TrackingFields, Section):
+    """Where the metrics go."""
+
+
+SECTION_CLASSES: dict[str, type[Section]] = {
+    "data": DataConfig,
+    "tokenizer": TokenizerConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "tracking": TrackingConfig,
+}
+"""The class of every section, in the order in which sections are shown and saved."""
+
+LENGTHS = ("epochs", "max_steps", "max_tokens", "max_time")
+"""The settings that end a run. A preset sets one only where nobody gave any."""
+
+NOT_DUMPED = ("output_dir", "overwrite", "resume", "resume_from")
+"""Settings that say where a run is written, not what it is: a dump repeats the run elsewhere."""
+
+
+class Config:
+    """Values of one run: printable, copyable, without live objects. Sections given to it are copied.
+
+    Any setting can be read and assigned as `config.d_model` too, under any alias, except `data` and `tokenizer`, whose
+    names are those of their sections. Raises ConfigError as the sections do.
+    """
+
+    data: DataConfig
+    tokenizer: TokenizerConfig
+    model: ModelConfig
+    training: TrainingConfig
+    tracking: TrackingConfig
+
+    def __init__(self, **values: Any) -> None:
+        for name, section in SECTION_CLASSES.items():
+            self._adopt(name, section())
+        below, given = self._given_sections(values)
+        plain = {key: value for key, value in values.items() if not isinstance(value, Section)}
+        below_values = {name: setting.value for name, setting in below.items()}
+        self.accept(merge(below, resolve([*given, *keywords(plain)], below_values)))
+
+    @staticmethod
+    def _given_sections(values: Mapping[str, Any]) -> tuple[dict[str, Setting], list[Setting]]:
+        """Return the settings of the section objects among `values`: those nobody chose, and those somebody chose."""
+        below: dict[str, Setting] = {}
+        given: list[Setting] = []
+        for section_name, section in values.items():
+            if not isinstance(section, Section):
+                continue
+            expected = SECTION_CLASSES.get(section_name)
+            if expected is None or not isinstance(section, expected):
+                wanted = expected.__name__ if expected else "no section"
+                raise ConfigError(f"{section_name}: must be {wanted}, not {type(section).__name__}")
+            for name in section.origins:
+                value = section.values()[name]
+                setting = Setting(name, value, section.origin(name), f"{section_name}.{name}")
+                if section.given(name):
+                    given.append(setting)
+                else:
+                    below[name] = setting
+            given.extend(section.others.values())
+        return below, given
+
+    def _adopt(self, name: str, section: Section) -> None:
+        section._config = self
+        self.__dict__[name] = section
+
+    def accept(self, settings: Mapping[str, Setting]) -> None:
+        """Store resolved settings in their sections."""
+        for name, setting in settings.items():
+            self.section(name)._store(name, copy.deepcopy(setting.value), setting.origin)
+
+    def section(self, name: str) -> Section:
+        """Return the section of the setting `name`. Raises ConfigError for an unknown name."""
+        section = section_of(canonical(name))
+        if section is None:
+            raise ConfigError(f"{name}: no such setting{closest(name, setting_names())}")
+        return getattr(self, section)
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where each value came from: default, preset NAME, a file's name, --flag, keyword, derived, fitted."""
+        return {name: self.section(name).origin(name) for name in setting_names()}
+
+    def given(self, name: str) -> bool:
+        """Return whether somebody chose the value of `name`; defaults, presets and derived values are not chosen."""
+        return self.section(name).given(name)
+
+    def values(self) -> dict[str, Any]:
+        """Return name -> value of all settings."""
+        return {name: value for section in SECTION_CLASSES for name, value in getattr(self, section).values().items()}
+
+    def apply_preset(self, preset: str, values: Mapping[str, Any]) -> None:
+        """Set what nobody gave to the preset's values, with the origin `preset NAME`.
+
+        The preset's length is ignored if any length is given, and so is a setting whose rival is given.
+        """
+        origin = f"preset {preset}"
+        layer = resolve(flatten(values, origin=origin, where=lambda path: f"{origin}: {'.'.join(path)}"))
+        given = {name: Setting(name, value, "", "") for name, value in self.values().items() if self.given(name)}
+        if any(name in given and given[name].value is not None for name in LENGTHS):
+            layer = {name: setting for name, setting in layer.items() if name not in LENGTHS}
+        self.accept({name: setting for name, setting in merge(layer, given).items() if name not in given})
+
+    def copy(self) -> Config:
+        """Return an independent copy with the same values and origins."""
+        twin = Config()
+        for name in SECTION_CLASSES:
+            twin._adopt(name, getattr(self, name).clone())
+        return twin
+
+    def dump(self) -> dict[str, dict[str, Any]]:
+        """Return all settings as nested plain values that YAML and JSON can write and `load_config` can read.
+
+        Where the run is written and how it was resumed is left out, so that a dump repeats the run elsewhere.
+        """
+        return {
+            section: {name: value for name, value in getattr(self, section).values().items() if name not in NOT_DUMPED}
+            for section in SECTION_CLASSES
+        }
+
+    def read(self, canonical_name: str, name: str) -> Any:
+        """Return the value of a setting. Raises AttributeError with the name as given, `name`, if there is none."""
+        section = section_of(canonical_name)
+        if section is None:
+            raise AttributeError(f"no setting is called {name!r}{closest(canonical_name, setting_names())}")
+        return getattr(getattr(self, section), canonical_name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Section):
+            below, given = self._given_sections({name: value})
+            self._adopt(name, SECTION_CLASSES[name]())
+            self.accept(merge(below, resolve(given)))
+        elif name in SECTION_CLASSES and isinstance(value, Mapping):
+            setattr(self, name, SECTION_CLASSES[name](**value))
+        else:
+            self.accept(resolve(keywords({name: value}), self.values()))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            if name in REWRITES and section_of(name) is None:
+                return REWRITES[name].read(lambda other: self.read(other, other))
+            return self.read(canonical(name), name)
+
+    def __copy__(self) -> Config:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Config:
+        return self.copy()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and self.values() == other.values()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        chosen = [f"{name}={show(value)}" for name, value in self.values().items() if self.given(name)]
+        return f"Config({', '.join(chosen)})"

@@ -1,0 +1,75 @@
+"""JSON in files: read with one-line errors, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from textmill.errors import DataError, MissingInputError
+from textmill.files.atomic import write_text
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON. Raises ValueError for infinities and NaN, which are not JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def parse_json(spelled: str | bytes) -> Any:
+    """Return the value of a JSON text. Raises ValueError if it is not JSON or nested too deeply."""
+    try:
+        return json.loads(spelled)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+@contextmanager
+def report_damage(what: Path | str, remedy: str) -> Iterator[None]:
+    """Turn a missing value or a wrong type, inside the block, into a DataError: `what` is damaged, do `remedy`.
+
+    For the few lines that take apart a description from a file, where checking every value would take more lines than
+    the work itself.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        key = f"the key {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:160]
+        raise DataError(f"{what} is damaged ({key}): {remedy}") from error
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSON-lines file, such as a run's metrics.jsonl.
+
+    A last line without its newline is still being written and is left out. A missing file has no rows. Raises
+    DataError naming the line that is not a JSON object.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = parse_json(line)
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{path}, line {number}: not a JSON object")
+            yield row
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file. Raises MissingInputError, or DataError if it contains no object."""
+    try:
+        value = parse_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} is not a JSON object")
+    return value

@@ -1,0 +1,66 @@
+"""Lock files: at most one process of this machine has one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from textmill.files.atomic import cannot_write, make_directory
+
+
+class NoLocksError(OSError):
+    """The file system has no locks."""
+
+
+def lock_file(path: Path) -> BinaryIO | None:
+    """Make and lock the file `path`, and its folder; return it open, or None if another process has the lock.
+
+    The lock lasts until the file is closed. The kernel owns it: it ends with the process, however that ends, so a file
+    that was left behind locks out nobody. Delete the file, if at all, before closing it.
+
+    Raises:
+        CannotWriteError: the folder or the file cannot be created.
+        NoLocksError: the file system has no locks.
+    """
+    while True:
+        make_directory(path.parent)
+        try:
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+        except FileNotFoundError:  # the folder was deleted in between, by a process that had the lock
+            continue
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            file.close()
+            raise NoLocksError(*error.args) from error
+        if _is_current(file, path):
+            return file
+        file.close()  # the process that had the lock deleted the file after we opened it: try the new one
+
+
+def _is_current(file: BinaryIO, path: Path) -> bool:
+    """Return whether the open file is the one that has the name now: two processes must lock the same file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process has the lock of `path`; a file that is missing or unreadable is not locked."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
