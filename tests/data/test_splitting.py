@@ -43,7 +43,7 @@ def sides(texts: Sequence[str], share: float | None, min_length: int = 0) -> tup
 
 @settings(deadline=None)
 @given(
-    st.lists(st.text("ab \n", min_size=2, max_size=30).filter(str.strip), min_size=1, max_size=19), st.integers(1, 5)
+    st.lists(st.text("ab \n", min_size=2, max_size=30).filter(str.strip), min_size=1, max_size=19), st.integers(2, 5)
 )
 def test_few_documents_are_cut_as_nanogpt_cuts(texts: list[str], tenths: int) -> None:
     """The training text is data[:int(n * share)], the validation text is the rest."""
@@ -57,13 +57,14 @@ def test_few_documents_are_cut_as_nanogpt_cuts(texts: list[str], tenths: int) ->
 
 
 def test_the_usual_share_is_enlarged_for_tiny_texts_and_said() -> None:
-    """Nobody asked for a tenth, so a text of ten characters validates on two; three characters are too few."""
-    assert sides(["0123456789"], None) == ("01234567", "89")
-    said: list[str] = []
-    plan_split(survey(documents(["0123456789"])), None, said.append)
-    assert said and "last 2" in said[0]
-    with pytest.raises(DataError, match="--val-split"):
-        sides(["abc"], None)
+    """A text of ten characters validates on two, whether or not the tenth was spelled out; three are too few."""
+    for share in (None, 0.1):
+        assert sides(["0123456789"], share) == ("01234567", "89")
+        said: list[str] = []
+        plan_split(survey(documents(["0123456789"])), share, said.append)
+        assert said and "last 2" in said[0]
+        with pytest.raises(DataError, match="--val-split"):
+            sides(["abc"], share)
 
 
 def test_many_documents_keep_their_side() -> None:

@@ -46,6 +46,9 @@ LENGTHS = ("epochs", "max_steps", "max_tokens", "max_time")
 NOT_DUMPED = ("output_dir", "overwrite", "resume", "resume_from")
 """Settings that say where a run is written, not what it is: a dump repeats the run elsewhere."""
 
+SET_BY_TEXT = ("vocab_size",)
+"""Settings whose value the text decides: a vocabulary is as large as the tokenizer that is learned."""
+
 
 class Config:
     """Values of one run: printable, copyable, without live objects. Sections given to it are copied.
@@ -67,6 +70,7 @@ class Config:
         plain = {key: value for key, value in values.items() if not isinstance(value, Section)}
         below_values = {name: setting.value for name, setting in below.items()}
         self.accept(merge(below, resolve([*given, *keywords(plain)], below_values)))
+        self._adopt_asked(values)
 
     @staticmethod
     def _given_sections(values: Mapping[str, Any]) -> tuple[dict[str, Setting], list[Setting]]:
@@ -93,6 +97,12 @@ class Config:
     def _adopt(self, name: str, section: Section) -> None:
         section._config = self
         self.__dict__[name] = section
+
+    def _adopt_asked(self, values: Mapping[str, Any]) -> None:
+        """Remember what was asked of the section objects among `values`."""
+        for section_name, section in values.items():
+            if isinstance(section, Section):
+                getattr(self, section_name)._asked.update(section._asked)
 
     def accept(self, settings: Mapping[str, Setting]) -> None:
         """Store resolved settings in their sections."""
@@ -138,15 +148,21 @@ class Config:
             twin._adopt(name, getattr(self, name).clone())
         return twin
 
-    def dump(self) -> dict[str, dict[str, Any]]:
+    def dump(self, *, as_asked: bool = False) -> dict[str, dict[str, Any]]:
         """Return all settings as nested plain values that YAML and JSON can write and `load_config` can read.
 
         Where the run is written and how it was resumed is left out, so that a dump repeats the run elsewhere.
+
+        as_asked: dump what the text decided (SET_BY_TEXT) as it was asked for, to ask the same of the text again.
         """
-        return {
-            section: {name: value for name, value in getattr(self, section).values().items() if name not in NOT_DUMPED}
-            for section in SECTION_CLASSES
-        }
+        dump = {}
+        for section_name in SECTION_CLASSES:
+            section = getattr(self, section_name)
+            values = {name: value for name, value in section.values().items() if name not in NOT_DUMPED}
+            if as_asked:
+                values |= {name: section.asked(name) for name in SET_BY_TEXT if name in values}
+            dump[section_name] = values
+        return dump
 
     def read(self, canonical_name: str, name: str) -> Any:
         """Return the value of a setting. Raises AttributeError with the name as given, `name`, if there is none."""
@@ -160,6 +176,7 @@ class Config:
             below, given = self._given_sections({name: value})
             self._adopt(name, SECTION_CLASSES[name]())
             self.accept(merge(below, resolve(given)))
+            self._adopt_asked({name: value})
         elif name in SECTION_CLASSES and isinstance(value, Mapping):
             setattr(self, name, SECTION_CLASSES[name](**value))
         else:

@@ -27,6 +27,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", defer_build=True, use_attribute_docstrings=False)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _asked: dict[str, Any] = PrivateAttr(default_factory=dict)
     _others: dict[str, Setting] = PrivateAttr(default_factory=dict)
     _config: Any = PrivateAttr(default=None)
 
@@ -48,6 +49,7 @@ class Section(BaseModel):
         vars(self)[name] = value
         self.__pydantic_fields_set__.add(name)
         self._origins[name] = origin
+        self._asked.pop(name, None)
 
     @property
     def others(self) -> dict[str, Setting]:
@@ -74,8 +76,15 @@ class Section(BaseModel):
 
     def derive(self, name: str, value: Any, *, force: bool = False) -> None:
         """Set `name` to `value` if it is unset and mark it as derived; with `force` set it anyway, marked as fitted."""
-        if force or getattr(self, name) is None:
+        before = getattr(self, name)
+        if force or before is None:
             self._store(name, value, "fitted" if force else "derived")
+            if value is not None:
+                self._asked[name] = before
+
+    def asked(self, name: str) -> Any:
+        """Return the value of a setting as it was before `derive` set it to another."""
+        return self._asked[name] if name in self._asked else getattr(self, name)
 
     def values(self) -> dict[str, Any]:
         """Return a copy of every setting's value."""
@@ -84,7 +93,7 @@ class Section(BaseModel):
     def clone(self) -> Self:
         """Return an independent copy with the same origins, outside any Config."""
         twin = type(self).model_construct(**self.values())
-        twin._origins, twin._others = dict(self._origins), dict(self._others)
+        twin._origins, twin._asked, twin._others = dict(self._origins), dict(self._asked), dict(self._others)
         return twin
 
     def __copy__(self) -> Self:

@@ -11,6 +11,7 @@ from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.corpus_cache import already_there, cache_folder, cached, content_key
 from textmill.data.preparing.corpus_report import write_report
 from textmill.data.preparing.pipeline import build_from_ids, build_from_text
+from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.read_progress import Watch
 from textmill.data.preparing.resume_preparing import Work, unfinished
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
@@ -56,7 +57,8 @@ def prepare(
             ending in .npy and .bin hold ids and are not mixed with text.
         val_data: text to validate on; without it the datasets' own validation split, or a part of `data`. Several sets
             as `NAME=FILE`, of which the first is the main one.
-        val_split: the share to split off, 0 for none. None means a tenth, enlarged where that is no two characters.
+        val_split: the share to split off, 0 for none. None is a tenth. A tenth, given or not, is enlarged where it
+            would be less than two characters.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
         special_tokens: words that never split, for a new tokenizer.
@@ -79,57 +81,78 @@ def prepare(
         DataError: a file cannot be used, or a side would have less than two tokens.
         CannotWriteError: the cache or `output` cannot be written.
     """
-    if val_split is not None and not 0 <= val_split < 1:
-        raise ConfigError(f"val_split is {val_split}: give a share from 0 up to, not including, 1")
+    settings = PrepareSettings(
+        data=data,
+        val_data=val_data,
+        val_split=val_split,
+        tokenizer=tokenizer,
+        vocab_size=vocab_size,
+        special_tokens=special_tokens,
+        reading=Reading(text_column, encoding_errors, min_length),
+        dataset_split=dataset_split,
+        validation_split=validation_split,
+        cleaning=cleaning or Cleaning(),
+        cache_dir=cache_dir,
+        workers=workers,
+    )
+    return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
+
+
+def prepare_corpus(
+    settings: PrepareSettings,
+    *,
+    output: str | Path | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+    progress: Callable[[int, int], None] | None = None,
+    interrupted: Callable[[], None] | None = None,
+) -> Corpus:
+    """Return the corpus that `settings` describe; see `prepare`, whose keywords they are."""
+    val_data, val_split, cleaning = settings.val_data, settings.val_split, settings.cleaning
     if val_data and val_split:
         say("val_split has no effect beside val_data")
-    items = [data] if isinstance(data, str | Path) else data
-    if items is not None and not items:
-        raise ConfigError("data is an empty list: name files, or leave it out for the default corpus")
+    items = settings.items
     if items is not None and len(items) == 1 and is_prepared(Path(items[0]).expanduser()):
         return _as_it_is(Path(items[0]).expanduser(), val_data, output, say)
     chosen = select_files(
-        keep_standard_input(items, cache_dir, say),
+        keep_standard_input(items, settings.cache_dir, say),
         val_data,
-        dataset_split=dataset_split,
-        validation_split=validation_split,
-        cache_dir=cache_dir,
+        dataset_split=settings.dataset_split,
+        validation_split=settings.validation_split,
+        cache_dir=settings.cache_dir,
         say=say,
     )
     if val_split and chosen.validation and not val_data:
-        say(f"val_split has no effect: the data have a split called {validation_split}")
+        say(f"val_split has no effect: the data have a split called {settings.validation_split}")
     ids = holds_ids(chosen)
-    reading = Reading(text_column, encoding_errors, min_length)
-    choice = TokenizerChoice(tokenizer, vocab_size, special_tokens, for_ids=ids)
+    choice = TokenizerChoice(settings.tokenizer, settings.vocab_size, settings.special_tokens, for_ids=ids)
     if ids and chosen.weights:
         raise ConfigError("weights are for text, and the data are token ids: mix them before")
-    cleaning = cleaning or Cleaning()
     if ids and cleaning != Cleaning():
         raise ConfigError("the data are token ids: they can be neither repaired nor sorted out")
     passes = 2 if ids else 3 + choice.learns
     watch = Watch(chosen.every(), passes, progress, interrupted)
-    settings = {"format": FORMAT, "tokenizer": choice.identity, "val_split": None if chosen.validation else val_split}
-    settings |= vars(reading) | vars(cleaning)
+    described = {"format": FORMAT, "tokenizer": choice.identity, "val_split": None if chosen.validation else val_split}
+    described |= vars(settings.reading) | vars(cleaning)
     if chosen.weights:
-        settings["weights"] = [[weight, count] for _, weight, count in chosen.weights]
+        described["weights"] = [[weight, count] for _, weight, count in chosen.weights]
     if ids:  # how wide the ids of a .bin file are is not part of its content
-        bound = choice.ready.vocab_size if choice.ready is not None else vocab_size
-        settings["types"] = [open_token_ids(path, bound).dtype.str for path in chosen.every()]
-    key = content_key(chosen, settings, watch.tick, say)
+        bound = choice.ready.vocab_size if choice.ready is not None else settings.vocab_size
+        described["types"] = [open_token_ids(path, bound).dtype.str for path in chosen.every()]
+    key = content_key(chosen, described, watch.tick, say)
     if output is not None:
         folder = Path(output).expanduser()
         corpus = already_there(folder, key)
     else:
-        folder = cache_folder(cache_dir, key)
+        folder = cache_folder(settings.cache_dir, key)
         corpus = cached(folder, key, say)
     if corpus is None:
         with unfinished(folder, say) as work:
-            made = _build(work, key, chosen, reading, choice, cleaning, val_split, vocab_size, workers, say, watch)
+            made = _build(work, key, chosen, settings, choice, say, watch)
             watch.check_unchanged()
-            describe(work.folder, key, settings, made)
+            describe(work.folder, key, described, made)
         corpus = open_corpus(folder)
     watch.finish()
-    _check_bound(corpus, vocab_size)
+    _check_bound(corpus, settings.vocab_size)
     return replace(corpus, sources=chosen.sources)  # the same content may have been prepared under other names
 
 
@@ -137,12 +160,8 @@ def _build(
     work: Work,
     key: str,
     chosen: Files,
-    reading: Reading,
+    settings: PrepareSettings,
     choice: TokenizerChoice,
-    cleaning: Cleaning,
-    val_split: float | None,
-    vocab_size: int | None,
-    workers: int | None,
     say: Callable[[str], None],
     watch: Watch,
 ) -> Made:
@@ -158,8 +177,8 @@ def _build(
 
     if holds_ids(chosen):
         made = choice.ready
-        bound = made.vocab_size if made is not None else vocab_size
-        build_from_ids(folder, chosen, val_split=val_split, vocab_size=bound, tick=watch.tick)
+        bound = made.vocab_size if made is not None else settings.vocab_size
+        build_from_ids(folder, chosen, val_split=settings.val_split, vocab_size=bound, tick=watch.tick)
         if made is None:
             note("the data is token ids without a tokenizer: no samples of text and no bits per byte")
     else:
@@ -167,12 +186,12 @@ def _build(
             work,
             key,
             chosen,
-            reading,
+            settings.reading,
             choice,
-            cleaning=cleaning,
-            val_split=val_split,
+            cleaning=settings.cleaning,
+            val_split=settings.val_split,
             earlier=_earlier(work),
-            workers=workers,
+            workers=settings.workers,
             say=note,
             tell=say,
             watch=watch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from textmill import files
 from textmill.checkpoint.model_folder import Loaded, load_model
 from textmill.config import load_config
 from textmill.data.batches.loader import Rows, eval_batches, separates_documents
-from textmill.data.prepare import prepare
-from textmill.data.sources.selection import data_or_dataset
+from textmill.data.prepare import prepare_corpus
+from textmill.data.preparing.prepare_settings import PrepareSettings
+from textmill.data.preparing.tokenizer_choice import LEARNED
+from textmill.data.reading.document import Reading
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.shards import TokenStore
 from textmill.errors import ConfigError, DataError
@@ -72,17 +75,14 @@ def evaluate_model(
     else:
         items = [data] if isinstance(data, str | Path) else list(data)
         _check_tokenizer(loaded, items)
-        corpus = prepare(
-            items,
+        settings = PrepareSettings(
+            data=items,
             val_split=0.0,
             tokenizer=loaded.tokenizer or "byte",
-            text_column=text_column,
-            min_length=min_length,
-            encoding_errors=encoding_errors,
+            reading=Reading(text_column, encoding_errors, min_length),
             cache_dir=cache_dir,
-            say=say,
-            progress=reading,
         )
+        corpus = prepare_corpus(settings, say=say, progress=reading)
         _check_same_tokenizer(corpus, loaded)
         stores = [corpus.train] + ([corpus.validation] if corpus.validation is not None else [])
     batches = _batches(stores, loaded, batch_size, run)
@@ -113,10 +113,10 @@ def _validation_of_run(
     else:
         say("the token store of the run is gone: its text is read again")
         corpus = _prepared_again(run, loaded, say, reading)
-    _check_same_tokenizer(corpus, loaded)
     fingerprint = made_with.get("identity", {}).get("data")
     if fingerprint is not None and corpus.fingerprint != fingerprint:
         raise DataError(f"the data of {run} have changed since it was trained: say which data to evaluate on")
+    _check_same_tokenizer(corpus, loaded)
     if corpus.validation is None:
         raise ConfigError(f"{run} has no validation text: say which data to evaluate on")
     return corpus.validation
@@ -125,21 +125,10 @@ def _validation_of_run(
 def _prepared_again(
     run: Path, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
 ) -> Corpus:
-    values = load_config(run).data
-    return prepare(
-        data_or_dataset(values.data, values.dataset_name, values.dataset_config),
-        val_data=values.val_data,
-        val_split=values.val_split,
-        tokenizer=loaded.tokenizer or "byte",
-        text_column=values.text_column,
-        min_length=values.min_length,
-        encoding_errors=values.encoding_errors,
-        dataset_split=values.dataset_split,
-        validation_split=values.validation_split,
-        cache_dir=values.cache_dir,
-        say=say,
-        progress=reading,
-    )
+    settings, made = PrepareSettings.of(load_config(run)), loaded.tokenizer
+    if made is not None and not (settings.tokenizer in LEARNED and settings.tokenizer == made.kind):
+        settings = replace(settings, tokenizer=made, special_tokens=())  # the folder that was named may be gone
+    return prepare_corpus(settings, say=say, progress=reading)
 
 
 def _check_tokenizer(loaded: Loaded, items: Iterable[str | Path]) -> None:

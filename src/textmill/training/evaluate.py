@@ -31,7 +31,7 @@ def _measure(run: Run, text: HeldOut, metrics: Mapping[str, Metric]) -> dict[str
     total = text.batches.num_targets
 
     def measured(done: int) -> None:
-        run.reporting.screen.measuring(min(done * run.world.size, total), total)
+        run.reporting.screen.evaluating(min(done * run.world.size, total), total)
 
     def stop_together() -> None:
         """Raise Interrupted in all processes when a signal came to any of them. All must ask equally often."""

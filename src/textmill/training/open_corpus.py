@@ -12,7 +12,8 @@ from textmill.config import Config
 from textmill.config.presets import apply_auto_preset
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
-from textmill.data.prepare import prepare
+from textmill.data.prepare import prepare_corpus
+from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.sources.listing import corpus_size_bytes
 from textmill.data.sources.selection import data_or_dataset, weighted_items
 from textmill.data.store.corpus import Corpus
@@ -79,25 +80,8 @@ def open_corpus(
 
 
 def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) -> Corpus:
-    values = config.data
-    return prepare(
-        data_or_dataset(values.data, values.dataset_name, values.dataset_config),
-        val_data=values.val_data,
-        val_split=None if values.origin("val_split") == "default" else values.val_split,
-        tokenizer=config.tokenizer.tokenizer,
-        vocab_size=config.model.vocab_size,
-        special_tokens=config.tokenizer.special_tokens,
-        text_column=values.text_column,
-        min_length=values.min_length,
-        encoding_errors=values.encoding_errors,
-        dataset_split=values.dataset_split,
-        validation_split=values.validation_split,
-        cache_dir=values.cache_dir,
-        workers=values.preprocessing_num_workers,
-        say=screen.say,
-        progress=screen.reading,
-        interrupted=interrupted,
-    )
+    settings = PrepareSettings.of(config)
+    return prepare_corpus(settings, say=screen.say, progress=screen.reading, interrupted=interrupted)
 
 
 def _from_datasets(training: TextDataset, validation: Any) -> Corpus:

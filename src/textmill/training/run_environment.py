@@ -33,6 +33,7 @@ def environment(run: Run, store: Path, kernels: dict[str, Any]) -> dict[str, Any
         "identity": run.saving.identity,
         "origins": _origins(run),
         "store": str(store),
+        "vocab_size": run.config.model.vocab_size,
         "command": shlex.join(sys.argv),
     }
 

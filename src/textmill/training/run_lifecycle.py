@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from textmill.checkpoint.model_links import link_model
-from textmill.console.screen import program
+from textmill.console.terminal import program
 from textmill.errors import Interrupted, TextmillError
 from textmill.runs import layout
 from textmill.tracking.plot import draw_training_curves
@@ -59,7 +59,7 @@ def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
 def _open(run: Run, log_sizes: dict[str, int]) -> None:
     """Open logs and trackers, and write in the run's files that it is under way."""
     run.reporting.open_logs(run.folder, log_sizes)
-    write_config(run.folder, run.config.dump())
+    write_config(run.folder, run.config.dump(as_asked=True))
     write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
     run.reporting.trackers.start(
         {

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from textmill.console.screen import count, duration, program, size
+from textmill.console.format import count, duration, size
+from textmill.console.terminal import program
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import busy_sentence
 from textmill.runs import layout

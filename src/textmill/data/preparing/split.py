@@ -89,24 +89,26 @@ def everything(side: int, found: Survey) -> Split:
 def plan_split(found: Survey, share: float | None, say: Callable[[str], None]) -> Split:
     """Return the split of a corpus with `share` of it for validation.
 
-    A share of 0 validates nothing. None means DEFAULT_SHARE, enlarged (and said) where that would be less than two
-    characters. Raises DataError when a side would be left without two characters or without a document.
+    A share of 0 validates nothing. None means DEFAULT_SHARE; that share, also when it is given as a number, is enlarged
+    (and said) where it would be less than two characters. Raises DataError when a side would be left without two
+    characters or without a document.
     """
+    share = DEFAULT_SHARE if share is None else share
     if share == 0:
         return everything(TRAIN, found)
     if found.kept_documents < FEW_DOCUMENTS:
         return Split(found.kept, None, _tail_cut(found.kept_characters, share, say))
-    return Split(found.kept, _by_content(found, DEFAULT_SHARE if share is None else share), 0)
+    return Split(found.kept, _by_content(found, share), 0)
 
 
-def _tail_cut(characters: int, share: float | None, say: Callable[[str], None]) -> int:
-    cut = int(characters * (1 - (DEFAULT_SHARE if share is None else share)))
-    if share is None and characters >= 4 and not 2 <= cut <= characters - 2:
+def _tail_cut(characters: int, share: float, say: Callable[[str], None]) -> int:
+    cut = int(characters * (1 - share))
+    if share == DEFAULT_SHARE and characters >= 4 and not 2 <= cut <= characters - 2:
         cut = characters - 2
         say(f"the text has {characters} characters: the last 2 are for validation")
     if not 2 <= cut <= characters - 2:
         raise DataError(
-            f"the text has {characters} characters, too few for a validation share of {share or DEFAULT_SHARE:g}: "
+            f"the text has {characters} characters, too few for a validation share of {share:g}: "
             "both sides need two; give more text, another --val-split, or --val-split 0"
         )
     return cut

@@ -13,6 +13,9 @@ from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char,
 MOST_TEXT_FOR_BPE = 1 << 26
 """Characters. Of a larger training text BPE learns from parts spread evenly over it."""
 
+LEARNED = ("char", "bpe")
+"""Tokenizers that are learned from the text."""
+
 _VOCABULARY_BELOW = (
     (100_000, 512),
     (500_000, 1024),
@@ -39,7 +42,7 @@ class TokenizerChoice:
         Raises ConfigError when a setting cannot take effect, and what `load_tokenizer` raises.
         """
         name = "" if isinstance(wanted, Tokenizer) else str(wanted)
-        self.kind = name if name in ("char", "bpe") else None
+        self.kind = name if name in LEARNED else None
         self.ready: Tokenizer | None = None
         if isinstance(wanted, Tokenizer):
             self.ready = wanted

@@ -1,0 +1,85 @@
+"""What decides what a prepared corpus is: one value, whether flags, a run's config.yaml or Python's keywords say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from textmill.config import Config
+from textmill.data.preparing.clean import Cleaning
+from textmill.data.preparing.split import DEFAULT_SHARE
+from textmill.data.reading.document import Reading
+from textmill.data.sources.hub import DEFAULT_VALIDATION
+from textmill.data.sources.selection import Paths, data_or_dataset
+from textmill.errors import ConfigError
+from textmill.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What to prepare and how. Equal settings on equal files have one cache key, wherever the settings come from.
+
+    Attributes:
+        data, val_data: what people write; see `prepare`.
+        val_split: the share of the text for validation. None is DEFAULT_SHARE and the same as giving that number.
+        tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
+        vocab_size: for BPE the size to learn, for others an upper bound to check.
+        special_tokens: for a new tokenizer.
+        reading: how files become documents.
+        dataset_split, validation_split: the splits of datasets to train and to validate on.
+        cleaning: what is repaired and left out.
+        cache_dir, workers: where corpora are kept, and threads that encode; these two change no result.
+    """
+
+    data: Paths | None = None
+    val_data: Paths | None = None
+    val_split: float | None = None
+    tokenizer: str | Path | Tokenizer = "bpe"
+    vocab_size: int | None = None
+    special_tokens: Sequence[str] = ()
+    reading: Reading = field(default_factory=Reading)
+    dataset_split: str = "train"
+    validation_split: str | None = DEFAULT_VALIDATION
+    cleaning: Cleaning = field(default_factory=Cleaning)
+    cache_dir: str | Path | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a share that leaves nothing to train on, and for an empty list of data."""
+        if self.val_split is not None and not 0 <= self.val_split < 1:
+            raise ConfigError(f"val_split is {self.val_split}: give a share from 0 up to, not including, 1")
+        if self.val_split == DEFAULT_SHARE:  # a saved configuration spells the default out
+            object.__setattr__(self, "val_split", None)
+        if self.data is not None and not isinstance(self.data, str | Path) and not self.data:
+            raise ConfigError("data is an empty list: name files, or leave it out for the default corpus")
+
+    @classmethod
+    def of(cls, config: Config, **others: Any) -> PrepareSettings:
+        """Return the settings of a run's configuration, with `others` over them."""
+        data = config.data
+        values = {
+            "data": data_or_dataset(data.data, data.dataset_name, data.dataset_config),
+            "val_data": data.val_data,
+            "val_split": data.val_split,
+            "tokenizer": config.tokenizer.tokenizer,
+            "vocab_size": config.model.asked("vocab_size"),
+            "special_tokens": config.tokenizer.special_tokens,
+            "reading": Reading(data.text_column, data.encoding_errors, data.min_length),
+            "dataset_split": data.dataset_split,
+            "validation_split": data.validation_split,
+            "cache_dir": data.cache_dir,
+            "workers": data.preprocessing_num_workers,
+        }
+        return cls(**{**values, **others})
+
+    @property
+    def share(self) -> float:
+        """The share of the text for validation, as a number."""
+        return DEFAULT_SHARE if self.val_split is None else self.val_split
+
+    @property
+    def items(self) -> list[str | Path] | None:
+        """`data` as a list."""
+        return [self.data] if isinstance(self.data, str | Path) else None if self.data is None else list(self.data)

@@ -1,0 +1,57 @@
+"""Text is prepared once: a resumed, repeated, rehearsed or evaluated run finds what the first one prepared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from textmill.cli.main import main
+from textmill.evaluation import evaluate_model
+
+TINY = [
+    *("--d-model", "16", "--num-layers", "1", "--num-heads", "1", "--max-seq-len", "8", "--batch-size", "1"),
+    *("--max-steps", "2", "--device", "cpu", "--sample-steps", "0"),
+]
+TEN_CHARACTERS = "0123456789"
+
+
+def prepared(cache: Path) -> dict[str, os.stat_result]:
+    """Return every file of every corpus in a cache: a corpus that is made again has other files."""
+    return {str(path): path.stat() for path in sorted((cache / "corpora").rglob("*")) if path.is_file()}
+
+
+def train(*arguments: str | Path) -> None:
+    assert main(["train", *map(str, arguments)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        (TEN_CHARACTERS, ["--tokenizer", "byte"]),
+        ("The miller grinds corn. " * 300, ["--tokenizer", "bpe"]),
+        ("The miller grinds corn. " * 300, ["--tokenizer", "bpe", "--vocab-size", "5000"]),
+        ("The miller grinds corn. " * 300, ["--preset", "tiny", "--val-split", "0.1"]),
+    ],
+)
+def test_the_same_text_is_prepared_once(tmp_path: Path, text: str, flags: list[str]) -> None:
+    """Also ten characters, whose default share is enlarged, and a vocabulary larger than the text can fill."""
+    book, cache, run = tmp_path / "book.txt", tmp_path / "cache", tmp_path / "run"
+    book.write_text(text)
+    train(book, *flags, *TINY, "--cache-dir", cache, "--output-dir", run)
+    made = prepared(cache)
+    assert len(list((cache / "corpora").iterdir())) == 1
+    train("--output-dir", run, "--resume", "--max-steps", "3")
+    train("--config", run / "config.yaml", "--output-dir", tmp_path / "repeated")
+    train("--config", run, "--output-dir", tmp_path / "rehearsed", "--dry-run")
+    assert prepared(cache) == made
+
+    expected = evaluate_model(run / "final")
+    folder = next((cache / "corpora").iterdir())
+    shutil.rmtree(folder)
+    assert evaluate_model(run / "final")["loss"] == expected["loss"]  # reads the text again, for the same corpus
+    assert [path.name for path in (cache / "corpora").iterdir()] == [folder.name]
+    train("--output-dir", run, "--resume", "--max-steps", "4")
+    assert [path.name for path in (cache / "corpora").iterdir()] == [folder.name]
