@@ -34,7 +34,7 @@ def assemble(
     A part given by hand replaces the one that the configuration would make:
 
     model: any module from ids (B, T) to logits (B, T, V).
-    data, validation: TextDatasets, or a prepared Corpus.
+    data, validation: paths, texts of a program (see `Keeper.keep`), TextDatasets, or a prepared Corpus.
     optimizer: a function from parameter groups to an optimizer.
     loss: from the model and a Batch to summed nats over the counted targets.
     metrics: further metrics by name, each a function (logits, batch) -> (sum, count).

@@ -15,8 +15,6 @@ from textmill.console.screen import Screen
 from textmill.data.batches.augment import Augment
 from textmill.data.batches.loader import Rows
 from textmill.data.preparing.text_size import learned, names_ids
-from textmill.data.sources.selection import absolute_data, absolute_set
-from textmill.data.sources.standard_input import STANDARD_INPUT, keep_standard_input
 from textmill.data.store.corpus import Corpus
 from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
@@ -38,6 +36,7 @@ from textmill.training.open_corpus import open_corpus, settle_preset, settle_tok
 from textmill.training.output_folder import Output
 from textmill.training.resume import split_batch
 from textmill.training.run import LossFunction
+from textmill.training.settle_data import settle_data
 from textmill.training.signals import SignalFlag
 from textmill.training.starting_point import choose_output, claim, find_start
 from textmill.training.training_rows import training_rows
@@ -104,12 +103,15 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         if not output.fresh:
             stack.enter_context(claim(output, world, screen))
         config, start = find_start(config, output, world, screen)
+        continued = None if output.fresh or output.fork else output.folder
+        data, validation = settle_data(
+            config, (parts.data, parts.validation), world, screen, continued=continued, interrupted=signals.check
+        )
         with world.together():
-            _make_absolute(config, world, screen)
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type)
-            consistency.free_vocab(config, ids=parts.data is None and names_ids(config.data))
-        corpus = open_corpus(config, parts.data, parts.validation, world, screen, signals.check)
+            consistency.free_vocab(config, ids=data is None and names_ids(config.data))
+        corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
@@ -146,22 +148,6 @@ def _join(config: Config, stack: ExitStack) -> World:
                 f"start them with: torchrun --nproc_per_node={settings.world_size} -m textmill train ..."
             )
     return world
-
-
-def _make_absolute(config: Config, world: World, screen: Screen) -> None:
-    """Make the paths of data absolute, so that the run's config.yaml repeats the run from any folder."""
-    data = config.data
-    if STANDARD_INPUT in (data.data or []):
-        if world.size > 1:
-            raise ConfigError("several processes cannot share standard input: prepare the text first, or name a file")
-        kept = keep_standard_input(data.data, data.cache_dir, screen.say) or []
-        data.data = [str(item) for item in kept]
-    for leaf, absolute in (("data", absolute_data), ("val_data", absolute_set)):
-        items = getattr(data, leaf)
-        if items:
-            setattr(data, leaf, [absolute(item) for item in items])
-    if data.dataset_name is not None and Path(data.dataset_name).is_dir():
-        data.dataset_name = str(Path(data.dataset_name).absolute())
 
 
 def _kernel_choices(config: Config, output: Output) -> dict[str, Any]:
