@@ -50,9 +50,9 @@ def shrink(config: Config) -> Config:
     for leaf, value in SMALL.items():
         if value is not None or config.given(leaf):
             setattr(config, leaf, value)
-    if config.data.data is None and config.data.dataset_name is None:
-        config.data.data = ["book.txt"]
     going_on = config.training.resume or config.training.resume_from
+    if config.data.data is None and config.data.dataset_name is None and not going_on:
+        config.data.data = ["book.txt"]
     config.training.max_steps = 2 * STEPS if going_on else STEPS
     for leaf in ("epochs", "max_tokens", "max_time"):
         if config.given(leaf):

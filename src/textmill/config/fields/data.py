@@ -49,7 +49,7 @@ class DataFields(Fields):
     """Where the text is, what is kept of it, and how it is cut into rows."""
 
     data: MaybePlaces = None
-    """Text to train on: files, folders, globs, hf:NAME, shakespeare, - or a prepared folder. Unset: Python's source."""
+    """Text to train on: files, folders, globs, hf:NAME, module:name, - or a prepared folder. Unset: Python's source."""
     val_data: Annotated[list[str] | None, BeforeValidator(_named_sets)] = None
     """Validation text, instead of a share of the data; several validation sets as NAME=FILE."""
     val_split: Number = Field(default=0.1, ge=0, lt=1)
