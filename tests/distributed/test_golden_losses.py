@@ -12,7 +12,7 @@ from support.golden_losses import CASES, GOLDEN, measured_losses
 CHANGELOG = Path(__file__).resolve().parents[2] / "CHANGELOG.md"
 
 TOLERANCE = 5e-6
-"""Nats per token. Measured: 5e-7 at most between AVX2 and AVX-512, SPREAD2 between one thread and two, 6e-7 between
+"""Nats per token. Measured: 5e-7 at most between AVX2 and AVX-512, 5e-7 between one thread and two, 6e-7 between
 engines. A weight decay, an epsilon or a warm-up that is a hundredth off changes the losses by more."""
 
 
