@@ -23,7 +23,7 @@ from textmill.console.format import count, duration, size
 from textmill.console.terminal import program
 from textmill.data.store.corpus import Corpus
 from textmill.errors import Interrupted, TextmillError
-from textmill.machine.cpu_contention import busy_sentence
+from textmill.machine.cpu_contention import contention_warning
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.tracking.plot import draw_training_curves
@@ -153,7 +153,7 @@ def opening_lines(run: Run, corpus: Corpus, preset: str | None) -> list[tuple[st
     )
     if train.num_bytes and train.num_bytes < LITTLE_TEXT:
         lines.append(("note", "this is little text, which a model learns by heart; from about 100 kB on it can write"))
-    if run.world.device.type == "cpu" and (busy := busy_sentence(torch.get_num_threads())) is not None:
+    if run.world.device.type == "cpu" and (busy := contention_warning(torch.get_num_threads())) is not None:
         lines.append(("note", busy))
     if preset is not None:
         lines.append(("preset", preset))
