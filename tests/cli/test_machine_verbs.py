@@ -55,8 +55,8 @@ def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert contention_warning(4, 0.1) is None
     assert contention_warning(2, 1.5) is None
     assert contention_warning(4, 2.0) == (
-        "the machine is busy: other processes use about 2.0 of 4 cores, and oversubscribed threads, which wait for each "
-        "other, can be ten times slower; --threads 2 may be faster"
+        "the machine is busy: other processes use about 2.0 of 4 cores, and oversubscribed threads, which wait for "
+        "each other, can be ten times slower; --threads 2 may be faster"
     )
     assert "slower than it could be" in (contention_warning(1, 3.9) or "")
     monkeypatch.setattr(load.os, "getloadavg", lambda: (0.1, 0, 0))

@@ -20,7 +20,7 @@ from textmill.checkpoint.log_file import Log
 from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.data.batches.loader import Batch, Prefetch, TrainLoader
-from textmill.engine.single import Engine
+from textmill.engine.engine import Engine
 from textmill.engine.world import World
 from textmill.errors import Interrupted, NonFiniteError, WriteFailedError
 from textmill.evaluation.metrics import Metric
@@ -326,7 +326,7 @@ class Run:
         self.last_saved_step = progress.step
 
     def _refuse_divergence(self) -> None:
-        skipped = int(self.engine.skipped_in_row.item())
+        skipped = int(self.engine.skipped.in_row.item())
         if skipped >= SKIPPED_STEPS_ALLOWED and self.engine.scale_is_minimal():
             raise NonFiniteError(
                 f"the gradients were not finite in {skipped} steps in a row, up to step {self.progress.step}; nothing "
