@@ -63,7 +63,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
         wanted = config.model.vocab_size or DEFAULT_VOCAB_SIZE
         made = train_bpe(_texts(config), wanted, special)
         if made.vocab_size < wanted:
-            note(f"vocab_size: {made.vocab_size}; the text has no more pieces worth a token")
+            note(f"vocab_size: {made.vocab_size}; the text has no more pairs to merge")
     elif kind == "char":
         made = make_char(_texts(config), special)
     elif kind == "byte":
@@ -79,13 +79,15 @@ def _texts(config: Config) -> Iterator[str]:
     from textmill.console.screen import Screen
     from textmill.data.preparing.read_progress import Watch
     from textmill.data.preparing.tokenizer_choice import MOST_TEXT_FOR_BPE, spread
-    from textmill.data.reading.document import Notes
-    from textmill.data.reading.read import Reading, read_documents
+    from textmill.data.reading.document import Reading
+    from textmill.data.reading.read import read_documents
+    from textmill.data.sources.given_once import Keeper
+    from textmill.data.sources.notes import Notes
     from textmill.data.sources.selection import data_or_dataset, select_files
-    from textmill.data.sources.standard_input import keep_standard_input
 
     data = config.data
-    items = keep_standard_input(data_or_dataset(data.data, data.dataset_name, data.dataset_config), None, note)
+    named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
+    items = Keeper(data.text_column, say=note).keep(named)
     files = select_files(items, validation_split=None, dataset_split=data.dataset_split, say=note).train
     notes, screen = Notes(), Screen(stream=sys.stderr)
     watch = Watch(files, 1, screen.reading, None)
@@ -221,10 +223,11 @@ def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, A
     from textmill.console.screen import Screen
     from textmill.data.preparing.read_progress import Watch
     from textmill.data.preparing.tokenizer_statistics import measure_use
-    from textmill.data.reading.read import Reading
+    from textmill.data.reading.document import Reading
+    from textmill.data.sources.given_once import Keeper
     from textmill.data.sources.selection import select_files
 
-    files = select_files(data, validation_split=None, say=note).train
+    files = select_files(Keeper(text_column, say=note).keep(data), validation_split=None, say=note).train
     screen = Screen(stream=sys.stderr)
     use = measure_use(tokenizer, files, Reading(text_column), Watch(files, 1, screen.reading, None).tick)
     screen.end()

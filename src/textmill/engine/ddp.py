@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from textmill.engine.engine import MakeOptimizer
-from textmill.engine.torch_update import TorchUpdate
+from textmill.engine.torch_update import TorchUpdate, compiled
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
 
@@ -34,7 +34,7 @@ class DDPEngine(TorchUpdate):
         module.to(world.device)
         ids = [world.device.index] if world.device.type == "cuda" else None
         self._ddp = DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True)
-        super().__init__(module, self._ddp, make_optimizer(module), precision, world, compile=compile)
+        super().__init__(module, compiled(self._ddp, compile), make_optimizer(module), precision, world)
 
     def micro_batch(self, *, last: bool) -> AbstractContextManager[None]:
         return nullcontext() if last else self._ddp.no_sync()

@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from textmill.engine.torch_update import set_learning_rate
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.machine.precision import Precision
+from textmill.names import optional
 
 
 class DeepSpeedEngine:
@@ -45,7 +45,7 @@ class DeepSpeedEngine:
     ) -> None:
         if world.device.type == "cpu":
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # it would take a GPU that this run was told not to use
-        self._package = import_module("deepspeed")
+        self._package = optional("deepspeed", "engine deepspeed", "deepspeed")
         if not dist.is_initialized():  # alone: DeepSpeed needs a group all the same
             backend = "nccl" if world.device.type == "cuda" else "gloo"
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)

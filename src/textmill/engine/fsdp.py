@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
 from textmill.engine.engine import MakeOptimizer
-from textmill.engine.torch_update import TorchUpdate
+from textmill.engine.torch_update import TorchUpdate, compiled
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
 
@@ -54,11 +54,10 @@ class FSDPEngine(TorchUpdate):
         fully_shard(module, mesh=mesh, mp_policy=policy)
         super().__init__(
             module,
-            module,
+            compiled(module, compile),
             make_optimizer(module),
             precision,
             world,
-            compile=compile,
             total_norm=total_norm,
             skips_on_device=False,
         )

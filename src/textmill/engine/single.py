@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from torch import Tensor, nn
 
 from textmill.engine.engine import MakeOptimizer
-from textmill.engine.torch_update import TorchUpdate
+from textmill.engine.torch_update import TorchUpdate, compiled
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
 
@@ -28,7 +28,7 @@ class SingleEngine(TorchUpdate):
         compile: bool = False,
     ) -> None:
         module.to(world.device)
-        super().__init__(module, module, make_optimizer(module), precision, world, compile=compile)
+        super().__init__(module, compiled(module, compile), make_optimizer(module), precision, world)
 
     def micro_batch(self, *, last: bool) -> AbstractContextManager[None]:
         return nullcontext()

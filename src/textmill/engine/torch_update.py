@@ -19,8 +19,8 @@ from textmill.machine.precision import Precision
 class TorchUpdate:
     """Scaled backward, clipping, skipping and the optimizer's step over the parameters of `module`.
 
-    model: `module` as this process calls it; compiled if asked for. total_norm: the L2 norm over the gradients of all
-    processes, (). skips_on_device: let the optimizer's kernel skip steps by itself, if it is able to.
+    model: `module` as the loss calls it. total_norm: the L2 norm over the gradients of all processes, ().
+    skips_on_device: let the optimizer's kernel skip steps by itself, if it is able to.
     """
 
     def __init__(
@@ -31,14 +31,11 @@ class TorchUpdate:
         precision: Precision,
         world: World,
         *,
-        compile: bool,
         total_norm: Callable[[Iterable[Tensor]], Tensor] = get_total_norm,
         skips_on_device: bool = True,
     ) -> None:
-        self.module, self.optimizer, self.precision, self.world = module, optimizer, precision, world
-        # Training has one shape; automatic dynamic shapes would make the kernels depend on which came before.
-        # `module` stays as it is, for evaluation, generation and saving, whose shapes vary.
-        self.model: nn.Module = torch.compile(model, dynamic=False) if compile else model  # type: ignore[assignment]
+        self.module, self.model, self.optimizer = module, model, optimizer
+        self.precision, self.world = precision, world
         self.scaler = precision.scaler()
         self.skipped = SkippedSteps(world.device)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -92,6 +89,15 @@ class TorchUpdate:
         self.skipped.load_state(state)
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
+
+
+def compiled(model: nn.Module, compile: bool) -> nn.Module:
+    """Return what the loss calls: `model`, compiled if asked for; the module itself stays as it is.
+
+    Training has one shape; automatic dynamic shapes would make the kernels depend on which came before. Evaluation,
+    generation and saving, whose shapes vary, use the module.
+    """
+    return torch.compile(model, dynamic=False) if compile else model  # type: ignore[return-value]
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

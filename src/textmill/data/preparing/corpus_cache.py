@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from textmill.data.reading.read import IDS, format_of, open_file
+from textmill.data.reading.read import open_file
 from textmill.data.sources.cache_dir import cache_root
+from textmill.data.sources.file_formats import IDS, format_of
 from textmill.data.sources.selection import Files
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.errors import DataError, MissingInputError, RunExistsError

@@ -28,9 +28,10 @@ from textmill.data.preparing.split import (
     whole_documents,
 )
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
-from textmill.data.reading.document import Document, Notes
+from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.bin import open_token_ids
-from textmill.data.reading.read import Reading, read_documents
+from textmill.data.reading.read import read_documents
+from textmill.data.sources.notes import Notes
 from textmill.data.sources.selection import Files
 from textmill.data.store.corpus import FURTHER
 from textmill.data.store.mixture import Part

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from torch import nn
 from textmill.config import Config, load_config
 from textmill.config.section import Section
 from textmill.console.screen import Screen
+from textmill.data.sources.program_texts import are_paths
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
-from textmill.runs import layout
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
-from textmill.training.result import TrainingResult
-from textmill.training.run import LossFunction, Run
+from textmill.training.result import TrainingResult, result_of
+from textmill.training.run import LossFunction
 
 
 def train(
@@ -44,15 +43,17 @@ def train(
     Args:
         config: a Config, one section of it, a mapping, or the path of a YAML, JSON or TOML file.
         settings: further settings by any of their names (`d_model=128`, `lr=1e-3`), over those of `config`.
-        data, optimizer: values of the configuration, or objects.
-        model, validation, loss, metrics: parts of your own; see `assemble`.
+        data, val_data, optimizer: values of the configuration, or objects.
+        model, validation, loss, metrics: parts of your own; see `assemble`. validation is another name of val_data.
         screen: where progress goes, standard output unless given: `Screen(quiet=True)` says nothing.
 
     Raises:
         TextmillError: of the kind that tells what can be put right.
     """
-    if isinstance(data, str | Path | list | tuple):
+    if are_paths(data):
         settings["data"], data = [str(path) for path in ([data] if isinstance(data, str | Path) else data)], None
+    if "val_data" in settings and not isinstance(settings["val_data"], Mapping) and not are_paths(settings["val_data"]):
+        validation = settings.pop("val_data")
     if isinstance(optimizer, str):
         settings["optimizer"], optimizer = optimizer, None
     merged = load_config(*([] if config is None else [config]), **settings)
@@ -68,25 +69,3 @@ def train(
     ) as run:
         run_loop(run)
     return result_of(run)
-
-
-def result_of(run: Run) -> TrainingResult:
-    """Return how a run that is over went."""
-    progress = run.progress
-    reason = run.stop_reason or "left by the caller"
-    best = run.folder / layout.BEST_MODEL
-    return TrainingResult(
-        output_dir=run.folder,
-        final_model=run.folder / layout.FINAL,
-        best_model=best if best.is_dir() else None,
-        final_train_loss=progress.last_train_loss,
-        final_val_loss=progress.last_val_loss,
-        best_val_loss=progress.best_val_loss,
-        best_step=progress.best_step,
-        total_steps=progress.step,
-        total_epochs=progress.step * run.length.rows_per_step / run.length.rows_per_epoch,
-        total_tokens=progress.tokens,
-        training_time=progress.elapsed_seconds,
-        stop_reason=reason,
-        exit_code=128 + getattr(signal, reason) if reason.startswith("SIG") else 0,
-    )
