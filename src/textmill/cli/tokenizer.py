@@ -77,7 +77,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
 def _texts(config: Config) -> Iterator[str]:
     """Yield the documents of the data, then say what was found odd in them."""
     from textmill.console.screen import Screen
-    from textmill.data.preparing.read_progress import Watch
+    from textmill.data.preparing.read_progress import ReadProgress
     from textmill.data.preparing.tokenizer_choice import MOST_TEXT_FOR_BPE, spread
     from textmill.data.reading.document import Notes
     from textmill.data.reading.read import Reading, read_documents
@@ -88,7 +88,7 @@ def _texts(config: Config) -> Iterator[str]:
     items = keep_standard_input(data_or_dataset(data.data, data.dataset_name, data.dataset_config), None, _say)
     files = select_files(items, validation_split=None, dataset_split=data.dataset_split, say=_say).train
     notes, screen = Notes(), Screen(stream=sys.stderr)
-    watch = Watch(files, 1, screen.reading, None)
+    watch = ReadProgress(files, 1, screen.reading, None)
     documents = read_documents(files, Reading(data.text_column, data.encoding_errors), notes, watch.tick)
     texts = (document.text for document in documents)
     size = sum(path.stat().st_size for path in files)
@@ -223,7 +223,7 @@ _EXAMPLES = 8
 def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, Any]:
     """Return what the tokenizer makes of `data`, as plain values."""
     from textmill.console.progress import counting
-    from textmill.data.preparing.tokenizer_statistics import measure_use
+    from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
     from textmill.data.reading.read import Reading
     from textmill.data.sources.selection import select_files
 
@@ -236,7 +236,7 @@ def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, A
             done += more
             counter(min(done, total), total)
 
-        use = measure_use(tokenizer, files, Reading(text_column), tick)
+        use = tokenizer_statistics(tokenizer, files, Reading(text_column), tick)
     if not use.tokens:
         raise DataError(f"there is no text in {files[0]}{' and the other files' if len(files) > 1 else ''}")
     unused = use.unused(tokenizer)

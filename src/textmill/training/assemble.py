@@ -19,7 +19,7 @@ from textmill.config import Config, consistency
 from textmill.console.screen import Screen
 from textmill.data.batches.augment import Augment
 from textmill.data.batches.loader import Rows
-from textmill.data.preparing.text_size import learned, names_ids
+from textmill.data.batches.text_size import learned, names_ids
 from textmill.data.sources.selection import absolute_data, absolute_set
 from textmill.data.sources.standard_input import STANDARD_INPUT, keep_standard_input
 from textmill.data.store.corpus import Corpus

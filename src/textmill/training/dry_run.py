@@ -10,7 +10,7 @@ from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.model_folder import load_weights
 from textmill.config import Config
 from textmill.console.screen import Screen
-from textmill.data.preparing.text_size import text_of
+from textmill.data.batches.text_size import text_of
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
 from textmill.machine.precision import choose_precision
