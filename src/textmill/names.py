@@ -1,12 +1,16 @@
-"""Turn `"package.module:attribute"` into the object it names. This function is the whole plug-in system."""
+"""Objects by their name: `"package.module:attribute"`, packages that may be missing, public names imported late.
+
+`resolve` is the whole plug-in system.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from textmill.errors import ConfigError
+from textmill.errors import ConfigError, MissingExtraError
 
 
 def resolve(name: str) -> Any:
@@ -20,8 +24,9 @@ def resolve(name: str) -> Any:
         raise ConfigError(f"{name!r} does not name an object: write it as 'package.module:attribute'")
     try:
         value: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"cannot import {module_name!r} (from {name!r}): {error}") from error
+    except Exception as error:  # ImportError, or whatever the module's own code raises
+        reason = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"cannot import {module_name!r} (from {name!r}): {reason}") from error
     for part in attribute.split("."):
         if not hasattr(value, part):
             raise ConfigError(f"{module_name!r} has no {attribute!r} (from {name!r})")
@@ -35,6 +40,28 @@ def resolve_callable(name: str) -> Callable[..., Any]:
     if not callable(value):
         raise ConfigError(f"{name!r} is {type(value).__name__} and cannot be called: name a function or a class")
     return value
+
+
+def require(package: str, needed_for: str, extra: str) -> None:
+    """Raise MissingExtraError, which begins with `needed_for`, unless `package` is installed; nothing is imported."""
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(f"{needed_for} needs {package}, which is missing: pip install 'textmill[{extra}]'")
+
+
+def optional(module: str, needed_for: str, extra: str = "data") -> Any:
+    """Return the module of a package that only `extra` installs, imported now.
+
+    Raises MissingExtraError when the package is not installed or cannot be imported; `needed_for` begins the message,
+    as in "reading a.pdf".
+    """
+    package = module.partition(".")[0]
+    require(package, needed_for, extra)
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{needed_for} needs {package}, which cannot be imported ({error}): pip install 'textmill[{extra}]'"
+        ) from error
 
 
 def lazy_attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:

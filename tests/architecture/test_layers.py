@@ -15,8 +15,9 @@ from support.import_graph import SOURCE, circles, import_graph, is_facade, modul
 
 LAYERS = [
     {"errors"},
-    {"files", "names", "extras"},
-    {"config", "machine", "console"},
+    {"files", "names"},
+    {"console"},
+    {"config", "machine"},
     {"tokenizers", "planning", "runs"},
     {"data.sources"},
     {"data.reading"},
@@ -46,6 +47,7 @@ WITHOUT_TORCH = [
     "textmill.planning.parameter_count",
     "textmill.planning.run_length",
     "textmill.planning.plan",
+    "textmill.runs.read_run",
     "textmill.report.page",
     "textmill.sweep.space",
     "textmill.tokenizers",

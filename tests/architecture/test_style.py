@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.claims import tests_without_claims
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -31,3 +33,8 @@ def test_no_file_names_a_host() -> None:
     """Pins and settings name packages, never where to get them."""
     for name in ("constraints.txt", "pyproject.toml", "README.md", ".ci/run"):
         assert not re.search(r"https?://|index-url|find-links", (ROOT / name).read_text(encoding="utf-8")), name
+
+
+def test_every_test_claims_something() -> None:
+    """No test consists of calls alone, which only an accident would fail."""
+    assert tests_without_claims() == []

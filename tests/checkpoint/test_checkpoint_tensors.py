@@ -114,5 +114,7 @@ def test_one_bad_element_is_found_and_its_tensor_named(dtype: torch.dtype, bad: 
 
 def test_large_but_finite_values_are_not_refused() -> None:
     """The sum of their squares overflows; the values themselves do not."""
-    refuse_non_finite({"w": torch.full((1000,), 3e38), "h": torch.full((1000,), 60000.0, dtype=torch.float16)})
+    tensors = {"w": torch.full((1000,), 3e38), "h": torch.full((1000,), 60000.0, dtype=torch.float16)}
+    assert all(torch.isinf(tensor.square().sum()) for tensor in tensors.values())
+    refuse_non_finite(tensors)
     refuse_non_finite({})

@@ -176,20 +176,6 @@ def test_train_runs_a_configuration(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert seen[0].given("compile") and not seen[0].training.compile
 
 
-def test_progress_speaks_only_when_it_takes_long(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing in the first two seconds, then a line every ten with speed and the time that is left."""
-    from textmill.console import progress as screen
-
-    clock = iter([0.0, 1.0, 5.0, 10.0, 12.0])
-    monkeypatch.setattr(screen.time, "monotonic", lambda: next(clock))
-    with screen.counting("evaluating", "tokens") as progress:
-        for done in (10, 50, 100, 120):
-            progress(done, 400)
-    assert capsys.readouterr().err == "evaluating 100 of 400 tokens · 10 tokens/s · 30 s left\n"
-
-
 def test_standard_input_that_is_closed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No terminal and no pipe: a text goes on from nothing, and a conversation is refused."""
     monkeypatch.setattr(sys, "stdin", None)

@@ -7,7 +7,6 @@ import gzip
 import json
 import lzma
 import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -17,10 +16,10 @@ import numpy as np
 import pytest
 
 from textmill.data import list_files, prepare, read_documents
-from textmill.data.reading.document import Notes
+from textmill.data.reading.document import Reading
 from textmill.data.reading.formats import compressed, json_objects
 from textmill.data.reading.formats.bin import open_bin
-from textmill.data.reading.read import Reading
+from textmill.data.sources.notes import Notes
 from textmill.errors import ConfigError, DataError, MissingInputError
 
 TEXTS = ["Plain, with comma.", 'Two\nlines; "quoted" – 日本語 😀', "third\ttabbed"]
@@ -344,34 +343,15 @@ def test_a_folder_without_the_packages_for_it(tmp_path: Path, monkeypatch: pytes
     """Files that need a missing package are passed over in a folder, and that is said; named, they are an error."""
     for name in ("a.txt", "b.parquet", "c.pdf"):
         (tmp_path / name).write_text("x")
-    monkeypatch.setattr("textmill.data.sources.listing.find_spec", lambda name: None)
+    for package in ("pyarrow", "pypdfium2"):
+        monkeypatch.setitem(sys.modules, package, None)
     said: list[str] = []
     assert [path.name for path in list_files(tmp_path, said.append)] == ["a.txt"]
     assert any("pyarrow" in sentence and "textmill[data]" in sentence for sentence in said)
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(
         ConfigError, match=r"b\.parquet needs pyarrow, which is missing: pip install 'textmill\[data\]'"
     ):
         texts(tmp_path / "b.parquet")
-
-
-def test_standard_input(tmp_path: Path) -> None:
-    """What is piped in is kept under the hash of its content and read like a file; nothing piped in is an error."""
-    program = (
-        "import sys; from textmill.data import prepare;"
-        f"corpus = prepare('-', tokenizer='byte', val_split=0, cache_dir={str(tmp_path)!r});"
-        "print(corpus.train.num_bytes, corpus.train.num_documents, corpus.sources[0])"
-    )
-
-    def run(content: bytes) -> str:
-        done = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, check=False)
-        return (done.stdout or done.stderr.splitlines()[-1]).decode()
-
-    assert run(b"a text of thirty characters...").startswith("30 1 ")
-    rows = run("".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode())
-    assert rows.startswith(f"{sum(len(text.encode()) for text in TEXTS)} 3 ") and rows.endswith(".jsonl\n")
-    assert "standard input is empty" in run(b"") and "standard input is empty" in run(b" \n")
-    assert len(list((tmp_path / "stdin").iterdir())) == 2
 
 
 def test_paths_of_every_kind(tmp_path: Path) -> None:

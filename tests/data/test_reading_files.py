@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from textmill.data import corpus_size_bytes, default_corpus, list_files, read_documents
-from textmill.data.reading.document import Notes
+from textmill.data.reading.document import Reading
 from textmill.data.reading.formats import text as text_format
-from textmill.data.reading.read import Reading
+from textmill.data.sources.notes import Notes
 from textmill.errors import ConfigError, DataError, MissingInputError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from textmill.cli.main import main
 from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
-from textmill.data.reading.read import Reading
+from textmill.data.reading.document import Reading
 from textmill.tokenizers import make_byte, make_char, train_bpe
 
 

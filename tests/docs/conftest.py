@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from support.made_text import sentences
 from support.typed_commands import run_line
 from textmill.config import Config
 from textmill.training import assemble as assembly
@@ -49,9 +50,9 @@ def shrink(config: Config) -> Config:
     for leaf, value in SMALL.items():
         if value is not None or config.given(leaf):
             setattr(config, leaf, value)
-    if config.data.data is None and config.data.dataset_name is None:
-        config.data.data = ["book.txt"]
     going_on = config.training.resume or config.training.resume_from
+    if config.data.data is None and config.data.dataset_name is None and not going_on:
+        config.data.data = ["book.txt"]
     config.training.max_steps = 2 * STEPS if going_on else STEPS
     for leaf in ("epochs", "max_tokens", "max_time"):
         if config.given(leaf):
@@ -59,32 +60,16 @@ def shrink(config: Config) -> Config:
     return config
 
 
-def speech(sentences: int) -> str:
-    """Return English of a kind, the same every time, with some variety in it."""
-    who = ["The miller", "Her brother", "A traveller", "The old clerk", "Nobody", "Once, a king"]
-    did = ["walked to", "dreamed of", "wrote about", "never saw", "came back from", "sold"]
-    what = [
-        "the river.",
-        "seven grey horses.",
-        "a village in the hills!",
-        "his letters;",
-        "the café at noon.",
-        "winter.",
-    ]
-    lines = [f"{who[i % 6]} {did[i * i % 5]} {what[(i // 3) % 6]}" for i in range(sentences)]
-    return "".join(line + ("\n\n" if i % 7 == 6 else "\n") for i, line in enumerate(lines))
-
-
 def write_inputs(folder: Path) -> None:
     """The input files that the pages speak of are in `folder`."""
-    text = speech(400)
+    text = sentences(400)
     for name in ("book.txt", "plays.txt", "novel.txt", "other.txt", "val.txt", "news.txt", "notes.md"):
         (folder / name).write_text(text if name != "other.txt" else text[::-1], encoding="utf-8")
     for name in ("corpus", "books", "texts"):
         (folder / name).mkdir()
         for number in range(24):
-            (folder / name / f"{number:02d}.txt").write_text(speech(20 + number), encoding="utf-8")
-    rows = [{"text": speech(5 + number), "body": speech(3 + number), "id": number} for number in range(30)]
+            (folder / name / f"{number:02d}.txt").write_text(sentences(20 + number), encoding="utf-8")
+    rows = [{"text": sentences(5 + number), "body": sentences(3 + number), "id": number} for number in range(30)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "posts.jsonl").write_text(lines, encoding="utf-8")
     (folder / "run.yaml").write_text("d_model: 128\nmax_steps: 100\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 import torch
 
 from textmill.config import load_config
-from textmill.engine import engine_choice as build
 from textmill.engine.deepspeed_json import for_initialize, implied_settings, read_deepspeed
 from textmill.engine.engine_choice import refuse_contradictions
 from textmill.engine.world import World
@@ -167,7 +167,7 @@ def test_without_a_file_it_is_stage_two() -> None:
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without deepspeed the error is one line with the extra in it."""
-    monkeypatch.setattr(build, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "deepspeed", None)
     fp32 = Precision("fp32", "cpu")
     with pytest.raises(MissingExtraError, match=r"textmill\[deepspeed\]"):
         refuse_contradictions("deepspeed", fp32, four(), optimizer="adamw", compile=False)

@@ -39,7 +39,7 @@ def test_the_first_guides_resume(place: Path, text: str, capsys: pytest.CaptureF
     resume = ["train", "data.txt", "--output-dir", "my_model", "--resume-from", "my_model/checkpoint_epoch_2.pt"]
     capsys.readouterr()
     assert main([*resume, "--epochs", "4"]) == 0
-    assert f"resumed    at step {ends[1]} of" in capsys.readouterr().out
+    assert f"resumed     at step {ends[1]} of" in capsys.readouterr().out
     epochs = [json.loads(line)["epoch"] for line in (place / "my_model" / "metrics.jsonl").read_text().splitlines()]
     assert epochs == sorted(epochs)
     assert epochs[-1] == pytest.approx(4, abs=0.2)

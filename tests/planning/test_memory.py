@@ -14,7 +14,7 @@ from textmill.config import ModelConfig
 from textmill.errors import ConfigError
 from textmill.model import attention, build_model, cross_entropy_sum
 from textmill.optim.optimizer_choice import build_optimizer
-from textmill.planning.memory import WRITTEN_OUT_LIMIT, Memory, estimate_memory, optimizer_bytes
+from textmill.planning.memory import WRITTEN_OUT_LIMIT, Memory, StepSettings, estimate_memory, optimizer_bytes
 
 SMALL: dict[str, Any] = {"vocab_size": 97, "d_model": 48, "num_layers": 3, "num_heads": 4, "max_seq_len": 32}
 SHAPES: list[dict[str, Any]] = [
@@ -45,7 +45,7 @@ def test_state_is_exact(shape: dict[str, Any], optimizer: str) -> None:
     live = build_optimizer(model, optimizer, learning_rate=1e-3)
     cross_entropy_sum(model(tokens), tokens).backward()
     live.step()
-    plan = estimate_memory(model.config, batch_size=1, optimizer=optimizer)
+    plan = estimate_memory(model.config, StepSettings(batch_size=1, optimizer=optimizer))
     parameters = list(model.parameters())
     assert plan.weights == sum(parameter.nbytes for parameter in parameters)
     assert plan.gradients == sum(parameter.grad.nbytes for parameter in parameters if parameter.grad is not None)
@@ -59,7 +59,7 @@ def test_activations_are_what_the_backward_pass_keeps(shape: dict[str, Any], bf1
     """Storages seen by saved_tensors_hooks sum to the prediction, within half a per mille."""
     model = build_model(ModelConfig(**{**SMALL, **shape}), seed=0).train()
     tokens = torch.zeros(4, 32, dtype=torch.long)
-    plan = estimate_memory(model.config, batch_size=4, precision="bf16" if bf16 else "fp32")
+    plan = estimate_memory(model.config, StepSettings(batch_size=4, precision="bf16" if bf16 else "fp32"))
     logarithms, ids = plan.logits // 3, plan.batch // 2
     predicted = plan.activations + plan.copies + logarithms + ids
     assert predicted == pytest.approx(kept_bytes(model, tokens, bf16=bf16), rel=5e-4)
@@ -102,11 +102,13 @@ def test_the_peak_of_a_step(
     """The most that is alive at once is predicted to a per cent, to five where nothing but the state counts."""
     plan = estimate_memory(
         ModelConfig(**shape),
-        batch_size=rows,
-        accumulation=accumulation,
-        optimizer=optimizer,
-        precision="bf16" if bf16 else "fp32",
-        validation_rows=1,
+        StepSettings(
+            batch_size=rows,
+            accumulation=accumulation,
+            optimizer=optimizer,
+            precision="bf16" if bf16 else "fp32",
+            validation_rows=1,
+        ),
     )
     peak = measured_peak(shape, rows, optimizer, accumulation, bf16)
     assert plan.total - plan.runtime == pytest.approx(peak, rel=tolerance)
@@ -117,8 +119,8 @@ def test_checkpointing_takes_what_is_said(bf16: bool) -> None:
     """With gradient checkpointing the peak is predicted within 7 %, and is far below the peak without."""
     shape = {**NARROW, "num_layers": 12, "gradient_checkpointing": True}
     precision = "bf16" if bf16 else "fp32"
-    again = estimate_memory(ModelConfig(**shape), batch_size=16, precision=precision, validation_rows=1)
-    kept = estimate_memory(ModelConfig(**{**shape, "gradient_checkpointing": False}), batch_size=16)
+    again = estimate_memory(ModelConfig(**shape), StepSettings(batch_size=16, precision=precision, validation_rows=1))
+    kept = estimate_memory(ModelConfig(**{**shape, "gradient_checkpointing": False}), StepSettings(batch_size=16))
     assert again.total - again.runtime == pytest.approx(measured_peak(shape, 16, "adamw", 1, bf16), rel=0.07)
     assert again.activations < kept.activations / 8
 
@@ -130,7 +132,7 @@ def test_attention_is_quadratic_until_it_is_not_stored() -> None:
 
     def activations(length: int, device: str) -> int:
         config = ModelConfig(**{**SMALL, "num_layers": 1, "max_seq_len": length})
-        return estimate_memory(config, batch_size=1, device=device).activations
+        return estimate_memory(config, StepSettings(batch_size=1, device=device)).activations
 
     heads = 4
     assert activations(256, "cpu") - activations(256, "cuda") == heads * 256 * 4 * (256 - 1)
@@ -140,7 +142,7 @@ def test_attention_is_quadratic_until_it_is_not_stored() -> None:
 def test_published_arithmetic() -> None:
     """AdamW takes 16 bytes per parameter: a model of 1.3 G parameters has 20.8 GB before any activation."""
     config = ModelConfig(architecture="gpt2", vocab_size=50257, d_model=2048, num_layers=24, num_heads=16)
-    plan = estimate_memory(config, batch_size=1, precision="bf16", device="cuda")
+    plan = estimate_memory(config, StepSettings(batch_size=1, precision="bf16", device="cuda"))
     assert plan.weights + plan.gradients + plan.optimizer == pytest.approx(16 * plan.weights / 4, rel=1e-6)
     assert 16 * plan.weights / 4 == pytest.approx(20.8e9, rel=0.02)
 
@@ -148,7 +150,8 @@ def test_published_arithmetic() -> None:
 def test_what_is_spread_over_processes_is_divided() -> None:
     """Four shards hold a quarter of weights, gradients and optimizer each, and as many activations as before."""
     config = ModelConfig(**SMALL)
-    whole, part = estimate_memory(config, batch_size=2), estimate_memory(config, batch_size=2, shards=4)
+    whole = estimate_memory(config, StepSettings(batch_size=2))
+    part = estimate_memory(config, StepSettings(batch_size=2, processes=4, sharded=True))
     assert (part.weights, part.gradients, part.optimizer) == tuple(
         int(value / 4) for value in (whole.weights, whole.gradients, whole.optimizer)
     )
@@ -164,8 +167,8 @@ def test_an_imported_optimizer_counts_as_adam() -> None:
 
 def test_terms_and_total_are_reported() -> None:
     """The dictionary holds each term in bytes; without a vocabulary there is no answer."""
-    plan = estimate_memory(ModelConfig(**SMALL), batch_size=2)
+    plan = estimate_memory(ModelConfig(**SMALL), StepSettings(batch_size=2))
     assert isinstance(plan, Memory)
     assert plan.as_dict()["total"] == plan.total and plan.peak_moment in plan.moments
     with pytest.raises(ConfigError, match="vocab_size"):
-        estimate_memory(ModelConfig(), batch_size=2)
+        estimate_memory(ModelConfig(), StepSettings(batch_size=2))

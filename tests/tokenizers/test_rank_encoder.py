@@ -114,6 +114,6 @@ def test_without_the_package_everything_is_the_same(
     """tiktoken is faster and nothing else."""
     text = "the cat sat on 12 mats\n" * 5000
     fast = Tokenizer(trained.content).encode(text)
-    monkeypatch.setattr(ranks, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tiktoken", None)
     assert np.array_equal(Tokenizer(trained.content).encode(text), fast)
     assert encoder.encode(text).tolist() == fast.tolist()  # type: ignore[union-attr]

@@ -12,8 +12,11 @@ import pytest
 
 from support.wandb_file import recorded_values
 from textmill.errors import ConfigError, MissingExtraError
+from textmill.tracking.mlflow import MLflow
+from textmill.tracking.tensorboard import TensorBoard
 from textmill.tracking.tracker import Trackers
 from textmill.tracking.tracker_choice import build_trackers
+from textmill.tracking.wandb import WandB
 
 CONFIG = {"model": {"d_model": 8, "norm": None}, "training": {"learning_rate": 3e-4}}
 
@@ -97,9 +100,13 @@ def test_a_missing_library_is_one_line_that_names_the_extra(
     with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[track\]'") as caught:
         build_trackers([name], tmp_path, say=lambda sentence: None)
     assert caught.value.exit_code == 2
-    monkeypatch.setattr("textmill.tracking.tracker_choice.find_spec", lambda module: module)
+    trackers = {
+        "tensorboard": TensorBoard(tmp_path),
+        "wandb": WandB(tmp_path, "project", print),
+        "mlflow": MLflow(tmp_path, "project", print),
+    }
     with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[track\]'"):
-        build_trackers([name], tmp_path, say=lambda sentence: None).start(info())
+        trackers[name].start(info())
     assert list(tmp_path.iterdir()) == []
 
 

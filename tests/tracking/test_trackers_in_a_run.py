@@ -72,7 +72,8 @@ def test_a_tracker_that_breaks_in_the_middle_does_not_stop_the_run(
                 raise ConnectionResetError("gone")
 
     monkeypatch.setattr(build, "TensorBoard", Broken)
-    monkeypatch.setattr(build, "find_spec", lambda name: name)
+    (tmp_path / "packages/tensorboard").mkdir(parents=True)  # so that it counts as installed
+    monkeypatch.syspath_prepend(tmp_path / "packages")
     result = tm.train(**settings, report_to=["tensorboard"])
     assert (result.total_steps, result.exit_code) == (30, 0)
     log = (tmp_path / "run" / "train.log").read_text()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.checkpoint.manifest import manifest_problems, write_manifest
+from textmill.console.format import size
 from textmill.errors import CannotWriteError, MissingInputError, WriteFailedError
 from textmill.files import make_directory, new_directory, remove_directory, remove_temporaries
 from textmill.runs.layout import checkpoint_name, checkpoint_step
@@ -121,7 +122,7 @@ class CheckpointStore:
     def _refuse_full_disk(self, final: Path, expected_bytes: int) -> None:
         needed, free = expected_bytes * _HEADROOM, shutil.disk_usage(self.folder).free
         if expected_bytes and free < needed:
-            sizes = f"it needs about {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free on the disk"
+            sizes = f"it needs about {size(needed)}, and {size(free)} are free on the disk"
             raise WriteFailedError(f"cannot write {final}: {sizes}")
 
     def _prune(self, saved: int, protect: Collection[int]) -> None:

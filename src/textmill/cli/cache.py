@@ -20,7 +20,7 @@ CacheDir = Annotated[
 @app.command(name="list", sort_key=0)
 def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
     """List the prepared corpora of the cache, the one used longest ago first."""
-    from textmill.console.screen import size
+    from textmill.console.format import size
     from textmill.console.terminal import write
 
     entries = _entries(cache_dir)
@@ -54,7 +54,7 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     """
     import time
 
-    from textmill.console.screen import size
+    from textmill.console.format import size
     from textmill.console.terminal import write
     from textmill.errors import MissingInputError
     from textmill.files import cannot_write, remove_directory

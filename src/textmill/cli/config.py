@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ from textmill.config.json_schema import schema as json_schema
 from textmill.config.merge_layers import from_layers
 from textmill.config.run_config import Config
 from textmill.config.settings import Setting
-from textmill.console.terminal import write
+from textmill.console.terminal import note, write
 
 app = App(name="config", help="Show what a run would be made with, and where each value comes from.")
 
@@ -47,10 +46,8 @@ def show(
     """
     values = from_layers([*(read_config(path) for path in config or ()), settings])
     if values.training.preset == "auto":
-        from textmill.console.screen import printable
-
-        print(printable(_settled(values)), file=sys.stderr)
-    values.model = values.model.resolved(lambda sentence: print(sentence, file=sys.stderr))
+        note(_settled(values))
+    values.model = values.model.resolved(note)
     if json:
         tree = {name: {leaf: _entry(values, name, leaf) for leaf in _leaves(values, name)} for name in SECTIONS}
         write(json_format.dumps(tree, indent=2, ensure_ascii=False))

@@ -33,7 +33,7 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
     --------
     textmill doctor
     """
-    from textmill.console.progress import waiting
+    from textmill.console.screen import waiting
     from textmill.console.terminal import field, write
 
     with waiting("measuring ..."):
@@ -116,7 +116,7 @@ def _cache() -> dict[str, Any]:
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    from textmill.console.screen import size
+    from textmill.console.format import plural, size
     from textmill.machine.devices import free_memory
 
     kernels = found["kernels"]
@@ -127,12 +127,14 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         name: [one for one, there in packages.items() if not there] for name, packages in found["extras"].items()
     }
     extras = [(extra, f"lacks {', '.join(names)}" if names else "is installed") for extra, names in lacking.items()]
-    threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''}"
     return [
         ("textmill", f"{found['textmill']}, Python {found['python']}, {found['system']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items())),
         ("device", f"{found['device']}, trains in {found['precision']}"),
-        ("processor", f"{found['cores']} cores, {threads}, {kernels.get('capability', '?')}"),
+        (
+            "processor",
+            f"{plural(found['cores'], 'core')}, {plural(found['threads'], 'thread')}, {kernels.get('capability', '?')}",
+        ),
         ("kernels", f"float32 products by {library}"),
         ("speed", f"a matrix product reaches {rates}"),
         ("others", f"use {found['foreign_load']:.1f} cores now"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json as json_format
 import math
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from textmill.cli.help_pages import Json, Model
+from textmill.cli.help_pages import Device, Json, Model, TextColumn
 
 _UNITS = {"loss": "nats per token", "bits_per_byte": "bits per byte of text"}
 
@@ -19,9 +18,9 @@ def evaluate(
     /,
     *data: Annotated[str, Parameter(name="DATA")],
     batch_size: int | None = None,
-    device: str = "auto",
+    device: Device = "auto",
     precision: str = "auto",
-    text_column: str = "text",
+    text_column: TextColumn = "text",
     min_length: int = 0,
     json: Json = False,
 ) -> None:
@@ -30,52 +29,40 @@ def evaluate(
     Parameters
     ----------
     data
-        Text to measure on: files, folders, patterns. Without it, the validation text of the model's run.
+        Text to measure on: files, folders, patterns. Unset: the validation text of the model's run.
     batch_size
         Rows per batch; the result does not depend on it. Unset: about 8,192 tokens.
-    device
-        auto, cpu, cuda, cuda:N or mps.
     precision
         auto, fp32, bf16 or fp16.
-    text_column
-        Field that holds the text in JSON Lines, CSV and Parquet.
     min_length
-        Shorter documents are left out, in characters.
+        Leave out shorter documents, in characters.
 
     Examples
     --------
     textmill evaluate runs/book
     textmill evaluate runs/book other.txt --json
     """
-    from textmill.console.progress import counting
-    from textmill.console.screen import Screen
+    from textmill.console.screen import waiting
 
-    screen = Screen(stream=sys.stderr)
-    screen.passing("loading the model ...")
-    from textmill.evaluation import evaluate_model
-    from textmill.training.signals import SignalFlag
+    with waiting("loading the model ...") as screen:
+        from textmill.evaluation import evaluate_model
+        from textmill.training.signals import SignalFlag
 
-    with SignalFlag() as signals, counting("evaluating", "tokens") as progress:
-
-        def scored(done: int, total: int) -> None:
-            screen.end()
-            progress(done, total)
-
-        measured = evaluate_model(
-            model,
-            list(data) or None,
-            batch_size=batch_size,
-            device=device,
-            precision=precision,
-            text_column=text_column,
-            min_length=min_length,
-            say=screen.say,
-            reading=screen.reading,
-            progress=scored,
-            interrupted=signals.interrupted,
-        )
-        signals.check()
-    screen.end()
+        with SignalFlag() as signals:
+            measured = evaluate_model(
+                model,
+                list(data) or None,
+                batch_size=batch_size,
+                device=device,
+                precision=precision,
+                text_column=text_column,
+                min_length=min_length,
+                say=screen.say,
+                reading=screen.reading,
+                progress=screen.evaluating,
+                interrupted=signals.interrupted,
+            )
+            signals.check()
     if json:
         finite = {name: value if math.isfinite(value) else None for name, value in measured.items()}
         print(json_format.dumps(finite, indent=2))

@@ -35,15 +35,22 @@ Model = Annotated[
 """The argument of every verb that uses a model."""
 
 
-def _is_place(kind: Any, value: Any) -> None:
+Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps.")]
+"""The flag of every verb that computes."""
+
+TextColumn = Annotated[str, Parameter(help="Field that contains the text in JSON Lines, CSV and Parquet.")]
+"""The flag of every verb that reads text and takes none of the settings of a run."""
+
+
+def _check_path(kind: Any, value: Any) -> None:
     from textmill.config.field_types import place
 
     if value is not None:
         place(value)
 
 
-Output = Annotated[Path, Parameter(name="--output", validator=_is_place)]
-"""Where a verb writes: a path that a file system can hold."""
+Output = Annotated[Path, Parameter(name="--output", validator=_check_path)]
+"""Where a verb writes: a path that a file system accepts."""
 
 
 def formatter() -> DefaultFormatter:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as json_format
 import math
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,7 @@ from textmill.cli.setting_flags import group_of, takes_settings
 from textmill.config.config_files import read_config
 from textmill.config.merge_layers import from_layers
 from textmill.config.settings import Setting
-from textmill.console.terminal import field
+from textmill.console.terminal import field, note
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def plan(
         raise ConfigError(f"--tokens-per-second: must be a number above zero, not {tokens_per_second}")
     size = size_of(values.data)
     if values.training.preset == "auto":
-        _aside(f"preset: {apply_auto_preset(values, device, size)}")
+        note(f"preset: {apply_auto_preset(values, device, size)}")
     free_vocab(values, ids=names_ids(values.data))
     made, said = plan_run(
         values,
@@ -74,7 +73,7 @@ def plan(
         speed=tokens_per_second,
     )
     for sentence in said:
-        _aside(sentence)
+        note(sentence)
     show(values, made, json=json)
 
 
@@ -89,12 +88,8 @@ def show(config: Config, plan: Plan, *, json: bool, free: int | None = None) -> 
     _show_memory(plan, free)
 
 
-def _aside(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
-
-
 def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
-    from textmill.console.screen import count, duration, size
+    from textmill.console.format import count, duration, plural, size
 
     model, length, parameters = config.model.resolved(), plan.length, plan.parameters
     shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}"
@@ -110,7 +105,7 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
         f"{about}{count(plan.text.train_tokens)} tokens to train on, {count(plan.text.validation_tokens)} to validate"
     )
     rows = config.training.batch_size
-    batch = f"{rows} row{'s' if rows > 1 else ''} of {length.row_tokens}"
+    batch = f"{plural(rows, 'row')} of {length.row_tokens}"
     if config.training.gradient_accumulation_steps > 1:
         batch += f" x {config.training.gradient_accumulation_steps} accumulated"
     steps = f"{length.total_steps:,} steps (set by {length.limit})" if length.total_steps else "as many steps as fit"
@@ -137,7 +132,7 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
 
 
 def _show_memory(plan: Plan, free: int | None) -> None:
-    from textmill.console.screen import size
+    from textmill.console.format import size
     from textmill.machine.devices import free_memory
 
     memory = plan.memory
@@ -154,12 +149,12 @@ def _show_memory(plan: Plan, free: int | None) -> None:
     ]
     for name, number, how in terms:
         if number:
-            print(f"            {name:<22} {size(number):>10}  {how}")
-    print(f"            {'most at once':<22} {size(memory.total):>10}  at the {memory.peak_moment}")
+            field("", f"{name:<22} {size(number):>10}  {how}")
+    field("", f"{'most at once':<22} {size(memory.total):>10}  at the {memory.peak_moment}")
     free = free_memory() if free is None and plan.device == "cpu" else free
     if free is not None:
         verdict = "it fits" if free > memory.total else "it does NOT fit: lower batch_size or max_seq_len"
-        print(f"            {'free here':<22} {size(free):>10}  {verdict}")
+        field("", f"{'free here':<22} {size(free):>10}  {verdict}")
 
 
 def _existing(path: Path) -> Path:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json as json_format
 import shlex
 import sys
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from textmill.cli.help_pages import Json, Output
 from textmill.cli.setting_flags import takes_settings
 from textmill.config.merge_layers import from_layers
 from textmill.config.settings import Setting
+from textmill.console.terminal import write
+
+if TYPE_CHECKING:
+    from textmill.data.store.corpus import Corpus
 
 
 @takes_settings(
@@ -31,15 +35,15 @@ def prepare(
 ) -> None:
     """Read and tokenize text once, to train on it many times with textmill train OUTPUT.
 
-    A BPE vocabulary is chosen by the size of the text unless --vocab-size is given. On request the text is sorted out
-    on the way; REPORT.md in the folder tells what was left out and why.
+    The size of a BPE vocabulary follows from the size of the text unless --vocab-size is given. On request the text is
+    filtered on the way; REPORT.md in the folder says what was left out and why.
 
     Parameters
     ----------
     output
         Folder to write; nothing is left there when something fails.
     repair
-        ftfy: mend text that was once decoded with the wrong encoding.
+        ftfy: repair text that was once decoded with the wrong encoding.
     dedup
         Leave out copies of documents: exact ones, or near ones too. Validation text wins over training text.
     max_repetition
@@ -54,11 +58,10 @@ def prepare(
     textmill prepare corpus/ --output prepared --vocab-size 8000
     textmill prepare posts.jsonl --output sorted --dedup exact --min-length 200
     """
-    from textmill.console.screen import Screen, count, program, size
+    from textmill.console.screen import Screen
     from textmill.data.prepare import prepare_corpus
     from textmill.data.preparing.clean import Cleaning
     from textmill.data.preparing.prepare_settings import PrepareSettings
-    from textmill.runs.layout import CORPUS_REPORT
     from textmill.training.signals import SignalFlag
 
     config = from_layers([settings])
@@ -73,26 +76,36 @@ def prepare(
             interrupted=signals.check,
         )
     screen.end()
-    held_out = corpus.validation
     if json:
-        made = {
-            "folder": str(corpus.folder),
-            "tokenizer": corpus.tokenizer.kind if corpus.tokenizer else None,
-            "vocab_size": corpus.vocab_size,
-            "train_tokens": corpus.train.num_tokens,
-            "train_bytes": corpus.train.num_bytes,
-            "validation_tokens": held_out.num_tokens if held_out else 0,
-            "fingerprint": corpus.fingerprint,
-            "report": corpus.report,
-        }
-        print(json_format.dumps(made, indent=2))
-        return
-    kind = f"{corpus.tokenizer.kind}, {corpus.vocab_size:,} tokens" if corpus.tokenizer else "none, ids were given"
-    print(f"training    {count(corpus.train.num_tokens)} tokens of {size(corpus.train.num_bytes or 0)}")
-    print(f"validation  {count(held_out.num_tokens) + ' tokens' if held_out else 'none'}")
+        print(json_format.dumps(_as_dict(corpus), indent=2))
+    else:
+        _show(corpus)
+
+
+def _as_dict(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "folder": str(corpus.folder),
+        "tokenizer": corpus.tokenizer.kind if corpus.tokenizer else None,
+        "vocab_size": corpus.vocab_size,
+        "train_tokens": corpus.train.num_tokens,
+        "train_bytes": corpus.train.num_bytes,
+        "validation_tokens": corpus.validation.num_tokens if corpus.validation else 0,
+        "fingerprint": corpus.fingerprint,
+        "report": corpus.report,
+    }
+
+
+def _show(corpus: Corpus) -> None:
+    from textmill.console.format import count, size
+    from textmill.console.terminal import field, program
+    from textmill.runs.layout import CORPUS_REPORT
+
+    field("training", f"{count(corpus.train.num_tokens)} tokens of {size(corpus.train.num_bytes or 0)}")
+    field("validation", f"{count(corpus.validation.num_tokens)} tokens" if corpus.validation else "none")
     for name, store in corpus.further.items():
-        print(f"            {count(store.num_tokens)} tokens more, called {name}")
-    print(f"tokenizer   {kind}")
+        field("", f"{count(store.num_tokens)} tokens more, called {name}")
+    kind = f"{corpus.tokenizer.kind}, {corpus.vocab_size:,} tokens" if corpus.tokenizer else "none, ids were given"
+    field("tokenizer", kind)
     if corpus.report:
-        print(f"report      {corpus.folder / CORPUS_REPORT}")
-    print(f"train on it with: {program()} train {shlex.quote(str(corpus.folder))}")
+        field("report", str(corpus.folder / CORPUS_REPORT))
+    write(f"train on it with: {program()} train {shlex.quote(str(corpus.folder))}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from textmill.cli.help_pages import Json
+from textmill.console.format import as_text, duration, rate
+from textmill.console.terminal import table, write
 
 app = App(name="runs", help="List runs, and compare them.")
 
@@ -22,7 +23,7 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
     Parameters
     ----------
     folder
-        Folder that holds runs.
+        Folder that contains runs.
 
     Examples
     --------
@@ -30,7 +31,6 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
     textmill runs sweeps/widths --json
     textmill runs compare runs/book runs/book-2
     """
-    from textmill.console.terminal import write
     from textmill.report.run_record import find_records
 
     summaries = [record.summary() for record in find_records(folder)]
@@ -45,10 +45,10 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
         (
             str(Path(one["folder"]).relative_to(folder)) if one["folder"] != str(folder) else one["name"],
             one["state"],
-            _text(one["step"]),
-            _text(one["best_val_loss"]),
-            _text(one["bits_per_byte"]),
-            _text(one["tokens_per_second"], "{:,.0f}"),
+            as_text(one["step"], 0),
+            as_text(one["best_val_loss"], 4),
+            as_text(one["bits_per_byte"], 4),
+            "–" if one["tokens_per_second"] is None else f"{one['tokens_per_second']:,.0f}",
             str(one["time"] or "")[:16].replace("T", " "),
         )
         for one in summaries
@@ -58,7 +58,7 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
 
 @app.command
 def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) -> None:
-    """Show in which settings runs differ, and what came of it.
+    """Compare runs: the settings in which they differ, and their results.
 
     Parameters
     ----------
@@ -69,13 +69,12 @@ def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) ->
     --------
     textmill runs compare runs/book runs/book-2
     """
-    from textmill.console.terminal import write
     from textmill.errors import ConfigError
     from textmill.report.compare import differences, results, same_text
     from textmill.report.run_record import open_record
 
     if len(run) < 2:
-        raise ConfigError("compare: name two runs or more")
+        raise ConfigError("compare: name at least two runs")
     records = [open_record(one) for one in run]
     differing, measured = differences(records), results(records)
     if json:
@@ -84,49 +83,15 @@ def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) ->
         write(json_format.dumps(shown, indent=2))
         return
     rows = [("", *(record.name for record in records))]
-    rows += [(leaf, *map(_text, values)) for leaf, values in differing.items()]
+    rows += [(leaf, *map(as_text, values)) for leaf, values in differing.items()]
     rows += [("", *("" for _ in records))] if differing else []
-    rows += [(name.replace("_", " "), *map(_STYLES.get(name, _text), values)) for name, values in measured.items()]
+    rows += [(name.replace("_", " "), *(_result(name, one) for one in values)) for name, values in measured.items()]
     write(table(rows, right=set()))
     if not same_text(records):
-        write("\nthe runs saw different text: compare bits per byte, not losses")
+        write("\nthe runs read different text: compare bits per byte, not losses")
 
 
-def _speed(value: float | None) -> str:
-    from textmill.console.screen import rate
-
-    return "–" if value is None else rate(value)
-
-
-def _time(value: float | None) -> str:
-    from textmill.console.screen import duration
-
-    return "–" if value is None else duration(value)
-
-
-_STYLES = {"tokens_per_second": _speed, "elapsed_time": _time}
-"""Results that are not plain numbers -> how they are shown."""
-
-
-def table(rows: Sequence[Sequence[str]], *, right: set[int]) -> str:
-    """Return rows as columns of equal width, those in `right` aligned to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if at in right else cell.ljust(width) for at, (cell, width) in enumerate(zip(row, widths))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _text(value: Any, style: str = "{:.4f}") -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        if value == int(value):
-            return f"{value:g}"
-        return style.format(value) if abs(value) >= 1e-3 or value == 0 else f"{value:g}"
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _result(name: str, result: Any) -> str:
+    if result is not None and name == "tokens_per_second":
+        return rate(result)
+    return duration(result) if result is not None and name == "elapsed_time" else as_text(result, 4)

@@ -16,6 +16,8 @@ from textmill.cli.setting_flags import group_of, takes_settings
 from textmill.config.config_files import read_config
 from textmill.config.merge_layers import from_layers
 from textmill.config.settings import Setting, validate
+from textmill.console.format import as_text, plural
+from textmill.console.terminal import field, named, table, write
 
 if TYPE_CHECKING:
     from textmill.sweep.run_sweep import SweepResult
@@ -65,19 +67,17 @@ def sweep(
     seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
     values = from_layers([*(read_config(path) for path in config or ()), settings])
     import_optuna()
+    from textmill.console.screen import Screen
     from textmill.sweep.plot import draw_sweep
     from textmill.sweep.run_sweep import sweep as run_sweep
     from textmill.training.output_folder import next_free_run
 
     folder = Path(values.training.output_dir or next_free_run().with_name(_next_name(Path("runs"))))
     given = {leaf: value for leaf, value in values.values().items() if values.given(leaf)}
-    stream = sys.stderr if json else sys.stdout
-
-    def say(sentence: str) -> None:
-        print(sentence, file=stream, flush=True)
-
-    say(f"sweep      {folder}, {trials} trials of {', '.join(dimension.described() for dimension in dimensions)}")
-    result = run_sweep(values, dimensions, folder, trials=trials, max_seconds=seconds, say=say)
+    screen = Screen(stream=sys.stderr if json else sys.stdout)
+    searched = ", ".join(dimension.described() for dimension in dimensions)
+    screen.field("sweep", f"{folder}, {plural(trials, 'trial')} of {searched}")
+    result = run_sweep(values, dimensions, folder, trials=trials, max_seconds=seconds, say=screen.say)
     if result.ranked:
         picture = draw_sweep(result, dimensions)
         if not json:
@@ -93,21 +93,20 @@ def _next_name(parent: Path) -> str:
 
 
 def _show(result: SweepResult, picture: Path, given: Mapping[str, Any]) -> None:
-    from textmill.cli.runs import table
-
     leaves = list(result.ranked[0].values)
     head = ("trial", result.metric.replace("_", " "), "state", *leaves)
     rows = [
-        (str(trial.number), f"{trial.value:.4f}", trial.state, *(_text(trial.values.get(leaf)) for leaf in leaves))
+        (str(trial.number), f"{trial.value:.4f}", trial.state, *(as_text(trial.values.get(leaf)) for leaf in leaves))
         for trial in result.ranked[:MOST_ROWS]
     ]
-    print("\n" + table([head, *rows], right={0, 1}))
+    write("\n" + table([head, *rows], right={0, 1}))
     if len(result.ranked) > MOST_ROWS:
-        print(f"and {len(result.ranked) - MOST_ROWS} more: textmill runs {shlex.quote(str(result.folder))}")
-    print(f"\nplot       {picture}")
+        write(f"and {len(result.ranked) - MOST_ROWS} more: textmill runs {shlex.quote(str(result.folder))}")
+    write("")
+    field("plot", str(picture))
     if result.best is not None:
-        print(f"best       {result.best.folder}")
-        print(f"train it   {command({**given, **result.best.values})}")
+        field("best", str(result.best.folder))
+        write(named("train it", command({**given, **result.best.values})))
 
 
 def command(values: Mapping[str, Any]) -> str:
@@ -117,14 +116,8 @@ def command(values: Mapping[str, Any]) -> str:
         if leaf in ("data", "output_dir", "run_name", "overwrite", "resume") or value is None:
             continue
         for item in value if isinstance(value, list) else [value]:
-            words += [f"--{leaf.replace('_', '-')}", _text(item)]
+            words += [f"--{leaf.replace('_', '-')}", str(item).lower() if isinstance(item, bool) else str(item)]
     return shlex.join(words)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _as_dict(result: SweepResult, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from textmill.config.field_types import whole
 from textmill.config.merge_layers import from_layers
 from textmill.config.run_config import Config
 from textmill.config.settings import Setting
-from textmill.console.terminal import read_input, write
+from textmill.console.terminal import field, note, read_input, write
 from textmill.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
         wanted = config.model.vocab_size or DEFAULT_VOCAB_SIZE
         made = train_bpe(_texts(config), wanted, special)
         if made.vocab_size < wanted:
-            print(f"vocab_size: {made.vocab_size}; the text has no more pieces worth a token", file=sys.stderr)
+            note(f"vocab_size: {made.vocab_size}; the text has no more pieces worth a token")
     elif kind == "char":
         made = make_char(_texts(config), special)
     elif kind == "byte":
@@ -79,30 +79,28 @@ def _texts(config: Config) -> Iterator[str]:
     from textmill.console.screen import Screen
     from textmill.data.preparing.read_progress import ReadProgress
     from textmill.data.preparing.tokenizer_choice import MOST_TEXT_FOR_BPE, spread
-    from textmill.data.reading.document import Notes
-    from textmill.data.reading.read import Reading, read_documents
+    from textmill.data.reading.document import Reading
+    from textmill.data.reading.read import read_documents
+    from textmill.data.sources.given_once import Keeper
+    from textmill.data.sources.notes import Notes
     from textmill.data.sources.selection import data_or_dataset, select_files
-    from textmill.data.sources.standard_input import keep_standard_input
 
     data = config.data
-    items = keep_standard_input(data_or_dataset(data.data, data.dataset_name, data.dataset_config), None, _say)
-    files = select_files(items, validation_split=None, dataset_split=data.dataset_split, say=_say).train
+    named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
+    items = Keeper(data.text_column, say=note).keep(named)
+    files = select_files(items, validation_split=None, dataset_split=data.dataset_split, say=note).train
     notes, screen = Notes(), Screen(stream=sys.stderr)
     watch = ReadProgress(files, 1, screen.reading, None)
     documents = read_documents(files, Reading(data.text_column, data.encoding_errors), notes, watch.tick)
     texts = (document.text for document in documents)
     size = sum(path.stat().st_size for path in files)
     if config.tokenizer.tokenizer == "bpe" and size > MOST_TEXT_FOR_BPE:
-        _say(f"BPE learns from {MOST_TEXT_FOR_BPE / size:.1%} of the text, spread evenly over it")
+        note(f"BPE learns from {MOST_TEXT_FOR_BPE / size:.1%} of the text, spread evenly over it")
         texts = spread(texts, MOST_TEXT_FOR_BPE / size)
     yield from texts
     screen.end()
     for sentence in notes.sentences():
-        _say(sentence)
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+        note(sentence)
 
 
 @app.command(sort_key=2)
@@ -208,7 +206,7 @@ def inspect(
         write(json_format.dumps(described | ({"data": use} if use else {}), indent=2, ensure_ascii=False))
         return
     for name in ("kind", "vocab_size", "eos_id", "unk_id", "fingerprint"):
-        print(f"{name:<12} {'none' if described[name] is None else described[name]}")
+        field(name, "none" if described[name] is None else str(described[name]))
     for token in described.get("tokens", []):
         write(f"{token['id']:>12} {token['text']!r}")
     if described.get("bytes_per_token"):
@@ -222,21 +220,18 @@ _EXAMPLES = 8
 
 def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, Any]:
     """Return what the tokenizer makes of `data`, as plain values."""
-    from textmill.console.progress import counting
+    from textmill.console.screen import Screen
+    from textmill.data.preparing.read_progress import ReadProgress
     from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
-    from textmill.data.reading.read import Reading
+    from textmill.data.reading.document import Reading
+    from textmill.data.sources.given_once import Keeper
     from textmill.data.sources.selection import select_files
 
-    files = select_files(data, validation_split=None, say=_say).train
-    total, done = sum(path.stat().st_size for path in files), 0
-    with counting("reading", "bytes") as counter:
-
-        def tick(more: int) -> None:
-            nonlocal done
-            done += more
-            counter(min(done, total), total)
-
-        use = tokenizer_statistics(tokenizer, files, Reading(text_column), tick)
+    files = select_files(Keeper(text_column, say=note).keep(data), validation_split=None, say=note).train
+    screen = Screen(stream=sys.stderr)
+    progress = ReadProgress(files, 1, screen.reading, None)
+    use = tokenizer_statistics(tokenizer, files, Reading(text_column), progress.tick)
+    screen.end()
     if not use.tokens:
         raise DataError(f"there is no text in {files[0]}{' and the other files' if len(files) > 1 else ''}")
     unused = use.unused(tokenizer)
@@ -257,15 +252,15 @@ def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, A
 
 
 def _print_use(use: dict[str, Any], vocab_size: int) -> None:
-    from textmill.console.screen import count, size
+    from textmill.console.format import count, plural, size
 
     most = ", ".join(f"{token['text']!r} {token['share']:.1%}" for token in use["most_used"])
     unused = f"{use['unused']:,} of {vocab_size:,} entries never occur ({use['unused'] / vocab_size:.1%})"
     if use["unused"]:
         unused += f", such as {', '.join(map(repr, use['unused_examples']))}"
-    write(f"text         {size(use['bytes'])} in {use['documents']:,} documents, {count(use['tokens'])} tokens")
-    compression = f"{use['bytes_per_token']:.2f} bytes, {use['characters_per_token']:.2f} characters per token"
-    write(f"compression  {compression}")
-    write(f"unused       {unused}")
-    write(f"most used    {most}")
-    write(f"begins       {'|'.join(use['sample'])!r}")
+    field("text", f"{size(use['bytes'])} in {plural(use['documents'], 'document')}, {count(use['tokens'])} tokens")
+    per_token = f"{use['bytes_per_token']:.2f} bytes, {use['characters_per_token']:.2f} characters per token"
+    field("compression", per_token)
+    field("unused", unused)
+    field("most used", most)
+    field("begins", repr("|".join(use["sample"])))

@@ -52,7 +52,7 @@ def train(
 
     screen = Screen(stream=sys.stderr) if json else None
     opening = screen or Screen()
-    opening.passing("starting ...")  # PyTorch takes seconds to load
+    opening.status("starting ...")  # PyTorch takes seconds to load
     if dry_run:
         from textmill.cli.plan import show
         from textmill.training.dry_run import rehearse

@@ -26,7 +26,7 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
     --------
     textmill verify runs/book
     """
-    from textmill.console.terminal import write
+    from textmill.console.terminal import field, write
     from textmill.errors import DataError
     from textmill.report.verify import verify as find
 
@@ -35,9 +35,9 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
         findings.append(finding)
         if not json:
             state = "damaged" if finding.problems else "not there" if finding.absent else "whole"
-            write(f"{state:<10} {finding.name}" + (": made again when it is needed" if finding.absent else ""))
+            field(state, finding.name + (": made again when it is needed" if finding.absent else ""))
             for problem in finding.problems:
-                write(f"           {problem}")
+                field("", problem)
     damaged = [finding.name for finding in findings if finding.problems]
     if json:
         write(json_format.dumps({"whole": not damaged, "findings": [asdict(one) for one in findings]}, indent=2))

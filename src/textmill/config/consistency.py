@@ -134,6 +134,7 @@ def without_effect(config: Config) -> list[str]:
     adam = training.optimizer in {"adamw", "adam", "muon"} or ":" in training.optimizer
     architecture = resolve_shape(model)[0]
     packed = data.pack_sequences
+    decays = training.lr_schedule in {"step", "exponential"}
     idle = [
         ("val_split", data.val_data is not None, "val_data is given"),
         ("val_split", data.dataset_name is not None, "the dataset has a split for validation"),
@@ -148,8 +149,8 @@ def without_effect(config: Config) -> list[str]:
         ("beta1", not adam, f"optimizer is {training.optimizer}"),
         ("beta2", not adam, f"optimizer is {training.optimizer}"),
         ("eps", not adam, f"optimizer is {training.optimizer}"),
-        ("lr_decay", training.lr_schedule != "step", f"lr_schedule is {training.lr_schedule}"),
-        ("lr_decay_every", training.lr_schedule != "step", f"lr_schedule is {training.lr_schedule}"),
+        ("lr_decay", not decays, f"lr_schedule is {training.lr_schedule}"),
+        ("lr_decay_every", not decays, f"lr_schedule is {training.lr_schedule}"),
         ("early_stopping_min_delta", training.early_stopping_patience == 0, "early_stopping_patience is 0"),
         ("eval_steps", not validates(config), "there is no validation set"),
         ("eval_batches", not validates(config), "there is no validation set"),

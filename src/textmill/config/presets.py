@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from textmill.config.field_types import closest
 from textmill.config.run_config import Config
 from textmill.config.settings import keywords
+from textmill.console.format import size
 from textmill.errors import ConfigError
 
 
@@ -72,17 +73,12 @@ def preset_values(name: str) -> dict[str, Any]:
     raise ConfigError(f"preset: there is no preset {name!r}{hint}")
 
 
-_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-
-
 def choose_preset(device_kind: str, corpus_bytes: int) -> tuple[str, dict[str, Any], str]:
     """Return what `auto` means for a device ("cpu", "cuda", "mps") and a corpus: name, settings, a sentence to say."""
     choices = auto_presets("cpu" if device_kind == "cpu" else "gpu")
     name = next(name for name, preset in choices.items() if corpus_bytes < preset.text_below)
     machine = {"cpu": "a CPU", "cuda": "a CUDA GPU", "mps": "an Apple GPU"}.get(device_kind, device_kind)
-    size = next((f"{corpus_bytes / unit:.1f} {unit_name}" for unit, unit_name in _UNITS if corpus_bytes >= unit), "")
-    size = f"{size or f'{corpus_bytes} bytes'} of text"
-    said = f"{name}, for {size} on {machine}; --preset NAME or any flag overrides it"
+    said = f"{name}, for {size(corpus_bytes)} of text on {machine}; --preset NAME or any flag overrides it"
     return name, dict(choices[name].values), said
 
 

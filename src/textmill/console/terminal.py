@@ -1,33 +1,75 @@
-"""Text from models and files on standard output: bytes as they are in a pipe, harmless on a terminal."""
+"""Standard input, output and error: text as it is in a pipe, harmless and wrapped on a terminal."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from textmill.console.format import printable
+
+NAME_COLUMNS = 12
+"""Columns that the name of a field takes."""
 
 
 def write(text: str, *, end: str = "\n") -> None:
-    """`text` is on standard output at once.
+    """Print `text` at once.
 
     On a terminal, control characters that could move the cursor or change its state show as U+FFFD; what the output's
     encoding cannot spell shows as a question mark everywhere.
     """
-    from textmill.console.screen import printable
-
     if sys.stdout.isatty():
         text = printable(text)
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding), end=end, flush=True)
 
 
-def field(name: str, text: str) -> None:
-    """`name  text` is on standard output, on a terminal wrapped between words, further lines below the text."""
-    import shutil
-    import textwrap
+def note(sentence: str) -> None:
+    """Print `sentence` on standard error, beside the output that programs read."""
+    print(printable(sentence), file=sys.stderr, flush=True)
 
-    line, width = f"{name:<12}{text}".rstrip(), shutil.get_terminal_size().columns
-    if sys.stdout.isatty() and len(line) > width:
-        line = textwrap.fill(line, width, subsequent_indent=" " * 12, break_long_words=False, break_on_hyphens=False)
-    write(line)
+
+def named(name: str, text: str) -> str:
+    """Return the line `name  text`, aligned with its neighbours."""
+    return f"{name:<{NAME_COLUMNS - 1}} {text}".rstrip()
+
+
+def field(name: str, text: str) -> None:
+    """Print `name  text`; a terminal wraps it between words, further lines below the text."""
+    line = named(name, text)
+    write(wrapped(line, NAME_COLUMNS) if sys.stdout.isatty() else line)
+
+
+def wrapped(line: str, indent: int) -> str:
+    """Return `line` broken between words at the width of the terminal, further lines indented."""
+    if len(line) <= columns():
+        return line
+    return textwrap.fill(
+        line, columns(), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def table(rows: Sequence[Sequence[str]], *, right: set[int]) -> str:
+    """Return rows as columns of equal width, those in `right` aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = []
+    for row in rows:
+        cells = (cell.rjust(w) if at in right else cell.ljust(w) for at, (cell, w) in enumerate(zip(row, widths)))
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def columns() -> int:
+    """Return the width of the terminal."""
+    return shutil.get_terminal_size().columns
+
+
+def program() -> str:
+    """Return what a person types to start textmill: its path, where it was started by one and is not on PATH."""
+    started = sys.argv[0] if sys.argv else ""
+    return started if Path(started).name == "textmill" and shutil.which("textmill") is None else "textmill"
 
 
 def piped_in() -> bool:
@@ -36,7 +78,7 @@ def piped_in() -> bool:
 
 
 def read_input(what: str) -> str:
-    """Return standard input as text, without its last line break. Raises ConfigError when nobody pipes anything in."""
+    """Return standard input as text, without its last line break. Raises ConfigError when nothing is piped in."""
     from textmill.errors import ConfigError, DataError
 
     if not piped_in():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textmill.data.batches.text_size import corpus_size_bytes
 from textmill.data.prepare import prepare
 from textmill.data.reading.document import Document
 from textmill.data.reading.read import read_documents
-from textmill.data.sources.listing import corpus_size_bytes, default_corpus, list_files
+from textmill.data.sources.listing import default_corpus, list_files
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.shards import TokenStore
 from textmill.names import lazy_attributes

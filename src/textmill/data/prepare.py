@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from textmill.data.preparing.cache_key import content_key, key_settings
 from textmill.data.preparing.clean import Cleaning
@@ -17,10 +18,11 @@ from textmill.data.preparing.pipeline import prepare_text
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.read_progress import ReadProgress
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
-from textmill.data.reading.read import IDS, Reading, format_of
+from textmill.data.reading.document import Reading
+from textmill.data.sources.file_formats import IDS, format_of
+from textmill.data.sources.given_once import Keeper
 from textmill.data.sources.hub import DEFAULT_VALIDATION
-from textmill.data.sources.selection import Files, Paths, select_files
-from textmill.data.sources.standard_input import keep_standard_input
+from textmill.data.sources.selection import Files, select_files
 from textmill.data.store.corpus import FORMAT, Corpus, Made, describe, open_corpus
 from textmill.data.store.corpus_cache import find_corpus
 from textmill.data.store.mixture import Mixture, mixture_parts
@@ -34,9 +36,9 @@ Say = Callable[[str], None]
 
 
 def prepare(
-    data: Paths | None,
+    data: Any,
     *,
-    val_data: Paths | None = None,
+    val_data: Any = None,
     val_split: float | None = None,
     tokenizer: str | Path | Tokenizer = "bpe",
     vocab_size: int | None = None,
@@ -59,7 +61,9 @@ def prepare(
     Args:
         data: files, folders, patterns, datasets, names of corpora (see `list_files`), `-` for standard input; one
             folder that `output` made earlier, used as it is; None for the source of Python's standard library. Files
-            ending in .npy and .bin hold ids and are not mixed with text.
+            ending in .npy and .bin hold ids and are not mixed with text. Or texts of a program, which are kept in the
+            cache: an iterable of strings or Documents (strings in a list or tuple are paths), a function that returns
+            one, a torch Dataset, a Hugging Face dataset; or `package.module:attribute`, which names one.
         val_data: text to validate on; without it the datasets' own validation split, or a part of `data`. Several sets
             as `NAME=FILE`, of which the first is the main one.
         val_split: the share to split off, 0 for none. None is a tenth. A tenth, given or not, is enlarged where it
@@ -112,11 +116,13 @@ def prepare_corpus(
     interrupted: Callable[[], None] | None = None,
 ) -> Corpus:
     """Return the corpus that `settings` describe; see `prepare`, whose keywords they are."""
-    items = settings.items
+    keeper = Keeper(settings.reading.text_column, settings.cache_dir, say, interrupted or (lambda: None))
+    items = keeper.keep(settings.data)
+    settings = replace(settings, data=items, val_data=keeper.keep(settings.val_data, "val_data"))
     if items is not None and len(items) == 1 and is_prepared(Path(items[0]).expanduser()):
         return _ready(Path(items[0]).expanduser(), settings, output, say)
     files = select_files(
-        keep_standard_input(items, settings.cache_dir, say),
+        items,
         settings.val_data,
         dataset_split=settings.dataset_split,
         validation_split=settings.validation_split,

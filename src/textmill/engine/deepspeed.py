@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from textmill.engine.single import Engine, MakeOptimizer
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.machine.precision import Precision
+from textmill.names import optional
 
 
 class DeepSpeedEngine(Engine):
@@ -46,7 +46,7 @@ class DeepSpeedEngine(Engine):
     def _spread(self, module: nn.Module, make_optimizer: MakeOptimizer) -> tuple[nn.Module, Optimizer]:
         if self.world.device.type == "cpu":
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # it would take a GPU that this run was told not to use
-        self._package = import_module("deepspeed")
+        self._package = optional("deepspeed", "engine deepspeed", "deepspeed")
         self.scaler = None  # DeepSpeed has its own
         if not dist.is_initialized():  # alone: DeepSpeed wants a group all the same
             backend = "nccl" if self.world.device.type == "cuda" else "gloo"

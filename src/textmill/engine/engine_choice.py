@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
 
 from textmill.engine.single import Engine, MakeOptimizer
 from textmill.engine.world import World
-from textmill.errors import ConfigError, MissingExtraError
+from textmill.errors import ConfigError
 from textmill.machine.precision import Precision
+from textmill.names import require
 
 
 def choose_engine(name: str, world: World, *, deepspeed_config: Any = None, say: Callable[[str], None]) -> str:
@@ -57,8 +57,7 @@ def refuse_contradictions(name: str, precision: Precision, world: World, *, opti
         raise ConfigError("compile and engine deepspeed do not go together: use --engine ddp or fsdp")
     if optimizer == "muon":
         raise ConfigError("optimizer muon needs whole matrices, and DeepSpeed flattens them: use --engine fsdp")
-    if find_spec("deepspeed") is None:
-        raise MissingExtraError("engine deepspeed needs a package: pip install 'textmill[deepspeed]', or use fsdp")
+    require("deepspeed", "engine deepspeed", "deepspeed")
 
 
 def build_engine(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from textmill import files
 from textmill.checkpoint.model_folder import Loaded, load_model
@@ -15,6 +16,7 @@ from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import LEARNED
 from textmill.data.reading.document import Reading
+from textmill.data.sources.given_once import Keeper
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.shards import TokenStore
 from textmill.errors import ConfigError, DataError
@@ -33,7 +35,7 @@ _LOGITS_AT_ONCE = 2**28
 
 def evaluate_model(
     model: str | Path | Loaded,
-    data: Paths | None = None,
+    data: Any = None,
     *,
     batch_size: int | None = None,
     device: str = "auto",
@@ -52,7 +54,7 @@ def evaluate_model(
 
     Args:
         model: what `load_model` takes or returned.
-        data: files, folders or patterns, all of whose text is scored; None for the validation text of the run that the
+        data: what `prepare` takes, all of whose text is scored; None for the validation text of the run that the
             model belongs to. Arrays of ids (.npy) need no tokenizer and give no bits per byte.
         batch_size: rows scored at once; None for about 8,192 tokens. It does not change the result.
         device, precision: where and in which number format; see `choose_device` and `choose_precision`.
@@ -73,7 +75,7 @@ def evaluate_model(
     if data is None:
         stores = [_validation_of_run(run, loaded, say, reading)]
     else:
-        items = [data] if isinstance(data, str | Path) else list(data)
+        items = Keeper(text_column, cache_dir, say).keep(data) or []
         _check_tokenizer(loaded, items)
         settings = PrepareSettings(
             data=items,

@@ -1,12 +1,12 @@
 """Causal attention: softmax(q k^T / sqrt(E) + mask) v, with grouped key and value heads.
 
-Two ways to the same numbers. On a CPU the scores are written out (two batched products and a softmax), which is
+Two implementations, same numbers. On a CPU the scores are written out (two batched products and a softmax), which is
 several times faster there than PyTorch's fused kernel in bfloat16 and no slower in float32; elsewhere, and where the
 scores would take too much memory, the fused kernel is used.
 
 Sources: Vaswani et al. 2017 (arXiv:1706.03762, eq. 1); grouped heads: Ainslie et al. 2023 (arXiv:2305.13245).
 
-Letters: B sequences, T positions of this call, S positions that can be seen (cached ones included),
+Letters: B sequences, T positions of this call, S positions that are attended to (cached ones included),
 H query heads, K key and value heads, G = H / K query heads per key head, E size of a head.
 """
 
@@ -24,11 +24,11 @@ WRITTEN_OUT_LIMIT = 64 * 2**20
 
 @dataclass(frozen=True)
 class Mask:
-    """What each position may see, worked out once per call and shared by all layers.
+    """Which positions each position attends to, computed once per call and shared by all layers.
 
-    `written_out` says which of the two ways to take. `bias` is then what is added to the scores, 0 or -inf, shaped
-    (G*T, S) or (B*K, G*T, S), or None when nothing is hidden. Otherwise `allowed` is a boolean (T, S) or (B, 1, T, S),
-    or None, where `causal` tells whether the future is hidden.
+    With `written_out`, `bias` is added to the scores: 0 or -inf, (G*T, S) or (B*K, G*T, S), or None if nothing is
+    masked. Otherwise the fused kernel gets `allowed`, a boolean (T, S) or (B, 1, T, S), or None with `causal`, which
+    masks the future.
     """
 
     written_out: bool
@@ -37,33 +37,25 @@ class Mask:
     causal: bool = False
 
 
-def make_mask(
-    batch: int,
-    length: int,
-    past: int,
-    *,
-    heads: int,
-    kv_heads: int,
-    segments: Tensor | None,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Mask:
-    """Return the mask of `length` new positions after `past` cached ones: each sees itself and what came before.
+def make_mask(x: Tensor, past: int, *, heads: int, kv_heads: int, segments: Tensor | None, dtype: torch.dtype) -> Mask:
+    """Return the mask of the new positions in the stream x (B, T, D), after `past` cached ones.
 
-    With `segments` (B, T), positions see only those of their own segment, so that documents in one row stay apart.
+    Each position attends to itself and the earlier ones; with `segments` (B, T) only within its own segment, so that
+    documents in one row are independent. `dtype` is that of the attention scores.
     """
+    batch, length = x.shape[:2]
     total = past + length
-    written_out = device.type == "cpu" and batch * heads * length * total <= WRITTEN_OUT_LIMIT
+    written_out = x.device.type == "cpu" and batch * heads * length * total <= WRITTEN_OUT_LIMIT
     if segments is None and length == 1:
         return Mask(written_out)
     if segments is None and not written_out and past == 0:
         return Mask(written_out, causal=True)
-    allowed = torch.ones(length, total, dtype=torch.bool, device=device).tril(past)  # (T, S)
+    allowed = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(past)  # (T, S)
     if segments is not None:
         allowed = allowed & (segments[:, None, :, None] == segments[:, None, None, :])  # (B, 1, T, S)
     if not written_out:
         return Mask(written_out, allowed=allowed)
-    bias = torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, float("-inf"))
+    bias = torch.zeros(allowed.shape, dtype=dtype, device=x.device).masked_fill_(~allowed, float("-inf"))
     group = heads // kv_heads
     if segments is None:
         return Mask(written_out, bias=bias.repeat(group, 1))  # (G*T, S)
@@ -72,7 +64,7 @@ def make_mask(
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) -> Tensor:
-    """Return what each position gathers, (B, T, H, E).
+    """Return the attention output of each position, (B, T, H, E).
 
     Args:
         q: queries (B, T, H, E).
@@ -98,7 +90,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) ->
 def _written_out(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
     batch, length, heads, size = q.shape
     total, kv_heads = k.shape[1], k.shape[2]
-    # The query heads of one key head stand one below the other, so keys and values are never repeated.
+    # The query heads of one key head are stacked, so keys and values are never repeated.
     q = q.transpose(1, 2).reshape(batch * kv_heads, -1, size)  # (B*K, G*T, E)
     k = k.transpose(1, 2).reshape(batch * kv_heads, total, size)
     v = v.transpose(1, 2).reshape(batch * kv_heads, total, size)

@@ -98,7 +98,7 @@ class Decoder(nn.Module):
         cache: Cache | None = None,
     ) -> Tensor:
         """Return the normalised stream before the head, (B, T, D). Arguments and errors: see `forward`."""
-        batch, length = tokens.shape
+        length = tokens.shape[1]
         past = 0 if cache is None else cache.length
         if past + length > self.config.max_seq_len:
             raise ValueError(f"{past + length} positions, and the model's max_seq_len is {self.config.max_seq_len}")
@@ -108,15 +108,9 @@ class Decoder(nn.Module):
             positions = torch.arange(past, past + length, device=tokens.device)  # (T,)
         x = self.dropout(self._embed(tokens, positions))  # (B, T, D)
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        heads = self.config.num_heads
         mask = make_mask(
-            batch,
-            length,
-            past,
-            heads=self.config.num_heads,
-            kv_heads=self.config.num_kv_heads or self.config.num_heads,
-            segments=segments,
-            device=x.device,
-            dtype=dtype,
+            x, past, heads=heads, kv_heads=self.config.num_kv_heads or heads, segments=segments, dtype=dtype
         )
         angles = None
         if self.config.pos_encoding == "rope":

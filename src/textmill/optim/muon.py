@@ -38,7 +38,6 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
-        weight_decay: float = 0.0,
         iterations: int = 5,
         iteration_dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -47,7 +46,7 @@ class Muon(torch.optim.Optimizer):
             "momentum": momentum,
             "betas": betas,
             "eps": eps,
-            "weight_decay": weight_decay,
+            "weight_decay": 0.0,
             "iterations": iterations,
             "name": "vectors",
         }

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from textmill.config import ModelConfig
+from textmill.config import Config, ModelConfig
 from textmill.errors import ConfigError
 from textmill.planning.parameter_count import count_parameters
 
@@ -121,25 +121,45 @@ class Shape:
         return self.element < FLOAT
 
 
-def estimate_memory(
-    model: ModelConfig,
-    *,
-    vocab_size: int | None = None,
-    batch_size: int,
-    accumulation: int = 1,
-    validation_rows: int | None = None,
-    optimizer: str = "adamw",
-    momentum: float | None = None,
-    precision: str = "fp32",
-    device: str = "cpu",
-    replicated: bool = False,
-    shards: int = 1,
-) -> Memory:
-    """Return what training `model` on rows of its full context takes in each process.
+@dataclass(frozen=True)
+class StepSettings:
+    """How a step is executed, as far as memory depends on it.
 
-    validation_rows: of an evaluation batch (None: `evaluation_rows`). precision: fp32, bf16 or fp16. device: cpu, cuda
-    or mps. replicated: gradients are exchanged between processes, and so exist from the first to the last step.
-    shards: processes over which weights, gradients and optimizer are spread.
+    batch_size: rows of a micro-batch. accumulation: micro-batches per step. validation_rows: rows of an evaluation
+    batch (None: `evaluation_rows`). precision: fp32, bf16 or fp16. device: cpu, cuda or mps. processes: with several,
+    gradients are exchanged and stay allocated from the first to the last step. sharded: weights, gradients and
+    optimizer state are divided among the processes.
+    """
+
+    batch_size: int
+    accumulation: int = 1
+    validation_rows: int | None = None
+    optimizer: str = "adamw"
+    momentum: float | None = None
+    precision: str = "fp32"
+    device: str = "cpu"
+    processes: int = 1
+    sharded: bool = False
+
+    @classmethod
+    def of(cls, config: Config, *, precision: str, device: str, processes: int = 1) -> StepSettings:
+        """Return the settings of a run's steps."""
+        training = config.training
+        return cls(
+            batch_size=training.batch_size,
+            accumulation=training.gradient_accumulation_steps,
+            validation_rows=training.eval_batch_size,
+            optimizer=training.optimizer,
+            momentum=training.momentum,
+            precision=precision,
+            device=device,
+            processes=processes,
+            sharded=training.engine == "fsdp",
+        )
+
+
+def estimate_memory(model: ModelConfig, step: StepSettings, *, vocab_size: int | None = None) -> Memory:
+    """Return the memory that training `model` on rows of its full context takes in each process.
 
     Raises:
         ConfigError: no vocabulary size is known, or the shape contradicts itself.
@@ -149,30 +169,30 @@ def estimate_memory(
     vocabulary = resolved.vocab_size or vocab_size
     if vocabulary is None:
         raise ConfigError("vocab_size: the memory depends on it; set it")
-    element = 2 if precision in HALF else FLOAT
-    shape = Shape(resolved, vocabulary, batch_size, resolved.max_seq_len, element, device)
-    rows = validation_rows or evaluation_rows(resolved, batch_size, vocabulary)
+    element = 2 if step.precision in HALF else FLOAT
+    shape = Shape(resolved, vocabulary, step.batch_size, resolved.max_seq_len, element, step.device)
+    rows = step.validation_rows or evaluation_rows(resolved, step.batch_size, vocabulary)
     block = block_activations(shape)
     stream = shape.tokens * resolved.d_model * FLOAT
     block_copies, head_copy = half_copies(shape)
     differentiated = block + block_copies + 2 * (stream + shape.tokens * (resolved.d_ff or 0) * element)
-    again = resolved.gradient_checkpointing  # then of each block only the input is kept
+    again = resolved.gradient_checkpointing  # then only the input of each block is kept
     table = FLOAT * vocabulary * resolved.d_model if resolved.tie_embeddings else 0
-    spread = 1.0 / shards
+    share = 1.0 / step.processes if step.sharded else 1.0
     return Memory(
-        weights=int(count * FLOAT * spread),
-        gradients=int(count * FLOAT * spread),
-        optimizer=int(optimizer_bytes(resolved, optimizer, vocab_size=vocabulary, momentum=momentum) * spread),
+        weights=int(count * FLOAT * share),
+        gradients=int(count * FLOAT * share),
+        optimizer=int(optimizer_bytes(resolved, step.optimizer, vocab_size=vocabulary, momentum=step.momentum) * share),
         copies=head_copy + (0 if again else resolved.num_layers * block_copies),
         activations=resolved.num_layers * (stream if again else block) + outer_activations(shape),
         logits=logits_bytes(shape),
         working=max(differentiated, 2 * table),
         recomputed=differentiated if again else 0,
-        update=update_bytes(shape, optimizer),
+        update=update_bytes(shape, step.optimizer),
         evaluation=_evaluation(replace(shape, rows=rows)),
-        batch=2 * LONG * shape.tokens * accumulation,
-        runtime=RUNTIME.get(device, RUNTIME["cpu"]),
-        accumulated=accumulation > 1 or replicated or shards > 1,
+        batch=2 * LONG * shape.tokens * step.accumulation,
+        runtime=RUNTIME.get(step.device, RUNTIME["cpu"]),
+        accumulated=step.accumulation > 1 or step.processes > 1,
     )
 
 

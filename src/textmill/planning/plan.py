@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from textmill.config.consistency import fit_warmup
 from textmill.config.run_config import LENGTHS, Config
 from textmill.errors import ConfigError
 from textmill.planning.fit_run import fit_run
-from textmill.planning.memory import Memory, estimate_memory, evaluation_rows, optimizer_bytes
+from textmill.planning.memory import Memory, StepSettings, estimate_memory, evaluation_rows, optimizer_bytes
 from textmill.planning.parameter_count import ParameterCount, count_parameters, flops_per_token
 from textmill.planning.run_length import Length
 
@@ -139,18 +139,8 @@ def plan_memory(config: Config, text: Text, *, device: str, precision: str, worl
     settings, model = config.training, config.model
     rows = settings.eval_batch_size or evaluation_rows(model, settings.batch_size, text.vocab_size)
     rows = min(rows, max(1, -(-text.validation_tokens // model.max_seq_len)))
-    return estimate_memory(
-        config.model,
-        batch_size=settings.batch_size,
-        accumulation=settings.gradient_accumulation_steps,
-        validation_rows=rows,
-        optimizer=settings.optimizer,
-        momentum=settings.momentum,
-        precision=precision,
-        device=device,
-        replicated=world_size > 1,
-        shards=world_size if settings.engine == "fsdp" else 1,
-    )
+    step = StepSettings.of(config, precision=precision, device=device, processes=world_size)
+    return estimate_memory(model, replace(step, validation_rows=rows))
 
 
 def tokens_of_bytes(num_bytes: int, tokenizer: str, vocab_size: int) -> int:

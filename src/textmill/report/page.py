@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from textmill.console.screen import count, duration
-from textmill.report.charts import Line, chart, short
+from textmill.console.format import as_text, count, duration
+from textmill.report.charts import Line, chart
 from textmill.report.page_style import STYLE
 from textmill.report.run_record import Record, Row, number
 from textmill.tracking.metrics import METRICS
@@ -150,17 +150,13 @@ def _evaluations(rows: Sequence[Row]) -> str:
     columns = [name for name in columns if any(number(row.get(name)) is not None for row in rows)]
     head = "".join(f"<th>{escape(METRICS[name].label)}</th>" for name in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_cell(row.get(name)))}</td>" for name in columns) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{escape(as_text(number(row.get(name)), 4))}</td>" for name in columns) + "</tr>"
+        for row in rows
     )
     table = (
         f'<div class="scroll"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
     return f"<section><details><summary>All {len(rows)} evaluations</summary>{table}</details></section>"
-
-
-def _cell(value: Any) -> str:
-    value = number(value)
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def _configuration(record: Record) -> str:
@@ -170,7 +166,7 @@ def _configuration(record: Record) -> str:
     for section, leaves in record.config.items():
         for leaf, value in leaves.items():
             origin = record.origin(leaf)
-            cells = (f"{section}.{leaf}", _value(value), origin)
+            cells = (f"{section}.{leaf}", as_text(value), origin)
             row = "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
             (others if origin == "default" else chosen).append(row)
     head = "<thead><tr><th>setting</th><th>value</th><th>where from</th></tr></thead>"
@@ -181,16 +177,6 @@ def _configuration(record: Record) -> str:
     return f"<section><h2>Configuration</h2>{tables}</section>"
 
 
-def _value(value: Any) -> str:
-    if value is None or value == []:
-        return "–"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return ", ".join(map(str, value[:8])) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
-    return short(value) if isinstance(value, float) else str(value)
-
-
 def _environment(record: Record) -> str:
     flat = []
     for name, value in record.environment.items():
@@ -198,7 +184,7 @@ def _environment(record: Record) -> str:
             continue
         nested = value.items() if isinstance(value, dict) else [("", value)]
         flat += [(f"{name} {inner}".strip(), one) for inner, one in nested]
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(_value(value))}</td></tr>" for name, value in flat)
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(as_text(value))}</td></tr>" for name, value in flat)
     table = f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
     return f"<section><h2>Machine and data</h2>{table}</section>" if rows else ""
 

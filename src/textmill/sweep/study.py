@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from textmill import files
 from textmill.config import Config
 from textmill.config.run_config import NOT_DUMPED
-from textmill.errors import MissingExtraError, ResumeError
+from textmill.errors import ResumeError
+from textmill.names import optional
 from textmill.runs.read_run import read_object
 from textmill.sweep.space import Dimension
 
@@ -30,10 +31,7 @@ STARTUP_TRIALS = 5
 
 def import_optuna() -> Any:
     """Return the module. Raises MissingExtraError where it is not installed."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise MissingExtraError("sweep needs optuna, which is missing: pip install 'textmill[tune]'") from error
+    optuna = optional("optuna", "sweep", "tune")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 

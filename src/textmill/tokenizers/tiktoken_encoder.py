@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
+from textmill.names import optional
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.cutting import pieces
 
@@ -102,7 +102,7 @@ def _pair(merge: str | list[str]) -> list[str]:
 
 
 def _encoding(ranks: dict[bytes, int]) -> Any:
-    tiktoken = import_module("tiktoken")
+    tiktoken = optional("tiktoken", "encoding by rank")
     return tiktoken.Encoding("textmill", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from textmill.files import make_directory, write_text
+from textmill.names import optional
 from textmill.tracking.metrics import tagged
-from textmill.tracking.tracker import missing_library
 
 _STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
 _BATCH = 100  # parameters that MLflow takes in one call
@@ -35,16 +35,11 @@ class MLflow:
 
     def start(self, run_info: Mapping[str, Any]) -> None:
         """Open the run, the configuration being its parameters. Raises MissingExtraError without the mlflow package."""
-        try:
-            from mlflow.entities import Param  # pyright: ignore[reportMissingImports]
-            from mlflow.environment_variables import MLFLOW_TRACKING_URI  # pyright: ignore[reportMissingImports]
-            from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise missing_library("MLflow") from error
+        mlflow = optional("mlflow", "reporting to MLflow", "track")
         make_directory(self.log_dir)
         local = f"sqlite:///{(self.log_dir / 'mlflow.db').resolve()}"
-        uri = MLFLOW_TRACKING_URI.get() or local
-        self._client = MlflowClient(tracking_uri=uri)
+        uri = mlflow.environment_variables.MLFLOW_TRACKING_URI.get() or local
+        self._client = mlflow.tracking.MlflowClient(tracking_uri=uri)
         with _impatient():
             experiment = self._experiment_id(uri == local)
         path = self.log_dir / "mlflow_run_id"
@@ -54,7 +49,7 @@ class MLflow:
         else:
             self._run_id = self._client.create_run(experiment, run_name=run_info["name"]).info.run_id
             write_text(path, self._run_id + "\n")
-            parameters = [Param(key, value[:_LONGEST]) for key, value in _flat(run_info["config"])]
+            parameters = [mlflow.entities.Param(key, value[:_LONGEST]) for key, value in _flat(run_info["config"])]
             for start in range(0, len(parameters), _BATCH):
                 self._client.log_batch(self._run_id, params=parameters[start : start + _BATCH])
         if uri == local:
@@ -62,10 +57,9 @@ class MLflow:
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
         """Each number of the row is a point of its curve."""
-        from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
-
+        metric = optional("mlflow.entities", "reporting to MLflow", "track").Metric
         now = int(time.time() * 1000)
-        self._client.log_batch(self._run_id, [Metric(name, value, now, step) for name, value in tagged(row).items()])
+        self._client.log_batch(self._run_id, [metric(name, value, now, step) for name, value in tagged(row).items()])
 
     def text(self, name: str, text: str, step: int) -> None:
         """The text is an artifact of the run, one file per step."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from textmill.names import require
 from textmill.tracking.metrics import tagged
-from textmill.tracking.tracker import missing_library
 
 
 class TensorBoard:
@@ -23,10 +23,9 @@ class TensorBoard:
 
     def start(self, run_info: Mapping[str, Any]) -> None:
         """Open the folder. Raises MissingExtraError without the tensorboard package."""
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise missing_library("TensorBoard") from error
+        require("tensorboard", "reporting to TensorBoard", "track")
+        from torch.utils.tensorboard import SummaryWriter
+
         step = run_info["step"]
         self._writer = SummaryWriter(str(self.folder), purge_step=step + 1 if step else None)
         if not step:

@@ -61,8 +61,3 @@ class Trackers:
                 self.trackers.remove(tracker)
                 reason = (str(error).splitlines() or [""])[0] or type(error).__name__
                 self.say(f"{type(tracker).__name__} failed and hears no more of this run: {reason}")
-
-
-def missing_library(library: str) -> MissingExtraError:
-    """Return the error to raise where a tracker's library cannot be imported."""
-    return MissingExtraError(f"reporting to {library} needs a package that is missing: pip install 'textmill[track]'")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from textmill.errors import ConfigError
+from textmill.names import require
 from textmill.tracking.mlflow import MLflow
 from textmill.tracking.tensorboard import TensorBoard
-from textmill.tracking.tracker import Tracker, Trackers, missing_library
+from textmill.tracking.tracker import Tracker, Trackers
 from textmill.tracking.wandb import WandB
 
 
@@ -27,14 +27,11 @@ def build_trackers(
     """
     trackers: list[Tracker] = []
     for name in dict.fromkeys(report_to):
-        if name in ("tensorboard", "wandb", "mlflow") and find_spec(name) is None:
-            raise missing_library(name)
+        if name not in ("tensorboard", "wandb", "mlflow"):
+            raise ConfigError(f"report_to: unknown tracker {name!r}; choose among tensorboard, wandb, mlflow")
+        require(name, f"report_to {name}", "track")
         if name == "tensorboard":
             trackers.append(TensorBoard(log_dir))
-        elif name == "wandb":
-            trackers.append(WandB(log_dir, project or "textmill", say))
-        elif name == "mlflow":
-            trackers.append(MLflow(log_dir, project or "textmill", say))
         else:
-            raise ConfigError(f"report_to: unknown tracker {name!r}; choose among tensorboard, wandb, mlflow")
+            trackers.append({"wandb": WandB, "mlflow": MLflow}[name](log_dir, project or "textmill", say))
     return Trackers(trackers, say)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from textmill.files import write_text
+from textmill.names import optional
 from textmill.tracking.metrics import tagged
-from textmill.tracking.tracker import missing_library
 
 
 class WandB:
@@ -29,10 +29,7 @@ class WandB:
 
     def start(self, run_info: Mapping[str, Any]) -> None:
         """Open the run. Raises MissingExtraError without the wandb package."""
-        try:
-            import wandb  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise missing_library("Weights & Biases") from error
+        wandb = optional("wandb", "reporting to Weights & Biases", "track")
         arguments: dict[str, Any] = {
             "project": self.project,
             "name": run_info["name"],
@@ -59,8 +56,7 @@ class WandB:
 
     def text(self, name: str, text: str, step: int) -> None:
         """The text is shown as it is, in a panel of its own."""
-        import wandb  # pyright: ignore[reportMissingImports]
-
+        wandb = optional("wandb", "reporting to Weights & Biases", "track")
         self._run.log({name: wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False)}, step=step)
 
     def finish(self, status: str) -> None:

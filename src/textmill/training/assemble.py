@@ -20,8 +20,6 @@ from textmill.console.screen import Screen
 from textmill.data.batches.augment import Augment
 from textmill.data.batches.loader import Rows
 from textmill.data.batches.text_size import learned, names_ids
-from textmill.data.sources.selection import absolute_data, absolute_set
-from textmill.data.sources.standard_input import STANDARD_INPUT, keep_standard_input
 from textmill.data.store.corpus import Corpus
 from textmill.engine.engine_choice import build_engine, choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
@@ -54,6 +52,7 @@ from textmill.training.run import LossFunction, Run
 from textmill.training.run_start import claim, find_start, open_output
 from textmill.training.sample import first_words
 from textmill.training.session import environment, opening_lines, session
+from textmill.training.settle_data import settle_data
 from textmill.training.signals import SignalFlag
 from textmill.training.training_rows import held_out_sets, make_loader, training_rows
 
@@ -76,7 +75,7 @@ def assemble(
     A part given by hand replaces the one that the configuration would make:
 
     model: any module from ids (B, T) to logits (B, T, V).
-    data, validation: TextDatasets, or a prepared Corpus.
+    data, validation: paths, texts of a program (see `Keeper.keep`), TextDatasets, or a prepared Corpus.
     optimizer: a function from parameter groups to an optimizer.
     loss: from the model and a Batch to summed nats over the counted targets.
     metrics: further metrics by name, each a function (logits, batch) -> (sum, count).
@@ -99,8 +98,10 @@ def assemble(
         if not output.fresh:
             claim(output, world, stack, screen)
         config, start = find_start(config, output, world, screen)
+        continued = None if output.fresh or output.fork else output.folder
+        given = (data, validation)
+        data, validation = settle_data(config, given, world, screen, continued=continued, interrupted=signals.check)
         with world.together():
-            _make_absolute(config, world, screen)
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type)
             consistency.free_vocab(config, ids=data is None and names_ids(config.data))
@@ -151,22 +152,6 @@ def _join(config: Config, stack: ExitStack) -> World:
                 f"start them with: torchrun --nproc_per_node={settings.world_size} -m textmill train ..."
             )
     return world
-
-
-def _make_absolute(config: Config, world: World, screen: Screen) -> None:
-    """Paths of data mean the same from every folder, so that the run's config.yaml repeats the run from anywhere."""
-    data = config.data
-    if STANDARD_INPUT in (data.data or []):
-        if world.size > 1:
-            raise ConfigError("several processes cannot share standard input: prepare the text first, or name a file")
-        kept = keep_standard_input(data.data, data.cache_dir, screen.say) or []
-        data.data = [str(item) for item in kept]
-    for leaf, absolute in (("data", absolute_data), ("val_data", absolute_set)):
-        items = getattr(data, leaf)
-        if items:
-            setattr(data, leaf, [absolute(item) for item in items])
-    if data.dataset_name is not None and Path(data.dataset_name).is_dir():
-        data.dataset_name = str(Path(data.dataset_name).absolute())
 
 
 def _kernel_choices(config: Config, output: outputs.Output) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def _measure(
 
     def measured(done: int) -> None:
         if total is not None:
-            run.screen.measuring(min(done * run.world.size, total), total)
+            run.screen.evaluating(min(done * run.world.size, total), total)
 
     return evaluation.evaluate(
         run.model,

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 
 from textmill.config import Config
-from textmill.console.screen import size
+from textmill.console.format import size
 from textmill.errors import OutOfMemoryError, TextmillError
 from textmill.machine.precision import choose_precision
-from textmill.planning.memory import Memory, estimate_memory
+from textmill.planning.memory import Memory, StepSettings, estimate_memory
 
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
 """Stands in the RuntimeError that PyTorch raises when the memory of the machine ran out."""
@@ -37,18 +37,9 @@ def memory_explained(config: Config, device: torch.device, processes: int = 1) -
 
 def explain(config: Config, device: torch.device, processes: int = 1) -> str:
     """Return one line: the largest parts of what a step needs, by estimate, and what makes them smaller."""
-    training = config.training
-    needed = estimate_memory(
-        config.model,
-        batch_size=training.batch_size,
-        accumulation=training.gradient_accumulation_steps,
-        validation_rows=training.eval_batch_size,
-        optimizer=training.optimizer,
-        momentum=training.momentum,
-        precision=choose_precision(training.precision, device).name,
-        device=device.type,
-        replicated=processes > 1,
-    )
+    precision = choose_precision(config.training.precision, device).name
+    step = StepSettings.of(config, precision=precision, device=device.type, processes=processes)
+    needed = estimate_memory(config.model, step)
     largest = sorted(_parts(needed).items(), key=lambda part: -part[1])[:3]
     parts = ", ".join(f"{name} {size(count)}" for name, count in largest)
     place = f" of {device}" if device.type == "cuda" else ""

@@ -19,7 +19,8 @@ import textmill
 from textmill import files
 from textmill.checkpoint.link_model import publish
 from textmill.checkpoint.log_file import Log
-from textmill.console.screen import count, duration, program, size
+from textmill.console.format import count, duration, size
+from textmill.console.terminal import program
 from textmill.data.store.corpus import Corpus
 from textmill.errors import Interrupted, TextmillError
 from textmill.machine.cpu_contention import busy_sentence

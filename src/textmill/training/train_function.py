@@ -12,6 +12,7 @@ from torch import nn
 from textmill.config import Config, load_config
 from textmill.config.section import Section
 from textmill.console.screen import Screen
+from textmill.data.sources.program_texts import are_paths
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.runs import layout
@@ -44,15 +45,17 @@ def train(
     Args:
         config: a Config, one section of it, a mapping, or the path of a YAML, JSON or TOML file.
         settings: further settings by any of their names (`d_model=128`, `lr=1e-3`), over those of `config`.
-        data, optimizer: values of the configuration, or objects.
-        model, validation, loss, metrics: parts of your own; see `assemble`.
+        data, val_data, optimizer: values of the configuration, or objects.
+        model, validation, loss, metrics: parts of your own; see `assemble`. validation is another name of val_data.
         screen: where progress goes, standard output unless given: `Screen(quiet=True)` says nothing.
 
     Raises:
         TextmillError: of the kind that tells what can be put right.
     """
-    if isinstance(data, str | Path | list | tuple):
+    if are_paths(data):
         settings["data"], data = [str(path) for path in ([data] if isinstance(data, str | Path) else data)], None
+    if "val_data" in settings and not isinstance(settings["val_data"], Mapping) and not are_paths(settings["val_data"]):
+        validation = settings.pop("val_data")
     if isinstance(optimizer, str):
         settings["optimizer"], optimizer = optimizer, None
     merged = load_config(*([] if config is None else [config]), **settings)

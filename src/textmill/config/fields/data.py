@@ -49,40 +49,40 @@ class DataFields(Fields):
     """Where the text is, what is kept of it, and how it is cut into rows."""
 
     data: MaybePlaces = None
-    """Text to train on: files, folders, globs, hf:NAME, shakespeare, - or a prepared folder. Unset: Python's source."""
+    """Text to train on: files, folders, globs, hf:NAME, module:name, - or a prepared folder. Unset: Python's source."""
     val_data: Annotated[list[str] | None, BeforeValidator(_named_sets)] = None
-    """Text to validate on, instead of a share of the data; several sets as NAME=FILE."""
+    """Validation text, instead of a share of the data; several validation sets as NAME=FILE."""
     val_split: Number = Field(default=0.1, ge=0, lt=1)
-    """Share of the text kept for validation; 0 for none."""
+    """Share of the text used for validation; 0 for none."""
     text_column: Text = "text"
-    """Field that holds the text in JSON Lines, CSV and Parquet."""
+    """Field with the text in JSON Lines, CSV and Parquet."""
     dataset_name: MaybeText = None
-    """Dataset of the Hugging Face hub, such as wikitext, or a dataset's folder."""
+    """Hugging Face dataset, such as wikitext, or a dataset folder."""
     dataset_config: MaybeText = None
-    """Configuration of that dataset, such as wikitext-2-raw-v1."""
+    """Configuration of the dataset, such as wikitext-2-raw-v1."""
     dataset_split: Text = "train"
-    """Split of datasets to train on."""
+    """Dataset split to train on."""
     validation_split: Annotated[str | None, BeforeValidator(_split_name)] = "validation"
-    """Split of datasets to validate on; none for a share of the training split."""
+    """Dataset split to validate on; none to use a share of the training split."""
     min_length: Whole = Field(default=0, ge=0)
-    """Shorter documents are left out, in characters."""
+    """Skip documents with fewer characters than this."""
     encoding_errors: Annotated[EncodingErrors, BeforeValidator(one_of(EncodingErrors))] = "strict"
-    """What to do with bytes that are not UTF-8: refuse the file, or replace them."""
+    """Bytes that are not UTF-8: refuse the file (strict) or replace them."""
     pack_sequences: Switch = True
-    """Fill rows with several documents; false gives every document rows of its own."""
+    """Fill each row with several documents; false starts a new row for every document."""
     packing_strategy: Annotated[Packing, BeforeValidator(one_of(Packing))] = "concat"
-    """How documents share rows: one stream cut anywhere, or whole documents placed by greedy, first or best fit."""
+    """How documents share rows: concat cuts one stream anywhere, the others pack whole documents."""
     mask_documents: Switch = False
-    """Hide the other documents of a row from each other."""
+    """Mask attention between the documents in a row."""
     augmentation: Annotated[list[Augmentation], BeforeValidator(comma_separated(one_of(Augmentation)))] = Field(
         default_factory=list
     )
-    """Random changes of the training text: case, punctuation, whitespace."""
+    """Random changes to the training text: case, punctuation, whitespace."""
     augmentation_prob: Number = Field(default=0.1, ge=0, le=1)
     """Probability of each change."""
     num_workers: Whole = Field(default=0, ge=0, le=MOST_THREADS)
-    """Steps whose batches are read ahead by threads, at least one where a GPU computes. Changes no result."""
+    """Steps whose batches are read ahead in threads, at least one on a GPU. Does not change results."""
     preprocessing_num_workers: MaybeWhole = Field(default=None, ge=1, le=MOST_THREADS)
-    """Processes that read and tokenize. Unset: chosen from the machine."""
+    """Processes that read and tokenize. Unset: chosen for the machine."""
     cache_dir: MaybePlace = None
-    """Folder of tokenized data. Unset: the user's cache folder."""
+    """Cache folder for prepared text. Unset: the user's cache folder."""

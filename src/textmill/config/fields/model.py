@@ -29,11 +29,11 @@ class ModelFields(Fields):
     """A decoder-only transformer. None means: derived from the other values, see `resolved`."""
 
     architecture: Annotated[Architecture | None, BeforeValidator(or_none(one_of(Architecture, gpt="gpt2")))] = None
-    """Family whose layout, names and defaults are used: qwen3, unless other options ask for gpt2."""
+    """Model family: layout, weight names and defaults. Unset: qwen3, or gpt2 if other options imply it."""
     vocab_size: MaybeWhole = Field(default=None, ge=2, le=MOST_IDS)
-    """Number of token ids; taken from the tokenizer unless set, and the size to train a BPE tokenizer to."""
+    """Number of token ids, and the vocabulary size of a new BPE tokenizer. Unset: from the tokenizer."""
     d_model: Whole = Field(default=256, ge=1, le=WIDEST)
-    """Width: the size of the vector that stands for one token."""
+    """Width: the size of the vector that represents a token."""
     num_layers: Whole = Field(default=6, ge=1, le=DEEPEST)
     """Depth: the number of transformer blocks."""
     num_heads: Whole = Field(default=8, ge=1, le=WIDEST)
@@ -45,11 +45,11 @@ class ModelFields(Fields):
     d_ff: MaybeWhole = Field(default=None, ge=1, le=4 * WIDEST)
     """Width inside the feed-forward block. Unset: 4 d_model, or 8/3 d_model for SwiGLU, in multiples of 64."""
     max_seq_len: Whole = Field(default=256, ge=1, le=LONGEST)
-    """Context: tokens the model sees at once."""
+    """Context length: the most tokens the model sees at once."""
     dropout: Number = Field(default=0.0, ge=0, lt=1)
-    """Share of activations dropped in training."""
+    """Dropout probability during training."""
     attention_dropout: MaybeNumber = Field(default=None, ge=0, lt=1)
-    """Share of attention weights dropped in training. Unset: dropout."""
+    """Dropout probability of attention weights. Unset: dropout."""
     activation: Annotated[
         Activation | None,
         BeforeValidator(
@@ -66,17 +66,17 @@ class ModelFields(Fields):
     norm_eps: MaybeNumber = Field(default=None, gt=0)
     """Added to the variance inside the normalisation. Unset: 1e-6, gpt2 1e-5."""
     pre_norm: Switch = True
-    """Normalise before each block (true) or after it, as in 2017 (false)."""
+    """Normalise before each block (true), or after it as in the original transformer (false)."""
     pos_encoding: Annotated[
         Positions | None, BeforeValidator(or_none(one_of(Positions, rotary="rope", absolute="learned")))
     ] = None
-    """How the model knows where a token stands. Unset: rope, gpt2 learned."""
+    """Position encoding. Unset: rope, gpt2 learned."""
     rope_theta: Number = Field(default=10000.0, gt=0)
     """Base of the rotary frequencies."""
     tie_embeddings: MaybeSwitch = None
-    """Use one matrix for embedding and output head. Unset: true for gpt2 and up to d_model 1024."""
+    """Share one matrix between embedding and output head. Unset: true for gpt2 and up to d_model 1024."""
     bias: MaybeSwitch = None
-    """Biases in the linear layers and in LayerNorm. Unset: only for gpt2."""
+    """Use biases in the linear layers and in LayerNorm. Unset: only in gpt2."""
     init_std: Number = Field(default=0.02, gt=0)
     """Standard deviation of the initial weights."""
     gradient_checkpointing: Switch = False

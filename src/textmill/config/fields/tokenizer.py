@@ -9,6 +9,6 @@ class TokenizerFields(Fields):
     """How text becomes token ids."""
 
     tokenizer: Place = "bpe"
-    """char, byte, bpe (trained on the data), a saved tokenizer's path, or hf:NAME."""
+    """char, byte, bpe (trained on the data), the path of a saved tokenizer, or hf:NAME."""
     special_tokens: Texts = Field(default_factory=list)
-    """Further tokens that never split, such as <|user|>."""
+    """Additional tokens that are never split, such as <|user|>."""

@@ -17,8 +17,8 @@ class TrackingFields(Fields):
     )
     """Trackers: tensorboard, wandb, mlflow."""
     log_dir: MaybePlace = None
-    """Folder for TensorBoard. Unset: logs in the output folder."""
+    """TensorBoard folder. Unset: logs in the run folder."""
     wandb_project: MaybeText = None
-    """Project on Weights & Biases."""
+    """Weights & Biases project."""
     run_name: MaybeName = None
-    """Name of the run, for trackers and for the output folder runs/NAME."""
+    """Name of the run, for trackers and for the run folder runs/NAME."""

@@ -96,20 +96,20 @@ class TrainingFields(Fields):
     """The run: length, batch, optimizer, hardware, and when to evaluate, save and show."""
 
     preset: Text = "auto"
-    """Named set of values below the ones given; auto chooses by machine and size of the data."""
+    """Named set of defaults; auto chooses one by machine and size of the text."""
     # how long
     epochs: MaybeNumber = Field(default=None, gt=0)
-    """Passes over the data; a fraction is allowed."""
+    """Passes over the training data; may be fractional."""
     max_steps: MaybeCount = Field(default=None, ge=1)
-    """Optimizer steps."""
+    """Number of optimizer steps."""
     max_tokens: MaybeCount = Field(default=None, ge=1)
-    """Tokens to train on, such as 500k or 2.5B."""
+    """Number of tokens to train on, such as 500k or 2.5B."""
     max_time: MaybeSeconds = Field(default=None, gt=0)
-    """Time to train for: seconds, or 10m, 2h."""
+    """Training time in seconds, or such as 10m, 2h."""
     early_stopping_patience: Whole = Field(default=0, ge=0)
-    """Stop after so many evaluations without a better validation loss; 0 never does."""
+    """Stop after this many evaluations without a lower validation loss; 0 disables early stopping."""
     early_stopping_min_delta: Number = Field(default=0.0, ge=0)
-    """A loss is better only if it is lower by more than this, in nats per token."""
+    """Smallest decrease of the validation loss that counts, in nats per token."""
     # batch
     batch_size: Whole = Field(default=16, ge=1)
     """Rows per device and micro-batch."""
@@ -119,92 +119,92 @@ class TrainingFields(Fields):
     optimizer: Annotated[str, BeforeValidator(_optimizer)] = "adamw"
     """adamw, adam, sgd, muon, or package.module:attribute."""
     learning_rate: Number = Field(default=3e-4, gt=0)
-    """Learning rate at its peak."""
+    """Peak learning rate."""
     min_lr_ratio: Number = Field(default=0.1, ge=0, le=1)
-    """Learning rate at the end, as a share of the peak."""
+    """Final learning rate as a fraction of the peak."""
     min_learning_rate: MaybeNumber = Field(default=None, ge=0)
-    """Learning rate at the end, instead of min_lr_ratio."""
+    """Final learning rate, instead of min_lr_ratio."""
     lr_schedule: Annotated[
         Schedule,
         BeforeValidator(one_of(Schedule, warmup_cosine="cosine", cosine_annealing="cosine", exp="exponential")),
     ] = "cosine"
-    """Course of the learning rate after the warm-up."""
+    """Shape of the learning rate schedule after warm-up."""
     warmup_steps: MaybeWhole = Field(default=None, ge=0)
-    """Steps over which the learning rate rises. Unset: warmup_ratio of the run."""
+    """Steps of linear warm-up. Unset: warmup_ratio of the run."""
     warmup_ratio: Number = Field(default=0.05, ge=0, lt=1)
-    """Share of the run over which the learning rate rises."""
+    """Share of the run that is warm-up."""
     decay_steps: MaybeWhole = Field(default=None, ge=1)
-    """Step at which the schedule reaches its floor; for wsd the length of the decay. Unset: from the run's length."""
+    """Step at which the schedule reaches its final value; for wsd the length of the decay. Unset: by run length."""
     lr_decay: Number = Field(default=0.1, gt=0, le=1)
-    """Factor of the step schedule."""
+    """Factor of the step and exponential schedules."""
     lr_decay_every: MaybeWhole = Field(default=None, ge=1)
-    """Steps between two decays of the step schedule."""
+    """Steps between decays by lr_decay. Unset: a third of the run."""
     weight_decay: Number = Field(default=0.1, ge=0)
-    """Decay of the weight matrices, not of biases and norms."""
+    """Weight decay of the matrices; embeddings, biases and norms are not decayed."""
     beta1: Number = Field(default=0.9, ge=0, lt=1)
-    """Adam's decay of the mean gradient."""
+    """Decay rate of Adam's first moment."""
     beta2: Number = Field(default=0.95, ge=0, lt=1)
-    """Adam's decay of the mean squared gradient."""
+    """Decay rate of Adam's second moment."""
     eps: Number = Field(default=1e-8, gt=0)
-    """Adam's term against division by zero."""
+    """Epsilon of Adam."""
     momentum: MaybeNumber = Field(default=None, ge=0, lt=1)
     """Momentum of sgd (unset: 0.9) and muon (unset: 0.95)."""
     max_grad_norm: Number = Field(default=1.0, ge=0)
-    """Longer gradients are scaled to this norm; 0 turns it off."""
+    """Clip gradients to this norm; 0 disables clipping."""
     label_smoothing: Number = Field(default=0.0, ge=0, lt=1)
-    """Share of the target spread over the whole vocabulary."""
+    """Label smoothing: the share of the target given to the whole vocabulary."""
     # machine
     precision: Annotated[Precision, BeforeValidator(one_of(Precision, **PRECISION_NAMES))] = "auto"
-    """Number format of the forward pass; weights stay fp32. auto is bf16 where it is fast."""
+    """Number format of the forward pass; weights stay fp32. auto is bf16 where the hardware supports it well."""
     compile: Switch = False
-    """Compile the model with torch.compile: slower to start, faster steps on a GPU."""
+    """Compile the model with torch.compile: slower start, faster steps on a GPU."""
     device: Annotated[str, BeforeValidator(_device)] = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     engine: Annotated[EngineName, BeforeValidator(one_of(EngineName))] = "auto"
-    """How a step is spread over devices: auto is single alone and ddp under torchrun."""
+    """How a step is executed: auto is single for one process and ddp under torchrun."""
     distributed_backend: Annotated[Backend, BeforeValidator(one_of(Backend))] = "auto"
-    """How processes talk: nccl on GPUs, gloo on CPUs."""
+    """How processes communicate: nccl on GPUs, gloo on CPUs."""
     world_size: MaybeWhole = Field(default=None, ge=1)
-    """Number of processes, to be checked against the launcher's."""
+    """Expected number of processes; an error if the launcher started another number."""
     deepspeed_config: Annotated[str | dict[str, Any] | None, BeforeValidator(_deepspeed_config)] = None
-    """DeepSpeed's own JSON file; setting it chooses that engine."""
+    """DeepSpeed's JSON file; setting it selects the deepspeed engine."""
     threads: MaybeWhole = Field(default=None, ge=1, le=MOST_THREADS)
     """CPU threads. Unset: one per core."""
     seed: Whole = Field(default=42, ge=0, lt=2**63)
-    """Start of all randomness: equal seeds give equal runs."""
+    """Random seed: equal seeds give equal runs."""
     # evaluating, saving, showing
     logging_steps: Whole = Field(default=10, ge=1)
-    """Steps between two lines of progress."""
+    """Steps between progress lines."""
     eval_steps: Interval = None
     """Steps between evaluations, or epoch. Unset: every epoch, or about 20 times."""
     eval_batches: MaybeWhole = Field(default=None, ge=1)
     """Batches per evaluation. Unset: the whole validation set."""
     eval_batch_size: MaybeWhole = Field(default=None, ge=1)
-    """Rows per evaluation batch. Unset: chosen from the shape; the result does not depend on it."""
+    """Rows per evaluation batch. Unset: chosen from the model's shape; the result does not depend on it."""
     metrics: Annotated[list[str], BeforeValidator(import_strings)] = Field(default_factory=list)
-    """Further metrics, each package.module:attribute."""
+    """Additional metrics, each package.module:attribute."""
     save_steps: Interval = None
     """Steps between checkpoints, or epoch. Unset: every epoch, or about 20 times."""
     save_total_limit: Whole = Field(default=3, ge=1)
-    """Checkpoints to keep, besides the best and the final model."""
+    """Number of checkpoints to keep, besides the best and the final model."""
     sample_steps: SampleInterval = None
-    """Steps between generated samples, or epoch; 0 for none on the way. Unset: with every evaluation."""
+    """Steps between generated samples, or epoch; 0 for none during training. Unset: at every evaluation."""
     sample_prompt: MaybeText = None
-    """Text that samples go on from; the trained model answers it at the end."""
+    """Prompt for the samples; the trained model completes it at the end."""
     sample_tokens: Whole = Field(default=64, ge=1)
     """Length of a sample in tokens."""
     sample_temperature: Number = Field(default=0.8, ge=0)
-    """Randomness of samples; 0 takes the likeliest token."""
+    """Sampling temperature; 0 always takes the most likely token."""
     sample_top_p: MaybeNumber = Field(default=None, gt=0, le=1)
-    """Samples choose among the likeliest tokens that hold this share of the probability."""
+    """Sample from the most likely tokens that together have this probability."""
     # the run's folder
     output_dir: MaybePlace = None
-    """Folder of the run. Unset: runs/RUN_NAME or the next runs/experiment_N."""
+    """Run folder. Unset: runs/RUN_NAME or the next runs/experiment_N."""
     overwrite: Switch = False
-    """Delete the run that is in the output folder."""
+    """Delete the existing run in the output folder."""
     resume: Annotated[bool | Literal["auto"], BeforeValidator(_resume)] = False
-    """Go on from the newest checkpoint; auto also accepts an empty output folder."""
+    """Continue from the newest checkpoint; auto also accepts an empty output folder."""
     resume_from: MaybePlace = None
-    """Go on from this checkpoint: a path, best, last, step-500, epoch-3."""
+    """Continue from this checkpoint: a path, best, last, step-500, epoch-3."""
     init_from: MaybePlace = None
-    """Start from the weights of this model folder."""
+    """Start from the weights in this model folder."""

@@ -29,7 +29,7 @@ class TextDataset(Dataset):
 
     def __init__(
         self,
-        path: str | Path | Sequence[str | Path],
+        path: str | Path | Sequence[str | Path] | Any,
         block_size: int = 256,
         tokenizer: str | Path | Tokenizer | None = None,
         *,
@@ -38,7 +38,10 @@ class TextDataset(Dataset):
         say: Callable[[str], None] = lambda sentence: None,
         **settings: Any,
     ) -> None:
-        """Prepare `path`, or find it in the cache. `prepare` takes the other settings and raises the errors."""
+        """Prepare `path`, which is what `prepare` takes as data, or find it in the cache.
+
+        `prepare` takes the other settings and raises the errors.
+        """
         self.corpus = prepare(
             path,
             val_split=0,

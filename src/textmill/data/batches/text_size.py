@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,10 @@ from textmill.config import Config, DataConfig
 from textmill.data.batches.packing import pack
 from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
 from textmill.data.reading.formats.bin import open_token_ids
-from textmill.data.reading.read import IDS, format_of
-from textmill.data.sources.listing import corpus_size_bytes, list_files
+from textmill.data.sources.file_formats import IDS, format_of
+from textmill.data.sources.given_once import is_given_once
+from textmill.data.sources.listing import default_corpus, list_files
 from textmill.data.sources.selection import named_set, weighted_items
-from textmill.data.sources.standard_input import STANDARD_INPUT
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.errors import ConfigError
 from textmill.planning.plan import Text, tokens_of_bytes
@@ -22,6 +23,22 @@ from textmill.tokenizers.existing_tokenizers import is_missing_folder
 
 _USUAL_CHARACTERS = 100
 """Different characters of a text in English, for a plan."""
+
+
+def corpus_size_bytes(
+    data: Sequence[str | Path] | str | Path | None, *, split: str = "train", cache_dir: str | Path | None = None
+) -> int:
+    """Return the size of all files that `data` names (None: the default corpus) without reading them.
+
+    Of a prepared corpus it is the size of its text. Datasets and named corpora are fetched. Raises what `list_files`
+    and `open_corpus` raise.
+    """
+    items = [data] if isinstance(data, str | Path) else data
+    if items is not None and len(items) == 1 and is_prepared(Path(items[0])):
+        corpus = open_corpus(Path(items[0]))
+        return sum(store.num_bytes for store in (corpus.train, corpus.validation) if store is not None)
+    files = default_corpus() if items is None else list_files(items, split=split, cache_dir=cache_dir)
+    return sum(path.stat().st_size for path in files)
 
 
 def text_of(config: Config, corpus: Corpus) -> Text:
@@ -40,8 +57,8 @@ def size_of(settings: DataConfig) -> int:
     items, _ = weighted_items(settings.data)
     if settings.dataset_name is not None or any(str(item).startswith("hf:") for item in items or ()):
         raise ConfigError("the size of a dataset of the hub is not known here: textmill train --dry-run loads it")
-    if STANDARD_INPUT in (items or ()):
-        raise ConfigError("standard input is not read for a plan: textmill train --dry-run reads it")
+    if once := [item for item in items or () if is_given_once(item)]:
+        raise ConfigError(f"data {once[0]} is given once and not read for a plan: textmill train --dry-run reads it")
     return corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from textmill.data.reading.document import Document
 from textmill.errors import ConfigError
-from textmill.extras import extra
+from textmill.names import optional
 
 REPAIRS = ("ftfy",)
 DEDUPS = ("exact", "near")
@@ -58,7 +58,7 @@ class Cleaning:
         if self.repair is None:
             yield from documents
             return
-        fix = extra("ftfy", "--repair ftfy").fix_encoding
+        fix = optional("ftfy", "--repair ftfy").fix_encoding
         changed = False
         for part in documents:
             text = part.text if part.text.isascii() else repair_lines(part.text, fix)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from textmill.extras import extra
+from textmill.names import optional
 
 SIMILAR = 0.7
 """Jaccard similarity of the sets of five-word sequences from which on two documents count as copies."""
@@ -25,7 +25,7 @@ class NearDuplicates:
 
     def __init__(self) -> None:
         """Raises MissingExtraError without rensa."""
-        rensa = extra("rensa", "--dedup near")
+        rensa = optional("rensa", "--dedup near")
         self._rensa = rensa
         self._index = rensa.RMinHashLSH(threshold=SIMILAR, num_perm=_PERMUTATIONS, num_bands=_BANDS)
         self._known: list[Any] = []

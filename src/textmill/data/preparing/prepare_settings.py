@@ -12,7 +12,7 @@ from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.split import DEFAULT_SHARE
 from textmill.data.reading.document import Reading
 from textmill.data.sources.hub import DEFAULT_VALIDATION
-from textmill.data.sources.selection import Paths, data_or_dataset
+from textmill.data.sources.selection import data_or_dataset
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer
 
@@ -33,8 +33,8 @@ class PrepareSettings:
         cache_dir, workers: where corpora are kept, and threads that encode; these two change no result.
     """
 
-    data: Paths | None = None
-    val_data: Paths | None = None
+    data: Any = None
+    val_data: Any = None
     val_split: float | None = None
     tokenizer: str | Path | Tokenizer = "bpe"
     vocab_size: int | None = None
@@ -52,7 +52,7 @@ class PrepareSettings:
             raise ConfigError(f"val_split is {self.val_split}: give a share from 0 up to, not including, 1")
         if self.val_split == DEFAULT_SHARE:  # a saved configuration spells the default out
             object.__setattr__(self, "val_split", None)
-        if self.data is not None and not isinstance(self.data, str | Path) and not self.data:
+        if isinstance(self.data, list | tuple) and not self.data:
             raise ConfigError("data is an empty list: name files, or leave it out for the default corpus")
 
     @classmethod
@@ -78,8 +78,3 @@ class PrepareSettings:
     def share(self) -> float:
         """The share of the text for validation, as a number."""
         return DEFAULT_SHARE if self.val_split is None else self.val_split
-
-    @property
-    def items(self) -> list[str | Path] | None:
-        """`data` as a list."""
-        return [self.data] if isinstance(self.data, str | Path) else None if self.data is None else list(self.data)

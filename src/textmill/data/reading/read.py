@@ -8,44 +8,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats import columns, compressed, csv_table, epub, json_objects, jsonl, markup, pdf, text
+from textmill.data.sources.file_formats import FORMATS, IDS, format_of
+from textmill.data.sources.notes import Notes
 from textmill.errors import DataError, MissingInputError, TextmillError
-
-__all__ = ["FORMATS", "IDS", "Reading", "format_of", "open_file", "read_documents"]
 
 Read = Callable[[BinaryIO, str, Reading, Notes], Iterator[Document]]
 
-FORMATS: dict[str, Read] = {
-    ".jsonl": jsonl.read,
-    ".ndjson": jsonl.read,
-    ".json": json_objects.read,
-    ".csv": csv_table.read,
-    ".tsv": csv_table.read,
-    ".parquet": columns.read_parquet,
-    ".arrow": columns.read_arrow,
-    ".html": markup.read,
-    ".htm": markup.read,
-    ".xhtml": markup.read,
-    ".pdf": pdf.read,
-    ".epub": epub.read,
+READERS: dict[str, Read] = {
+    "jsonl": jsonl.read,
+    "json": json_objects.read,
+    "csv": csv_table.read,
+    "parquet": columns.read_parquet,
+    "arrow": columns.read_arrow,
+    "html": markup.read,
+    "pdf": pdf.read,
+    "epub": epub.read,
 }
-"""Ending -> how such a file is read. Every other ending is plain text."""
+"""Format -> how it is read. `sources.file_formats` says which extension has which format."""
 
-IDS = frozenset({".npy", ".bin"})
-"""Endings of files that hold token ids."""
-
-_SEEKING = frozenset({".parquet", ".arrow", ".pdf", ".epub"})  # read in any order, so not from a compressed file
+_SEEKING = {"parquet", "arrow", "pdf", "epub"}  # read in any order, so not from a compressed file
 
 _TELL_EVERY = 1 << 18  # characters
-
-
-def format_of(path: Path) -> tuple[str, str]:
-    """Return the ending that decides how `path` is read, and that of its compression: ".jsonl", ".gz"; "" for none."""
-    endings = [ending.lower() for ending in path.suffixes[-2:]]
-    packing = endings.pop() if endings and endings[-1] in compressed.ENDINGS else ""
-    ending = endings[-1] if endings else ""
-    return (ending if ending in FORMATS or ending in IDS else ""), packing
 
 
 def read_documents(
@@ -63,7 +48,7 @@ def read_documents(
     reading, notes = reading or Reading(), notes or Notes()
     for path in files:
         with open_file(path) as file:
-            in_order = format_of(path)[0] not in _SEEKING
+            in_order = FORMATS.get(format_of(path)[0]) not in _SEEKING
             size, told, unheard = path.stat().st_size, 0, 0
             for document in _guarded(_documents(file, path, reading, notes), path):
                 yield document
@@ -89,12 +74,13 @@ def _guarded(documents: Iterator[Document], path: Path) -> Iterator[Document]:
 
 def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:
     ending, packing = format_of(path)
-    if ending in IDS or (packing and ending in _SEEKING):
+    if ending in IDS or (packing and FORMATS.get(ending) in _SEEKING):
         raise DataError(
             f"{path} is compressed: unpack it first, because a {ending} file is not read from front to back"
         )
     content = compressed.unpack(file, packing, str(path)) if packing else file
-    return FORMATS.get(ending, text.read)(content, str(path), reading, notes)
+    read = READERS[FORMATS[ending]] if ending in FORMATS else text.read
+    return read(content, str(path), reading, notes)
 
 
 @contextmanager

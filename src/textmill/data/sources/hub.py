@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError
-from textmill.extras import extra
 from textmill.files import parse_json
+from textmill.names import optional
 
 HUB_PREFIX = "hf:"
 
@@ -67,7 +67,7 @@ def dataset_splits(item: str | Path) -> dict[str, list[Path]]:
 
 def _load(named: str) -> Any:
     """Return the DatasetDict of `NAME`, `NAME:CONFIG` or `NAME/CONFIG`, by the library `datasets`."""
-    datasets = extra("datasets", f"the dataset {HUB_PREFIX}{named}")
+    datasets = optional("datasets", f"the dataset {HUB_PREFIX}{named}")
     for name, config in (readings := _readings(named)):
         _refuse_offline(named, name, datasets.config.HF_ENDPOINT, Path(datasets.config.HF_DATASETS_CACHE))
         try:

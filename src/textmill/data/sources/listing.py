@@ -6,57 +6,15 @@ import os
 import stat
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from textmill.config.field_types import closest
-from textmill.data.reading.document import Notes
-from textmill.data.reading.formats.compressed import ENDINGS
-from textmill.data.reading.read import FORMATS
 from textmill.data.sources.downloads import CORPORA, fetch, is_named
+from textmill.data.sources.file_formats import SETTINGS, TEXT_SUFFIXES, extension_of, missing_package
 from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_files
-from textmill.data.store.corpus import open_corpus
+from textmill.data.sources.notes import Notes
 from textmill.errors import DataError, MissingInputError
-from textmill.runs.layout import is_clearly_run, is_prepared
-
-_PROSE = {".txt", ".text", ".md", ".markdown", ".rst", ".org", ".adoc", ".tex", ".srt", ".log"}
-_CODE = {
-    *(
-        ".py",
-        ".pyi",
-        ".c",
-        ".h",
-        ".cc",
-        ".cpp",
-        ".hpp",
-        ".cs",
-        ".java",
-        ".kt",
-        ".scala",
-        ".swift",
-        ".go",
-        ".rs",
-        ".zig",
-    ),
-    *(".js", ".jsx", ".ts", ".tsx", ".rb", ".php", ".pl", ".lua", ".r", ".jl", ".hs", ".ml", ".ex", ".erl", ".clj"),
-    *(".lisp", ".el", ".sh", ".sql", ".f90", ".pas", ".toml", ".yaml", ".yml", ".ini", ".cfg"),
-}
-TEXT_SUFFIXES = frozenset({*_PROSE, *_CODE, *FORMATS, ".npy"})
-"""Endings that are read when a folder is given. A file given by its own name is read whatever its ending."""
-
-_TABLES_OF_ANYTHING = frozenset({".csv", ".tsv", ".json"})
-"""Endings that a folder is read for only when it has nothing else: beside text such files are mostly settings."""
-
-_NEEDS = {
-    ".parquet": "pyarrow",
-    ".arrow": "pyarrow",
-    ".html": "trafilatura",
-    ".htm": "trafilatura",
-    ".xhtml": "trafilatura",
-    ".pdf": "pypdfium2",
-    ".zst": "zstandard",
-}
-"""Ending -> the package that reads it. A folder's files of that kind are passed over, and that is said, without it."""
+from textmill.runs.layout import is_clearly_run
 
 _NOT_TEXT_OF_PEOPLE = frozenset(
     # Tests hold broken encodings on purpose, `encodings` is tables, the rest is not part of the library.
@@ -91,22 +49,6 @@ def list_files(
         for sentence in notes.sentences():
             say(sentence)
     return list(found)
-
-
-def corpus_size_bytes(
-    data: Sequence[str | Path] | str | Path | None, *, split: str = "train", cache_dir: str | Path | None = None
-) -> int:
-    """Return the size of all files that `data` names (None: the default corpus) without reading them.
-
-    Of a prepared corpus it is the size of its text. Datasets and named corpora are fetched. Raises what `list_files`
-    and `open_corpus` raise.
-    """
-    items = [data] if isinstance(data, str | Path) else data
-    if items is not None and len(items) == 1 and is_prepared(Path(items[0])):
-        corpus = open_corpus(Path(items[0]))
-        return sum(store.num_bytes for store in (corpus.train, corpus.validation) if store is not None)
-    files = default_corpus() if items is None else list_files(items, split=split, cache_dir=cache_dir)
-    return sum(path.stat().st_size for path in files)
 
 
 def default_corpus() -> list[Path]:
@@ -148,10 +90,10 @@ def _files_of(
     if not stat.S_ISDIR(mode):
         raise DataError(f"{path} is neither a file nor a folder")
     every = list(_below(path, notes, set()))
-    found = [file for file in every if _ending(file) not in _TABLES_OF_ANYTHING] or every
-    if len(found) < len(every):
-        for ending, file in ((_ending(file), file) for file in every if _ending(file) in _TABLES_OF_ANYTHING):
-            notes.add(f"skipped, because {ending} beside text is taken for settings (name it to read it)", str(file))
+    found = [file for file in every if extension_of(file)[0] not in SETTINGS] or every
+    for file in every if len(found) < len(every) else []:
+        if (extension := extension_of(file)[0]) in SETTINGS:
+            notes.add(f"skipped, because {extension} beside text is taken for settings (name it to read it)", str(file))
     if not found:
         hints = "".join(f"; {sentence}" for sentence in notes.sentences())
         raise MissingInputError(
@@ -165,18 +107,6 @@ def _nearest(path: Path) -> str:
     """Return a hint at what a misspelt name may have meant: something in its folder, or a corpus with a name."""
     beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
     return closest(path.name, [*beside, *([] if path.suffix else CORPORA)])
-
-
-def _ending(path: Path) -> str:
-    """Return the ending that says what a file is, that of a compression left out."""
-    last = path.suffix.lower()
-    return Path(path.stem).suffix.lower() if last in ENDINGS else last
-
-
-def _missing_package(path: Path) -> str | None:
-    """Return the package without which `path` cannot be read, None when it is there."""
-    needed = [_NEEDS[ending] for ending in (_ending(path), path.suffix.lower()) if ending in _NEEDS]
-    return next((package for package in needed if find_spec(package) is None), None)
 
 
 def _matching(pattern: Path) -> list[Path]:
@@ -208,12 +138,12 @@ def _below(folder: Path, notes: Notes, visited: set[tuple[int, int]]) -> Iterato
             notes.add("skipped, because it is the output of a run and no text", str(path))
         elif path.is_dir():
             yield from _below(path, notes, visited)
-        elif missing := _missing_package(path):
+        elif missing := missing_package(path):
             notes.add(
                 f"skipped, because {path.suffix} needs {missing}, which is missing (pip install 'textmill[data]')",
                 str(path),
             )
-        elif _ending(path) not in TEXT_SUFFIXES:
+        elif extension_of(path)[0] not in TEXT_SUFFIXES:
             notes.add(f"skipped, because {path.suffix or 'no ending'} is not an ending of text files", str(path))
         elif path.is_file():
             yield path

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from textmill.data.sources.downloads import CORPORA, is_named
+from textmill.data.sources.given_once import is_given_once
 from textmill.data.sources.hub import DEFAULT_VALIDATION, HUB_PREFIX, dataset_item, dataset_splits, is_dataset
 from textmill.data.sources.listing import default_corpus, list_files
-from textmill.data.sources.standard_input import STANDARD_INPUT
 from textmill.errors import ConfigError
 
 Paths = Sequence[str | Path] | str | Path
@@ -152,11 +152,11 @@ def absolute_set(item: str) -> str:
 
 
 def absolute(path: str | Path) -> str:
-    """Return a path that means the same from every folder; datasets, names and standard input as they are."""
+    """Return a path that means the same from every folder; datasets, names, objects and standard input as they are."""
     if str(path).startswith(HUB_PREFIX):
         local = Path(str(path).removeprefix(HUB_PREFIX)).expanduser()
         path = f"{HUB_PREFIX}{local.absolute()}" if local.is_dir() else path
-    elif not is_named(path) and str(path) != STANDARD_INPUT:
+    elif not is_named(path) and not is_given_once(path):
         path = Path(path).expanduser().absolute()
     return str(path)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.rows import known
+from textmill.data.sources.notes import Notes
 from textmill.errors import DataError
-from textmill.extras import extra
+from textmill.names import optional
 
 _ROWS_AT_ONCE = 1024
 
@@ -19,7 +20,7 @@ def read_parquet(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> I
     Only that column is read, a thousand rows at a time. Raises DataError for a damaged file and for a missing column or
     one that is not text; MissingExtraError without pyarrow.
     """
-    arrow, parquet = extra("pyarrow", f"reading {name}"), extra("pyarrow.parquet", f"reading {name}")
+    arrow, parquet = optional("pyarrow", f"reading {name}"), optional("pyarrow.parquet", f"reading {name}")
     column = reading.text_column
     try:
         table = parquet.ParquetFile(file)
@@ -32,7 +33,7 @@ def read_parquet(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> I
 
 def read_arrow(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the documents of an Arrow file, in its streaming or its random-access form; see `read_parquet`."""
-    arrow = extra("pyarrow", f"reading {name}")
+    arrow = optional("pyarrow", f"reading {name}")
     column = reading.text_column
     try:
         if file.read(6) == b"ARROW1":

@@ -10,9 +10,7 @@ import zlib
 from typing import Any, BinaryIO
 
 from textmill.errors import DataError
-from textmill.extras import extra
-
-ENDINGS = frozenset({".gz", ".bz2", ".xz", ".zst"})
+from textmill.names import optional
 
 MOST_RATIO = 250
 """Bytes out per byte in. Text gives 3 to 10, logs up to 100, a file made to fill the machine 1,000 and more."""
@@ -75,7 +73,7 @@ class _Zstd:
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
-        self._zstandard = extra("zstandard", f"reading {name}")
+        self._zstandard = optional("zstandard", f"reading {name}")
         self._frame: Any = None
         self._waiting = b""
         self._unpacked = memoryview(b"")

@@ -6,9 +6,10 @@ import csv
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.lines import LONGEST_LINE, read_lines
 from textmill.data.reading.formats.rows import known
+from textmill.data.sources.notes import Notes
 from textmill.errors import DataError
 
 

@@ -11,8 +11,9 @@ from typing import BinaryIO
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.compressed import ALLOWED_ANYWAY, MOST_RATIO
+from textmill.data.sources.notes import Notes
 from textmill.errors import DataError
 
 LARGEST_CHAPTER = 64 << 20

@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.rows import text_of_object
 from textmill.data.reading.formats.text import block_start, invalid_utf8
+from textmill.data.sources.notes import Notes
 from textmill.errors import DataError
 
 LONGEST_OBJECT = 256 << 20

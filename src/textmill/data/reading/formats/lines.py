@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from textmill.data.reading.document import Notes
 from textmill.data.reading.formats.text import block_start, invalid_utf8
+from textmill.data.sources.notes import Notes
 from textmill.errors import DataError
 
 LONGEST_LINE = 256 << 20

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.document import Document, Reading
+from textmill.data.sources.notes import Notes
 from textmill.errors import DataError
-from textmill.extras import extra
+from textmill.names import optional
 
 LARGEST_PAGE = 64 << 20
 """Bytes. A page is held in memory whole."""
@@ -19,7 +20,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     The encoding is found as browsers find it, from the page itself. Raises DataError for a page beyond LARGEST_PAGE,
     MissingExtraError without trafilatura.
     """
-    trafilatura = extra("trafilatura", f"reading {name}")
+    trafilatura = optional("trafilatura", f"reading {name}")
     page = file.read(LARGEST_PAGE + 1)
     if len(page) > LARGEST_PAGE:
         raise DataError(f"{name} is larger than {LARGEST_PAGE >> 20} MiB: split it, or extract its text first")

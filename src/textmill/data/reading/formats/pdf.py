@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.document import Document, Reading
+from textmill.data.sources.notes import Notes
 from textmill.errors import DataError
-from textmill.extras import extra
+from textmill.names import optional
 
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
@@ -16,7 +17,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     Text is what the file stores as text: a scanned page has none, which is noted. Raises DataError for a damaged or
     encrypted file, MissingExtraError without pypdfium2.
     """
-    pypdfium2 = extra("pypdfium2", f"reading {name}")
+    pypdfium2 = optional("pypdfium2", f"reading {name}")
     try:
         pages = pypdfium2.PdfDocument(file)
         count = len(pages)

@@ -6,7 +6,8 @@ import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from textmill.data.reading.document import Document, Notes, Reading
+from textmill.data.reading.document import Document, Reading
+from textmill.data.sources.notes import Notes
 from textmill.errors import DataError
 from textmill.tokenizers.cutting import last_cut
 

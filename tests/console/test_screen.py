@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from textmill.console import screen as module
-from textmill.console.screen import Screen, fitting, program
+from textmill.console import terminal
+from textmill.console.screen import Screen, fitting
+from textmill.console.terminal import program
 
 ROW: dict[str, Any] = {
     "step": 900,
@@ -24,6 +26,8 @@ ROW: dict[str, Any] = {
 
 class Terminal(io.StringIO):
     """A stream that says that it is a terminal."""
+
+    encoding = "utf-8"
 
     def isatty(self) -> bool:
         return True
@@ -55,21 +59,21 @@ def test_lines_are_wrapped_between_words(columns: pytest.MonkeyPatch, width: str
     screen.command("try it", command := "textmill generate runs/" + "x" * 120)
     *lines, last = out.getvalue().splitlines()
     assert max(map(len, lines)) <= int(width)
-    assert all(line.startswith(" " * 11) for line in lines[1:])
+    assert all(line.startswith(" " * 12) for line in lines[1:])
     assert " ".join(" ".join(lines).split()) == f"preset {sentence}"
-    assert last == f"try it     {command}"
+    assert last == f"try it      {command}"
 
 
 def test_a_pipe_gets_every_line_in_one_piece(columns: pytest.MonkeyPatch) -> None:
     """What a program reads is not wrapped, and holds nothing that was there for a moment only."""
     out = io.StringIO()
     screen = Screen(stream=out)
-    screen.passing("starting ...")
+    screen.status("starting ...")
     screen.field("data", "word " * 40)
     screen.evaluation(ROW, improved=True)
     screen.close()
     assert out.getvalue().splitlines() == [
-        "data       " + "word " * 40,
+        "data        " + "word " * 39 + "word",
         "step 900 · epoch 0.59 · train loss 3.0714 · val loss 3.0470 · perplexity 21.05 · 1.337 bits per byte · best",
     ]
 
@@ -102,8 +106,8 @@ def test_reading_is_shown_after_two_seconds(clock: list[float]) -> None:
         clock[0] = 100.0 + seconds
         screen.reading(1_000_000 * seconds, 20_000_000)
     assert out.getvalue().splitlines() == [
-        "reading    10 % · 1.0 MB/s · 18 s left",
-        "reading    60 % · 1.0 MB/s · 8 s left",
+        "reading 10% · 1.0 MB/s · 18 s left",
+        "reading 60% · 1.0 MB/s · 8 s left",
     ]
 
 
@@ -116,7 +120,9 @@ def test_progress_leaves_no_trace_on_a_terminal(clock: list[float], columns: pyt
     screen.reading(30, 100)
     screen.say("ready")
     erase = "\r\x1b[2K"
-    assert out.getvalue() == f"{erase}reading    30 % · 10 B/s · 7 s left\r{erase}ready\n"
+    drawn, said = out.getvalue().removeprefix(erase).split(erase)
+    assert drawn.startswith("reading 30% ━") and drawn.endswith("─ 10 B/s · 7 s left\r") and len(drawn) == 80
+    assert said == "ready\n"
 
 
 def test_evaluating_is_shown_as_reading_is(clock: list[float]) -> None:
@@ -124,24 +130,24 @@ def test_evaluating_is_shown_as_reading_is(clock: list[float]) -> None:
     out = io.StringIO()
     screen = Screen(stream=out)
     for done in (1000, 4000):
-        screen.measuring(done, 16_000)
+        screen.evaluating(done, 16_000)
         clock[0] += 4
     screen.evaluation(ROW, improved=False)
-    screen.measuring(1000, 16_000)
+    screen.evaluating(1000, 16_000)
     lines = out.getvalue().splitlines()
-    assert lines[0] == "evaluating 25 % · 1.00 k tok/s · 12 s left"
+    assert lines[0] == "evaluating 25% · 750 tok/s · 16 s left"
     assert len(lines) == 2 and lines[1].startswith("step 900")
 
 
 def test_commands_are_named_as_they_were_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is printed can be pasted: by the path where textmill is not on PATH, else by its name."""
-    monkeypatch.setattr(module.sys, "argv", [".venv/bin/textmill", "train"])
-    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(terminal.sys, "argv", [".venv/bin/textmill", "train"])
+    monkeypatch.setattr(terminal.shutil, "which", lambda name: None)
     assert program() == ".venv/bin/textmill"
-    monkeypatch.setattr(module.shutil, "which", lambda name: "/usr/bin/textmill")
+    monkeypatch.setattr(terminal.shutil, "which", lambda name: "/usr/bin/textmill")
     assert program() == "textmill"
-    monkeypatch.setattr(module.sys, "argv", ["/lib/textmill/__main__.py"])
-    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(terminal.sys, "argv", ["/lib/textmill/__main__.py"])
+    monkeypatch.setattr(terminal.shutil, "which", lambda name: None)
     assert program() == "textmill"
 
 

@@ -1,0 +1,67 @@
+"""Which format a file has, by its extension, and which extensions a folder is read for."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".epub": "epub",
+}
+"""Extension -> format. Every other extension is plain text. `reading.read` has one reader per format."""
+
+IDS = frozenset({".npy", ".bin"})
+"""Extensions of files that contain token ids."""
+
+COMPRESSED = frozenset({".gz", ".bz2", ".xz", ".zst"})
+
+SETTINGS = frozenset({".csv", ".tsv", ".json"})
+"""Extensions that a folder is read for only when it has nothing else: beside text such files are mostly settings."""
+
+_PROSE = ".txt .text .md .markdown .rst .org .adoc .tex .srt .log"
+_CODE = (
+    ".py .pyi .c .h .cc .cpp .hpp .cs .java .kt .scala .swift .go .rs .zig .js .jsx .ts .tsx .rb .php .pl .lua .r .jl "
+    ".hs .ml .ex .erl .clj .lisp .el .sh .sql .f90 .pas .toml .yaml .yml .ini .cfg"
+)
+
+TEXT_SUFFIXES = frozenset({*_PROSE.split(), *_CODE.split(), *FORMATS, ".npy"})
+"""Extensions that are read when a folder is given. A file given by its own name is read whatever its extension."""
+
+_PACKAGES = {
+    "parquet": "pyarrow",
+    "arrow": "pyarrow",
+    "html": "trafilatura",
+    "pdf": "pypdfium2",
+    ".zst": "zstandard",
+}
+
+
+def extension_of(path: Path) -> tuple[str, str]:
+    """Return the extension of `path` and that of its compression, both in lower case: ".jsonl", ".gz"; "" for none."""
+    extensions = [suffix.lower() for suffix in path.suffixes[-2:]]
+    compression = extensions.pop() if extensions and extensions[-1] in COMPRESSED else ""
+    return (extensions[-1] if extensions else ""), compression
+
+
+def format_of(path: Path) -> tuple[str, str]:
+    """Return `extension_of(path)`, the extension being "" where the file is read as plain text."""
+    extension, compression = extension_of(path)
+    return (extension if extension in FORMATS or extension in IDS else ""), compression
+
+
+def missing_package(path: Path) -> str | None:
+    """Return the package that reading `path` needs and that is not installed, None when nothing is missing."""
+    extension, compression = extension_of(path)
+    needed = [_PACKAGES.get(FORMATS.get(extension, "")), _PACKAGES.get(compression)]
+    return next((package for package in needed if package is not None and find_spec(package) is None), None)
