@@ -37,7 +37,9 @@ GOOD: dict[str, Any] = {
     "seed": 1,
 }
 
-keys = st.one_of(st.sampled_from(KEYS), st.sampled_from(KEYS), st.sampled_from(NASTY_TEXT), st.sampled_from(sorted(SECTIONS)))
+keys = st.one_of(
+    st.sampled_from(KEYS), st.sampled_from(KEYS), st.sampled_from(NASTY_TEXT), st.sampled_from(sorted(SECTIONS))
+)
 settings_ = st.dictionaries(keys, values, max_size=6)
 leaf_keys = sorted(set(setting_names()) - FETCHING)
 trees = st.one_of(
