@@ -154,7 +154,7 @@ def overhead(name: str, ids: str, folder: Path, threads: int, steps: int) -> dic
                     run.track_evaluation(step, evaluate(run))
             if step.every(run.save_every):
                 with counted("checkpoints"):
-                    run.save()
+                    textmill.save(run)
     seconds["all"] = sum(seconds.values())
     return {act: round(value / run.progress.training_seconds, 4) for act, value in seconds.items()}
 

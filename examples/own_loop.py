@@ -18,7 +18,7 @@ def main(data: str, output_dir: str) -> None:
                 print(f"after {step.number} steps the largest weight is {widest:.3f}")
             if step.every(15):
                 run.track(step.measured())
-                run.save()
+                textmill.save(run)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textmill.names import lazy_attributes
+from textmill.version import VERSION
 
 if TYPE_CHECKING:
     from textmill.config import (
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from textmill.evaluation import evaluate
     from textmill.generation import generate, generate_text
     from textmill.model import build_model
-    from textmill.training import Trainer, load_checkpoint, steps, train, train_model
+    from textmill.training import Trainer, load_checkpoint, save, steps, train, train_model
     from textmill.training.assemble import assemble
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Config",
@@ -51,6 +52,7 @@ __all__ = [
     "load_checkpoint",
     "load_config",
     "prepare",
+    "save",
     "steps",
     "train",
     "train_model",
@@ -75,6 +77,7 @@ __getattr__ = lazy_attributes(
         "Trainer": "training",
         "assemble": "training.assemble",
         "load_checkpoint": "training",
+        "save": "training",
         "steps": "training",
         "train": "training",
         "train_model": "training",

@@ -15,7 +15,7 @@ from textmill import files
 from textmill.checkpoint import checkpoint_store as store
 from textmill.checkpoint import manifest
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.checkpoint.link_model import publish
+from textmill.checkpoint.model_links import link_model
 from textmill.errors import MissingInputError, WriteFailedError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="follows open files through /proc")
@@ -30,20 +30,20 @@ class Scene:
 
     def prepare(self) -> None:
         self.store.save(1, writer(1))
-        if self.kind == "publish":
-            publish(self.store.path(1), self.root / "best_model")
+        if self.kind == "link":
+            link_model(self.store.path(1), self.root / "best_model")
             self.store.save(2, writer(2))
 
     def act(self) -> None:
-        if self.kind == "publish":
-            publish(self.store.path(2), self.root / "best_model")
+        if self.kind == "link":
+            link_model(self.store.path(2), self.root / "best_model")
         else:
             self.store.save(1 if self.kind == "same step" else 2, writer(2))
 
     def survivor(self, root: Path) -> int:
         """Return the version that a process finds that starts after the fault."""
         files.remove_temporaries(root)
-        if self.kind == "publish":
+        if self.kind == "link":
             assert sorted(entry.name for entry in (root / "best_model").iterdir()) == [
                 "config.json",
                 "model.safetensors",
@@ -57,7 +57,7 @@ class Scene:
         return version_of(newest)
 
 
-KINDS = ("new step", "only one kept", "same step", "publish")
+KINDS = ("new step", "only one kept", "same step", "link")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from textmill.files import remove_temporaries
 PROGRAM = """
 import random, sys
 from pathlib import Path
-from textmill.checkpoint.link_model import publish
+from textmill.checkpoint.model_links import link_model
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 
 run = Path(sys.argv[1])
@@ -32,7 +32,7 @@ while True:
         (folder / "state.json").write_bytes(b"%d" % step)
     folder = store.save(step, write, protect={1})
     print(step, flush=True)
-    publish(folder, run / "best_model", ["model.safetensors", "state.json"])
+    link_model(folder, run / "best_model", ["model.safetensors", "state.json"])
 """
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support.small_corpora import kept, made, paragraphs_of, write
 from textmill.data import prepare
 from textmill.data.preparing.clean import Cleaning
-from textmill.data.preparing.corpus_report import REPORT
 from textmill.data.preparing.quality import Measure, Shares
 from textmill.errors import ConfigError
+from textmill.runs.layout import CORPUS_REPORT
 
 ARTICLES = 400
 PLANTED = 60
@@ -140,7 +140,7 @@ def test_the_report_tells_what_was_done(tmp_path: Path, articles: list[str]) -> 
     assert found["documents"] == 37 and found["kept_documents"] == 30
     assert found["documents"] == found["kept_documents"] + sum(what["documents"] for what in found["dropped"].values())
     assert found["characters"] == sum(map(len, texts)) and found["kept_characters"] == sum(map(len, articles[:30]))
-    page = (corpus.folder / REPORT).read_text()
+    page = (corpus.folder / CORPUS_REPORT).read_text()
     assert f"`{path}:1`" in page and "copies of other documents | 5" in page and "shorter than 20" in page
     assert corpus.report["train"]["tokens"] == corpus.train.num_tokens
 

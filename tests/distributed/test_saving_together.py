@@ -81,19 +81,20 @@ def test_processes_that_come_apart_to_a_save_wait_for_each_other(small: list[str
     def before(rank: int) -> None:
         from torch.distributed.distributed_c10d import _set_pg_timeout
 
+        from textmill.training import loop, run_lifecycle
         from textmill.training.run import Run
 
-        save = Run.save
+        save = loop.save
 
-        def late(self: Run) -> None:
+        def late(run: Run) -> None:
             for seconds in (4, 600):  # a step's patience, which is not for saving
                 _set_pg_timeout(datetime.timedelta(seconds=seconds), None)
-                _set_pg_timeout(datetime.timedelta(seconds=seconds), self.world.control)
+                _set_pg_timeout(datetime.timedelta(seconds=seconds), run.world.control)
                 if seconds == 4:
                     time.sleep(1.0 if rank == 1 else 0.0)
-                    save(self)
+                    save(run)
 
-        Run.save = late  # type: ignore[method-assign]
+        loop.save = run_lifecycle.save = late
         in_save(1, lambda rank: time.sleep(6.0 if rank == 0 else 0.0))(rank)
 
     run = tmp_path / "run"

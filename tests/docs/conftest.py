@@ -16,9 +16,8 @@ from support.made_text import sentences
 from support.typed_commands import run_line
 from textmill.config import Config
 from textmill.training import assemble as assembly
-from textmill.training import dry_run as rehearsal
-from textmill.training import session, trainer
-from textmill.training import train_function as start
+from textmill.training import dry_run, run_lifecycle
+from textmill.training.open_run import open_run
 
 STEPS = 2
 SMALL: dict[str, Any] = {
@@ -112,8 +111,8 @@ class Desk:
     def scaled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function of a configuration that gets the small one instead."""
 
-        def with_small_config(config: Config, **parts: Any) -> Any:
-            return function(shrink(config) if self.small else config, **parts)
+        def with_small_config(config: Config, *parts: Any, **options: Any) -> Any:
+            return function(shrink(config) if self.small else config, *parts, **options)
 
         return with_small_config
 
@@ -123,11 +122,9 @@ def desk(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """The reader's place: small runs, a cache of its own, one thread, no pictures drawn."""
     desk = Desk(workshop, tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(workshop / "cache"))
-    monkeypatch.setattr(session, "draw_training_curves", lambda folder: None)
-    monkeypatch.setattr(rehearsal, "rehearse", desk.scaled(rehearsal.rehearse))
-    scaled = desk.scaled(assembly.assemble)
-    for module in (assembly, start, trainer):
-        monkeypatch.setattr(module, "assemble", scaled)
+    monkeypatch.setattr(run_lifecycle, "draw_training_curves", lambda folder: None)
+    for module in (assembly, dry_run):
+        monkeypatch.setattr(module, "open_run", desk.scaled(open_run))
     monkeypatch.syspath_prepend(str(tmp_path))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from support.run_commands import Command, assert_same_run, wait_for
+from textmill.checkpoint.manifest import write_manifest
 from textmill.cli.main import main
 from textmill.config import load_config
 from textmill.console.screen import Screen
@@ -26,7 +27,7 @@ SAVES = ["--save-steps", "5"]
 
 @pytest.fixture(scope="session")
 def golden(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of about 60 steps that nobody stops."""
+    """An uninterrupted run of about 60 steps."""
     folder = tmp_path_factory.mktemp("golden") / "run"
     assert main([*small, *LENGTH, *SAVES, "--output-dir", str(folder)]) == 0
     return folder
@@ -37,7 +38,7 @@ def duration_of(folder: Path) -> float:
 
 
 def test_the_same_run_twice_is_the_same(small: list[str], golden: Path, tmp_path: Path) -> None:
-    """Two runs of one configuration are equal, which everything else here stands on."""
+    """Two runs of one configuration are equal; every other test here relies on it."""
     assert main([*small, *LENGTH, *SAVES, "--output-dir", str(tmp_path / "again")]) == 0
     assert_same_run(golden, tmp_path / "again")
 
@@ -85,10 +86,23 @@ def test_signals_save_and_exit(
     assert_same_run(golden, folder)
 
 
-def test_a_stop_in_the_middle_of_an_evaluation_is_made_up_for(
-    small: list[str], golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def write_in_format_1(checkpoint: Path) -> None:
+    """Rewrite a checkpoint's state as textmill wrote it before format 2."""
+    state = json.loads((checkpoint / "state.json").read_text())
+    state["format"] = 1
+    state["progress"]["chores_pending"] = state["progress"].pop("actions_pending")
+    (checkpoint / "state.json").write_text(json.dumps(state, indent=1))
+    write_manifest(checkpoint, state["progress"]["step"])
+
+
+@pytest.mark.parametrize("format", [1, 2])
+def test_actions_that_a_signal_interrupts_are_done_after_the_resume(
+    small: list[str], golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: int
 ) -> None:
-    """A signal inside evaluation or sampling discards what was half done; the resumed run does it again, once."""
+    """A signal inside evaluation or sampling discards what was half done; the resumed run does it again, once.
+
+    So does one that resumes from a checkpoint of the format before.
+    """
     from textmill.evaluation import evaluate_batches as evaluation
     from textmill.training import sample as sampling
 
@@ -111,6 +125,10 @@ def test_a_stop_in_the_middle_of_an_evaluation_is_made_up_for(
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     monkeypatch.setattr(sampling, "generate_text", generate_text)
     assert main([*small, *LENGTH, *SAVES, "--output-dir", str(folder)]) == 143
+    last = sorted((folder / "checkpoints").iterdir())[-1]
+    assert json.loads((last / "state.json").read_text())["progress"]["actions_pending"]
+    if format == 1:
+        write_in_format_1(last)
     assert main(["train", "--output-dir", str(folder), "--resume"]) == 130
     assert main(["train", "--output-dir", str(folder), "--resume"]) == 0
     assert_same_run(golden, folder)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.checkpoint.link_model import publish
 from textmill.checkpoint.log_file import Log
+from textmill.checkpoint.model_links import link_model
 from textmill.checkpoint.run_lock import RunLock
 from textmill.names import lazy_attributes
 
@@ -19,8 +19,8 @@ __all__ = [
     "Log",
     "RunLock",
     "flatten_optimizer",
+    "link_model",
     "load_tensors",
-    "publish",
     "refuse_non_finite",
     "restore_optimizer",
     "save_tensors",

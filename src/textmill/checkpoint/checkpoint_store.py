@@ -64,7 +64,7 @@ class CheckpointStore:
         self,
         step: int,
         *,
-        sealed: Mapping[str, dict[str, Any]] | None = None,
+        listed: Mapping[str, dict[str, Any]] | None = None,
         protect: Collection[int] = (),
         expected_bytes: int = 0,
     ) -> Iterator[Path]:
@@ -74,7 +74,7 @@ class CheckpointStore:
         left. A checkpoint of the same step is replaced. A process that dies at any instant of it leaves every older
         checkpoint as it was. `expected_bytes`, where given, must be free on the file system.
 
-        sealed: read when the block has ended: the manifest's entries, by name, of files that other processes wrote.
+        listed: read when the block has ended: the manifest's entries, by name, of files that other processes wrote.
 
         Raises:
             WriteFailedError: the disk is full or broken; nothing of the attempt is left, the older ones are untouched.
@@ -84,9 +84,9 @@ class CheckpointStore:
         make_directory(self.folder)
         self._refuse_full_disk(final, expected_bytes)
         with new_directory(final) as temporary:
-            with speaking_of(final, temporary):
+            with rename_in_errors(final, temporary):
                 yield temporary
-            write_manifest(temporary, step, sealed)
+            write_manifest(temporary, step, listed)
         self._prune(step, protect)
 
     def verify(self, checkpoint: int | Path) -> list[str]:
@@ -144,7 +144,7 @@ class CheckpointStore:
 
 
 @contextmanager
-def speaking_of(final: Path, temporary: Path) -> Iterator[None]:
+def rename_in_errors(final: Path, temporary: Path) -> Iterator[None]:
     """Errors of writing inside name the `final` folder: the temporary one is gone by the time they are read."""
     try:
         yield

@@ -21,22 +21,22 @@ FORMAT = 1
 _THREADS = 4  # hashing releases the interpreter lock and overlaps with flushing to the disk
 
 
-def seal(path: Path) -> dict[str, Any]:
+def fsync_and_hash(path: Path) -> dict[str, Any]:
     """The file is on the disk; return its size and SHA-256, as the manifest lists them. Raises OSError."""
     digest = sha256(path)
     fsync_file(path)
     return {"size": path.stat().st_size, "sha256": digest}
 
 
-def write_manifest(folder: Path, step: int, sealed: Mapping[str, dict[str, Any]] | None = None) -> None:
+def write_manifest(folder: Path, step: int, listed: Mapping[str, dict[str, Any]] | None = None) -> None:
     """Every file below `folder` is on the disk and listed in `folder/MANIFEST.json`. Raises OSError.
 
-    sealed: what `seal` returned of files that others have written, by name; they are not read again.
+    listed: what `fsync_and_hash` returned of files that others have written, by name; they are not read again.
     """
-    entries = dict(sealed or {})
+    entries = dict(listed or {})
     names = [name for name in list_files(folder) if name not in entries]
     with ThreadPoolExecutor(_THREADS) as pool:
-        entries |= zip(names, pool.map(seal, [folder / name for name in names]))
+        entries |= zip(names, pool.map(fsync_and_hash, [folder / name for name in names]))
     with (folder / MANIFEST).open("wb") as file:
         file.write(_render({"format": FORMAT, "step": step, "files": dict(sorted(entries.items()))}))
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from textmill import files
 from textmill.checkpoint.find_model import PICKLES, resolve_model
-from textmill.checkpoint.sharded import index_name, load_spread
-from textmill.checkpoint.tensors import copy_part, save_tensors
+from textmill.checkpoint.sharded import index_name, load_sharded
+from textmill.checkpoint.tensors import copy_shard, save_tensors
 from textmill.config import ModelConfig
 from textmill.config.huggingface import from_huggingface, to_huggingface
 from textmill.errors import DataError, MissingInputError
@@ -131,7 +131,7 @@ def _copy_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> 
     _compare(wanted, stored, folder)
     with torch.no_grad():
         for name, tensor in wanted.items():
-            copy_part(tensor, stored[name])
+            copy_shard(tensor, stored[name])
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -144,7 +144,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
                 "save the model again with safe_serialization=True where it came from"
             )
         raise MissingInputError(f"{folder} has no weights: expected {WEIGHTS}")
-    return _rename(load_spread(folder, STEM))
+    return _rename(load_sharded(folder, STEM))
 
 
 def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from textmill.checkpoint.tensors import copy_part
+from textmill.checkpoint.tensors import copy_shard
 from textmill.errors import ResumeError
 
 _NOT_SETTINGS = ("params", "param_names")
@@ -123,7 +123,7 @@ def _place(saved: Tensor, key: str, parameter: Tensor, group: Mapping[str, Any])
         device = torch.device("cpu")
     if saved.shape == parameter.shape:  # in the parameter's own memory layout, on which the fast paths rely
         place = torch.empty_like(parameter, dtype=saved.dtype, device=device, requires_grad=False)
-        copy_part(place, saved)
+        copy_shard(place, saved)
         return place
     return saved.to(device, copy=True)
 

@@ -55,7 +55,7 @@ def index_name(stem: str) -> str:
     return f"{stem}.safetensors.index.json"
 
 
-def load_spread(folder: Path, stem: str) -> dict[str, Tensor]:
+def load_sharded(folder: Path, stem: str) -> dict[str, Tensor]:
     """Return every tensor stored in `folder` under `stem`, by name, on the CPU and backed by its file.
 
     Raises:

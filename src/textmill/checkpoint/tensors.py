@@ -63,7 +63,7 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> dict[str, Te
         raise DataError(f"{path} is damaged or not a safetensors file: {error}") from error
 
 
-def own_part(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """Return what this process holds of `tensor`: all of it, unless it is divided among processes."""
     if not hasattr(tensor, "placements"):  # DTensors have them; their module takes a second to import
         return tensor
@@ -73,7 +73,7 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local()
 
 
-def copy_part(place: Tensor, whole: Tensor) -> None:
+def copy_shard(place: Tensor, whole: Tensor) -> None:
     """`place` holds `whole`, or of it the part that is this process's where `place` is divided among processes.
 
     Every process has `whole`, so nothing is sent; no other part of it is read, which matters where it is a file's.

@@ -78,11 +78,11 @@ def advice(found: dict[str, Any]) -> list[str]:
 
 
 def _software() -> dict[str, Any]:
-    from textmill import __version__
+    from textmill.version import VERSION
 
     versions = {name: metadata.version(name) for name in PACKAGES}
     system = f"{platform.system()} {platform.release()} on {platform.machine()}"
-    return {"textmill": __version__, "python": platform.python_version(), "system": system, "versions": versions}
+    return {"textmill": VERSION, "python": platform.python_version(), "system": system, "versions": versions}
 
 
 def _extras() -> dict[str, dict[str, bool]]:

@@ -136,8 +136,8 @@ def make_app() -> App:
     """Return the command line's parser. The verbs are imported when they are needed."""
     from cyclopts import App, Group
 
-    from textmill import __version__
     from textmill.cli.help_pages import formatter
+    from textmill.version import VERSION
 
     app = App(
         name="textmill",
@@ -145,7 +145,7 @@ def make_app() -> App:
         help_epilogue="textmill VERB --help explains a verb. --debug shows where an error comes from.",
         help_format="plaintext",
         help_formatter=formatter(),
-        version=__version__,
+        version=VERSION,
         result_action="return_value",
         group_commands=Group("Verbs", sort_key=0),
     )

@@ -55,11 +55,11 @@ def train(
     opening.status("starting ...")  # PyTorch takes seconds to load
     if dry_run:
         from textmill.cli.plan import show
-        from textmill.training.dry_run import rehearse
+        from textmill.training.dry_run import preview_run
 
         opening.end()
-        rehearsal = rehearse(values, screen=screen)
-        show(rehearsal.config, rehearsal.plan, json=json, free=rehearsal.free)
+        preview = preview_run(values, screen=screen)
+        show(preview.config, preview.plan, json=json, free=preview.free)
         return 0
     from textmill.engine.world import is_first_process
     from textmill.training import train as run_training

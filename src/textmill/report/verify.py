@@ -77,13 +77,13 @@ def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
 def _model(folder: Path) -> None:
     """The weights can be read, are finite, and fit the configuration beside them."""
     from textmill.checkpoint.model_folder import load_model
-    from textmill.checkpoint.sharded import load_spread
+    from textmill.checkpoint.sharded import load_sharded
     from textmill.checkpoint.tensors import refuse_non_finite
     from textmill.errors import NonFiniteError
 
     try:
         if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown":
-            refuse_non_finite(load_spread(folder, layout.MODEL_WEIGHTS))
+            refuse_non_finite(load_sharded(folder, layout.MODEL_WEIGHTS))
         else:
             refuse_non_finite(load_model(folder).model.state_dict())
     except NonFiniteError as error:

@@ -12,8 +12,8 @@ from textmill.console.screen import Screen
 from textmill.runs.layout import is_run
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
+from textmill.training.result import result_of
 from textmill.training.run import Run
-from textmill.training.train_function import result_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -75,7 +75,7 @@ def run_trial(config: Config, values: Mapping[str, Any], folder: Path, trial: Tr
         watch = Watch(run, trial, metric)
         if goes_on and metric == "val_loss":
             watch.best = run.progress.best_val_loss
-        run.trackers.trackers.append(watch)
+        run.reporting.trackers.trackers.append(watch)
         run_loop(run)
     result = result_of(run)
     return Outcome(watch.best, result.total_steps, watch.pruned, result.exit_code)

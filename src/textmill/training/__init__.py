@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from textmill.names import lazy_attributes
 
 if TYPE_CHECKING:
-    from textmill.training.load_checkpoint_file import load_checkpoint
+    from textmill.training.load_for_own_loop import load_checkpoint
     from textmill.training.loop import steps
     from textmill.training.result import TrainingResult
     from textmill.training.run import Run
-    from textmill.training.train_function import train
+    from textmill.training.saving import save
+    from textmill.training.start_training import train
     from textmill.training.trainer import Trainer, train_model
 
-__all__ = ["Run", "Trainer", "TrainingResult", "load_checkpoint", "steps", "train", "train_model"]
+__all__ = ["Run", "Trainer", "TrainingResult", "load_checkpoint", "save", "steps", "train", "train_model"]
 
 __getattr__ = lazy_attributes(
     __name__,
@@ -22,9 +23,10 @@ __getattr__ = lazy_attributes(
         "Run": "run",
         "Trainer": "trainer",
         "TrainingResult": "result",
-        "load_checkpoint": "load_checkpoint_file",
+        "load_checkpoint": "load_for_own_loop",
+        "save": "saving",
         "steps": "loop",
-        "train": "train_function",
+        "train": "start_training",
         "train_model": "trainer",
     },
 )

@@ -1,4 +1,4 @@
-"""A run up to its first step and no further: everything that can be refused is, and no file of the run is written."""
+"""A run up to its first step: everything that can be refused is refused, and no file of the run is written."""
 
 from __future__ import annotations
 
@@ -11,57 +11,36 @@ from textmill.checkpoint.model_folder import load_weights
 from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.data.preparing.text_size import text_of
-from textmill.data.store.corpus import Corpus
-from textmill.engine.world import World
-from textmill.machine.precision import choose_precision
 from textmill.model.from_config import empty_model
 from textmill.planning.plan import Plan, plan_run
-from textmill.training.assemble import assemble
+from textmill.training.open_run import OpenedRun, Parts, open_run
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """What a run would be made with: `config` with nothing left to fit, its plan, the bytes free on its device."""
+class Preview:
+    """What a run would be: `config` with every value settled, its plan, the bytes free on its device."""
 
     config: Config
     plan: Plan
     free: int | None
 
 
-class _Rehearsed(Exception):
-    """Ends a rehearsal where the run would begin to write."""
-
-
-def rehearse(config: Config, *, screen: Screen | None = None) -> Rehearsal:
-    """Return what `config` would do: text read and counted, the model built without memory, the plan computed.
-
-    Prepared text stays in the cache, so that the run itself starts with it. Nothing is written to the output folder.
+def preview_run(config: Config, *, screen: Screen | None = None) -> Preview:
+    """Read and count the text, build the model without memory, compute the plan; write nothing but the cache.
 
     Raises:
         TextmillError: whatever training would refuse before its first step.
     """
-    rehearsed: list[Rehearsal] = []
-
-    def stop(config: Config, corpus: Corpus, world: World) -> None:
-        rehearsed.append(_rehearsal(config, corpus, world))
-        raise _Rehearsed
-
-    try:
-        with assemble(config, screen=screen, before_writing=stop):
-            pass
-    except _Rehearsed:
-        pass
-    return rehearsed[0]
+    with open_run(config, Parts(), screen=screen) as opened:
+        return _preview(opened)
 
 
-def _rehearsal(config: Config, corpus: Corpus, world: World) -> Rehearsal:
-    settings = config.training
-    precision = choose_precision(settings.precision, world.device)
+def _preview(opened: OpenedRun) -> Preview:
+    config, device = opened.config, opened.world.device
     with torch.device("meta"):
         model = empty_model(config.model)
-        if settings.init_from is not None:
-            load_weights(model, resolve_model(settings.init_from))
-    text = text_of(config, corpus)
-    plan, _ = plan_run(config, text, device=world.device.type, precision=precision.name, world_size=world.size)
-    free = torch.cuda.mem_get_info(world.device)[0] if world.device.type == "cuda" else None
-    return Rehearsal(config, plan, free)
+        if config.training.init_from is not None:
+            load_weights(model, resolve_model(config.training.init_from))
+    text = text_of(config, opened.corpus)
+    plan, _ = plan_run(config, text, device=device.type, precision=opened.precision.name, world_size=opened.world.size)
+    return Preview(config, plan, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None)

@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from textmill.data.batches.loader import Batch
+from textmill.errors import Interrupted
 from textmill.evaluation import evaluate_batches as evaluation
 from textmill.evaluation.metrics import Metric
-
-if TYPE_CHECKING:
-    from textmill.training.run import Run
+from textmill.training.run import Run
+from textmill.training.training_rows import HeldOut
 
 
 def evaluate(run: Run) -> dict[str, float]:
-    """Return the run's metrics over its whole validation set, over all processes; empty where there is none.
+    """Return the run's metrics over its whole validation set, over all processes; empty without validation text.
 
-    Of every set with a name there is `val_loss/NAME` [nats per token] too, and `val_bits_per_byte/NAME` where the size
+    For every set with a name they include `val_loss/NAME` [nats per token], and `val_bits_per_byte/NAME` where the size
     of its text is known.
     """
-    if run.validation is None:
-        return {}
-    result = _measure(run, run.validation, run.validation_bytes, run.metrics)
-    for name, text in run.named_validation.items():
-        main = text.batches is run.validation
-        part = result if main else _measure(run, text.batches, text.num_bytes)
-        result |= {f"val_{key}/{name}": part[key] for key in ("loss", "bits_per_byte") if key in part}
+    result: dict[str, float] = {}
+    for index, text in enumerate(run.held_out):
+        part = _measure(run, text, run.metrics if index == 0 else {})
+        if index == 0:
+            result |= part
+        if text.name is not None:
+            result |= {f"val_{key}/{text.name}": part[key] for key in ("loss", "bits_per_byte") if key in part}
     return result
 
 
-def _measure(
-    run: Run, batches: Iterable[Batch], num_bytes: float | None, metrics: Mapping[str, Metric] | None = None
-) -> dict[str, float]:
-    total = getattr(batches, "num_targets", None)
+def _measure(run: Run, text: HeldOut, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    total = text.batches.num_targets
 
     def measured(done: int) -> None:
-        if total is not None:
-            run.screen.evaluating(min(done * run.world.size, total), total)
+        run.reporting.screen.evaluating(min(done * run.world.size, total), total)
+
+    def stop_together() -> None:
+        """Raise Interrupted in all processes when a signal came to any of them. All must ask equally often."""
+        raised = int(run.world.max(run.signals.raised or 0))
+        if raised:
+            raise Interrupted(raised)
 
     return evaluation.evaluate(
         run.model,
-        batches,
+        text.batches,
         metrics,
-        num_bytes=num_bytes,
+        num_bytes=text.num_bytes,
         autocast=run.engine.precision.autocast,
-        interrupted=run.may_interrupt,
+        interrupted=stop_together,
         reduce=run.world.sum,
         progress=measured,
     )

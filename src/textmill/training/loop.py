@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from textmill.training.evaluate import evaluate
-from textmill.training.progress import Step
-from textmill.training.sample import sample
-
-if TYPE_CHECKING:
-    from textmill.training.run import Run
+from textmill.training.progress import Step, sum_dtype
+from textmill.training.run import Run
+from textmill.training.sample import answers_prompt, sample
+from textmill.training.saving import save
+from textmill.training.seed_dropout import seed_dropout
 
 
 def run_loop(run: Run, report: Callable[[Step], dict[str, Any]] = Step.measured) -> None:
-    """Train until the run's length, early stopping or a signal ends it, doing every periodic act on the way.
+    """Train until the run's length, early stopping or a signal ends it, with every periodic action on the way.
 
-    report: makes the row of a training report, for those who have more to tell than `Step.measured`.
+    report: makes the row of a training report, for callers who have more to report than `Step.measured`.
     """
     for step in steps(run):
         if step.every(run.log_every):
             run.track(report(step))
         if step.every(run.eval_every) or step.last:
             run.track_evaluation(step, evaluate(run))
-        if step.every(run.sample_every) or run.owes_sample(step):
+        if step.every(run.sample_every) or answers_prompt(run, step):
             run.show(sample(run))
-        if step.every(run.save_every) or step.last or run.improved:
-            run.save()
+        if step.every(run.save_every) or step.last or run.progress.improved:
+            save(run)
 
 
 def steps(run: Run) -> Iterator[Step]:
@@ -38,28 +38,29 @@ def steps(run: Run) -> Iterator[Step]:
     The objective is the mean loss over all counted targets of the global batch. Rows may be padded, so the divisor is
     counted over micro-batches and processes, never assumed; the counts come with the batches, before any computation.
     """
-    if run.progress.chores_pending:  # the run was stopped between this step and its periodic acts
-        run.progress.chores_pending = False
+    world, device = run.world, run.world.device
+    if run.progress.actions_pending:  # the run was stopped between this step and its periodic actions
+        run.progress.actions_pending = False
         yield run.current_step()
     while (stop_reason := run.should_stop()) is None:
         started = time.perf_counter()
         step = run.progress.step
         run.engine.set_learning_rate(run.schedule(step))
         batches = run.loader.batches(step)
-        num_targets = int(run.world.sum(sum(batch.num_targets for batch in batches)))
-        nats = torch.zeros((), dtype=run.sum_dtype, device=run.world.device)
+        num_targets = int(world.sum(sum(batch.num_targets for batch in batches)))
+        nats = torch.zeros((), dtype=sum_dtype(device), device=device)
         objective = None
         for index, batch in enumerate(batches):
-            run.seed_dropout(step, index)
+            seed_dropout(run.config.training.seed, step, index, world.rank)
             with run.engine.micro_batch(last=index == len(batches) - 1):
                 with run.engine.precision.autocast():
                     # () nats, summed over this process's rows, or a pair of them: what to minimise and what to report
-                    loss = run.loss(run.engine.model, batch.to(run.world.device))
+                    loss = run.loss(run.engine.model, batch.to(device))
                 minimised, reported = loss if isinstance(loss, tuple) else (loss, loss)
                 run.engine.backward(minimised / num_targets)
             nats += reported.detach()
             if minimised is not reported:
                 objective = minimised.detach() + (0 if objective is None else objective)
-        grad_norm = run.engine.step(run.max_grad_norm)
+        grad_norm = run.engine.step(run.config.training.max_grad_norm)
         yield run.finish_step(nats, num_targets, grad_norm, started, objective)
     run.stop_reason = stop_reason

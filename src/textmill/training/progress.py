@@ -1,8 +1,9 @@
-"""Where a run stands: everything that changes from step to step besides weights, in one small value."""
+"""How far a run has come: everything that changes from step to step besides weights, in one small value."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,6 +70,11 @@ class Window:
         return cls(**{**state, **{key: value if world.is_first else 0.0 for key, value in sums.items()}})
 
 
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """Return the format in which losses are summed on `device`: float64 wherever it has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 _WINDOWS = ("since_log", "since_evaluation")
 
 
@@ -79,7 +85,7 @@ class Progress:
     step: optimizer steps taken. tokens: targets trained on. total_steps: the length the schedule plans for.
     bad_evaluations: evaluations since the validation loss last improved by more than the minimum delta.
     patience_loss: the loss that the next improvement is measured against.
-    chores_pending: the state was saved before the periodic acts of this step were done; a resumed run does them first.
+    actions_pending: the state was saved before the periodic actions of this step; a resumed run does them first.
     """
 
     step: int = 0
@@ -94,17 +100,36 @@ class Progress:
     training_seconds: float = 0.0
     elapsed_seconds: float = 0.0
     early_stopped: bool = False
-    chores_pending: bool = False
+    actions_pending: bool = False
     since_log: Window = field(default_factory=Window)
     since_evaluation: Window = field(default_factory=Window)
 
     def advance(self, nats: Tensor, targets: int, seconds: float, objective: Tensor | None = None) -> None:
-        """One more step was taken: `nats` summed loss over `targets` targets of all processes, in `seconds`."""
+        """Count one more step: `nats` summed loss over `targets` targets of all processes, in `seconds`."""
         self.step += 1
         self.tokens += targets
         self.training_seconds += seconds
         self.since_log = self.since_log.add(nats, targets, seconds, objective)
         self.since_evaluation = self.since_evaluation.add(nats, targets, seconds, objective)
+
+    @property
+    def improved(self) -> bool:
+        """Whether the lowest validation loss so far was measured after this very step."""
+        return self.best_step == self.step
+
+    def judge(self, val_loss: float, *, patience: int, min_delta: float) -> None:
+        """Remember a strictly lower validation loss; count evaluations that do not improve it by over `min_delta`.
+
+        patience: so many such evaluations in a row stop the run early; 0 for never.
+        """
+        self.last_val_loss = val_loss
+        if val_loss == val_loss and (self.best_val_loss is None or val_loss < self.best_val_loss):
+            self.best_val_loss, self.best_step = val_loss, self.step
+        if self.patience_loss is None or val_loss < self.patience_loss - min_delta:
+            self.patience_loss, self.bad_evaluations = val_loss, 0
+        else:
+            self.bad_evaluations += 1
+            self.early_stopped = 0 < patience <= self.bad_evaluations
 
     def copy(self) -> Progress:
         return replace(self)
@@ -116,7 +141,10 @@ class Progress:
 
     @classmethod
     def from_state(cls, state: dict[str, Any], world: World) -> Progress:
-        """Return the progress that `state` was taken of."""
+        """Return the progress that `state` describes, whichever version wrote it."""
+        state = dict(state)
+        if "chores_pending" in state:  # the name of this value in format 1
+            state["actions_pending"] = state.pop("chores_pending")
         windows = {name: Window.from_state(state[name], world) for name in _WINDOWS}
         return cls(**{**state, **windows})
 
@@ -126,6 +154,7 @@ class Step:
     """One optimizer step that was just taken. Values that live on the device stay there until `measured` asks.
 
     number: steps taken so far. last: whether the run ends with it by its planned length.
+    peak_tokens_per_second: of the model on the devices at their peak, where both are known.
     """
 
     number: int
@@ -136,11 +165,10 @@ class Step:
     grad_norm: Tensor
     epoch: float
     elapsed_seconds: float
-    flops_per_token: float | None = None
-    peak_flops: float | None = None
+    peak_tokens_per_second: float | None = None
 
     def every(self, cadence: Cadence | int) -> bool:
-        """Whether an act with this cadence (or number of steps) is due now."""
+        """Whether an action with this cadence (or every so many steps) is due now."""
         return (cadence if isinstance(cadence, Cadence) else Cadence(steps=cadence)).due(self.number)
 
     def measured(self) -> dict[str, Any]:
@@ -148,14 +176,23 @@ class Step:
         window, self.progress.since_log = self.progress.since_log, Window()
         losses = window.losses(self.world)
         self.progress.last_train_loss = losses["train_loss"]
-        return {**losses, **self.context(window)}
+        return {**losses, **self._context(window)}
 
-    def context(self, window: Window) -> dict[str, Any]:
+    def evaluated(self, result: Mapping[str, float], *, patience: int, min_delta: float) -> dict[str, Any]:
+        """Return the row of an evaluation; judge its validation loss (see `Progress.judge`). Waits for the device."""
+        progress = self.progress
+        window, progress.since_evaluation = progress.since_evaluation, Window()
+        progress.last_train_loss = window.loss(self.world)
+        row = {"step": self.number, "epoch": self.epoch, "train_loss": progress.last_train_loss}
+        row |= {name if name.startswith("val_") else f"val_{name}": value for name, value in result.items()}
+        if "val_loss" in row:
+            progress.judge(row["val_loss"], patience=patience, min_delta=min_delta)
+            row["best_val_loss"] = progress.best_val_loss
+        return row | self._context(window)
+
+    def _context(self, window: Window) -> dict[str, Any]:
         """Return the values every report has, over the steps of `window`."""
         speed = window.tokens_per_second
-        utilisation = None
-        if self.flops_per_token and self.peak_flops:
-            utilisation = speed * self.flops_per_token / self.peak_flops
         return {
             "step": self.number,
             "epoch": self.epoch,
@@ -163,14 +200,14 @@ class Step:
             "learning_rate": self.learning_rate,
             "grad_norm": float(self.grad_norm),
             "tokens_per_second": speed,
-            "mfu": utilisation,
+            "mfu": speed / self.peak_tokens_per_second if self.peak_tokens_per_second else None,
             "elapsed_time": self.elapsed_seconds,
             "peak_memory_gib": peak_memory_gib(self.grad_norm.device),
         }
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """Return the most memory held so far in GiB: by PyTorch on a GPU, by the process (resident) on a CPU."""
+    """Return the most memory used so far in GiB: by PyTorch on a GPU, by the process (resident) on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     import resource

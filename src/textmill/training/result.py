@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from textmill.runs import layout
+from textmill.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,25 @@ class TrainingResult(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(fields(self))
+
+
+def result_of(run: Run) -> TrainingResult:
+    """Return how a run that is over went."""
+    progress = run.progress
+    reason = run.stop_reason or "left by the caller"
+    best = run.folder / layout.BEST_MODEL
+    return TrainingResult(
+        output_dir=run.folder,
+        final_model=run.folder / layout.FINAL,
+        best_model=best if best.is_dir() else None,
+        final_train_loss=progress.last_train_loss,
+        final_val_loss=progress.last_val_loss,
+        best_val_loss=progress.best_val_loss,
+        best_step=progress.best_step,
+        total_steps=progress.step,
+        total_epochs=progress.step * run.length.rows_per_step / run.length.rows_per_epoch,
+        total_tokens=progress.tokens,
+        training_time=progress.elapsed_seconds,
+        stop_reason=reason,
+        exit_code=128 + getattr(signal, reason) if reason.startswith("SIG") else 0,
+    )

@@ -1,23 +1,20 @@
-"""Text that the model in training writes, so that a person can see how far it is."""
+"""Text that the model in training writes, for a person to see how good it is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from textmill.data.store.corpus import Corpus
 from textmill.generation.text_generation import generate_text
-
-if TYPE_CHECKING:
-    from textmill.training.run import Run
+from textmill.training.progress import Step
+from textmill.training.run import Run
 
 DEFAULT_PROMPT_TOKENS = 8
-"""Tokens of the validation text (else the training text) that samples go on from when no prompt is set."""
+"""Tokens of the validation text (else the training text) that samples continue when no prompt is set."""
 
 
 def sample(run: Run) -> str:
     """Return the sample prompt and its continuation by the model as it is now.
 
-    The draw depends on the seed and the step only. Returns "" where there is no tokenizer to write with.
+    The draw depends on the seed and the step only. Returns "" without a tokenizer.
     """
     if run.tokenizer is None:
         return ""
@@ -30,8 +27,14 @@ def sample(run: Run) -> str:
         temperature=settings.sample_temperature,
         top_p=settings.sample_top_p,
         seed=settings.seed + run.progress.step,
-        interrupted=run.may_interrupt_alone,
+        interrupted=run.signals.check if run.world.size == 1 else None,  # several wait for each other
     )
+
+
+def answers_prompt(run: Run, step: Step) -> bool:
+    """Whether the run ends with this step and was given a prompt, which the finished model continues."""
+    asked = run.config.training.sample_prompt is not None and run.tokenizer is not None
+    return asked and (step.last or run.progress.early_stopped)
 
 
 def first_words(prompt: str | None, corpus: Corpus) -> str:

@@ -19,9 +19,8 @@ from textmill.tracking.metrics import METRICS
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
 from textmill.training.progress import Step
-from textmill.training.result import TrainingResult
+from textmill.training.result import TrainingResult, result_of
 from textmill.training.run import LossFunction, Run
-from textmill.training.train_function import result_of
 
 Settings = Config | Section | Mapping[str, Any] | str | Path
 

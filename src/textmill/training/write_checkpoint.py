@@ -1,7 +1,7 @@
-"""A checkpoint that all processes write: the first one makes the folder and names it, each fills it with its files.
+"""A checkpoint that all processes write: the first one creates and names the folder, each writes its own files.
 
-Under FSDP nothing is ever gathered as a whole: tensors are put together one at a time, and each stays with the process
-that writes its file, until the file is written.
+Under FSDP the model is never gathered as a whole: tensors are made whole one at a time, and each is kept by the process
+that writes its file until the file is written.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from textmill.checkpoint.checkpoint_store import speaking_of
-from textmill.checkpoint.manifest import seal
+from textmill.checkpoint.checkpoint_store import CheckpointStore, rename_in_errors
+from textmill.checkpoint.manifest import fsync_and_hash
 from textmill.checkpoint.sharded import plan_files, write_index
 from textmill.checkpoint.tensors import save_tensors
 from textmill.engine.single import Engine
@@ -23,50 +23,49 @@ from textmill.engine.world import World
 from textmill.files import cannot_write
 from textmill.training.progress import Progress
 
-if TYPE_CHECKING:
-    from textmill.training.run import Run
-
 
 @contextmanager
-def new_checkpoint(run: Run, progress: Progress, *, expected_bytes: int) -> Iterator[SharedFolder]:
-    """Yield the unfinished folder of the checkpoint of `progress.step`; afterwards the checkpoint exists, durably.
+def new_checkpoint(
+    store: CheckpointStore, engine: Engine, progress: Progress, *, expected_bytes: int
+) -> Iterator[SharedFolder]:
+    """Yield the unfinished folder of the checkpoint of `progress.step`; make it a durable checkpoint afterwards.
 
-    All processes call it, and fill the folder. An error of any of them ends it for all: nothing of the attempt is left,
-    the older checkpoints are as they were. Raises WriteFailedError, CannotWriteError, and what the block raises.
+    All processes call it and write to the folder. An error in any of them ends it for all: nothing of the attempt is
+    left, older checkpoints are untouched. Raises WriteFailedError, CannotWriteError, and what the block raises.
     """
-    step, world = progress.step, run.world
-    sealed: dict[str, dict[str, Any]] = {}
+    step, world = progress.step, engine.world
+    listed: dict[str, dict[str, Any]] = {}
     protect = [progress.best_step] if progress.best_step is not None else []
     with ExitStack() as saving:
 
         def begin() -> str:
-            context = run.checkpoints.saving(step, sealed=sealed, protect=protect, expected_bytes=expected_bytes)
+            context = store.saving(step, listed=listed, protect=protect, expected_bytes=expected_bytes)
             return str(saving.enter_context(context))
 
         path = Path(world.from_first(begin))
-        with world.watched(), speaking_of(run.checkpoints.path(step), path):
-            yield SharedFolder(path, world, run.engine, sealed)
+        with world.watched(), rename_in_errors(store.path(step), path):
+            yield SharedFolder(path, world, engine, listed)
         with world.together():
-            saving.close()  # in the first process: the manifest is written, and the folder gets its name
+            saving.close()  # the first process writes the manifest and renames the folder
 
 
 @dataclass
 class SharedFolder:
-    """The unfinished folder `path` that the processes of `world` fill together.
+    """The unfinished folder `path` that the processes of `world` write to together.
 
-    sealed: size and hash of files that are complete, whoever wrote them.
+    listed: size and hash of the complete files by name, whichever process wrote them.
     """
 
     path: Path
     world: World
     engine: Engine
-    sealed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    listed: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def write_tensors(self, stem: str, tensors: Mapping[str, Tensor]) -> None:
-        """The `tensors`, of the engine's snapshot, are in the folder, whole and on the disk; all processes call it.
+        """Write the `tensors` of the engine's snapshot, each whole, durably; all processes call it.
 
-        Each of the engine's writers has written a part of them, in files of its own. No process held more of them at
-        once than one such file (`spread.FILE_BYTES`) and the tensor that was being put together.
+        Each of the engine's writers writes a share of them, in files of its own. No process has more of them in memory
+        than one such file (`sharded.FILE_BYTES`) and the tensor that is being made whole.
         """
         sizes = {name: tensor.nbytes for name, tensor in tensors.items()}
         plan = plan_files(stem, sizes, self.engine.writers)
@@ -79,7 +78,7 @@ class SharedFolder:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """As `World.together`; what the operating system refuses inside is one error in all: CannotWriteError."""
+        """As `World.together`; an OSError inside is raised in all processes as CannotWriteError."""
         with self.world.together():
             try:
                 yield
@@ -87,19 +86,19 @@ class SharedFolder:
                 raise cannot_write(self.path, error) from error
 
     def _write_one_each(self, files: list[tuple[str, list[str]]], tensors: Mapping[str, Tensor]) -> None:
-        """The files, the first of which is the first process's, are written at the same time."""
+        """Write the files at the same time, the first by the first process, and so on."""
         mine = {}
         for writer, (_, names) in enumerate(files):
             for name in names:
                 whole = self.engine.whole(tensors[name])
                 if writer == self.world.rank:
                     mine[name] = whole.detach().to("cpu")
-        sealed = {}
+        listed = {}
         with self.together():
             if self.world.rank < len(files):
                 name, _ = files[self.world.rank]
                 save_tensors(self.path / name, mine)
                 if self.engine.writers > 1:  # a single one leaves it to the manifest, which has threads for it
-                    sealed = {name: seal(self.path / name)}
-        for entries in self.world.gather(sealed):
-            self.sealed.update(entries)
+                    listed = {name: fsync_and_hash(self.path / name)}
+        for entries in self.world.gather(listed):
+            self.listed.update(entries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from textmill.console.screen import Screen
 from textmill.data.sources.program_texts import are_paths
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
-from textmill.runs import layout
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
-from textmill.training.result import TrainingResult
-from textmill.training.run import LossFunction, Run
+from textmill.training.result import TrainingResult, result_of
+from textmill.training.run import LossFunction
 
 
 def train(
@@ -71,25 +69,3 @@ def train(
     ) as run:
         run_loop(run)
     return result_of(run)
-
-
-def result_of(run: Run) -> TrainingResult:
-    """Return how a run that is over went."""
-    progress = run.progress
-    reason = run.stop_reason or "left by the caller"
-    best = run.folder / layout.BEST_MODEL
-    return TrainingResult(
-        output_dir=run.folder,
-        final_model=run.folder / layout.FINAL,
-        best_model=best if best.is_dir() else None,
-        final_train_loss=progress.last_train_loss,
-        final_val_loss=progress.last_val_loss,
-        best_val_loss=progress.best_val_loss,
-        best_step=progress.best_step,
-        total_steps=progress.step,
-        total_epochs=progress.step * run.length.rows_per_step / run.length.rows_per_epoch,
-        total_tokens=progress.tokens,
-        training_time=progress.elapsed_seconds,
-        stop_reason=reason,
-        exit_code=128 + getattr(signal, reason) if reason.startswith("SIG") else 0,
-    )

@@ -18,7 +18,7 @@ TRAINING_ONLY = (f"{OPTIMIZER}.", f"{OPTIMIZER}-", STATE, MANIFEST)
 _LINKED_FROM = 1 << 20  # bytes; small files are copied, so that editing one by hand leaves the checkpoint whole
 
 
-def publish(source_checkpoint: Path, target: Path, files: Collection[str] | None = None) -> None:
+def link_model(source_checkpoint: Path, target: Path, files: Collection[str] | None = None) -> None:
     """`target` holds the named files of `source_checkpoint` (None: all but TRAINING_ONLY), durably, and nothing else.
 
     Large files are hard links where the file system has them: they cost no space and outlive the checkpoint. What

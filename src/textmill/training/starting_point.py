@@ -1,8 +1,9 @@
-"""Which folder a run is in and which checkpoint it goes on from: decided once, by the first process, for all."""
+"""Which folder a run is in and which checkpoint it starts from: decided once, by the first process, for all."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,16 @@ from textmill.checkpoint.run_lock import RunLock
 from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.engine.world import World
-from textmill.training import output_folder as outputs
-from textmill.training import resume
+from textmill.training.output_folder import Output, clear_run, open_output, run_of
+from textmill.training.resume import merge_with_saved
 
 
-def open_output(config: Config, world: World) -> outputs.Output:
-    """Return the run directory, as the first process sees it: by the time another looks, there may be a run in it."""
+def choose_output(config: Config, world: World) -> Output:
+    """Return the run's folder, as the first process sees it: when another looks, there may already be a run in it."""
     settings = config.training
 
-    def opened() -> dict[str, Any]:
-        output = outputs.open_output(
+    def chosen() -> dict[str, Any]:
+        output = open_output(
             settings.output_dir,
             run_name=config.tracking.run_name,
             resume=settings.resume,
@@ -32,23 +33,26 @@ def open_output(config: Config, world: World) -> outputs.Output:
         )
         return {**asdict(output), "folder": str(output.folder)}
 
-    found = world.from_first(opened)
-    return outputs.Output(**{**found, "folder": Path(found["folder"])})
+    found = world.from_first(chosen)
+    return Output(**{**found, "folder": Path(found["folder"])})
 
 
-def claim(output: outputs.Output, world: World, stack: ExitStack, screen: Screen) -> None:
-    """No other process uses the run's folder until the end, and nothing half-done or of an overwritten run is in it."""
-    with world.together():
-        if world.is_first:
-            files.make_directory(output.folder)
-            stack.enter_context(RunLock(output.folder, say=screen.say))
-            if output.fresh:
-                outputs.clear_run(output.folder)
-            files.remove_temporaries(output.folder)
-            CheckpointStore(output.checkpoints, say=screen.say).repair()
+@contextmanager
+def claim(output: Output, world: World, screen: Screen) -> Iterator[None]:
+    """Lock the run's folder for the block; first delete what an overwritten run, or a process that died, left in it."""
+    with ExitStack() as stack:
+        with world.together():
+            if world.is_first:
+                files.make_directory(output.folder)
+                stack.enter_context(RunLock(output.folder, say=screen.say))
+                if output.fresh:
+                    clear_run(output.folder)
+                files.remove_temporaries(output.folder)
+                CheckpointStore(output.checkpoints, say=screen.say).repair()
+        yield
 
 
-def find_start(config: Config, output: outputs.Output, world: World, screen: Screen) -> tuple[Config, Path | None]:
+def find_start(config: Config, output: Output, world: World, screen: Screen) -> tuple[Config, Path | None]:
     """Return the configuration to run with and the checkpoint to start from, or None for step 0."""
     if output.resume_from is None:
         return config, None
@@ -67,6 +71,6 @@ def find_start(config: Config, output: outputs.Output, world: World, screen: Scr
     name = world.from_first(found)
     start = None if name is None else Path(name)
     with world.together():
-        source = outputs.run_of(name) if output.fork and name is not None else output.folder
+        source = run_of(name) if output.fork and name is not None else output.folder
         assert source is not None
-        return resume.merge_with_saved(config, source, screen.say), start
+        return merge_with_saved(config, source, screen.say), start

@@ -12,7 +12,7 @@ from torch import nn
 from textmill.checkpoint.find_model import resolve_checkpoint
 from textmill.checkpoint.model_folder import load_weights
 from textmill.checkpoint.optimizer_state import restore_optimizer
-from textmill.checkpoint.sharded import load_spread
+from textmill.checkpoint.sharded import load_sharded
 from textmill.errors import ResumeError
 from textmill.training.checkpoint_state import load_state
 
@@ -44,7 +44,7 @@ def load_checkpoint(
     load_weights(model, folder)
     model.to(device)
     if optimizer is not None:
-        tensors = load_spread(folder, "optimizer")
+        tensors = load_sharded(folder, "optimizer")
         restore_optimizer(optimizer, model, tensors, _regrouped(state["optimizer_groups"], optimizer, model))
     step: int = state["progress"]["step"]
     if scheduler is not None:

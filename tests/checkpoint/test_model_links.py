@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from textmill.checkpoint.link_model import publish
+from textmill.checkpoint.model_links import link_model
 from textmill.errors import MissingInputError
 
 BIG = bytes(range(256)) * 8192  # 2 MiB
@@ -30,7 +30,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_only_the_model_is_published(checkpoint: Path, tmp_path: Path) -> None:
     """Optimizer, state and manifest stay in the checkpoint."""
-    publish(checkpoint, tmp_path / "final")
+    link_model(checkpoint, tmp_path / "final")
     assert contents(tmp_path / "final") == {
         "config.json": b"config.json",
         "tokenizer.json": b"tokenizer.json",
@@ -41,7 +41,7 @@ def test_only_the_model_is_published(checkpoint: Path, tmp_path: Path) -> None:
 def test_weights_are_linked_and_small_files_copied(checkpoint: Path, tmp_path: Path) -> None:
     """Weights cost no space; editing the published config leaves the checkpoint whole; deleting it harms nobody."""
     target = tmp_path / "best_model"
-    publish(checkpoint, target)
+    link_model(checkpoint, target)
     assert (checkpoint / "model.safetensors").samefile(target / "model.safetensors")
     (target / "config.json").write_text("edited")
     assert (checkpoint / "config.json").read_text() == "config.json"
@@ -54,7 +54,7 @@ def test_the_former_best_is_replaced_as_a_whole(checkpoint: Path, tmp_path: Path
     target = tmp_path / "best_model"
     target.mkdir()
     (target / "stale").write_text("old")
-    publish(checkpoint, target, ["config.json"])
+    link_model(checkpoint, target, ["config.json"])
     assert contents(target) == {"config.json": b"config.json"}
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best_model", "checkpoints"]
 
@@ -63,7 +63,7 @@ def test_files_in_subfolders_keep_their_place(checkpoint: Path, tmp_path: Path) 
     """A checkpoint may hold folders."""
     (checkpoint / "parts").mkdir()
     (checkpoint / "parts" / "a").write_text("a")
-    publish(checkpoint, tmp_path / "final")
+    link_model(checkpoint, tmp_path / "final")
     assert contents(tmp_path / "final")["parts/a"] == b"a"
 
 
@@ -76,13 +76,13 @@ def test_where_links_are_not_possible_files_are_copied(
         raise OSError(18, "Invalid cross-device link", str(source), None, str(target))
 
     monkeypatch.setattr(os, "link", refuse)
-    publish(checkpoint, tmp_path / "final")
+    link_model(checkpoint, tmp_path / "final")
     assert contents(tmp_path / "final")["model.safetensors"] == BIG
 
 
 def test_a_file_that_the_checkpoint_lacks_is_refused_before_anything_changes(checkpoint: Path, tmp_path: Path) -> None:
     """The former folder stays."""
-    publish(checkpoint, tmp_path / "final", ["config.json"])
+    link_model(checkpoint, tmp_path / "final", ["config.json"])
     with pytest.raises(MissingInputError, match="has no file vocab"):
-        publish(checkpoint, tmp_path / "final", ["config.json", "vocab.json"])
+        link_model(checkpoint, tmp_path / "final", ["config.json", "vocab.json"])
     assert contents(tmp_path / "final") == {"config.json": b"config.json"}

@@ -12,9 +12,9 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.checkpoint import sharded as spread
-from textmill.checkpoint.sharded import load_spread, plan_files, write_index
-from textmill.checkpoint.tensors import copy_part, own_part, save_tensors
+from textmill.checkpoint import sharded
+from textmill.checkpoint.sharded import load_sharded, plan_files, write_index
+from textmill.checkpoint.tensors import copy_shard, local_shard, save_tensors
 from textmill.errors import DataError, MissingInputError
 
 SIZES = st.lists(st.integers(0, 10_000), max_size=40).map(lambda sizes: {f"t{i}": n for i, n in enumerate(sizes)})
@@ -23,11 +23,11 @@ SIZES = st.lists(st.integers(0, 10_000), max_size=40).map(lambda sizes: {f"t{i}"
 @given(SIZES, st.integers(2, 9))
 def test_each_tensor_is_in_one_file_and_no_file_is_large(sizes: dict[str, int], writers: int) -> None:
     """Every name once; no file above its fair share and one tensor; as many files for every writer."""
-    limit, spread.FILE_BYTES = spread.FILE_BYTES, 5_000
+    limit, sharded.FILE_BYTES = sharded.FILE_BYTES, 5_000
     try:
         plan = plan_files("model", sizes, writers)
     finally:
-        spread.FILE_BYTES = limit
+        sharded.FILE_BYTES = limit
     assert sorted(name for names in plan.values() for name in names) == sorted(sizes)
     filled = [sum(sizes[name] for name in names) for names in plan.values()]
     assert max(filled) <= min(sum(sizes.values()) / len(plan), 5_000) + max(sizes.values(), default=0)
@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_was_spread_is_read_back(folder: Path) -> None:
     """All tensors, a single number among them, with values and dtypes; the index has their places and their bytes."""
-    read = load_spread(folder, "optimizer")
+    read = load_sharded(folder, "optimizer")
     assert sorted(read) == ["a", "b", "c"]
     assert torch.equal(read["a"], torch.arange(6.0)) and torch.equal(read["b"], torch.ones(2, 3))
     assert (read["c"].dtype, read["c"].item()) == (torch.int64, 7)
@@ -76,12 +76,12 @@ def test_a_lost_part_is_named(folder: Path) -> None:
     lost = folder / "optimizer-00002-of-00002.safetensors"
     lost.unlink()
     with pytest.raises(MissingInputError, match=r"optimizer-00002-of-00002.safetensors does not exist"):
-        load_spread(folder, "optimizer")
+        load_sharded(folder, "optimizer")
     (folder / "optimizer.safetensors.index.json").write_text("{}")
     with pytest.raises(DataError, match="lists no files"):
-        load_spread(folder, "optimizer")
+        load_sharded(folder, "optimizer")
     with pytest.raises(MissingInputError, match=r"has no model.safetensors"):
-        load_spread(folder, "model")
+        load_sharded(folder, "model")
 
 
 @pytest.fixture(params=range(4))
@@ -103,10 +103,10 @@ def test_a_process_takes_its_own_part(one_of_four: int) -> None:
     for shape, dim in (((7, 3), 0), ((5, 2), 0), ((2, 3), 0), ((3, 9), 1)):
         whole = torch.randn(shape)
         place = zeros(*shape, device_mesh=mesh, placements=[Shard(dim)])
-        copy_part(place, whole)
+        copy_shard(place, whole)
         parts = whole.chunk(4, dim)
         if one_of_four < len(parts):
-            assert torch.equal(own_part(place), parts[one_of_four])
+            assert torch.equal(local_shard(place), parts[one_of_four])
         else:
-            assert own_part(place).numel() == 0
-    assert own_part(whole) is whole
+            assert local_shard(place).numel() == 0
+    assert local_shard(whole) is whole

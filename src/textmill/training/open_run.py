@@ -1,0 +1,197 @@
+"""The first phase of a run: open everything that can be refused. No file of a new run is written yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from textmill.config import Config, consistency
+from textmill.console.screen import Screen
+from textmill.data.batches.augment import Augment
+from textmill.data.batches.loader import Rows
+from textmill.data.preparing.text_size import learned, names_ids
+from textmill.data.store.corpus import Corpus
+from textmill.engine.engine_choice import choose_engine, refuse_contradictions
+from textmill.engine.world import World, join_world, leave_world
+from textmill.errors import ConfigError
+from textmill.evaluation.metrics import Metric
+from textmill.machine.kernels import apply_kernels
+from textmill.machine.precision import Precision, choose_precision
+from textmill.names import resolve_callable
+from textmill.optim.optimizer_choice import OptimizerFactory
+from textmill.planning.fit_run import fit_run
+from textmill.planning.run_length import Length
+from textmill.runs import layout
+from textmill.runs.read_run import read_environment
+from textmill.tracking.tracker import Trackers
+from textmill.tracking.tracker_choice import build_trackers
+from textmill.training.checkpoint_state import load_state
+from textmill.training.deepspeed_settings import adopt_deepspeed
+from textmill.training.open_corpus import open_corpus, settle_preset, settle_tokenizer
+from textmill.training.output_folder import Output
+from textmill.training.resume import split_batch
+from textmill.training.run import LossFunction
+from textmill.training.settle_data import settle_data
+from textmill.training.signals import SignalFlag
+from textmill.training.starting_point import choose_output, claim, find_start
+from textmill.training.training_rows import training_rows
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a run that are given by hand, see `assemble`; None for what the configuration describes."""
+
+    model: nn.Module | None = None
+    data: Any = None
+    validation: Any = None
+    optimizer: OptimizerFactory | None = None
+    loss: LossFunction | None = None
+    metrics: Mapping[str, Metric] | None = None
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run that nothing is left to refuse in, and of which nothing is written.
+
+    config: every value settled. parts: with what the configuration names by import strings.
+    start: the checkpoint to start from, or None for step 0. kernels: the choices in force, for environment.json.
+    preset: the sentence about the preset that was chosen.
+    """
+
+    config: Config
+    parts: Parts
+    world: World
+    signals: SignalFlag
+    screen: Screen
+    output: Output
+    start: Path | None
+    kernels: dict[str, Any]
+    preset: str | None
+    corpus: Corpus
+    rows: Rows
+    augment: Augment | None
+    engine: str
+    precision: Precision
+    length: Length
+    trackers: Trackers
+
+
+@contextmanager
+def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> Iterator[OpenedRun]:
+    """Open everything that `config` describes, and yield it; close it after the block.
+
+    Text is prepared in the cache. A run that is resumed is locked.
+
+    Raises:
+        TextmillError: whatever training would refuse before its first step.
+    """
+    config = config.copy()
+    with ExitStack() as stack:
+        signals = stack.enter_context(SignalFlag())
+        world = _join(config, stack)
+        stack.enter_context(world.watched())
+        screen = screen or Screen(quiet=not world.is_first)
+        stack.callback(screen.close)
+        signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
+        settle_tokenizer(config, screen.say)
+        output = choose_output(config, world)
+        if not output.fresh:
+            stack.enter_context(claim(output, world, screen))
+        config, start = find_start(config, output, world, screen)
+        continued = None if output.fresh or output.fork else output.folder
+        data, validation = settle_data(
+            config, (parts.data, parts.validation), world, screen, continued=continued, interrupted=signals.check
+        )
+        with world.together():
+            kernels = apply_kernels(world.device, **_kernel_choices(config, output))
+            preset = None if start else settle_preset(config, world.device.type)
+            consistency.free_vocab(config, ids=data is None and names_ids(config.data))
+        corpus = open_corpus(config, data, validation, world, screen, signals.check)
+        with world.together():
+            engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
+            rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
+            if start is None:
+                _say_new(screen, corpus, consistency.without_effect(config))
+            else:
+                split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
+            length, changes = fit_run(
+                config,
+                num_rows=len(rows),
+                row_tokens=rows.targets_per_row,
+                vocab_size=corpus.vocab_size,
+                learned=learned(config, corpus),
+                world_size=world.size,
+                own_model=parts.model is None,
+            )
+            _say_new(screen, corpus, changes)
+            trackers = _trackers(config, output.folder, world, screen)
+            parts = _with_named(parts, config)
+        yield OpenedRun(
+            config, parts, world, signals, screen, output, start, kernels, preset,
+            corpus, rows, augment, engine, precision, length, trackers,
+        )  # fmt: skip
+
+
+def _join(config: Config, stack: ExitStack) -> World:
+    settings = config.training
+    world = join_world(settings.device, settings.distributed_backend)
+    stack.callback(leave_world, world)
+    with world.together():
+        if settings.world_size is not None and settings.world_size != world.size:
+            raise ConfigError(
+                f"world_size is {settings.world_size}, but {world.size} process(es) were started; "
+                f"start them with: torchrun --nproc_per_node={settings.world_size} -m textmill train ..."
+            )
+    return world
+
+
+def _kernel_choices(config: Config, output: Output) -> dict[str, Any]:
+    """Return the kernel choices to make: a resumed run computes as before, whatever would be chosen now."""
+    recorded = {} if output.fresh else read_environment(output.folder).get("kernels", {})
+    return {"threads": config.training.threads or recorded.get("threads"), "onednn": recorded.get("onednn")}
+
+
+def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: bool) -> tuple[str, Precision]:
+    """Return the engine and the precision, which fit each other, the world and the other settings."""
+    settings = config.training
+    name = choose_engine(settings.engine, world, deepspeed_config=settings.deepspeed_config, say=screen.say)
+    if name == "deepspeed":
+        for sentence in adopt_deepspeed(config, world, resumed=resumed):
+            screen.say(sentence)
+    precision = choose_precision(settings.precision, world.device)
+    refuse_contradictions(name, precision, world, optimizer=settings.optimizer, compile=settings.compile)
+    return name, precision
+
+
+def _say_new(screen: Screen, corpus: Corpus, sentences: list[str]) -> None:
+    """Say each sentence that was not already said when the corpus was opened."""
+    for sentence in sentences:
+        if sentence not in corpus.notes:
+            screen.say(sentence)
+
+
+def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Trackers:
+    tracking = config.tracking
+    return build_trackers(
+        tracking.report_to if world.is_first else [],
+        Path(tracking.log_dir) / (tracking.run_name or folder.name)
+        if tracking.log_dir
+        else folder / layout.TENSORBOARD,
+        project=tracking.wandb_project,
+        say=screen.say,
+    )
+
+
+def _with_named(parts: Parts, config: Config) -> Parts:
+    """Return the parts with the metrics and the optimizer that the configuration names by import strings."""
+    settings = config.training
+    metrics = {name.partition(":")[2]: resolve_callable(name) for name in settings.metrics} | dict(parts.metrics or {})
+    optimizer = parts.optimizer
+    if optimizer is None and ":" in settings.optimizer:
+        optimizer = resolve_callable(settings.optimizer)
+    return replace(parts, metrics=metrics, optimizer=optimizer)

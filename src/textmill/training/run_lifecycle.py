@@ -1,0 +1,97 @@
+"""What is opened before the loop and written after it, however it ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from textmill.checkpoint.model_links import link_model
+from textmill.console.terminal import program
+from textmill.errors import Interrupted, TextmillError
+from textmill.runs import layout
+from textmill.tracking.plot import draw_training_curves
+from textmill.training.output_folder import write_config, write_status
+from textmill.training.run import Run
+from textmill.training.saving import save, save_interrupted
+from textmill.training.summaries import closing_lines
+
+
+@contextmanager
+def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
+    """Open logs and trackers; after the block save the last state, link the models, draw the curves, tell the person.
+
+    log_sizes: sizes to cut the logs of an earlier session to, by name; what was written later is written again.
+    Interrupted ends the block quietly, after saving, with `run.stop_reason` set.
+    """
+    first = run.world.is_first
+    with run.world.together():
+        if first:
+            _open(run, log_sizes)
+    run.reporting.screen.begin(run.progress.step, run.progress.total_steps)
+    status, code, reason = "failed", 70, "an error"
+    try:
+        with run.world.watched():
+            yield
+        reason = run.stop_reason or "left by the caller"
+        save(run)
+        interrupted = reason.startswith("SIG")
+        status = "interrupted" if interrupted else "finished"
+        code = 128 + getattr(signal, reason) if interrupted else 0
+    except Interrupted as error:
+        run.stop_reason = reason = signal.Signals(error.signal_number).name
+        save_interrupted(run)
+        status, code = "interrupted", error.exit_code
+    except BaseException as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        code = (
+            error.exit_code if isinstance(error, TextmillError) else 130 if isinstance(error, KeyboardInterrupt) else 70
+        )
+        raise
+    finally:
+        run.reporting.screen.end()
+        if first:
+            _close(run, status, code, reason)
+        if status != "failed":
+            run.world.barrier()  # nobody leaves before the run's files are complete
+
+
+def _open(run: Run, log_sizes: dict[str, int]) -> None:
+    """Open logs and trackers, and write in the run's files that it is under way."""
+    run.reporting.open_logs(run.folder, log_sizes)
+    write_config(run.folder, run.config.dump(as_asked=True))
+    write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
+    run.reporting.trackers.start(
+        {
+            "name": run.config.tracking.run_name or run.folder.name,
+            "config": run.config.dump(),
+            "step": run.progress.step - int(run.progress.actions_pending),
+        }
+    )
+
+
+def _close(run: Run, status: str, code: int, reason: str) -> None:
+    """Close what was opened, and write in the run's files how it ended."""
+    screen = run.reporting.screen
+    run.reporting.close_logs()
+    run.reporting.trackers.finish(status)
+    try:
+        if status != "failed":
+            _link_models(run)
+        draw_training_curves(run.folder)
+    except (TextmillError, OSError) as error:
+        screen.say(f"the last files of the run are incomplete: {error}")
+    resumable = bool(run.saving.checkpoints.steps()) and status != "finished"
+    write_status(run.folder, status, exit_code=code, reason=reason, resumable=resumable, step=run.progress.step)
+    if status != "failed":
+        for name, text in closing_lines(run, reason):
+            (screen.command if text.startswith(program()) else screen.field)(name, text)
+
+
+def _link_models(run: Run) -> None:
+    """Make final/ the last checkpoint's model and best_model/ the best one's."""
+    checkpoints, step, best = run.saving.checkpoints, run.saving.last_saved_step, run.progress.best_step
+    if step is not None:
+        link_model(checkpoints.path(step), run.folder / layout.FINAL)
+    if best is not None and best in checkpoints.steps():
+        link_model(checkpoints.path(best), run.folder / layout.BEST_MODEL)

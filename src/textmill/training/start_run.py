@@ -1,0 +1,163 @@
+"""The second phase of a run: from what was opened to live objects. From here on files are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+
+from textmill import files
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.find_model import resolve_model
+from textmill.checkpoint.model_folder import load_weights
+from textmill.engine.engine_choice import build_engine
+from textmill.machine.devices import peak_flops
+from textmill.model.from_config import build_model
+from textmill.optim.optimizer_choice import build_optimizer
+from textmill.planning.parameter_count import flops_per_token
+from textmill.runs import layout
+from textmill.training.advice import Advice
+from textmill.training.checkpoint_state import load_state, restore
+from textmill.training.deepspeed_settings import deepspeed_settings
+from textmill.training.loss import causal_loss
+from textmill.training.open_run import OpenedRun
+from textmill.training.out_of_memory import memory_explained
+from textmill.training.reporting import Reporting
+from textmill.training.resume import check_identity
+from textmill.training.run import Run, Saving
+from textmill.training.run_environment import environment
+from textmill.training.run_lifecycle import running
+from textmill.training.sample import first_words
+from textmill.training.starting_point import claim
+from textmill.training.summaries import opening_lines
+from textmill.training.training_rows import held_out_sets, make_loader
+
+
+@contextmanager
+def start_run(opened: OpenedRun) -> Iterator[Run]:
+    """Build model, engine and the rest, restore the checkpoint, and yield the run; save its last state afterwards.
+
+    Raises:
+        TextmillError: the memory is too small, a folder cannot be written, the checkpoint does not fit.
+    """
+    world, screen, corpus = opened.world, opened.screen, opened.corpus
+    with ExitStack() as stack:
+        if opened.output.fresh:
+            stack.enter_context(claim(opened.output, world, screen))
+        stack.enter_context(memory_explained(opened.config, world.device, world.size))
+        run = _build(opened)
+        log_sizes = _restore(run, opened)
+        with world.together():
+            if world.is_first:
+                described = environment(run, corpus.folder, opened.kernels)
+                files.write_json(run.folder / layout.ENVIRONMENT, described)
+                if corpus.tokenizer is not None:
+                    corpus.tokenizer.save(run.folder / layout.TOKENIZER)
+        given_model = opened.parts.model is not None
+        for name, text in opening_lines(run, corpus, preset=opened.preset, given_model=given_model):
+            screen.field(name, text)
+        stack.enter_context(running(run, log_sizes))
+        stack.enter_context(memory_explained(opened.config, world.device, world.size))  # for status.json to say it too
+        yield run
+
+
+def _build(opened: OpenedRun) -> Run:
+    """Return the run at step 0."""
+    config, world, corpus, parts = opened.config, opened.world, opened.corpus, opened.parts
+    settings = config.training
+    with world.together():
+        model = _model(opened)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())  # an engine may leave a shard of each
+
+    def make_optimizer(module: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(
+            module,
+            parts.optimizer or settings.optimizer,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.eps,
+            momentum=settings.momentum,
+            muon_dtype=torch.bfloat16 if opened.precision.name == "bf16" else torch.float32,
+        )
+
+    return Run(
+        config=config,
+        folder=opened.output.folder,
+        world=world,
+        signals=opened.signals,
+        model=model,
+        engine=build_engine(
+            opened.engine,
+            model,
+            make_optimizer,
+            opened.precision,
+            world,
+            compile=settings.compile,
+            deepspeed=deepspeed_settings(config, world) if opened.engine == "deepspeed" else None,
+        ),
+        loss=parts.loss or causal_loss(label_smoothing=settings.label_smoothing),
+        loader=make_loader(config, opened.rows, opened.augment, world),
+        held_out=held_out_sets(config, corpus, world),
+        metrics=parts.metrics or {},
+        tokenizer=corpus.tokenizer,
+        sample_prompt=first_words(settings.sample_prompt, corpus),
+        length=opened.length,
+        reporting=Reporting(opened.screen, opened.trackers, Advice(opened.screen.say)),
+        saving=_saving(opened, num_parameters),
+        peak_tokens_per_second=_peak_tokens_per_second(opened),
+    )
+
+
+def _model(opened: OpenedRun) -> nn.Module:
+    """Return the model: the given one, or the one that the configuration describes, with the values it derives."""
+    if opened.parts.model is not None:
+        return opened.parts.model
+    config = opened.config
+    model = build_model(config.model, seed=config.training.seed)
+    config.model = model.config
+    if config.training.init_from is not None:
+        load_weights(model, resolve_model(config.training.init_from, say=opened.screen.say))
+    return model
+
+
+def _saving(opened: OpenedRun, num_parameters: int) -> Saving:
+    corpus, folder = opened.corpus, opened.output.checkpoints
+    return Saving(
+        checkpoints=CheckpointStore(folder, keep=opened.config.training.save_total_limit, say=opened.screen.say),
+        identity={
+            "data": corpus.fingerprint,
+            "tokenizer": corpus.tokenizer.fingerprint if corpus.tokenizer is not None else None,
+            "global_batch": opened.length.rows_per_step,
+            "parameters": num_parameters,
+        },
+    )
+
+
+def _peak_tokens_per_second(opened: OpenedRun) -> float | None:
+    """Return the tokens that the devices could train on if they were always at their peak, where that is known."""
+    device = opened.world.device
+    if opened.parts.model is not None or device.type != "cuda":
+        return None
+    peak = peak_flops(torch.cuda.get_device_name(device))
+    return opened.world.size * peak / flops_per_token(opened.config.model) if peak else None
+
+
+def _restore(run: Run, opened: OpenedRun) -> dict[str, int]:
+    """Set the run to the checkpoint it starts from, if any; return the sizes to cut its logs to, none for a fork."""
+    if opened.start is None:
+        return {}
+    state, fork = load_state(opened.start), opened.output.fork
+    check_identity(state["identity"], run.saving.identity, same_run=not fork)
+    restore(run, opened.start, state)
+    planned = run.progress.total_steps
+    time_alone = run.length.total_steps is None and planned is not None
+    run.plan(run.length.planned(planned) if time_alone and planned is not None else run.length)
+    if fork:
+        run.saving.last_saved_step = None
+        return {}
+    if run.world.is_first:
+        run.saving.checkpoints.discard_after(run.progress.step)
+    return state["log_offsets"]

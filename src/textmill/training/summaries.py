@@ -1,0 +1,150 @@
+"""What a person is told before the first step of a run and after the last one, as (name, text)."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import torch
+
+from textmill.console.format import count, duration, size
+from textmill.console.terminal import program
+from textmill.data.store.corpus import Corpus
+from textmill.machine.cpu_contention import busy_sentence
+from textmill.runs import layout
+from textmill.training.run import Run
+from textmill.training.training_rows import rows_line
+from textmill.version import VERSION
+
+LITTLE_TEXT = 50_000
+"""Bytes of training text below which a person is told not to expect much."""
+
+Lines = list[tuple[str, str]]
+
+
+def opening_lines(run: Run, corpus: Corpus, *, preset: str | None, given_model: bool) -> Lines:
+    """Return what a person should know before the first step.
+
+    preset: the sentence about the preset that was chosen. given_model: whether the model is of your own.
+    """
+    settings = run.config.training
+    lines = [("textmill", f"{VERSION} on {_machine(run)}"), *_data_lines(run, corpus)]
+    model = run.config.model
+    layers = f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''}"
+    shape = f"{model.architecture}, {layers} of width {model.d_model}, context {model.max_seq_len}"
+    name = type(run.model).__name__ if given_model else shape
+    lines.append(("model", f"{name}, {count(run.saving.identity['parameters'])} parameters"))
+    if corpus.train.num_bytes and corpus.train.num_bytes < LITTLE_TEXT:
+        lines.append(
+            ("note", "this text is so short that a model memorizes it; about 100 kB and more are worth training on")
+        )
+    if run.world.device.type == "cpu" and (busy := busy_sentence(torch.get_num_threads())) is not None:
+        lines.append(("note", busy))
+    if preset is not None:
+        lines.append(("preset", preset))
+    optimizer = type(run.engine.optimizer).__name__
+    lines.append(("optimizer", f"{optimizer}, learning rate {settings.learning_rate:g}, {settings.lr_schedule}"))
+    lines.append(("plan", _plan(run)))
+    lines.append(("output", str(run.folder)))
+    done, total = run.progress.step, run.length.total_steps
+    if total is not None and done >= total:
+        lines.append(
+            ("finished", f"at step {done:,}: nothing to do; a larger --max-steps or --epochs continues from here")
+        )
+    elif done:
+        lines.append(("resumed", f"at step {done:,} of {f'{total:,}' if total is not None else '?'}"))
+    return lines
+
+
+def _machine(run: Run) -> str:
+    device, processes = run.world.device, run.world.size
+    text = f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type}, "
+    text += run.engine.precision.name
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        text += f", {threads} thread{'s' if threads > 1 else ''}"
+    return text + (f", {processes} processes ({run.engine.name})" if processes > 1 else "")
+
+
+def _data_lines(run: Run, corpus: Corpus) -> Lines:
+    train, held_out, tokenizer = corpus.train, corpus.validation, corpus.tokenizer
+    text = f" of {size(train.num_bytes)} of text" if train.num_bytes else ""
+    data = f"{count(train.num_tokens)} tokens{text} to train on"
+    data += f", {count(held_out.num_tokens)} to validate on" if held_out else ", none to validate on"
+    lines = [("data", _sources(run, corpus)), ("", data)]
+    if tokenizer is not None:
+        per_token = f", {train.num_bytes / train.num_tokens:.2f} bytes per token" if train.num_bytes else ""
+        lines.append(("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} entries{per_token}"))
+    packed = rows_line(run.config, run.loader.rows)
+    return lines if packed is None else [*lines, ("rows", packed)]
+
+
+def _sources(run: Run, corpus: Corpus) -> str:
+    """Return where the text comes from, in a line whatever the number of files."""
+    here = Path.cwd()
+    names = [str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path for path in corpus.sources]
+    if run.config.data.data is None and run.config.data.dataset_name is None:
+        return f"the source code of Python's standard library, {len(names)} files"
+    if len(names) <= 3:
+        return ", ".join(names)
+    return f"{len(names):,} files: {names[0]} ... {names[-1]}"
+
+
+def _plan(run: Run) -> str:
+    """Return how long the run is, what ends it, and how large a step is."""
+    length, settings = run.length, run.config.training
+    rows = settings.batch_size
+    batch = f"{rows} row{'s' if rows > 1 else ''} of {run.loader.rows.seq_len}"
+    if settings.gradient_accumulation_steps > 1:
+        batch += f" x {settings.gradient_accumulation_steps} accumulated"
+    if run.world.size > 1:
+        batch += f" x {run.world.size} processes"
+    if length.rows_per_step != rows:
+        batch += f" = {length.rows_per_step:,} rows"
+    limit = f"ends at max_time, {duration(length.max_seconds)}" if length.max_seconds else ""
+    if length.total_steps is None:
+        return f"{limit}; {batch} per step"
+    tokens = count(length.total_steps * length.tokens_per_step)
+    epochs = f"{length.epochs:.2f} epochs" if length.epochs is not None else ""
+    text = f"{length.total_steps:,} steps (set by {length.limit}) of {batch} = {tokens} tokens, {epochs}"
+    return text + (f"; {limit} at the latest" if limit else "")
+
+
+_ENDINGS = {
+    "finished": "finished",
+    "early stopping": "stopped early",
+    "max_time": "time is up",
+    "SIGINT": "stopped by Ctrl-C",
+    "SIGTERM": "stopped by SIGTERM",
+}
+"""Why a run ended -> how a person is told, before `at step N`."""
+
+
+def closing_lines(run: Run, reason: str) -> Lines:
+    """Return what a person should know when a run has ended; a text that is a command begins with `program()`."""
+    progress = run.progress
+    took = duration(progress.elapsed_seconds)
+    ending = f"{_ENDINGS.get(reason, reason)} at step {progress.step:,}"
+    lines = [("ended", f"{ending} after {took}, {count(progress.tokens)} tokens")]
+    if progress.best_val_loss is not None:
+        lines.append(("best", f"validation loss {progress.best_val_loss:.4f} at step {progress.best_step:,}"))
+    best = run.folder / layout.BEST_MODEL
+    lines.append(("model", f"{run.folder / layout.FINAL}" + (f", the best one in {best}" if best.is_dir() else "")))
+    lines.append(("curves", str(run.folder / layout.CURVES)))
+    folder = shlex.quote(str(run.folder))
+    if reason.startswith("SIG"):
+        lines.append(("go on", f"{program()} train --output-dir {folder} --resume"))
+    if run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
+        lines.append(("try it", f"{program()} generate {folder} --prompt {shlex.quote(_words(run.sample_prompt))}"))
+    if reason == "finished" and progress.improved:
+        more = f"{program()} train --output-dir {folder} --resume --max-steps {2 * progress.step}"
+        lines += [("next", "it was still learning; twice as long may be better:"), ("", more)]
+    return lines
+
+
+def _words(text: str) -> str:
+    """Return the first words of the longest line, to be tried as a prompt."""
+    line = max(re.sub("<[^<>]*>", "", text).splitlines(), key=len, default="")
+    found = re.search(r"[^\W\d_]+( [^\W\d_]+){0,2}", line)
+    return found[0] if found else "Once"

@@ -1,0 +1,3 @@
+"""The version of textmill; pyproject.toml states the same."""
+
+VERSION = "0.1.0"
