@@ -91,13 +91,13 @@ def test_the_cache_is_listed_and_cleaned(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_the_cache_tells_of_what_was_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A preparation that was stopped is listed and cleaned, one that is under way is neither."""
-    from textmill.data.preparing.resume_preparing import unfinished
+    from textmill.data.store.unfinished_corpus import unfinished
     from textmill.errors import Interrupted
     from textmill.tokenizers import make_byte
 
     flags = ["--cache-dir", str(tmp_path), "--json"]
-    with suppress(Interrupted), unfinished(tmp_path / "corpora" / "abc", lambda sentence: None) as work:
-        work.keep_learned(make_byte(), "abc", [])
+    with suppress(Interrupted), unfinished(tmp_path / "corpora" / "abc", "key", lambda sentence: None) as work:
+        work.keep_learned(make_byte(), [])
         assert main(["cache", "list", *flags]) == 0 and json.loads(capsys.readouterr().out) == []
         raise Interrupted(2)
     assert main(["cache", "list", "--cache-dir", str(tmp_path)]) == 0

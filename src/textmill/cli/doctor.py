@@ -108,7 +108,7 @@ def _installed(package: str) -> bool:
 
 
 def _cache() -> dict[str, Any]:
-    from textmill.data.preparing.corpus_cache import cache_folder
+    from textmill.data.store.corpus_cache import cache_folder
 
     folder = cache_folder(None, "x").parent
     there = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))

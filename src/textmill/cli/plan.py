@@ -50,7 +50,7 @@ def plan(
     """
     from textmill.config.consistency import free_vocab
     from textmill.config.presets import apply_auto_preset
-    from textmill.data.preparing.text_size import names_ids, size_of, text_ahead
+    from textmill.data.batches.text_size import names_ids, size_of, text_ahead
     from textmill.machine.devices import likely_device, likely_precision
     from textmill.planning.plan import plan_run
 
