@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from support.claims import tests_without_claims
+from support.private_names import private_names_in_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,3 +39,8 @@ def test_no_file_names_a_host() -> None:
 def test_every_test_claims_something() -> None:
     """No test consists of calls alone, which only an accident would fail."""
     assert tests_without_claims() == []
+
+
+def test_no_test_needs_a_private_name() -> None:
+    """Tests use and replace public names of textmill only."""
+    assert private_names_in_tests() == []
