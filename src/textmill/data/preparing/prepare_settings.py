@@ -50,8 +50,9 @@ class PrepareSettings:
         """Raises ConfigError for a share that leaves nothing to train on, and for an empty list of data."""
         if self.val_split is not None and not 0 <= self.val_split < 1:
             raise ConfigError(f"val_split is {self.val_split}: give a share from 0 up to, not including, 1")
-        if self.val_split == DEFAULT_SHARE:  # a saved configuration spells the default out
-            object.__setattr__(self, "val_split", None)
+        # One value for one meaning: a saved configuration spells the default out, and 0 is 0.0.
+        share = None if self.val_split in (None, DEFAULT_SHARE) else float(self.val_split)
+        object.__setattr__(self, "val_split", share)
         if isinstance(self.data, list | tuple) and not self.data:
             raise ConfigError("data is an empty list: name files, or leave it out for the default corpus")
 
