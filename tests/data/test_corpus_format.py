@@ -96,10 +96,8 @@ def corpus_by_hand(folder: Path, source: Path, ids: list[int] = IDS) -> Path:
     return folder
 
 
-def made(source: Path, cache: Path, said: list[str] | None = None) -> Corpus:
-    return prepare(
-        source, tokenizer="byte", val_split=0, cache_dir=cache, say=(said if said is not None else []).append
-    )
+def made(source: Path, cache: Path, say: Callable[[str], None] = lambda sentence: None) -> Corpus:
+    return prepare(source, tokenizer="byte", val_split=0.0, cache_dir=cache, say=say)
 
 
 def test_what_is_written_is_format_4(tmp_path: Path) -> None:
@@ -140,7 +138,7 @@ def test_chunks_of_an_earlier_corpus_are_not_encoded_again(tmp_path: Path) -> No
 
 
 def test_another_format_is_refused_or_made_again(tmp_path: Path) -> None:
-    """A corpus that was named is refused, with its format and what to do; one in the cache is replaced, and it is said."""
+    """A corpus that was named is refused, with its format and what to do; one in the cache is replaced, which is said."""
     source = rows(tmp_path / "rows.jsonl", DOCUMENTS)
     folder = corpus_by_hand(tmp_path / "cache" / "corpora" / key_by_hand(source)[:32], source)
     described = json.loads((folder / "prepared.json").read_text())
