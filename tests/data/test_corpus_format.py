@@ -138,7 +138,7 @@ def test_chunks_of_an_earlier_corpus_are_not_encoded_again(tmp_path: Path) -> No
 
 
 def test_another_format_is_refused_or_made_again(tmp_path: Path) -> None:
-    """A corpus that was named is refused, with its format and what to do; one in the cache is replaced, which is said."""
+    """A corpus that was named is refused, with its format and a remedy; one in the cache is made again, and says so."""
     source = rows(tmp_path / "rows.jsonl", DOCUMENTS)
     folder = corpus_by_hand(tmp_path / "cache" / "corpora" / key_by_hand(source)[:32], source)
     described = json.loads((folder / "prepared.json").read_text())

@@ -14,6 +14,7 @@ from textmill.data.reading.document import Reading
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.data.sources.selection import data_or_dataset
 from textmill.errors import ConfigError
+from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer
 
 
@@ -74,6 +75,15 @@ class PrepareSettings:
             "workers": data.preprocessing_num_workers,
         }
         return cls(**{**values, **others})
+
+    @property
+    def prepared_folder(self) -> Path | None:
+        """The prepared corpus that `data` names, None for text."""
+        items = [self.data] if isinstance(self.data, str | Path) else self.data
+        if not isinstance(items, list | tuple) or len(items) != 1:
+            return None
+        folder = Path(items[0]).expanduser()
+        return folder if is_prepared(folder) else None
 
     @property
     def share(self) -> float:
