@@ -135,7 +135,7 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
 
 def _show_memory(plan: Plan, free: int | None) -> None:
     from textmill.console.format import size
-    from textmill.machine.devices import free_memory
+    from textmill.machine.memory import free_memory
 
     memory = plan.memory
     terms = [
