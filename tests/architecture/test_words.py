@@ -26,6 +26,8 @@ GONE = {
     r"\bin its turn\b": "will retry at the next save",
     r"\bof their signs\b": "of the characters",
     r"\bplays along\b": "supports it",
+    r"\bin the making\b": "unfinished",
+    r"\bis at it\b": "is preparing the same corpus",
 }
 """Pattern -> what to say instead. A match anywhere in src, docs or README.md fails."""
 
@@ -43,8 +45,6 @@ LATER = {
     r"\bto be had\b": "available; out of memory",
     r"\bgo(es)? on from\b": "continue from",
     r"\bone's own\b": "your own, custom",
-    r"\bin the making\b": "unfinished",
-    r"\bis at it\b": "is preparing the same corpus",
     r"\btakes? back\b": "removes",
     r"\blikeliest\b": "most likely",
     r"\bwhole or absent\b": "complete or absent",
