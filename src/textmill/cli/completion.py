@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from textmill.cli.app import make_app
+
 
 def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL")], /) -> None:
-    """Print the script with which a shell completes verbs, flags and their choices.
+    """Print the script with which a shell completes commands, flags and their choices.
 
     bash: eval "$(textmill completion bash)" in ~/.bashrc. zsh: the script as _textmill in a folder of $fpath. fish: as
     ~/.config/fish/completions/textmill.fish.
@@ -18,6 +20,4 @@ def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="
     shell
         bash, zsh or fish.
     """
-    from textmill.cli.main import make_app
-
     print(make_app().generate_completion(shell=shell, prog_name="textmill"))

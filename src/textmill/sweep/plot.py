@@ -72,7 +72,7 @@ def _whole_numbers() -> Locator:
 
 
 def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
-    values: list[Any] = [trial.values.get(dimension.leaf) for trial in trials]
+    values: list[Any] = [trial.values.get(dimension.setting) for trial in trials]
     if dimension.choices:
         names = [str(choice) for choice in dimension.choices]
         values = [names.index(str(value)) for value in values]
@@ -80,12 +80,12 @@ def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
     elif dimension.log:
         axes.set_xscale("log")
     _scatter(axes, trials, values)
-    axes.set_xlabel(dimension.leaf, fontsize=9)
+    axes.set_xlabel(dimension.setting, fontsize=9)
 
 
-def _scatter(axes: Axes, trials: Sequence[Tried], places: Sequence[Any]) -> None:
+def _scatter(axes: Axes, trials: Sequence[Tried], values: Sequence[Any]) -> None:
     """Complete trials are filled dots, pruned ones hollow."""
     for state, face, edge in (("complete", _BLUE, _BLUE), ("pruned", "none", _GREY)):
-        chosen = [(place, trial.value) for place, trial in zip(places, trials) if trial.state == state]
+        chosen = [(value, trial.value) for value, trial in zip(values, trials) if trial.state == state]
         if chosen:
             axes.scatter(*zip(*chosen), s=26, facecolors=face, edgecolors=edge)

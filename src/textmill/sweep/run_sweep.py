@@ -1,7 +1,8 @@
-"""The sweep: ask for values, train, tell how it went, until enough was tried."""
+"""The sweep: ask for values, train, report the result, until enough values were tried."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 FAILURES_ALLOWED = 5
-"""Trials in a row that may fail before the sweep is given up: then it is not the values that are wrong."""
+"""Trials in a row that may fail before the sweep ends: then it is not the values that are wrong."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One trial that is over. state: complete, pruned or failed. value: of the metric, lower is better."""
+    """One finished trial. state: complete, pruned or failed. value: of the metric, lower is better."""
 
     number: int
     state: str
@@ -69,51 +70,52 @@ def sweep(
     max_seconds: float | None = None,
     say: Say = lambda sentence: None,
 ) -> SweepResult:
-    """Return what `trials` runs of `config` with values from `dimensions` gave; a sweep in `folder` goes on.
+    """Run `trials` trials of `config` with values from `dimensions`, or continue the sweep in `folder`; return all.
 
-    Every trial is a normal run in a folder of its own. Trials that failed count; one that was interrupted is ended
+    Every trial is a normal run in a folder of its own. Trials that failed count; one that was interrupted is resumed
     first. After `max_seconds` no further trial begins.
 
     Raises:
         ConfigError: there is no validation set to compare trials by, or what every trial would refuse.
-        ResumeError: `folder` holds another sweep. RunExistsError: it holds a run, or another process uses it.
+        ResumeError: `folder` contains another sweep. RunExistsError: it contains a run, or another process uses it.
         MissingExtraError: Optuna is not installed.
     """
     import_optuna()
     if not validates(config):
         raise ConfigError("a sweep compares validation losses: give val_data or a val_split above 0")
     if is_run(folder) and not (folder / DEFINITION).exists():
-        raise RunExistsError(f"{folder} holds a run: give the sweep an --output-dir of its own")
+        raise RunExistsError(f"{folder} contains a run: give the sweep its own --output-dir")
     metric = objective_of(dimensions)
     with ExitStack() as stack:
         files.make_directory(folder)
         stack.enter_context(RunLock(folder, say=say))
         settle_definition(folder, config, dimensions)
         study = open_study(folder, config.training.seed)
-        code = _search(study, config, dimensions, folder, metric, trials, max_seconds, say)
-        return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(study)], code)
+        deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
+        code = _search(_Search(study, config, folder, metric, say), dimensions, trials, deadline)
+        return SweepResult(folder, metric, [tried(trial, folder) for trial in _finished(study)], code)
 
 
-def _search(
-    study: optuna.Study,
-    config: Config,
-    dimensions: Sequence[Dimension],
-    folder: Path,
-    metric: str,
-    trials: int,
-    max_seconds: float | None,
-    say: Say,
-) -> int:
-    """Trials are run until there are `trials` of them or the time is up; return the exit code of the sweep."""
-    deadline = None if max_seconds is None else time.monotonic() + max_seconds
+@dataclass(frozen=True)
+class _Search:
+    """What the trials of a sweep have in common."""
+
+    study: optuna.Study
+    config: Config
+    folder: Path
+    metric: str
+    say: Say
+
+
+def _search(search: _Search, dimensions: Sequence[Dimension], trials: int, deadline: float) -> int:
+    """Run trials until there are `trials` of them or the time is up; return the exit code of the sweep."""
     failed = 0
-    while len(_over(study)) < trials:
-        if deadline is not None and time.monotonic() >= deadline:
-            say(f"the time is up after {len(_over(study))} of {trials} trials; the same command goes on with them")
+    while (finished := len(_finished(search.study))) < trials:
+        if time.monotonic() >= deadline:
+            search.say(f"the time is up after {finished} of {trials} trials; the same command continues the sweep")
             return 0
-        trial = _next(study)
-        values = {dimension.leaf: dimension.suggest(trial) for dimension in dimensions}
-        error, code = _try(study, trial, config, values, folder, metric, say)
+        trial = _next(search.study)
+        error, code = _try(search, trial, {dimension.setting: dimension.suggest(trial) for dimension in dimensions})
         if code:
             return code
         failed = 0 if error is None else failed + 1
@@ -130,30 +132,22 @@ def _next(study: optuna.Study) -> optuna.Trial:
     return study.ask()
 
 
-def _try(
-    study: optuna.Study,
-    trial: optuna.Trial,
-    config: Config,
-    values: dict[str, Any],
-    folder: Path,
-    metric: str,
-    say: Say,
-) -> tuple[TextmillError | None, int]:
-    """The trial is over and said; return its error, and an exit code other than 0 when a signal ended it."""
-    optuna = import_optuna()
-    states = optuna.trial.TrialState
-    told = ", ".join(f"{leaf} {_short(value)}" for leaf, value in values.items())
+def _try(search: _Search, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TextmillError | None, int]:
+    """Run a trial and report it; return its error, and an exit code other than 0 when a signal ended it."""
+    states = import_optuna().trial.TrialState
+    study, say = search.study, search.say
+    told = ", ".join(f"{setting} {_short(value)}" for setting, value in values.items())
     started = time.monotonic()
     try:
-        outcome = run_trial(config, values, trial_folder(folder, trial.number), trial, metric)
+        outcome = run_trial(search.config, values, trial_folder(search.folder, trial.number), trial, search.metric)
     except CannotWriteError:
-        raise  # no values are to blame for a full disk
+        raise  # a full disk is not the fault of the values
     except TextmillError as error:
         study.tell(trial, state=states.FAIL)
         say(f"trial {trial.number:<4} failed      {told}: {error}")
         return error, 0
     if outcome.exit_code:
-        say(f"trial {trial.number:<4} interrupted; the same command goes on with it")
+        say(f"trial {trial.number:<4} interrupted; the same command resumes it")
         return None, outcome.exit_code
     if outcome.value is None:
         study.tell(trial, state=states.FAIL)
@@ -162,11 +156,11 @@ def _try(
     study.tell(trial, None if outcome.pruned else outcome.value, state=states.PRUNED if outcome.pruned else None)
     note = f", pruned at step {outcome.step}" if outcome.pruned else ""
     seconds = time.monotonic() - started
-    say(f"trial {trial.number:<4} {metric} {outcome.value:.4f}  {told}{note} ({seconds:.0f} s)")
+    say(f"trial {trial.number:<4} {search.metric} {outcome.value:.4f}  {told}{note} ({seconds:.0f} s)")
     return None, 0
 
 
-def _over(study: optuna.Study) -> list[Any]:
+def _finished(study: optuna.Study) -> list[Any]:
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
