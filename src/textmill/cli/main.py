@@ -93,7 +93,7 @@ def _call(app: App, words: list[str], spelling: dict[str, str]) -> int:
         command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise ConfigError(_sentence(error)) from None
-    extra = {"spelling": spelling} if "spelling" in injected else {}
+    extra = {name: value for name, value in {"app": app, "spelling": spelling}.items() if name in injected}
     result = command(*bound.args, **bound.kwargs, **extra)
     return result if isinstance(result, int) else 0
 
