@@ -135,7 +135,6 @@ def _next(study: optuna.Study) -> optuna.Trial:
 def _try(search: _Search, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TextmillError | None, int]:
     """Run a trial and report it; return its error, and an exit code other than 0 when a signal ended it."""
     states = import_optuna().trial.TrialState
-    study, say = search.study, search.say
     told = ", ".join(f"{setting} {_short(value)}" for setting, value in values.items())
     started = time.monotonic()
     try:
@@ -143,20 +142,20 @@ def _try(search: _Search, trial: optuna.Trial, values: dict[str, Any]) -> tuple[
     except CannotWriteError:
         raise  # a full disk is not the fault of the values
     except TextmillError as error:
-        study.tell(trial, state=states.FAIL)
-        say(f"trial {trial.number:<4} failed      {told}: {error}")
+        search.study.tell(trial, state=states.FAIL)
+        search.say(f"trial {trial.number:<4} failed      {told}: {error}")
         return error, 0
     if outcome.exit_code:
-        say(f"trial {trial.number:<4} interrupted; the same command resumes it")
+        search.say(f"trial {trial.number:<4} interrupted; the same command resumes it")
         return None, outcome.exit_code
     if outcome.value is None:
-        study.tell(trial, state=states.FAIL)
-        say(f"trial {trial.number:<4} failed      {told}: it has no finite validation loss")
+        search.study.tell(trial, state=states.FAIL)
+        search.say(f"trial {trial.number:<4} failed      {told}: it has no finite validation loss")
         return ConfigError("no trial has a finite validation loss"), 0
-    study.tell(trial, None if outcome.pruned else outcome.value, state=states.PRUNED if outcome.pruned else None)
+    search.study.tell(trial, None if outcome.pruned else outcome.value, state=states.PRUNED if outcome.pruned else None)
     note = f", pruned at step {outcome.step}" if outcome.pruned else ""
     seconds = time.monotonic() - started
-    say(f"trial {trial.number:<4} {search.metric} {outcome.value:.4f}  {told}{note} ({seconds:.0f} s)")
+    search.say(f"trial {trial.number:<4} {search.metric} {outcome.value:.4f}  {told}{note} ({seconds:.0f} s)")
     return None, 0
 
 
