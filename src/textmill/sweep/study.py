@@ -1,4 +1,4 @@
-"""The memory of a sweep: Optuna's journal in the sweep's folder, and what the sweep is."""
+"""What a sweep stores in its folder: Optuna's journal, and the sweep's definition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKENS_CHANGE = frozenset({"tokenizer", "vocab_size", "special_tokens"})
 """Settings that change what a token is: losses per token are then not comparable, bits per byte are."""
 
 STARTUP_TRIALS = 5
-"""Trials that are drawn at random and never pruned, before the others are compared with them."""
+"""Trials at the start that are drawn at random and never pruned, for the others to be compared with."""
 
 
 def import_optuna() -> Any:
@@ -59,9 +59,9 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
 
 
 def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimension]) -> None:
-    """Write to `folder` what the sweep is, its dimensions and its configuration, unless it is there already.
+    """Write the sweep's definition into `folder`: its dimensions and the configuration.
 
-    Raises ResumeError when another sweep is there, naming the difference.
+    Raises ResumeError if the folder contains another sweep, naming the difference.
     """
     values = {setting: value for setting, value in config.values().items() if setting not in NOT_DUMPED}
     wanted = {"search": sorted(dimension.described() for dimension in dimensions), "config": values}
@@ -74,5 +74,5 @@ def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimensi
     differing += [setting for setting, value in values.items() if saved.get(setting) != value]
     if differing:
         raise ResumeError(
-            f"{folder} contains another sweep: {', '.join(differing[:5])} differ; give this one its own --output-dir"
+            f"{folder} contains another sweep: {', '.join(differing[:5])} differ; give this one another --output-dir"
         )
