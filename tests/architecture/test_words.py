@@ -14,18 +14,18 @@ GONE = {
     r"\bchores?\b": "actions",
     r"\bextents?\b": "text size",
     r"\b(hereby|thereby|wherein|whereby|whence|thereof|seldom|anyhow|wholly)\b": "a modern word: by this, rarely, ...",
+    r"\bno verb of\b": "unknown command",
+    r"\bare a disaster\b": "CPU contention, oversubscription",
     r"\broom is taken\b": "buffers are allocated",
     r"\bleavings\b": "leftovers",
 }
 """Pattern -> what to say instead. A match anywhere in src, docs or README.md fails."""
 
 LATER = {
-    r"\bare a disaster\b": "CPU contention, oversubscription",
     r"\b(run|output) director(y|ies)\b": "run folder, output folder",
     r"\bknows (ids )?0 to\b": "accepts ids 0 to N",
     r"\bby heart\b": "is overfitting, memorizes",
     r"\bhalf (a )?characters?\b": "a lone surrogate",
-    r"\bno verb of\b": "unknown command",
     r"\bno whole number of\b": "is not a multiple of",
     r"\bstretch(es)?\b": "encoded chunk",
     r"(?<![a-z])ledgers?\b": "index of encoded chunks",
