@@ -37,8 +37,8 @@ def test_ranges_and_choices(text: str, expected: Dimension) -> None:
         (["weight_decay=0..1:log"], "begins above 0"),
         (["learning_rate=1e-4..1e-2:lg"], ":log or :linear"),
         (["optimizer=adamw..muon"], "between numbers"),
-        (["num_layers=4"], "one value is no choice"),
-        (["num_layers=4,5", "n_layer=1,2"], "there twice"),
+        (["num_layers=4"], "one value is not a choice"),
+        (["num_layers=4,5", "n_layer=1,2"], "is repeated"),
         (["output_dir=a,b"], "cannot vary"),
     ],
 )

@@ -82,7 +82,7 @@ def test_characters_of_another_kind_are_left_to_the_backend(
     odd = encoder_of(trained)
     assert odd is not None
     monkeypatch.setattr(ranks, "_WORDS", r" ?[\p{L}--é]+| ?\p{N}+| ?(?:[^\s\p{L}\p{N}]|é)+|\s+")
-    odd._kinds = ranks._Kinds()
+    odd._classes = ranks._CharacterClasses()
     assert odd.encode("no such letter here, ö at most") is not None
     assert odd.encode("café") is None
     assert encoder.encode("café") is not None

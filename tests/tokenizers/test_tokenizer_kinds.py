@@ -159,7 +159,7 @@ def test_merges_are_not_wasted_on_named_words() -> None:
 def test_a_lone_surrogate_is_refused_in_one_line(byte: Tokenizer, char: Tokenizer, bpe: Tokenizer) -> None:
     """Half a character cannot be encoded, and the message says where it stands."""
     for tokenizer in (byte, char, bpe):
-        with pytest.raises(DataError, match=r"U\+D800, half a character, at position 2"):
+        with pytest.raises(DataError, match=r"a lone surrogate, U\+D800, at position 2"):
             tokenizer.encode("ab\ud800c")
 
 

@@ -1,1 +1,1 @@
-"""Many runs of one configuration with different values, to find good ones: Optuna over any setting."""
+"""Search good values of settings by many runs: Optuna over any setting."""

@@ -1,4 +1,4 @@
-"""sweep.png: what was tried and what came of it, in one picture."""
+"""Draw sweep.png: the trials and their results in one picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill.files import write_bytes
-from textmill.sweep.run_sweep import SweepResult, Tried
+from textmill.sweep.run_sweep import FinishedTrial, SweepResult
 from textmill.sweep.space import Dimension
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
     return target
 
 
-def _course(axes: Axes, trials: Sequence[Tried]) -> None:
+def _course(axes: Axes, trials: Sequence[FinishedTrial]) -> None:
     _scatter(axes, trials, [trial.number for trial in trials])
     best: list[float] = []
     for trial in trials:
@@ -71,8 +71,8 @@ def _whole_numbers() -> Locator:
     return MaxNLocator(integer=True)
 
 
-def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
-    values: list[Any] = [trial.values.get(dimension.leaf) for trial in trials]
+def _over(axes: Axes, trials: Sequence[FinishedTrial], dimension: Dimension) -> None:
+    values: list[Any] = [trial.values.get(dimension.setting) for trial in trials]
     if dimension.choices:
         names = [str(choice) for choice in dimension.choices]
         values = [names.index(str(value)) for value in values]
@@ -80,12 +80,12 @@ def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
     elif dimension.log:
         axes.set_xscale("log")
     _scatter(axes, trials, values)
-    axes.set_xlabel(dimension.leaf, fontsize=9)
+    axes.set_xlabel(dimension.setting, fontsize=9)
 
 
-def _scatter(axes: Axes, trials: Sequence[Tried], places: Sequence[Any]) -> None:
+def _scatter(axes: Axes, trials: Sequence[FinishedTrial], positions: Sequence[Any]) -> None:
     """Complete trials are filled dots, pruned ones hollow."""
     for state, face, edge in (("complete", _BLUE, _BLUE), ("pruned", "none", _GREY)):
-        chosen = [(place, trial.value) for place, trial in zip(places, trials) if trial.state == state]
+        chosen = [(position, trial.value) for position, trial in zip(positions, trials) if trial.state == state]
         if chosen:
             axes.scatter(*zip(*chosen), s=26, facecolors=face, edgecolors=edge)

@@ -1,4 +1,4 @@
-"""The sweep: ask for values, train, tell how it went, until enough was tried."""
+"""Run a sweep: ask for values, train, record the result, until enough trials are finished."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 FAILURES_ALLOWED = 5
-"""Trials in a row that may fail before the sweep is given up: then it is not the values that are wrong."""
+"""Trials in a row that may fail before the sweep ends: then the cause is not their values."""
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One trial that is over. state: complete, pruned or failed. value: of the metric, lower is better."""
+class FinishedTrial:
+    """One finished trial. state: complete, pruned or failed. value: of the metric, lower is better."""
 
     number: int
     state: str
@@ -41,22 +41,22 @@ class Tried:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep found: its trials in the order in which they were begun, and the metric they were compared by."""
+    """The result of a sweep: its trials in the order of their start, and the metric that compares them."""
 
     folder: Path
     metric: str
-    trials: list[Tried]
+    trials: list[FinishedTrial]
     exit_code: int = 0
 
     @property
-    def ranked(self) -> list[Tried]:
+    def ranked(self) -> list[FinishedTrial]:
         """Return the trials with a value, the best first; complete ones before pruned ones of the same value."""
         measured = [trial for trial in self.trials if trial.value is not None]
         return sorted(measured, key=lambda trial: (trial.value, trial.state != "complete"))
 
     @property
-    def best(self) -> Tried | None:
-        """Return the best trial that ran to its end, or None."""
+    def best(self) -> FinishedTrial | None:
+        """Return the best complete trial, or None."""
         return next((trial for trial in self.ranked if trial.state == "complete"), None)
 
 
@@ -69,57 +69,87 @@ def sweep(
     max_seconds: float | None = None,
     say: Say = lambda sentence: None,
 ) -> SweepResult:
-    """Return what `trials` runs of `config` with values from `dimensions` gave; a sweep in `folder` goes on.
+    """Return the result of `trials` runs of `config` with values from `dimensions`; continue a sweep in `folder`.
 
-    Every trial is a normal run in a folder of its own. Trials that failed count; one that was interrupted is ended
-    first. After `max_seconds` no further trial begins.
+    Every trial is a normal run in its own folder. Failed trials count; an interrupted one is finished first. After
+    `max_seconds` no further trial begins.
 
     Raises:
-        ConfigError: there is no validation set to compare trials by, or what every trial would refuse.
-        ResumeError: `folder` holds another sweep. RunExistsError: it holds a run, or another process uses it.
+        ConfigError: there is no validation set to compare trials by, or every trial refuses its settings.
+        ResumeError: `folder` contains another sweep. RunExistsError: it contains a run, or another process uses it.
         MissingExtraError: Optuna is not installed.
     """
     import_optuna()
     if not validates(config):
         raise ConfigError("a sweep compares validation losses: give val_data or a val_split above 0")
     if is_run(folder) and not (folder / DEFINITION).exists():
-        raise RunExistsError(f"{folder} holds a run: give the sweep an --output-dir of its own")
-    metric = objective_of(dimensions)
+        raise RunExistsError(f"{folder} contains a run: give the sweep its own --output-dir")
     with ExitStack() as stack:
         files.make_directory(folder)
         stack.enter_context(RunLock(folder, say=say))
         settle_definition(folder, config, dimensions)
         study = open_study(folder, config.training.seed)
-        code = _search(study, config, dimensions, folder, metric, trials, max_seconds, say)
-        return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(study)], code)
+        search = _Search(study, config, dimensions, folder, objective_of(dimensions), say)
+        code = search.run(trials, max_seconds)
+        finished = [finished_trial(trial, folder) for trial in _finished(study)]
+        return SweepResult(folder, search.metric, finished, code)
 
 
-def _search(
-    study: optuna.Study,
-    config: Config,
-    dimensions: Sequence[Dimension],
-    folder: Path,
-    metric: str,
-    trials: int,
-    max_seconds: float | None,
-    say: Say,
-) -> int:
-    """Trials are run until there are `trials` of them or the time is up; return the exit code of the sweep."""
-    deadline = None if max_seconds is None else time.monotonic() + max_seconds
-    failed = 0
-    while len(_over(study)) < trials:
-        if deadline is not None and time.monotonic() >= deadline:
-            say(f"the time is up after {len(_over(study))} of {trials} trials; the same command goes on with them")
-            return 0
-        trial = _next(study)
-        values = {dimension.leaf: dimension.suggest(trial) for dimension in dimensions}
-        error, code = _try(study, trial, config, values, folder, metric, say)
-        if code:
-            return code
-        failed = 0 if error is None else failed + 1
-        if error is not None and failed >= FAILURES_ALLOWED:
-            raise error
-    return 0
+@dataclass(frozen=True)
+class _Search:
+    """The search in one folder: where trials are recorded, what varies over which configuration, what compares them."""
+
+    study: optuna.Study
+    config: Config
+    dimensions: Sequence[Dimension]
+    folder: Path
+    metric: str
+    say: Say
+
+    def run(self, trials: int, max_seconds: float | None) -> int:
+        """Run trials until `trials` are finished or the time is up; return the exit code of the sweep."""
+        deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        failed = 0
+        while (done := len(_finished(self.study))) < trials:
+            if deadline is not None and time.monotonic() >= deadline:
+                self.say(f"the time is up after {done} of {trials} trials; repeat the command to continue")
+                return 0
+            error, code = self._try(_next(self.study))
+            if code:
+                return code
+            failed = 0 if error is None else failed + 1
+            if error is not None and failed >= FAILURES_ALLOWED:
+                raise error
+        return 0
+
+    def _try(self, trial: optuna.Trial) -> tuple[TextmillError | None, int]:
+        """Run one trial and report it; return its error, and an exit code other than 0 when a signal ended it."""
+        states = import_optuna().trial.TrialState
+        values = {dimension.setting: dimension.suggest(trial) for dimension in self.dimensions}
+        described = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+        started = time.monotonic()
+        try:
+            outcome = run_trial(self.config, values, trial_folder(self.folder, trial.number), trial, self.metric)
+        except CannotWriteError:
+            raise  # a full disk is not the fault of the values
+        except TextmillError as error:
+            return self._fail(trial, described, error), 0
+        if outcome.exit_code:
+            self.say(f"trial {trial.number:<4} interrupted; repeat the command to continue it")
+            return None, outcome.exit_code
+        if outcome.value is None:
+            return self._fail(trial, described, ConfigError("the validation loss was never finite")), 0
+        self.study.tell(trial, None if outcome.pruned else outcome.value, states.PRUNED if outcome.pruned else None)
+        note = f", pruned at step {outcome.step}" if outcome.pruned else ""
+        seconds = time.monotonic() - started
+        self.say(f"trial {trial.number:<4} {self.metric} {outcome.value:.4f}  {described}{note} ({seconds:.0f} s)")
+        return None, 0
+
+    def _fail(self, trial: optuna.Trial, described: str, error: TextmillError) -> TextmillError:
+        """Record and report a failed trial; return its error."""
+        self.study.tell(trial, state=import_optuna().trial.TrialState.FAIL)
+        self.say(f"trial {trial.number:<4} failed      {described}: {error}")
+        return error
 
 
 def _next(study: optuna.Study) -> optuna.Trial:
@@ -130,51 +160,15 @@ def _next(study: optuna.Study) -> optuna.Trial:
     return study.ask()
 
 
-def _try(
-    study: optuna.Study,
-    trial: optuna.Trial,
-    config: Config,
-    values: dict[str, Any],
-    folder: Path,
-    metric: str,
-    say: Say,
-) -> tuple[TextmillError | None, int]:
-    """The trial is over and said; return its error, and an exit code other than 0 when a signal ended it."""
-    optuna = import_optuna()
-    states = optuna.trial.TrialState
-    told = ", ".join(f"{leaf} {_short(value)}" for leaf, value in values.items())
-    started = time.monotonic()
-    try:
-        outcome = run_trial(config, values, trial_folder(folder, trial.number), trial, metric)
-    except CannotWriteError:
-        raise  # no values are to blame for a full disk
-    except TextmillError as error:
-        study.tell(trial, state=states.FAIL)
-        say(f"trial {trial.number:<4} failed      {told}: {error}")
-        return error, 0
-    if outcome.exit_code:
-        say(f"trial {trial.number:<4} interrupted; the same command goes on with it")
-        return None, outcome.exit_code
-    if outcome.value is None:
-        study.tell(trial, state=states.FAIL)
-        say(f"trial {trial.number:<4} failed      {told}: it has no finite validation loss")
-        return ConfigError("no trial has a finite validation loss"), 0
-    study.tell(trial, None if outcome.pruned else outcome.value, state=states.PRUNED if outcome.pruned else None)
-    note = f", pruned at step {outcome.step}" if outcome.pruned else ""
-    seconds = time.monotonic() - started
-    say(f"trial {trial.number:<4} {metric} {outcome.value:.4f}  {told}{note} ({seconds:.0f} s)")
-    return None, 0
-
-
-def _over(study: optuna.Study) -> list[Any]:
+def _finished(study: optuna.Study) -> list[Any]:
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
-def tried(trial: Any, folder: Path) -> Tried:
-    """Return Optuna's record of a trial as ours."""
+def finished_trial(trial: Any, folder: Path) -> FinishedTrial:
+    """Return Optuna's record of a trial as a FinishedTrial."""
     state = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
     value = trial.value if state == "complete" else min(trial.intermediate_values.values(), default=None)
-    return Tried(trial.number, state, value, dict(trial.params), trial_folder(folder, trial.number))
+    return FinishedTrial(trial.number, state, value, dict(trial.params), trial_folder(folder, trial.number))
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The memory of a sweep: Optuna's journal in the sweep's folder, and what the sweep is."""
+"""The state of a sweep: Optuna's journal in the sweep's folder, and the definition of the sweep."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ COMPARABLE = "val_loss"
 PER_BYTE = "val_bits_per_byte"
 
 TOKENS_CHANGE = frozenset({"tokenizer", "vocab_size", "special_tokens"})
-"""Settings that change what a token is: losses per token are then not comparable, bits per byte are."""
+"""Settings that change what a token is: then bits per byte are comparable and losses per token are not."""
 
 STARTUP_TRIALS = 5
-"""Trials that are drawn at random and never pruned, before the others are compared with them."""
+"""The first trials, drawn at random and never pruned, with which the others are compared."""
 
 
 def import_optuna() -> Any:
@@ -38,11 +38,11 @@ def import_optuna() -> Any:
 
 def objective_of(dimensions: Sequence[Dimension]) -> str:
     """Return the metric that trials are compared by: the validation loss, unless tokens differ between trials."""
-    return PER_BYTE if TOKENS_CHANGE & {dimension.leaf for dimension in dimensions} else COMPARABLE
+    return PER_BYTE if TOKENS_CHANGE & {dimension.setting for dimension in dimensions} else COMPARABLE
 
 
 def open_study(folder: Path, seed: int) -> optuna.Study:
-    """Return the study of the sweep in `folder`, new or as it was left.
+    """Return the study of the sweep in `folder`, new or continued.
 
     Trials are drawn by TPE; one whose evaluations are worse than the median of the others at the same step is pruned.
     """
@@ -52,18 +52,18 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
     path = str(folder / JOURNAL)
     storage = optuna.storages.JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
     study = optuna.create_study(storage=storage, study_name="sweep", direction="minimize", load_if_exists=True)
-    # A sampler that began again with the same seed would draw the first trials once more.
+    # With the same seed, a resumed sampler would draw the first trials again.
     study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.trials)) % 2**32, n_startup_trials=STARTUP_TRIALS)
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=1)
     return study
 
 
 def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimension]) -> None:
-    """`folder` holds what the sweep is: its dimensions and the configuration below them.
+    """Write the definition of the sweep, its dimensions and its configuration, to `folder`.
 
-    Raises ResumeError when it holds another sweep, naming the difference.
+    Raises ResumeError when `folder` contains another sweep, naming the difference.
     """
-    values = {leaf: value for leaf, value in config.values().items() if leaf not in NOT_DUMPED}
+    values = {name: value for name, value in config.values().items() if name not in NOT_DUMPED}
     wanted = {"search": sorted(dimension.described() for dimension in dimensions), "config": values}
     there = read_object(folder / DEFINITION)
     if not there:
@@ -71,8 +71,8 @@ def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimensi
         return
     differing = ["search"] if there.get("search") != wanted["search"] else []
     saved = there.get("config", {})
-    differing += [leaf for leaf, value in values.items() if saved.get(leaf) != value]
+    differing += [name for name, value in values.items() if saved.get(name) != value]
     if differing:
         raise ResumeError(
-            f"{folder} holds another sweep: {', '.join(differing[:5])} differ; give this one an --output-dir of its own"
+            f"{folder} contains another sweep: {', '.join(differing[:5])} differ; give this one its own --output-dir"
         )

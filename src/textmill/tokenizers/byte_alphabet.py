@@ -1,4 +1,4 @@
-"""The alphabet with which byte-level tokenizers spell bytes: every byte is one printable character.
+"""The alphabet in which byte-level tokenizers write bytes: every byte is one printable character.
 
 Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2), and the `ByteLevel` parts of
 Hugging Face `tokenizers`, which write these characters into tokenizer.json.

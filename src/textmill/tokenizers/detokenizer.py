@@ -1,4 +1,4 @@
-"""Text out of ids one at a time, never half a character."""
+"""Turn ids into text one at a time, never an incomplete character."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _REPLACEMENT = "\ufffd"
 
 
 class ByteDetokenizer:
-    """Streams the text of a byte-level tokenizer: bytes wait until they are a whole character.
+    """Streams the text of a byte-level tokenizer: bytes wait until they are a complete character.
 
     Bytes that are not UTF-8 come out as U+FFFD, exactly where decoding all ids at once puts them.
     """
@@ -23,15 +23,15 @@ class ByteDetokenizer:
         return self._decoder.decode(self._bytes_of(token_id))
 
     def flush(self) -> str:
-        """Return what is left: U+FFFD for a character that never became whole. The stream starts afresh."""
+        """Return what is left: U+FFFD for a character that was never completed. The stream starts anew."""
         return self._decoder.decode(b"", final=True)
 
 
 class TextDetokenizer:
     """Streams the text of any other tokenizer by decoding a short window twice and returning the difference.
 
-    The window starts at the last place where the text was whole, because tokenizers of the SentencePiece kind treat the
-    first token of a text specially.
+    The window starts at the last complete character, because SentencePiece tokenizers treat the first token of a text
+    specially.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
@@ -50,7 +50,7 @@ class TextDetokenizer:
         return after[len(before) :]
 
     def flush(self) -> str:
-        """Return what is left, incomplete characters as U+FFFD. The stream starts afresh."""
+        """Return what is left, incomplete characters as U+FFFD. The stream starts anew."""
         before, after = self._decode(self._window[: self._given]), self._decode(self._window)
         self._window, self._given = [], 0
         return after[len(before) :]

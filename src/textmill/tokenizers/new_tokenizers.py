@@ -23,7 +23,7 @@ _TRAINING_PIECE = 65536  # characters; the trainer counts words of many pieces i
 def make_byte(special_tokens: Sequence[str] = ()) -> Tokenizer:
     """Return the tokenizer whose ids 0..255 are the bytes of UTF-8, 256 is <|endoftext|>, then `special_tokens`.
 
-    Here and below, `special_tokens` are words that never split: where one stands in a text, it is one id.
+    Here and below, `special_tokens` are words that never split: each is one id wherever it is in a text.
     """
     vocabulary = {CHARACTER_OF_BYTE[byte]: byte for byte in range(256)}
     backend = Backend(models.BPE(vocab=vocabulary, merges=[]))
@@ -38,7 +38,7 @@ def make_char(texts: Iterable[str], special_tokens: Sequence[str] = ()) -> Token
     """Return the tokenizer of single characters: those of `texts` in code point order, <unk>, then `special_tokens`.
 
     Every other character becomes <unk>, which decodes to "<unk>". There is no end-of-text token. Raises DataError when
-    `texts` hold no character.
+    `texts` contain no character.
     """
     characters: set[str] = set()
     for text in texts:
@@ -58,8 +58,8 @@ def train_bpe(texts: Iterable[str], vocab_size: int, special_tokens: Sequence[st
     """Return a byte-level BPE tokenizer with GPT-2's word pattern, learned from `texts`.
 
     Its vocabulary is <|endoftext|> (id 0), the 256 bytes, merges of pairs seen at least twice, and `special_tokens`; so
-    it spells every text, and it is smaller than `vocab_size` when the texts do not support as many merges. An exception
-    raised by `texts` passes through. Raises ConfigError when `vocab_size` leaves no room for the bytes.
+    it encodes every text, and is smaller than `vocab_size` when the texts do not support as many merges. An exception
+    raised by `texts` passes through. Raises ConfigError when `vocab_size` is too small for the bytes.
     """
     smallest = 257 + len(special_tokens)
     if vocab_size < smallest:
@@ -83,7 +83,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, special_tokens: Sequence[st
 
 
 def _without(special_tokens: Sequence[str], texts: Iterable[str]) -> Iterator[str]:
-    """Yield what stands between special tokens, in pieces: merges inside those words would never be used."""
+    """Yield the text between special tokens, in pieces: merges inside those words would never be used."""
     between = re.compile("|".join(map(re.escape, special_tokens))) if special_tokens else None
     for text in texts:
         for piece in pieces(text, _TRAINING_PIECE):

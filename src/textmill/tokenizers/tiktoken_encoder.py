@@ -1,8 +1,8 @@
-"""The ids of byte-level BPE with GPT-2's word pattern by tiktoken, which is several times as fast as the backend.
+"""Encode byte-level BPE with GPT-2's word pattern by tiktoken, several times as fast as the backend.
 
-Two things must hold for the ids to be the same, and both are looked at instead of being believed: the two libraries,
-which bring tables of Unicode of their own, take every character of the text for the same kind (letter, number, space,
-other), and merging by the rank of the result is merging by pairs for this vocabulary.
+The ids are the same on two conditions, and both are checked: the two libraries, which have their own Unicode tables,
+put every character of the text in the same class (letter, number, space, other), and merging by the rank of the result
+equals merging by pairs for this vocabulary.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.cutting import pieces
 
 _WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-"""GPT-2's word pattern in the form that does not go back; the last two alternatives are its `\\s+`."""
+"""GPT-2's word pattern in the form without backtracking; the last two alternatives are its `\\s+`."""
 
-_OTHERWISE = (
+_UNSUPPORTED = (
     "dropout",
     "unk_token",
     "continuing_subword_prefix",
@@ -34,28 +34,28 @@ _OTHERWISE = (
 """Options of the backend's BPE that change what is merged."""
 
 _PIECE_CHARACTERS = 16384
-_LONGEST_PIECE = 1 << 16  # characters; merging within one word takes time with the square of its length
+_LONGEST_PIECE = 1 << 16  # characters; merging within one word takes time quadratic in its length
 _COMPARED = 1 << 16  # characters of the first text that both libraries encode
 
 
 class RankEncoder:
-    """Encodes what it can prove to encode as the backend does, and leaves the rest to it."""
+    """Encodes a text if the result is sure to equal the backend's; the backend encodes the rest."""
 
     def __init__(self, described: dict[str, Any], backend: Backend) -> None:
-        """`described` is the content of tokenizer.json and `backend` what it makes; use `rank_encoder`."""
+        """`described` is the content of tokenizer.json, `backend` the tokenizer made from it; use `rank_encoder`."""
         self._backend = backend
         self._ids, ranks = _ranks(described["model"])
         self._encoding = _encoding(ranks)
-        self._kinds = _Kinds()
+        self._classes = _CharacterClasses()
         self._compared = False
 
     def encode(self, text: str) -> np.ndarray | None:
-        """Return the ids of `text`, uint32 (tokens,), or None where the backend has to be asked.
+        """Return the ids of `text`, uint32 (tokens,), or None if the backend has to encode it.
 
         Raises UnicodeEncodeError on a lone surrogate.
         """
         parts = list(pieces(text, _PIECE_CHARACTERS))
-        if any(len(part) > _LONGEST_PIECE for part in parts) or not self._kinds.agree(text):
+        if any(len(part) > _LONGEST_PIECE for part in parts) or not self._classes.agree(text):
             return None
         if not self._compared:
             if not self._same_as_backend(parts):
@@ -64,8 +64,8 @@ class RankEncoder:
         return self._join(parts)
 
     def _join(self, parts: Iterable[str]) -> np.ndarray:
-        # The way through `encode_to_numpy` looks for special tokens, and takes half as long again.
-        found = array("I")  # an array takes a list of numbers over three times as fast as numpy does
+        # `encode_to_numpy` would look for special tokens, and take half as long again.
+        found = array("I")  # an array converts a list of numbers over three times as fast as numpy
         for part in parts:
             found.extend(array("I", self._encoding.encode_ordinary(part)))
         return self._ids[np.frombuffer(found, dtype=np.uint32)] if found else np.empty(0, dtype=np.uint32)
@@ -77,12 +77,12 @@ class RankEncoder:
 
 
 def rank_encoder(described: dict[str, Any], backend: Backend) -> RankEncoder | None:
-    """Return the encoder of a tokenizer that splits words as GPT-2 does, None where its merges cannot be ranks.
+    """Return the encoder of a tokenizer that splits words as GPT-2 does, or None if its merges cannot be ranks.
 
-    None also where tiktoken is not installed: it is faster, and nothing else.
+    Also None if tiktoken, which is only faster, is not installed.
     """
     model = described["model"]
-    if find_spec("tiktoken") is None or any(model.get(option) for option in _OTHERWISE):
+    if find_spec("tiktoken") is None or any(model.get(option) for option in _UNSUPPORTED):
         return None
     merged = ["".join(_pair(merge)) for merge in model["merges"]]
     if len(set(merged)) < len(merged) or not model["vocab"].keys() >= {*CHARACTER_OF_BYTE.values(), *merged}:
@@ -106,10 +106,10 @@ def _encoding(ranks: dict[bytes, int]) -> Any:
     return tiktoken.Encoding("textmill", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
 
 
-class _Kinds:
-    """Which characters both libraries take for the same kind; each is tried when a text first has it.
+class _CharacterClasses:
+    """Which characters both libraries put in the same class; each is tested when a text first contains it.
 
-    In the vocabulary of the trial a letter, a digit or a mark merges with whatever byte follows it. So the ids tell
+    In the vocabulary of the test a letter, a digit or a mark merges with any byte that follows it. So the ids tell
     whether a character joins a word of letters, of digits or of marks, or none of them, as white space does.
     """
 
@@ -127,7 +127,7 @@ class _Kinds:
         self._ascii_agrees = self._all_agree("".join(map(chr, range(128))))
 
     def agree(self, text: str) -> bool:
-        """Whether both libraries take every character of `text` for the same kind."""
+        """Whether both libraries put every character of `text` in the same class."""
         return self._ascii_agrees if text.isascii() else self._all_agree(text)
 
     def _all_agree(self, text: str) -> bool:

@@ -1,7 +1,7 @@
 """Text to ids and back, for every kind of tokenizer, in the form that Hugging Face tools load.
 
 A tokenizer is its tokenizer.json. Characters and bytes are stored in that form too, so that a model folder opens in
-transformers without custom code; for encoding them we take a shorter way to the same ids.
+transformers without custom code; encoding them takes a shorter way to the same ids.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
 ROLES = ("eos_token", "bos_token", "unk_token", "pad_token")
 """What tokenizer_config.json may call a token."""
 
-_WORTH_RANKS = 1 << 16  # characters; the faster encoder takes a third of a second to start
+_MIN_FOR_RANKS = 1 << 16  # characters; the faster encoder takes a third of a second to start
 _PIECE_CHARACTERS = 16384  # the backend is several times faster, and parallel, on pieces than on one long string
 
 
@@ -41,7 +41,7 @@ class Tokenizer:
         vocab_size: the highest id plus one.
         roles: the tokens that the folder declares, such as {"eos_token": "<|endoftext|>"}.
         eos_id: the id that follows every document of a corpus, or None.
-        unk_id: the id of what the vocabulary cannot spell, or None when it can spell everything.
+        unk_id: the id of what is not in the vocabulary, or None when every text can be encoded.
         exact_in_parts: a text cut before white space (see `pieces`) gives, part by part, the ids of the whole.
         content: the text of tokenizer.json.
         fingerprint: the SHA-256 of `content`, hexadecimal.
@@ -55,7 +55,7 @@ class Tokenizer:
             self._backend = Backend.from_str(content)
         except Exception as error:  # the backend raises plain Exception
             raise ValueError(str(error)) from error
-        # In data and prompts, "<|endoftext|>" is thirteen characters; the id is put there by us and by nobody's text.
+        # In data and prompts, "<|endoftext|>" is thirteen characters; only textmill itself adds the id.
         self._backend.encode_special_tokens = True
         vocabulary = self._backend.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
@@ -68,7 +68,7 @@ class Tokenizer:
         added = described.get("added_tokens", [])
         self._special_ids = {token["id"] for token in added if token["special"]}
         self._words = [token["content"] for token in added if not token["special"]]  # one id wherever a text has them
-        self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
+        self._is_byte_level = (described.get("decoder") or {}).get("type") == "ByteLevel"
         self._direct: Callable[[str], np.ndarray] | None = None
         if self.kind == "byte":
             self._direct = byte_ids
@@ -92,30 +92,30 @@ class Tokenizer:
     def encode(self, text: str) -> np.ndarray:
         """Return the ids of `text`, uint32 (tokens,).
 
-        No special token is ever added, and a special token that stands in the text is read as plain text. Raises
-        DataError when the text holds a lone surrogate, which no encoding can spell.
+        Add no special token, and read one that is in the text as plain text. Raises DataError for a lone surrogate,
+        which UTF-8 cannot encode.
         """
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str], workers: int | None = None) -> list[np.ndarray]:
-        """Return `encode` of every text, on `workers` cores (None: all) where that is worth it."""
+        """Return `encode` of every text, on `workers` cores (None: all) if there is enough text."""
         try:
             plain = not any(word in text for word in self._words for text in texts)
             if plain and self._direct is not None:
                 return [self._direct(text) for text in texts]
-            if plain and self._splits_like_gpt2 and self._is_worth_ranks(texts) and self._by_rank is not None:
+            if plain and self._splits_like_gpt2 and self._is_long_enough_for_ranks(texts) and self._by_rank is not None:
                 return self._encode_by_rank(texts, self._by_rank, workers)
             return self._encode_in_parallel(texts, workers)
         except (
             UnicodeEncodeError,
             TypeError,
-        ) as error:  # the backend's own complaint is a TypeError that names nothing
+        ) as error:  # the backend's TypeError does not name the cause
             for text in texts:
                 _refuse_surrogates(text)
             raise error
 
-    def _is_worth_ranks(self, texts: Sequence[str]) -> bool:
-        return "_by_rank" in vars(self) or sum(map(len, texts)) >= _WORTH_RANKS
+    def _is_long_enough_for_ranks(self, texts: Sequence[str]) -> bool:
+        return "_by_rank" in vars(self) or sum(map(len, texts)) >= _MIN_FOR_RANKS
 
     @cached_property
     def _by_rank(self) -> RankEncoder | None:
@@ -153,26 +153,26 @@ class Tokenizer:
 
     def stream(self) -> Detokenizer:
         """Return a detokenizer that gives the text of ids pushed one by one, special tokens left out."""
-        return ByteDetokenizer(self._bytes_of) if self._spells_bytes else TextDetokenizer(self.decode)
+        return ByteDetokenizer(self._bytes_of) if self._is_byte_level else TextDetokenizer(self.decode)
 
     def _bytes_of(self, token_id: int) -> bytes:
         token = None if token_id in self._special_ids else self._backend.id_to_token(int(token_id))
         return token_bytes(token) if token is not None else b""
 
     def token_text(self, token_id: int) -> str:
-        """Return one token for human eyes: its text, its bytes like `<E2><82>` where they are no text, or its name."""
-        if token_id in self._special_ids or not self._spells_bytes:
+        """Return one token for people: its text, its bytes such as `<E2><82>` if they are not UTF-8, or its name."""
+        if token_id in self._special_ids or not self._is_byte_level:
             return self._backend.id_to_token(int(token_id)) or f"<no token {token_id}>"
-        spelled = self._bytes_of(token_id)
+        content = self._bytes_of(token_id)
         try:
-            return spelled.decode("utf-8") or f"<no token {token_id}>"
+            return content.decode("utf-8") or f"<no token {token_id}>"
         except UnicodeDecodeError:
-            return "".join(f"<{byte:02X}>" for byte in spelled)
+            return "".join(f"<{byte:02X}>" for byte in content)
 
     def save(self, folder: Path) -> None:
-        """`folder` holds tokenizer.json and tokenizer_config.json, which textmill and transformers load alike.
+        """Write tokenizer.json and tokenizer_config.json, which textmill and transformers both load, to `folder`.
 
-        Without tokenizer_config.json transformers would guess a class from the model's type, and guess wrong.
+        Without tokenizer_config.json transformers would guess the wrong class from the model's type.
         """
         files.write_text(Path(folder) / "tokenizer.json", self.content)
         files.write_json(
@@ -186,8 +186,8 @@ def _refuse_surrogates(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(
-            f"the text holds U+{ord(text[error.start]):04X}, half a character, at position {error.start}: "
-            "UTF-8 cannot spell it"
+            f"the text contains a lone surrogate, U+{ord(text[error.start]):04X}, at position {error.start}: "
+            "UTF-8 cannot encode it"
         ) from error
 
 
@@ -199,8 +199,8 @@ def _kind(described: dict[str, Any]) -> str:
     added = {token["content"] for token in described.get("added_tokens", [])}
     unknown = model.get("unk_token")
     if not model["merges"] and splitter.get("type") == "ByteLevel" and not splitter.get("use_regex", True):
-        spelled = {CHARACTER_OF_BYTE[byte]: byte for byte in range(256)}
-        if not splitter["add_prefix_space"] and {t: i for t, i in vocabulary.items() if t not in added} == spelled:
+        byte_tokens = {CHARACTER_OF_BYTE[byte]: byte for byte in range(256)}
+        if not splitter["add_prefix_space"] and {t: i for t, i in vocabulary.items() if t not in added} == byte_tokens:
             return "byte"
     if not model["merges"] and not splitter and unknown and not model.get("fuse_unk"):
         return "char" if all(len(t) == 1 for t in vocabulary if t not in added and t != unknown) else "pretrained"

@@ -1,4 +1,4 @@
-"""training_curves.png: what a run did, in one picture."""
+"""Draw training_curves.png: the course of a run in one picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 
-# Distinguishable without colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color), and by marker and line too.
+# Distinguishable without colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color), and by marker and line.
 _BLUE, _ORANGE, _GREEN, _PURPLE, _GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#666666"
 _FEW_POINTS = 60  # up to here every point gets a marker
 
