@@ -111,8 +111,8 @@ def _call(app: App, words: list[str], spelling: dict[str, str]) -> int:
         command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise ConfigError(_sentence(error)) from None
-    extra = {"spelling": spelling} if "spelling" in injected else {}
-    result = command(*bound.args, **bound.kwargs, **extra)
+    given = {"app": app, "spelling": spelling}
+    result = command(*bound.args, **bound.kwargs, **{name: given[name] for name in injected if name in given})
     return result if isinstance(result, int) else 0
 
 
