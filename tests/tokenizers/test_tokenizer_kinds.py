@@ -163,9 +163,9 @@ def test_merges_are_not_wasted_on_named_words() -> None:
 def test_a_lone_surrogate_is_refused_in_one_line(
     byte_tokenizer: Tokenizer, char_tokenizer: Tokenizer, bpe_tokenizer: Tokenizer
 ) -> None:
-    """A lone surrogate cannot be encoded, and the message gives its position."""
+    """Half a character cannot be encoded, and the message says where it stands."""
     for tokenizer in (byte_tokenizer, char_tokenizer, bpe_tokenizer):
-        with pytest.raises(DataError, match=r"a lone surrogate, U\+D800, at position 2"):
+        with pytest.raises(DataError, match=r"U\+D800, a lone surrogate, at position 2"):
             tokenizer.encode("ab\ud800c")
 
 

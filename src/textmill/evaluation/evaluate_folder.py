@@ -1,4 +1,4 @@
-"""Measuring a stored model: on the validation text of its run, or on any text."""
+"""Evaluate a stored model on the validation set of its run, or on any text."""
 
 from __future__ import annotations
 
@@ -53,40 +53,31 @@ def evaluate_model(
     """Return the metrics of a stored model (see `evaluate`) on the whole of `data`.
 
     Args:
-        model: what `load_model` takes or returned.
-        data: what `prepare` takes, all of whose text is scored; None for the validation text of the run that the
-            model belongs to. Arrays of ids (.npy) need no tokenizer and give no bits per byte.
-        batch_size: rows scored at once; None for about 8,192 tokens. It does not change the result.
-        device, precision: where and in which number format; see `choose_device` and `choose_precision`.
-        metrics: further metrics by name.
+        model: whatever `load_model` accepts or returned.
+        data: whatever `prepare` accepts; all of its text is scored. None for the validation set of the model's run.
+            Arrays of ids (.npy) need no tokenizer and have no bits per byte.
+        batch_size: rows per batch; None for about 8,192 tokens. Does not change the result.
+        device, precision: see `choose_device` and `choose_precision`.
+        metrics: additional metrics by name.
         text_column, min_length, encoding_errors, cache_dir: how text is read; see `prepare`.
-        say: hears each thing worth knowing, one sentence per call.
-        reading: hears (bytes, bytes in all) while text is turned into ids.
-        progress: hears (targets, targets in all) while they are scored.
-        interrupted: asked before every batch; see `evaluate`.
+        say: called with a sentence about anything worth knowing.
+        reading: called with (bytes, total bytes) while text is prepared.
+        progress: called with (targets, total targets) during evaluation.
+        interrupted: called before every batch; see `evaluate`.
 
     Raises:
-        ConfigError: the model belongs to no run and `data` is missing, or it has no tokenizer for text.
-        MissingInputError, DataError: model or data cannot be read, or do not belong together.
+        ConfigError: `data` is missing and the model belongs to no run, or it has no tokenizer for text.
+        MissingInputError, DataError: model or data cannot be read, or do not fit each other.
     """
-    place = choose_device(device)
-    loaded = model if isinstance(model, Loaded) else load_model(model, place, say=say)
+    target = choose_device(device)
+    loaded = model if isinstance(model, Loaded) else load_model(model, target, say=say)
     run = run_of(loaded.path)
     if data is None:
         stores = [_validation_of_run(run, loaded, say, reading)]
     else:
         items = Keeper(text_column, cache_dir, say).keep(data) or []
-        _check_tokenizer(loaded, items)
-        settings = PrepareSettings(
-            data=items,
-            val_split=0.0,
-            tokenizer=loaded.tokenizer or "byte",
-            reading=Reading(text_column, encoding_errors, min_length),
-            cache_dir=cache_dir,
-        )
-        corpus = prepare_corpus(settings, say=say, progress=reading)
-        _check_same_tokenizer(corpus, loaded)
-        stores = [corpus.train] + ([corpus.validation] if corpus.validation is not None else [])
+        how = Reading(text_column, encoding_errors, min_length)
+        stores = _stores_of(items, loaded, how, cache_dir=cache_dir, say=say, progress=reading)
     batches = _batches(stores, loaded, batch_size, run)
     total = sum(part.num_targets for part in batches)
     return evaluate(
@@ -94,33 +85,50 @@ def evaluate_model(
         chain.from_iterable(batches),
         metrics,
         num_bytes=sum(store.num_bytes for store in stores) or None,
-        autocast=choose_precision(precision, place).autocast,
+        autocast=choose_precision(precision, target).autocast,
         interrupted=interrupted,
         progress=(lambda done: progress(done, total)) if progress is not None else None,
     )
 
 
+def _stores_of(
+    items: Sequence[str | Path],
+    loaded: Loaded,
+    reading: Reading,
+    *,
+    cache_dir: str | Path | None,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
+) -> list[TokenStore]:
+    """Return the token stores of all text in `items`, with the model's tokenizer."""
+    _check_tokenizer(loaded, items)
+    settings = PrepareSettings(
+        data=items, val_split=0.0, tokenizer=loaded.tokenizer or "byte", reading=reading, cache_dir=cache_dir
+    )
+    corpus = prepare_corpus(settings, say=say, progress=progress)
+    _check_same_tokenizer(corpus, loaded)
+    return [corpus.train] + ([corpus.validation] if corpus.validation is not None else [])
+
+
 def _validation_of_run(
     run: Path | None, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
 ) -> TokenStore:
-    """Return the validation ids that the run was measured on, from its token store or, where that is gone, its text."""
+    """Return the run's validation set, from its token store or, if that is gone, from its text."""
     if run is None:
-        raise ConfigError(
-            f"{loaded.path} belongs to no run, so it has no validation text: say which data to evaluate on"
-        )
+        raise ConfigError(f"{loaded.path} belongs to no run, so it has no validation set: give the data to evaluate on")
     made_with = files.read_json(run / layout.ENVIRONMENT)
     store = Path(str(made_with.get("store", "")))
     if made_with.get("store") and is_prepared(store):
         corpus = open_corpus(store)
     else:
-        say("the token store of the run is gone: its text is read again")
+        say("the token store of the run is gone: its text is prepared again")
         corpus = _prepared_again(run, loaded, say, reading)
     fingerprint = made_with.get("identity", {}).get("data")
     if fingerprint is not None and corpus.fingerprint != fingerprint:
-        raise DataError(f"the data of {run} have changed since it was trained: say which data to evaluate on")
+        raise DataError(f"the data of {run} has changed since training: give the data to evaluate on")
     _check_same_tokenizer(corpus, loaded)
     if corpus.validation is None:
-        raise ConfigError(f"{run} has no validation text: say which data to evaluate on")
+        raise ConfigError(f"{run} has no validation set: give the data to evaluate on")
     return corpus.validation
 
 
@@ -129,7 +137,7 @@ def _prepared_again(
 ) -> Corpus:
     settings, made = PrepareSettings.of(load_config(run)), loaded.tokenizer
     if made is not None and not (settings.tokenizer in LEARNED and settings.tokenizer == made.kind):
-        settings = replace(settings, tokenizer=made, special_tokens=())  # the folder that was named may be gone
+        settings = replace(settings, tokenizer=made, special_tokens=())  # the given folder may be gone
     return prepare_corpus(settings, say=say, progress=reading)
 
 
@@ -140,7 +148,7 @@ def _check_tokenizer(loaded: Loaded, items: Iterable[str | Path]) -> None:
 
 
 def _check_same_tokenizer(corpus: Corpus, loaded: Loaded) -> None:
-    """The ids of the corpus mean to the model what they meant to their tokenizer. Raises DataError."""
+    """Raise DataError if the corpus was prepared with another tokenizer than the model's."""
     if corpus.tokenizer is None or loaded.tokenizer is None:
         return
     if corpus.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
@@ -154,7 +162,7 @@ def _batches(
     vocab_size = config.vocab_size or 0
     for store in stores:
         if store.max_id >= vocab_size:
-            raise DataError(f"the data hold the id {store.max_id}, and the model knows 0 to {vocab_size - 1}")
+            raise DataError(f"the data contains the id {store.max_id}, and the model accepts 0 to {vocab_size - 1}")
     if batch_size is None:
         length = config.max_seq_len
         batch_size = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))

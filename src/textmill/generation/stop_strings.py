@@ -1,4 +1,4 @@
-"""Ending a text at a given string, which may be spread over several tokens."""
+"""End a text at a given string, which may span several tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textmill.errors import ConfigError
 class StopStrings:
     """Passes a stream of text through until one of the strings appears; neither it nor what follows is passed on.
 
-    Text that could be the beginning of one of the strings is held back until that is decided.
+    Text that could be the start of one of the strings is delayed until that is decided.
     """
 
     def __init__(self, strings: Sequence[str]) -> None:

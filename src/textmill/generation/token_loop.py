@@ -1,7 +1,7 @@
-"""Token by token: the model's next-token scores, a choice, and again.
+"""Generate token by token: compute the next-token logits, choose a token, repeat.
 
-A model sees at most `max_seq_len` tokens. What it sees of a longer sequence is decided by `window_start`, a function of
-the length alone, so that the result with a cache is the result without one.
+A model sees at most `max_seq_len` tokens. Which part of a longer sequence it sees is decided by `window_start`, a
+function of the length alone, so that the result does not depend on the cache.
 
 Letters: N sequences of one length, T tokens so far, V tokens in the vocabulary.
 """
@@ -18,7 +18,7 @@ from textmill.errors import ConfigError
 from textmill.generation.sampling import Sampling, sample
 
 _GOLDEN = 0x9E3779B97F4A7C15
-"""2^64 over the golden ratio: spreads the seeds of neighbouring sequences over the whole range."""
+"""2^64 over the golden ratio: distributes the seeds of neighbouring sequences over the whole range."""
 
 
 def generate(
@@ -37,28 +37,28 @@ def generate(
     use_cache: bool = True,
     interrupted: Callable[[], bool | None] | None = None,
 ) -> Iterator[list[int | None]]:
-    """Yield one list per step: the next id of every prompt, or None where the sequence has ended.
+    """Yield one list per step: the next id of every prompt, or None if the sequence has ended.
 
     A sequence ends at `max_new_tokens` or at an id of `stop_ids`, which is not yielded; the iteration ends with the
-    last sequence, or when `interrupted()`, asked before every step, returns true. The arguments are checked at once,
-    before the first step. The sequence at index i draws from a generator of its own, seeded by (seed, i), so it does
-    not depend on how many others there are.
+    last sequence, or when `interrupted()`, called before every step, returns true. The arguments are checked at once,
+    before the first step. The sequence at index i has its own random generator, seeded by (seed, i), so it does not
+    depend on the number of sequences.
 
     Args:
         model: a Decoder, or any module from ids (N, T) to logits (N, T, V) or an object with `.logits`. It is switched
             to evaluation mode for the steps and back.
         prompts: ids; at least one each, of any lengths.
-        max_new_tokens: at most so many new ids per sequence.
+        max_new_tokens: most new ids per sequence.
         temperature, top_k, top_p, min_p, repetition_penalty: see `Sampling`.
         stop_ids: ids that end a sequence.
         banned_ids: ids that are never chosen.
-        seed: None draws differently every time.
-        use_cache: keep keys and values of what was read; off only to compare.
+        seed: None gives different results every time.
+        use_cache: keep keys and values of earlier positions; off only for comparison.
         interrupted: see above.
 
     Raises:
         ConfigError: an argument is out of range, a prompt is empty, or an id is not in the model's vocabulary.
-        NonFiniteError: the model's scores are not finite.
+        NonFiniteError: the logits are not finite.
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 0:
@@ -108,7 +108,7 @@ def _steps(
 
 
 class _Group:
-    """Sequences of one length, and what the model remembers of them."""
+    """Sequences of one length with their key-value cache."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class _Group:
         banned_ids: list[int],
     ) -> None:
         self.model = model
-        # Every step has a shape of its own: a model that was compiled in place would be compiled anew for each.
+        # Every step has another shape, and a model that was compiled in place would be compiled again for each.
         compiled = getattr(model, "_compiled_call_impl", None) is not None
         self.compute = model.forward if compiled else model
         self.indices = indices
@@ -142,7 +142,7 @@ class _Group:
         return self._tokens[:, : self.length]
 
     def append(self, tokens: Tensor) -> None:
-        """Each sequence is one id longer."""
+        """Append one id to each sequence."""
         self._tokens[:, self.length] = tokens
         self.length += 1
 
@@ -150,7 +150,7 @@ class _Group:
         """Return the scores of the next token, (N, V)."""
         start = window_start(self.length, self.context)
         if self.cache is not None and start != self.start:
-            self.cache.clear()  # what is remembered has seen tokens that are out of sight now
+            self.cache.clear()  # the cached positions attended to tokens that are outside the window now
         self.start = start
         training = self.model.training
         if training:
@@ -172,10 +172,10 @@ class _Group:
 
 
 def window_start(length: int, context: int | None) -> int:
-    """Return the index of the first token that is seen when `length` tokens are there.
+    """Return the index of the first token that the model sees of `length` tokens.
 
-    A full context drops its older half and fills up again: most steps then add one position to what is remembered, and
-    one in context/2 reads the window anew. The last context/2 tokens are always seen.
+    A full context drops its older half and fills up again: most steps then add one position to the cache, and one
+    in context/2 computes the whole window. The last context/2 tokens are always seen.
     """
     if context is None or length <= context:
         return 0
@@ -189,12 +189,12 @@ def _generators(count: int, seed: int | None) -> list[torch.Generator]:
 
 
 def _check_prompts(prompts: Sequence[Sequence[int]], vocab_size: int | None) -> None:
-    """Every prompt has a token, and every token is one of the model's. Raises ConfigError."""
+    """Raise ConfigError if a prompt is empty or has an id outside the model's vocabulary."""
     for index, prompt in enumerate(prompts):
         if len(prompt) == 0:
-            raise ConfigError(f"prompt {index} is empty: it needs at least one token to go on from")
+            raise ConfigError(f"prompt {index} is empty: it needs at least one token")
         outside = [token for token in prompt if token < 0 or (vocab_size is not None and token >= vocab_size)]
         if outside:
             raise ConfigError(
-                f"prompt {index} holds the id {outside[0]}, and the model knows 0 to {(vocab_size or 0) - 1}"
+                f"prompt {index} contains the id {outside[0]}, and the model accepts 0 to {(vocab_size or 0) - 1}"
             )

@@ -1,1 +1,1 @@
-"""Search good values of settings by many runs: Optuna over any setting."""
+"""Many runs of one configuration with different values, to find good ones: Optuna over any setting."""

@@ -1,4 +1,4 @@
-"""Draw sweep.png: the trials and their results in one picture."""
+"""sweep.png: the trials of a sweep and their results in one picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill.files import write_bytes
-from textmill.sweep.run_sweep import FinishedTrial, SweepResult
+from textmill.sweep.run_sweep import SweepResult, Tried
 from textmill.sweep.space import Dimension
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
     figure.suptitle(f"{result.folder.name}: {len(result.trials)} trials", fontweight="bold", parse_math=False)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     measured = [trial for trial in result.trials if trial.value is not None]
-    _course(axes[0], measured)
+    _progress(axes[0], measured)
     for panel, dimension in zip(axes[1:], dimensions):
         _over(panel, measured, dimension)
     for panel in axes:
@@ -48,7 +48,7 @@ def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
     return target
 
 
-def _course(axes: Axes, trials: Sequence[FinishedTrial]) -> None:
+def _progress(axes: Axes, trials: Sequence[Tried]) -> None:
     _scatter(axes, trials, [trial.number for trial in trials])
     best: list[float] = []
     for trial in trials:
@@ -71,7 +71,7 @@ def _whole_numbers() -> Locator:
     return MaxNLocator(integer=True)
 
 
-def _over(axes: Axes, trials: Sequence[FinishedTrial], dimension: Dimension) -> None:
+def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
     values: list[Any] = [trial.values.get(dimension.setting) for trial in trials]
     if dimension.choices:
         names = [str(choice) for choice in dimension.choices]
@@ -83,8 +83,8 @@ def _over(axes: Axes, trials: Sequence[FinishedTrial], dimension: Dimension) -> 
     axes.set_xlabel(dimension.setting, fontsize=9)
 
 
-def _scatter(axes: Axes, trials: Sequence[FinishedTrial], positions: Sequence[Any]) -> None:
-    """Complete trials are filled dots, pruned ones hollow."""
+def _scatter(axes: Axes, trials: Sequence[Tried], positions: Sequence[Any]) -> None:
+    """Draw complete trials as filled dots, pruned ones as hollow dots."""
     for state, face, edge in (("complete", _BLUE, _BLUE), ("pruned", "none", _GREY)):
         chosen = [(position, trial.value) for position, trial in zip(positions, trials) if trial.state == state]
         if chosen:

@@ -1,4 +1,4 @@
-"""Run a sweep: ask for values, train, record the result, until enough trials are finished."""
+"""Run a sweep: choose values, train, record the result, until there are enough trials."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 FAILURES_ALLOWED = 5
-"""Trials in a row that may fail before the sweep ends: then the cause is not their values."""
+"""Failed trials in a row after which the sweep is given up: the cause is then not the values."""
 
 
 @dataclass(frozen=True)
-class FinishedTrial:
-    """One finished trial. state: complete, pruned or failed. value: of the metric, lower is better."""
+class Tried:
+    """A finished trial. state: complete, pruned or failed. value: of the metric, lower is better."""
 
     number: int
     state: str
@@ -45,18 +45,18 @@ class SweepResult:
 
     folder: Path
     metric: str
-    trials: list[FinishedTrial]
+    trials: list[Tried]
     exit_code: int = 0
 
     @property
-    def ranked(self) -> list[FinishedTrial]:
+    def ranked(self) -> list[Tried]:
         """Return the trials with a value, the best first; complete ones before pruned ones of the same value."""
         measured = [trial for trial in self.trials if trial.value is not None]
         return sorted(measured, key=lambda trial: (trial.value, trial.state != "complete"))
 
     @property
-    def best(self) -> FinishedTrial | None:
-        """Return the best complete trial, or None."""
+    def best(self) -> Tried | None:
+        """Return the best trial that ran to its end, or None."""
         return next((trial for trial in self.ranked if trial.state == "complete"), None)
 
 
@@ -69,13 +69,13 @@ def sweep(
     max_seconds: float | None = None,
     say: Say = lambda sentence: None,
 ) -> SweepResult:
-    """Return the result of `trials` runs of `config` with values from `dimensions`; continue a sweep in `folder`.
+    """Run `config` `trials` times with values from `dimensions`; continue a sweep that is in `folder`.
 
     Every trial is a normal run in its own folder. Failed trials count; an interrupted one is finished first. After
-    `max_seconds` no further trial begins.
+    `max_seconds` no new trial starts.
 
     Raises:
-        ConfigError: there is no validation set to compare trials by, or every trial refuses its settings.
+        ConfigError: there is no validation set, or no trial could start.
         ResumeError: `folder` contains another sweep. RunExistsError: it contains a run, or another process uses it.
         MissingExtraError: Optuna is not installed.
     """
@@ -83,21 +83,20 @@ def sweep(
     if not validates(config):
         raise ConfigError("a sweep compares validation losses: give val_data or a val_split above 0")
     if is_run(folder) and not (folder / DEFINITION).exists():
-        raise RunExistsError(f"{folder} contains a run: give the sweep its own --output-dir")
+        raise RunExistsError(f"{folder} contains a run: give the sweep another --output-dir")
+    metric = objective_of(dimensions)
     with ExitStack() as stack:
         files.make_directory(folder)
         stack.enter_context(RunLock(folder, say=say))
         settle_definition(folder, config, dimensions)
-        study = open_study(folder, config.training.seed)
-        search = _Search(study, config, dimensions, folder, objective_of(dimensions), say)
+        search = _Search(open_study(folder, config.training.seed), config, dimensions, folder, metric, say)
         code = search.run(trials, max_seconds)
-        finished = [finished_trial(trial, folder) for trial in _finished(study)]
-        return SweepResult(folder, search.metric, finished, code)
+        return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(search.study)], code)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """The search in one folder: where trials are recorded, what varies over which configuration, what compares them."""
+    """A sweep in progress."""
 
     study: optuna.Study
     config: Config
@@ -107,14 +106,16 @@ class _Search:
     say: Say
 
     def run(self, trials: int, max_seconds: float | None) -> int:
-        """Run trials until `trials` are finished or the time is up; return the exit code of the sweep."""
+        """Run trials until there are `trials` of them or the time is up; return the exit code of the sweep."""
         deadline = None if max_seconds is None else time.monotonic() + max_seconds
         failed = 0
-        while (done := len(_finished(self.study))) < trials:
+        while (done := len(_over(self.study))) < trials:
             if deadline is not None and time.monotonic() >= deadline:
-                self.say(f"the time is up after {done} of {trials} trials; repeat the command to continue")
+                self.say(f"the time is up after {done} of {trials} trials; the same command continues with them")
                 return 0
-            error, code = self._try(_next(self.study))
+            trial = _next(self.study)
+            values = {dimension.setting: dimension.suggest(trial) for dimension in self.dimensions}
+            error, code = self._try(trial, values)
             if code:
                 return code
             failed = 0 if error is None else failed + 1
@@ -122,53 +123,51 @@ class _Search:
                 raise error
         return 0
 
-    def _try(self, trial: optuna.Trial) -> tuple[TextmillError | None, int]:
-        """Run one trial and report it; return its error, and an exit code other than 0 when a signal ended it."""
+    def _try(self, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TextmillError | None, int]:
+        """Run a trial and report it; return its error, and an exit code other than 0 if a signal ended it."""
         states = import_optuna().trial.TrialState
-        values = {dimension.setting: dimension.suggest(trial) for dimension in self.dimensions}
-        described = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+        chosen = ", ".join(f"{setting} {_short(value)}" for setting, value in values.items())
         started = time.monotonic()
         try:
             outcome = run_trial(self.config, values, trial_folder(self.folder, trial.number), trial, self.metric)
         except CannotWriteError:
-            raise  # a full disk is not the fault of the values
+            raise  # the values are not to blame for a full disk
         except TextmillError as error:
-            return self._fail(trial, described, error), 0
+            self.study.tell(trial, state=states.FAIL)
+            self.say(f"trial {trial.number:<4} failed      {chosen}: {error}")
+            return error, 0
         if outcome.exit_code:
-            self.say(f"trial {trial.number:<4} interrupted; repeat the command to continue it")
+            self.say(f"trial {trial.number:<4} interrupted; the same command continues with it")
             return None, outcome.exit_code
         if outcome.value is None:
-            return self._fail(trial, described, ConfigError("the validation loss was never finite")), 0
-        self.study.tell(trial, None if outcome.pruned else outcome.value, states.PRUNED if outcome.pruned else None)
+            self.study.tell(trial, state=states.FAIL)
+            self.say(f"trial {trial.number:<4} failed      {chosen}: it has no finite validation loss")
+            return ConfigError("no trial has a finite validation loss"), 0
+        state = states.PRUNED if outcome.pruned else None
+        self.study.tell(trial, None if outcome.pruned else outcome.value, state=state)
         note = f", pruned at step {outcome.step}" if outcome.pruned else ""
         seconds = time.monotonic() - started
-        self.say(f"trial {trial.number:<4} {self.metric} {outcome.value:.4f}  {described}{note} ({seconds:.0f} s)")
+        self.say(f"trial {trial.number:<4} {self.metric} {outcome.value:.4f}  {chosen}{note} ({seconds:.0f} s)")
         return None, 0
-
-    def _fail(self, trial: optuna.Trial, described: str, error: TextmillError) -> TextmillError:
-        """Record and report a failed trial; return its error."""
-        self.study.tell(trial, state=import_optuna().trial.TrialState.FAIL)
-        self.say(f"trial {trial.number:<4} failed      {described}: {error}")
-        return error
 
 
 def _next(study: optuna.Study) -> optuna.Trial:
-    """Return the trial that an earlier process left unfinished, or a new one."""
+    """Return the trial that an earlier process did not finish, or a new one."""
     optuna = import_optuna()
     for unfinished in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         return optuna.trial.Trial(study, unfinished._trial_id)
     return study.ask()
 
 
-def _finished(study: optuna.Study) -> list[Any]:
+def _over(study: optuna.Study) -> list[Any]:
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
-def finished_trial(trial: Any, folder: Path) -> FinishedTrial:
-    """Return Optuna's record of a trial as a FinishedTrial."""
+def tried(trial: Any, folder: Path) -> Tried:
+    """Convert Optuna's record of a trial."""
     state = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
     value = trial.value if state == "complete" else min(trial.intermediate_values.values(), default=None)
-    return FinishedTrial(trial.number, state, value, dict(trial.params), trial_folder(folder, trial.number))
+    return Tried(trial.number, state, value, dict(trial.params), trial_folder(folder, trial.number))
 
 
 def _short(value: Any) -> str:

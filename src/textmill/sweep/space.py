@@ -1,4 +1,4 @@
-"""What a sweep searches: settings with a range or a list of values, as written after --search."""
+"""What a sweep searches: settings with a range or a list of values, parsed from --search."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 FORBIDDEN = frozenset({"output_dir", "overwrite", "resume", "resume_from", "run_name", "log_dir", "data", "val_data"})
-"""Settings that decide where a trial is and what it is measured on, which the sweep sets itself."""
+"""Settings that the sweep itself needs: where a trial is written and what it is measured on."""
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting that varies: `choices`, or all numbers from `low` to `high`, whole ones only where `whole`.
+    """One setting that varies: `choices`, or all numbers from `low` to `high`, only whole ones if `whole`.
 
-    log: equal ratios are equally likely, as is right for learning rates.
+    log: equal ratios are equally likely, as suits learning rates.
     """
 
     setting: str
@@ -33,7 +33,7 @@ class Dimension:
     whole: bool = False
 
     def suggest(self, trial: BaseTrial) -> Any:
-        """Return the value that `trial` is to try."""
+        """Return a value for `trial`."""
         if self.choices:
             return trial.suggest_categorical(self.setting, list(self.choices))
         if self.whole:
@@ -51,7 +51,7 @@ def parse_search(texts: Sequence[str]) -> list[Dimension]:
     """Return the dimensions of `--search` texts such as `learning_rate=1e-4..1e-2:log` and `num_layers=2,4,6`.
 
     Raises:
-        ConfigError: an unknown setting, one that cannot vary, a value it does not take, an empty or reversed range.
+        ConfigError: an unknown setting, one that cannot vary, a value that it does not accept, an empty range.
     """
     dimensions = [_parse(text) for text in texts]
     if not dimensions:
@@ -77,7 +77,7 @@ def _parse(text: str) -> Dimension:
         return _range(setting, values, where)
     chosen = tuple(dict.fromkeys(_value(setting, part.strip(), where) for part in values.split(",") if part.strip()))
     if len(chosen) < 2:
-        raise ConfigError(f"{where}: one value is not a choice: give it as --{setting.replace('_', '-')} {values}")
+        raise ConfigError(f"{where}: a single value does not vary: give it as --{setting.replace('_', '-')} {values}")
     return Dimension(setting, choices=chosen)
 
 
@@ -87,17 +87,17 @@ def _range(setting: str, values: str, where: str) -> Dimension:
         raise ConfigError(f"{where}: a range ends in :log or :linear, not :{scale}")
     first, last = (_value(setting, part.strip(), where) for part in span.split("..", 1))
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in (first, last)):
-        raise ConfigError(f"{where}: a range is between numbers, and {setting} takes others: list them with commas")
+        raise ConfigError(f"{where}: a range needs two numbers: list other values with commas")
     if not first < last:
-        raise ConfigError(f"{where}: the range {span} is empty: the smaller number comes first")
+        raise ConfigError(f"{where}: the range {span} is empty: put the smaller number first")
     if scale == "log" and first <= 0:
-        raise ConfigError(f"{where}: a logarithmic range begins above 0")
+        raise ConfigError(f"{where}: a logarithmic range must start above 0")
     whole = isinstance(first, int) and isinstance(last, int)
     return Dimension(setting, low=float(first), high=float(last), log=scale == "log", whole=whole)
 
 
 def _value(setting: str, text: str, where: str) -> Any:
-    """Return a value of `setting` as the configuration understands the text. Raises ConfigError."""
+    """Return the text as a value of `setting`. Raises ConfigError."""
     value = validate(setting, text, where)
     if value is not None and not isinstance(value, str | int | float | bool):
         raise ConfigError(f"{where}: {text} is not a plain value")

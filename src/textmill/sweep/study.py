@@ -1,4 +1,4 @@
-"""The state of a sweep: Optuna's journal in the sweep's folder, and the definition of the sweep."""
+"""What a sweep stores in its folder: Optuna's journal, and the sweep's definition."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ COMPARABLE = "val_loss"
 PER_BYTE = "val_bits_per_byte"
 
 TOKENS_CHANGE = frozenset({"tokenizer", "vocab_size", "special_tokens"})
-"""Settings that change what a token is: then bits per byte are comparable and losses per token are not."""
+"""Settings that change what a token is: losses per token are then not comparable, bits per byte are."""
 
 STARTUP_TRIALS = 5
-"""The first trials, drawn at random and never pruned, with which the others are compared."""
+"""Trials at the start that are drawn at random and never pruned, for the others to be compared with."""
 
 
 def import_optuna() -> Any:
@@ -42,7 +42,7 @@ def objective_of(dimensions: Sequence[Dimension]) -> str:
 
 
 def open_study(folder: Path, seed: int) -> optuna.Study:
-    """Return the study of the sweep in `folder`, new or continued.
+    """Return the study of the sweep in `folder`, new or as it was left.
 
     Trials are drawn by TPE; one whose evaluations are worse than the median of the others at the same step is pruned.
     """
@@ -52,18 +52,18 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
     path = str(folder / JOURNAL)
     storage = optuna.storages.JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
     study = optuna.create_study(storage=storage, study_name="sweep", direction="minimize", load_if_exists=True)
-    # With the same seed, a resumed sampler would draw the first trials again.
+    # A sampler that began again with the same seed would draw the first trials once more.
     study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.trials)) % 2**32, n_startup_trials=STARTUP_TRIALS)
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=1)
     return study
 
 
 def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimension]) -> None:
-    """Write the definition of the sweep, its dimensions and its configuration, to `folder`.
+    """Write the sweep's definition into `folder`: its dimensions and the configuration.
 
-    Raises ResumeError when `folder` contains another sweep, naming the difference.
+    Raises ResumeError if the folder contains another sweep, naming the difference.
     """
-    values = {name: value for name, value in config.values().items() if name not in NOT_DUMPED}
+    values = {setting: value for setting, value in config.values().items() if setting not in NOT_DUMPED}
     wanted = {"search": sorted(dimension.described() for dimension in dimensions), "config": values}
     there = read_object(folder / DEFINITION)
     if not there:
@@ -71,8 +71,8 @@ def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimensi
         return
     differing = ["search"] if there.get("search") != wanted["search"] else []
     saved = there.get("config", {})
-    differing += [name for name, value in values.items() if saved.get(name) != value]
+    differing += [setting for setting, value in values.items() if saved.get(setting) != value]
     if differing:
         raise ResumeError(
-            f"{folder} contains another sweep: {', '.join(differing[:5])} differ; give this one its own --output-dir"
+            f"{folder} contains another sweep: {', '.join(differing[:5])} differ; give this one another --output-dir"
         )

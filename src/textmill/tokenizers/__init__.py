@@ -1,4 +1,4 @@
-"""Text to ids and back: characters, bytes, byte-level BPE, and existing tokenizers."""
+"""Text to ids and back: characters, bytes, byte-level BPE, and tokenizers made elsewhere."""
 
 from textmill.tokenizers.detokenizer import Detokenizer
 from textmill.tokenizers.existing_tokenizers import from_gpt2_files, load_tokenizer

@@ -16,7 +16,7 @@ BYTE_OF_CHARACTER: dict[str, int] = {character: byte for byte, character in CHAR
 
 
 def token_bytes(token: str) -> bytes:
-    """Return the bytes that a byte-level token stands for.
+    """Return the bytes of a byte-level token.
 
     A token with a character outside the alphabet was added by name and stands for its own UTF-8 bytes.
     """

@@ -1,4 +1,4 @@
-"""Load existing tokenizers: textmill's folders, Hugging Face folders, GPT-2's two files, names on the hub."""
+"""Load existing tokenizers: our folders, Hugging Face folders, GPT-2's two files, names on the hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from textmill.tokenizers.new_tokenizers import END_OF_TEXT
 from textmill.tokenizers.tokenizer import ROLES, Tokenizer
 
 HUB_PREFIX = "hf:"
-_USUAL_EOS_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
+_USUAL_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
 
 
 def load_tokenizer(source: str | Path) -> Tokenizer:
@@ -26,7 +26,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     them: a run, a prepared corpus), one of those files, or `hf:NAME` for a model's name on the Hugging Face hub.
 
     Raises:
-        MissingInputError: nothing is at `source`, or the hub cannot be reached and its cache has no such tokenizer.
+        MissingInputError: there is nothing at `source`, or the hub cannot be reached and has not been before.
         DataError: the files are not a tokenizer.
     """
     if str(source).startswith(HUB_PREFIX):
@@ -34,7 +34,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     path = Path(source).expanduser()
     if not path.exists():
         raise MissingInputError(
-            f"there is no tokenizer at {path}: give char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
+            f"there is no tokenizer at {path}: use char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
         )
     if path.is_file():
         return _from_file(path)
@@ -47,7 +47,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
 
 
 def is_missing_folder(name: str) -> bool:
-    """Whether `name` is clearly a path, and nothing is there: a tokenizer that has yet to be trained."""
+    """Return whether `name` is clearly a path and does not exist: a tokenizer that is yet to be trained."""
     path = Path(name).expanduser()
     return "/" in name and not name.startswith(HUB_PREFIX) and not path.suffix and not path.exists()
 
@@ -90,7 +90,7 @@ def _from_json(path: Path, roles: dict[str, str]) -> Tokenizer:
         tokenizer = Tokenizer(content, roles)
         if tokenizer.eos_id is None and tokenizer.kind != "char":
             special = {token["content"] for token in described.get("added_tokens", []) if token["special"]}
-            end = next((name for name in _USUAL_EOS_TOKENS if name in special), None)
+            end = next((name for name in _USUAL_ENDS if name in special), None)
             if end is not None:
                 return Tokenizer(content, {**roles, "eos_token": end})
         return tokenizer
@@ -99,7 +99,7 @@ def _from_json(path: Path, roles: dict[str, str]) -> Tokenizer:
 def _drop_additions(described: dict[str, Any]) -> bool:
     """Remove truncation, padding and tokens added around a text; return whether there were any.
 
-    textmill trains on the text alone, so the saved tokenizer must not add a token that training never saw.
+    textmill trains on the text alone, so the saved tokenizer must not put a token there that training never saw.
     """
     changed = False
     for name in ("truncation", "padding", "post_processor"):
@@ -111,7 +111,7 @@ def _drop_additions(described: dict[str, Any]) -> bool:
 
 
 def _declared_roles(folder: Path) -> dict[str, str]:
-    """Return what tokenizer_config.json beside tokenizer.json calls its end, start, unknown and padding tokens."""
+    """Return what tokenizer_config.json beside tokenizer.json names as EOS, start, unknown and padding tokens."""
     try:
         declared = files.parse_json((folder / "tokenizer_config.json").read_bytes())
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def _declared_roles(folder: Path) -> dict[str, str]:
 
 
 def _from_hub(name: str) -> Tokenizer:
-    """Return the tokenizer of a model on the hub, from the local cache if it was fetched before."""
+    """Return the tokenizer of a model on the hub, from the local cache if it was downloaded before."""
     try:
         path = _hub_file(name, "tokenizer.json")
         if path is None:
@@ -139,7 +139,7 @@ def _from_hub(name: str) -> Tokenizer:
         declared = _hub_file(name, "tokenizer_config.json")
     except TextmillError:
         raise
-    except Exception as error:  # connection, name, permission: the hub's errors share no class
+    except Exception as error:  # connection, name, permission: the hub's errors share no base class
         raise MissingInputError(
             f"cannot get the tokenizer {HUB_PREFIX}{name} from the Hugging Face hub ({one_line(error)}): "
             "check the name and the network, or give a folder with tokenizer.json"
@@ -148,7 +148,7 @@ def _from_hub(name: str) -> Tokenizer:
 
 
 def _hub_file(name: str, filename: str) -> Path | None:
-    """Return the local copy of a file of the hub, fetched if necessary; None when the model has no such file."""
+    """Return the local copy of a file on the hub, downloaded if necessary; None if the model has no such file."""
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 

@@ -1,8 +1,8 @@
-"""Encode byte-level BPE with GPT-2's word pattern by tiktoken, several times as fast as the backend.
+"""The ids of byte-level BPE with GPT-2's word pattern by tiktoken, which is several times as fast as the backend.
 
-The ids are the same on two conditions, and both are checked: the two libraries, which have their own Unicode tables,
-put every character of the text in the same class (letter, number, space, other), and merging by the rank of the result
-equals merging by pairs for this vocabulary.
+Two conditions are needed for the ids to be the same, and both are tested: the two libraries, each with its own Unicode
+tables, classify every character of the text alike (letter, number, space, other); and for this vocabulary, merging by
+the rank of the result is the same as merging by pairs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.cutting import pieces
 
 WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-"""GPT-2's word pattern in the form without backtracking; the last two alternatives are its `\\s+`."""
+"""GPT-2's word pattern without backtracking; the last two alternatives are its `\\s+`."""
 
-_UNSUPPORTED = (
+_OTHERWISE = (
     "dropout",
     "unk_token",
     "continuing_subword_prefix",
@@ -34,22 +34,22 @@ _UNSUPPORTED = (
 """Options of the backend's BPE that change what is merged."""
 
 _PIECE_CHARACTERS = 16384
-_LONGEST_PIECE = 1 << 16  # characters; merging within one word takes time quadratic in its length
+_LONGEST_PIECE = 1 << 16  # characters; merging within one word takes time with the square of its length
 _COMPARED = 1 << 16  # characters of the first text that both libraries encode
 
 
 class RankEncoder:
-    """Encodes a text if the result is sure to equal the backend's; the backend encodes the rest."""
+    """Encodes text if it can verify that the ids are the backend's, and leaves the rest to the backend."""
 
     def __init__(self, described: dict[str, Any], backend: Backend, words: str = WORDS) -> None:
-        """`described` is the content of tokenizer.json, `backend` the tokenizer made from it; use `rank_encoder`.
+        """`described` is the content of tokenizer.json and `backend` what it makes; use `rank_encoder`.
 
         words: the pattern by which tiktoken splits text.
         """
         self._backend = backend
         self._ids, ranks = _ranks(described["model"])
         self._encoding = _encoding(ranks, words)
-        self._classes = _CharacterClasses(words)
+        self._kinds = _Kinds(words)
         self._compared = False
 
     def encode(self, text: str) -> np.ndarray | None:
@@ -58,7 +58,7 @@ class RankEncoder:
         Raises UnicodeEncodeError on a lone surrogate.
         """
         parts = list(pieces(text, _PIECE_CHARACTERS))
-        if any(len(part) > _LONGEST_PIECE for part in parts) or not self._classes.agree(text):
+        if any(len(part) > _LONGEST_PIECE for part in parts) or not self._kinds.agree(text):
             return None
         if not self._compared:
             if not self._same_as_backend(parts):
@@ -67,7 +67,7 @@ class RankEncoder:
         return self._join(parts)
 
     def _join(self, parts: Iterable[str]) -> np.ndarray:
-        # `encode_to_numpy` would look for special tokens, and take half as long again.
+        # `encode_to_numpy` looks for special tokens, and takes one and a half times as long.
         found = array("I")  # an array converts a list of numbers over three times as fast as numpy
         for part in parts:
             found.extend(array("I", self._encoding.encode_ordinary(part)))
@@ -80,12 +80,12 @@ class RankEncoder:
 
 
 def rank_encoder(described: dict[str, Any], backend: Backend) -> RankEncoder | None:
-    """Return the encoder of a tokenizer that splits words as GPT-2 does, or None if its merges cannot be ranks.
+    """Return the encoder of a tokenizer that splits words as GPT-2 does, None if its merges cannot be ranks.
 
-    Also None if tiktoken, which is only faster, is not installed.
+    None also where tiktoken is not installed: it is faster, and nothing else.
     """
     model = described["model"]
-    if find_spec("tiktoken") is None or any(model.get(option) for option in _UNSUPPORTED):
+    if find_spec("tiktoken") is None or any(model.get(option) for option in _OTHERWISE):
         return None
     merged = ["".join(_pair(merge)) for merge in model["merges"]]
     if len(set(merged)) < len(merged) or not model["vocab"].keys() >= {*CHARACTER_OF_BYTE.values(), *merged}:
@@ -109,10 +109,10 @@ def _encoding(ranks: dict[bytes, int], words: str) -> Any:
     return tiktoken.Encoding("textmill", pat_str=words, mergeable_ranks=ranks, special_tokens={})
 
 
-class _CharacterClasses:
-    """Which characters both libraries put in the same class; each is tested when a text first contains it.
+class _Kinds:
+    """Which characters both libraries classify alike; each is tested when a text first contains it.
 
-    In the vocabulary of the test a letter, a digit or a mark merges with any byte that follows it. So the ids tell
+    In the vocabulary of the trial a letter, a digit or a mark merges with whatever byte follows it. So the ids tell
     whether a character joins a word of letters, of digits or of marks, or none of them, as white space does.
     """
 
@@ -130,7 +130,7 @@ class _CharacterClasses:
         self._ascii_agrees = self._all_agree("".join(map(chr, range(128))))
 
     def agree(self, text: str) -> bool:
-        """Whether both libraries put every character of `text` in the same class."""
+        """Return whether both libraries classify every character of `text` alike."""
         return self._ascii_agrees if text.isascii() else self._all_agree(text)
 
     def _all_agree(self, text: str) -> bool:

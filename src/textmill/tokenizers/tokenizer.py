@@ -1,7 +1,7 @@
 """Text to ids and back, for every kind of tokenizer, in the form that Hugging Face tools load.
 
 A tokenizer is its tokenizer.json. Characters and bytes are stored in that form too, so that a model folder opens in
-transformers without custom code; encoding them takes a shorter way to the same ids.
+transformers without custom code; for encoding them we take a shorter way to the same ids.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDe
 from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
 
 ROLES = ("eos_token", "bos_token", "unk_token", "pad_token")
-"""What tokenizer_config.json may call a token."""
+"""The keys of tokenizer_config.json that name a token."""
 
-_MIN_FOR_RANKS = 1 << 16  # characters; the faster encoder takes a third of a second to start
+_WORTH_RANKS = 1 << 16  # characters; the faster encoder takes a third of a second to start
 _PIECE_CHARACTERS = 16384  # the backend is several times faster, and parallel, on pieces than on one long string
 
 
@@ -41,21 +41,21 @@ class Tokenizer:
         vocab_size: the highest id plus one.
         roles: the tokens that the folder declares, such as {"eos_token": "<|endoftext|>"}.
         eos_id: the id that follows every document of a corpus, or None.
-        unk_id: the id of what is not in the vocabulary, or None when every text can be encoded.
+        unk_id: the id of what the vocabulary cannot spell, or None when it can spell everything.
         exact_in_parts: a text cut before white space (see `pieces`) gives, part by part, the ids of the whole.
         content: the text of tokenizer.json.
         fingerprint: the SHA-256 of `content`, hexadecimal.
     """
 
     def __init__(self, content: str, roles: Mapping[str, str] | None = None) -> None:
-        """Open the tokenizer whose tokenizer.json reads `content`. Raises ValueError when it is not one."""
+        """Open the tokenizer whose tokenizer.json reads `content`. Raises ValueError if it is not valid."""
         self.content = content
         try:
             described: dict[str, Any] = json.loads(content)
             self._backend = Backend.from_str(content)
         except Exception as error:  # the backend raises plain Exception
             raise ValueError(str(error)) from error
-        # In data and prompts, "<|endoftext|>" is thirteen characters; only textmill itself adds the id.
+        # In data and prompts, "<|endoftext|>" is thirteen characters; only textmill itself adds the EOS id.
         self._backend.encode_special_tokens = True
         vocabulary = self._backend.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
@@ -67,8 +67,10 @@ class Tokenizer:
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
         added = described.get("added_tokens", [])
         self._special_ids = {token["id"] for token in added if token["special"]}
-        self._words = [token["content"] for token in added if not token["special"]]  # one id wherever a text has them
-        self._is_byte_level = (described.get("decoder") or {}).get("type") == "ByteLevel"
+        self._words = [
+            token["content"] for token in added if not token["special"]
+        ]  # one id wherever they occur in a text
+        self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
         self._direct: Callable[[str], np.ndarray] | None = None
         if self.kind == "byte":
             self._direct = byte_ids
@@ -92,30 +94,30 @@ class Tokenizer:
     def encode(self, text: str) -> np.ndarray:
         """Return the ids of `text`, uint32 (tokens,).
 
-        Add no special token, and read one that is in the text as plain text. Raises DataError for a lone surrogate,
-        which UTF-8 cannot encode.
+        No special token is ever added, and a special token that stands in the text is read as plain text. Raises
+        DataError if the text contains a lone surrogate, which UTF-8 cannot encode.
         """
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str], workers: int | None = None) -> list[np.ndarray]:
-        """Return `encode` of every text, on `workers` cores (None: all) if there is enough text."""
+        """Return `encode` of every text, on `workers` cores (None: all) if that is faster."""
         try:
             plain = not any(word in text for word in self._words for text in texts)
             if plain and self._direct is not None:
                 return [self._direct(text) for text in texts]
-            if plain and self._splits_like_gpt2 and self._is_long_enough_for_ranks(texts) and self._by_rank is not None:
+            if plain and self._splits_like_gpt2 and self._is_worth_ranks(texts) and self._by_rank is not None:
                 return self._encode_by_rank(texts, self._by_rank, workers)
             return self._encode_in_parallel(texts, workers)
         except (
             UnicodeEncodeError,
             TypeError,
-        ) as error:  # the backend's TypeError does not name the cause
+        ) as error:  # the backend's own error is a TypeError without details
             for text in texts:
                 _refuse_surrogates(text)
             raise error
 
-    def _is_long_enough_for_ranks(self, texts: Sequence[str]) -> bool:
-        return "_by_rank" in vars(self) or sum(map(len, texts)) >= _MIN_FOR_RANKS
+    def _is_worth_ranks(self, texts: Sequence[str]) -> bool:
+        return "_by_rank" in vars(self) or sum(map(len, texts)) >= _WORTH_RANKS
 
     @cached_property
     def _by_rank(self) -> RankEncoder | None:
@@ -148,31 +150,31 @@ class Tokenizer:
         ]
 
     def decode(self, ids: Sequence[int] | np.ndarray, skip_special_tokens: bool = True) -> str:
-        """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD. Special tokens are left out by default."""
+        """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD. Special tokens are omitted by default."""
         return self._backend.decode(np.asarray(ids, dtype=np.int64).tolist(), skip_special_tokens=skip_special_tokens)
 
     def stream(self) -> Detokenizer:
-        """Return a detokenizer that gives the text of ids pushed one by one, special tokens left out."""
-        return ByteDetokenizer(self._bytes_of) if self._is_byte_level else TextDetokenizer(self.decode)
+        """Return a detokenizer that gives the text of ids pushed one by one, without special tokens."""
+        return ByteDetokenizer(self._bytes_of) if self._spells_bytes else TextDetokenizer(self.decode)
 
     def _bytes_of(self, token_id: int) -> bytes:
         token = None if token_id in self._special_ids else self._backend.id_to_token(int(token_id))
         return token_bytes(token) if token is not None else b""
 
     def token_text(self, token_id: int) -> str:
-        """Return one token for people: its text, its bytes such as `<E2><82>` if they are not UTF-8, or its name."""
-        if token_id in self._special_ids or not self._is_byte_level:
+        """Return one token in readable form: its text, its bytes like `<E2><82>` if they are not text, or its name."""
+        if token_id in self._special_ids or not self._spells_bytes:
             return self._backend.id_to_token(int(token_id)) or f"<no token {token_id}>"
-        content = self._bytes_of(token_id)
+        spelled = self._bytes_of(token_id)
         try:
-            return content.decode("utf-8") or f"<no token {token_id}>"
+            return spelled.decode("utf-8") or f"<no token {token_id}>"
         except UnicodeDecodeError:
-            return "".join(f"<{byte:02X}>" for byte in content)
+            return "".join(f"<{byte:02X}>" for byte in spelled)
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json, which textmill and transformers both load, to `folder`.
+        """Write tokenizer.json and tokenizer_config.json into `folder`, for textmill and transformers.
 
-        Without tokenizer_config.json transformers would guess the wrong class from the model's type.
+        Without tokenizer_config.json transformers would guess a class from the model's type, and guess wrong.
         """
         files.write_text(Path(folder) / "tokenizer.json", self.content)
         files.write_json(
@@ -186,8 +188,8 @@ def _refuse_surrogates(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(
-            f"the text contains a lone surrogate, U+{ord(text[error.start]):04X}, at position {error.start}: "
-            "UTF-8 cannot encode it"
+            f"the text contains U+{ord(text[error.start]):04X}, a lone surrogate, at position {error.start}: "
+            "UTF-8 cannot spell it"
         ) from error
 
 
@@ -199,8 +201,8 @@ def _kind(described: dict[str, Any]) -> str:
     added = {token["content"] for token in described.get("added_tokens", [])}
     unknown = model.get("unk_token")
     if not model["merges"] and splitter.get("type") == "ByteLevel" and not splitter.get("use_regex", True):
-        byte_tokens = {CHARACTER_OF_BYTE[byte]: byte for byte in range(256)}
-        if not splitter["add_prefix_space"] and {t: i for t, i in vocabulary.items() if t not in added} == byte_tokens:
+        spelled = {CHARACTER_OF_BYTE[byte]: byte for byte in range(256)}
+        if not splitter["add_prefix_space"] and {t: i for t, i in vocabulary.items() if t not in added} == spelled:
             return "byte"
     if not model["merges"] and not splitter and unknown and not model.get("fuse_unk"):
         return "char" if all(len(t) == 1 for t in vocabulary if t not in added and t != unknown) else "pretrained"
@@ -208,7 +210,7 @@ def _kind(described: dict[str, Any]) -> str:
 
 
 def _splits_like_gpt2(described: dict[str, Any]) -> bool:
-    """Whether words are found by GPT-2's pattern and nothing else looks across them."""
+    """Return whether words are split by GPT-2's pattern alone."""
     splitter = described.get("pre_tokenizer") or {}
     return (
         described.get("normalizer") is None

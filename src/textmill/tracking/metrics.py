@@ -1,4 +1,4 @@
-"""The table of metrics: names, units, which direction is better. Trackers, plots and pages read it."""
+"""The table of all metrics: names, units, which direction is better. Trackers, plots and pages use it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Group = Literal["train", "eval", "system"]
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """One measured quantity. `unit` is empty for a pure number, `better` is None where no direction is better."""
+    """One measured quantity. `unit` is empty for a pure number, `better` is None if neither direction is better."""
 
     label: str
     unit: str
@@ -42,15 +42,15 @@ METRICS: dict[str, MetricInfo] = {
     "tokens_per_second": MetricInfo("throughput", "tokens/s", "higher", "system", "of all processes together"),
     "mfu": MetricInfo("model FLOP utilisation", "", "higher", "system", "share of the hardware's peak that trains"),
     "elapsed_time": MetricInfo("elapsed time", "s", None, "system", "since the run began, earlier sessions included"),
-    "peak_memory_gib": MetricInfo("peak memory", "GiB", "lower", "system", "most memory used so far"),
+    "peak_memory_gib": MetricInfo("peak memory", "GiB", "lower", "system", "most memory held so far"),
 }
 
 
 def tag(name: str) -> str:
     """Return the grouped name under which trackers show a metric: `train/loss`, `eval/perplexity`, `system/mfu`.
 
-    A custom metric belongs to evaluation if its name begins with `val_`, otherwise to training; a name with a slash is
-    already grouped.
+    A metric of the user's own is an evaluation's if its name begins with `val_`, else it belongs to training; a name
+    that holds a slash is grouped already.
     """
     if "/" in name:
         return name
@@ -60,9 +60,9 @@ def tag(name: str) -> str:
 
 
 def tagged(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a row by tag. From an evaluation row, which has `val_loss`, only what it measured.
+    """Return the numbers of a row by tag. Of an evaluation row (it has `val_loss`) only the results of the evaluation.
 
-    The rest of such a row repeats the training rows, over another window, and would give a step two values.
+    The rest of such a row says again, over another window, what the training rows say: two values for one step.
     """
     numbers = {tag(name): float(value) for name, value in row.items() if _is_number(value) and name != "step"}
     if "val_loss" not in row:

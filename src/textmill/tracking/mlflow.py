@@ -1,4 +1,4 @@
-"""Report to MLflow: a local database, or the server that MLflow's settings name."""
+"""Report to MLflow: a local database, or the server named in MLflow's own settings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from textmill.names import optional
 from textmill.tracking.metrics import tagged
 
 _STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
-_BATCH = 100  # parameters that MLflow accepts in one call
-_LONGEST = 6000  # characters that it accepts in one parameter
+_BATCH = 100  # parameters per call
+_LONGEST = 6000  # characters per parameter
 
 
 class MLflow:
     """One MLflow run, kept across resumes: its id is in `log_dir/mlflow_run_id`.
 
     Without MLFLOW_TRACKING_URI the runs are in the SQLite file `log_dir/mlflow.db` and texts below
-    `log_dir/mlflow_artifacts`. MLflow deletes nothing: rows between the checkpoint and the interruption are
+    `log_dir/mlflow_artifacts`. MLflow keeps what it was once told: rows between the checkpoint and the interruption are
     reported twice, at the same steps.
     """
 
@@ -34,7 +34,7 @@ class MLflow:
         self._run_id = ""
 
     def start(self, run_info: Mapping[str, Any]) -> None:
-        """Open the run, with the configuration as its parameters. Raises MissingExtraError without mlflow."""
+        """Open the run; its parameters are the configuration. Raises MissingExtraError without the mlflow package."""
         mlflow = optional("mlflow", "reporting to MLflow", "track")
         make_directory(self.log_dir)
         local = f"sqlite:///{(self.log_dir / 'mlflow.db').resolve()}"
@@ -56,7 +56,7 @@ class MLflow:
             self.say(f"MLflow shows the run with: mlflow ui --backend-store-uri {uri}")
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Report the numbers of the row, each a point of its curve."""
+        """Add each number of the row to its curve."""
         metric = optional("mlflow.entities", "reporting to MLflow", "track").Metric
         now = int(time.time() * 1000)
         self._client.log_batch(self._run_id, [metric(name, value, now, step) for name, value in tagged(row).items()])
@@ -79,7 +79,7 @@ class MLflow:
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """Inside, give up on a missing server within seconds, not minutes, unless MLflow's own setting says otherwise."""
+    """Inside, give up on an unreachable server within seconds instead of minutes; MLflow's own setting wins."""
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     if name in os.environ:
         yield

@@ -14,7 +14,7 @@ from textmill.tracking.metrics import tagged
 class TensorBoard:
     """Writes event files into `folder`: `tensorboard --logdir FOLDER` shows them.
 
-    A resumed run writes a new file, whose header makes TensorBoard discard what was reported after the checkpoint.
+    A run that goes on writes a new file, whose head makes TensorBoard forget what was reported after the checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,17 +32,17 @@ class TensorBoard:
             self._writer.add_text("config", f"```json\n{json.dumps(run_info['config'], indent=2, default=str)}\n```")
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Report the numbers of the row, each a point of its curve."""
+        """Add each number of the row to its curve."""
         for name, value in tagged(row).items():
             self._writer.add_scalar(name, value, step)
 
     def text(self, name: str, text: str, step: int) -> None:
-        """Report the text, unformatted, in the text tab."""
+        """Show the text in the text tab, unformatted."""
         fence = "`" * (max((len(run) for run in _backtick_runs(text)), default=2) + 1)
         self._writer.add_text(name, f"{fence}\n{text}\n{fence}", step)
 
     def finish(self, status: str) -> None:
-        """Close the files; everything reported is in them."""
+        """Write everything to the files."""
         self._writer.close()
 
 

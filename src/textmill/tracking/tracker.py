@@ -1,4 +1,4 @@
-"""The Tracker protocol, and how several are fed without any of them stopping a run."""
+"""Trackers: what they are, and reporting to several of them without a failure ever stopping a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textmill.errors import MissingExtraError
 
 
 class Tracker(Protocol):
-    """What a run reports to: any object with these four methods."""
+    """A service or file that a run reports to. Any object with these four methods is a tracker."""
 
     def start(self, run_info: Mapping[str, Any]) -> None:
         """Open it. `run_info`: "name" of the run, "config" as nested plain values, "step" of the last row that is kept.
@@ -18,24 +18,24 @@ class Tracker(Protocol):
         """
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Report one row of metrics, under the names of `metrics.METRICS` or custom ones, measured after `step`."""
+        """Report one row of metrics, under the names of `metrics.METRICS` or the user's own, measured after `step`."""
 
     def text(self, name: str, text: str, step: int) -> None:
-        """Report a text, such as a sample from the model."""
+        """Report a text, such as a sample."""
 
     def finish(self, status: str) -> None:
         """Close it. `status` is "finished", "interrupted" or "failed"."""
 
 
 class Trackers:
-    """Feeds all `trackers`. One that fails is dropped and reported once through `say`; the run continues."""
+    """Reports to every tracker of `trackers`. One that fails is dropped with a sentence to `say`; the run continues."""
 
     def __init__(self, trackers: Sequence[Tracker], say: Callable[[str], None]) -> None:
         self.trackers = list(trackers)
         self.say = say
 
     def start(self, run_info: Mapping[str, Any]) -> None:
-        """Open all. Raises MissingExtraError, before any training, if a tracker's library is missing."""
+        """Open all. Raises MissingExtraError, before training starts, if a tracker's library is not installed."""
         self._each(lambda tracker: tracker.start(run_info))
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
@@ -60,4 +60,4 @@ class Trackers:
             except Exception as error:
                 self.trackers.remove(tracker)
                 reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-                self.say(f"{type(tracker).__name__} failed and gets no more reports of this run: {reason}")
+                self.say(f"{type(tracker).__name__} failed and hears no more of this run: {reason}")

@@ -1,4 +1,4 @@
-"""Report to Weights & Biases, or record in a local folder, which `wandb sync` sends later."""
+"""Report to Weights & Biases, or to a local folder for `wandb sync`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from textmill.tracking.metrics import tagged
 class WandB:
     """One W&B run, kept across resumes: its id is in `log_dir/wandb_run_id`.
 
-    W&B's step is the optimizer step. It accepts each step once and ignores what a resumed run reports again, which is
-    the same. If W&B cannot be reached or nobody is logged in, the run is recorded offline below `log_dir/wandb`, and
-    `say` is called with how to send it.
+    W&B's own step is the optimizer step, and it takes each step once: what a resumed run reports again, up to where the
+    interrupted one had come, is ignored there, being the same. Where W&B cannot be reached or nobody is logged in, the
+    run is recorded offline below `log_dir/wandb`, and `say` hears how to send it.
     """
 
     def __init__(self, log_dir: Path, project: str, say: Callable[[str], None]) -> None:
@@ -43,7 +43,7 @@ class WandB:
             self._run = wandb.init(**arguments)
         except (wandb.Error, OSError) as error:
             self.say(f"Weights & Biases cannot be used online: {(str(error).splitlines() or [''])[0]}")
-            wandb.teardown()  # the attempt that failed would keep the run's id for itself
+            wandb.teardown()  # the failed attempt would keep the run's id
             self._run = wandb.init(**arguments, mode="offline")
         if self._run.offline:
             self.say(f"Weights & Biases records offline; send it with: wandb sync {Path(self._run.dir).parent}")
@@ -51,16 +51,16 @@ class WandB:
             self.say(f"Weights & Biases shows the run at {self._run.url}")
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Report the numbers of the row, each a point of its curve."""
+        """Add each number of the row to its curve."""
         self._run.log(tagged(row), step=step)
 
     def text(self, name: str, text: str, step: int) -> None:
-        """Report the text unformatted, in its own panel."""
+        """Show the text as it is, in its own panel."""
         wandb = optional("wandb", "reporting to Weights & Biases", "track")
         self._run.log({name: wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False)}, step=step)
 
     def finish(self, status: str) -> None:
-        """Mark the run as finished or failed, and send or store everything reported."""
+        """Mark the run as finished or failed; wait until everything is sent or on the disk."""
         self._run.finish(exit_code=0 if status == "finished" else 1)
 
     def _run_id(self, *, fresh: bool) -> str:
