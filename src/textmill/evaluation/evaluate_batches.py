@@ -1,4 +1,4 @@
-"""Measuring a model on a set of batches."""
+"""Evaluate a model on a set of batches."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ def evaluate(
 ) -> dict[str, float]:
     """Return the metrics of `model` over all targets of `batches`, each target weighing the same.
 
-    They are `loss` [nats per token], `perplexity` (e^loss), `bits_per_byte` [bits per byte of UTF-8 text, where
-    `num_bytes` is given], `accuracy` (share of targets that were the likeliest token), `tokens` (targets counted), and
-    the means of `metrics`. Sums are kept in float64, so the size of the batches does not matter. The model is in the
-    mode it was in before, and nothing was recorded for gradients.
+    They are `loss` [nats per token], `perplexity` (e^loss), `bits_per_byte` [bits per byte of UTF-8 text, with
+    `num_bytes`], `accuracy` (share of targets that were the most likely token), `tokens` (targets counted), and the
+    means of `metrics`. Sums are kept in float64, so the batch size does not matter. The model
+    returns to the mode it was in; no gradients are recorded.
 
     Args:
         model: from ids (B, T) to logits (B, T, V), or to an object with `.logits`.
-        batches: of the share of the data that is this process's.
+        batches: this process's share of the data.
         metrics: further metrics by name.
         num_bytes: UTF-8 bytes of the whole text, over all processes.
         autocast: makes the context of each forward pass.
-        interrupted: asked before every batch; it may itself raise what is to end the evaluation.
+        interrupted: called before every batch; returns true, or raises an error of its own, to end the evaluation.
         reduce: sums a number over all processes.
-        progress: called with the targets counted so far by this process, after every batch.
+        progress: called after every batch with the number of targets that this process has counted.
 
     Raises:
         Interrupted: `interrupted()` returned true.
         ConfigError: a metric has the name of a built-in one.
-        DataError: there is no target to count.
+        DataError: the batches contain no targets.
     """
     measured: dict[str, Metric] = {"loss": nats, "accuracy": accuracy}
     for name, metric in (metrics or {}).items():
         if name in (*measured, "perplexity", "bits_per_byte", "tokens"):
-            raise ConfigError(f"a metric must not be called {name}: that is a built-in one")
+            raise ConfigError(f"the metric {name} has the name of a built-in one: choose another name")
         measured[name] = metric
     sums = _sums(model, batches, measured, autocast or nullcontext, interrupted, progress)
     totals = {}
@@ -70,7 +70,7 @@ def _sums(
     interrupted: Callable[[], bool | None] | None,
     progress: Callable[[int], None] | None,
 ) -> dict[str, list[Tensor | float]]:
-    """Return [sum, count] of every metric over the batches; what is on a device stays there, so nothing waits."""
+    """Return [sum, count] of every metric over the batches; values stay on the device, so nothing waits for it."""
     sums: dict[str, list[Tensor | float]] = {name: [0.0, 0.0] for name in metrics}
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     counted = 0
@@ -85,8 +85,8 @@ def _sums(
                 with autocast():
                     logits = forward(model, batch)  # (B, T, V)
                 for name, metric in metrics.items():
-                    for place, value in enumerate(metric(logits, batch)):
-                        sums[name][place] += exact_sum(value) if isinstance(value, Tensor) else value
+                    for index, value in enumerate(metric(logits, batch)):
+                        sums[name][index] += exact_sum(value) if isinstance(value, Tensor) else value
                 counted += batch.num_targets
                 if progress is not None:
                     progress(counted)
@@ -98,7 +98,7 @@ def _sums(
 def _report(totals: Mapping[str, tuple[float, float]], num_bytes: float | None) -> dict[str, float]:
     summed, tokens = totals["loss"]
     if not tokens:
-        raise DataError("there is nothing to evaluate: the data hold no token that follows another")
+        raise DataError("nothing to evaluate: the data contain no two consecutive tokens")
     loss = summed / tokens
     report = {"loss": loss, "perplexity": perplexity(loss)}
     if num_bytes:

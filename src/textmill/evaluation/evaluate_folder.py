@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from textmill import files
 from textmill.checkpoint.model_folder import Loaded, load_model
 from textmill.config import load_config
 from textmill.data.batches.loader import Rows, eval_batches, separates_documents
-from textmill.data.prepare import prepare_corpus
-from textmill.data.preparing.prepare_settings import PrepareSettings
-from textmill.data.preparing.tokenizer_choice import LEARNED
 from textmill.data.reading.document import Reading
-from textmill.data.sources.given_once import Keeper
-from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.shards import TokenStore
 from textmill.errors import ConfigError, DataError
 from textmill.evaluation.evaluate_batches import evaluate
+from textmill.evaluation.evaluation_text import TextReader
 from textmill.evaluation.metrics import Metric
 from textmill.machine.device_choice import choose_device
 from textmill.machine.precision import choose_precision
-from textmill.runs import layout
-from textmill.runs.layout import is_prepared, run_of
-
-Paths = Sequence[str | Path] | str | Path
+from textmill.runs.layout import run_of
 
 _TOKENS_AT_ONCE = 8192
 _LOGITS_AT_ONCE = 2**28
@@ -60,108 +51,47 @@ def evaluate_model(
         device, precision: where and in which number format; see `choose_device` and `choose_precision`.
         metrics: further metrics by name.
         text_column, min_length, encoding_errors, cache_dir: how text is read; see `prepare`.
-        say: hears each thing worth knowing, one sentence per call.
-        reading: hears (bytes, bytes in all) while text is turned into ids.
-        progress: hears (targets, targets in all) while they are scored.
+        say: is told each thing worth knowing, one sentence per call.
+        reading: is told (bytes, bytes in all) while text is turned into ids.
+        progress: is told (targets, targets in all) while they are scored.
         interrupted: asked before every batch; see `evaluate`.
 
     Raises:
-        ConfigError: the model belongs to no run and `data` is missing, or it has no tokenizer for text.
+        ConfigError: `data` is None and the model is not part of a run, or it has no tokenizer for text.
         MissingInputError, DataError: model or data cannot be read, or do not belong together.
     """
-    place = choose_device(device)
-    loaded = model if isinstance(model, Loaded) else load_model(model, place, say=say)
-    run = run_of(loaded.path)
-    if data is None:
-        stores = [_validation_of_run(run, loaded, say, reading)]
-    else:
-        items = Keeper(text_column, cache_dir, say).keep(data) or []
-        _check_tokenizer(loaded, items)
-        settings = PrepareSettings(
-            data=items,
-            val_split=0.0,
-            tokenizer=loaded.tokenizer or "byte",
-            reading=Reading(text_column, encoding_errors, min_length),
-            cache_dir=cache_dir,
-        )
-        corpus = prepare_corpus(settings, say=say, progress=reading)
-        _check_same_tokenizer(corpus, loaded)
-        stores = [corpus.train] + ([corpus.validation] if corpus.validation is not None else [])
-    batches = _batches(stores, loaded, batch_size, run)
+    on = choose_device(device)
+    loaded = model if isinstance(model, Loaded) else load_model(model, on, say=say)
+    reader = TextReader(loaded, Reading(text_column, encoding_errors, min_length), cache_dir, say, reading)
+    stores = [reader.validation_of_run()] if data is None else reader.all_of(data)
+    batches = _batches(stores, loaded, batch_size)
     total = sum(part.num_targets for part in batches)
     return evaluate(
         loaded.model,
         chain.from_iterable(batches),
         metrics,
         num_bytes=sum(store.num_bytes for store in stores) or None,
-        autocast=choose_precision(precision, place).autocast,
+        autocast=choose_precision(precision, on).autocast,
         interrupted=interrupted,
         progress=(lambda done: progress(done, total)) if progress is not None else None,
     )
 
 
-def _validation_of_run(
-    run: Path | None, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
-) -> TokenStore:
-    """Return the validation ids that the run was measured on, from its token store or, where that is gone, its text."""
-    if run is None:
-        raise ConfigError(
-            f"{loaded.path} belongs to no run, so it has no validation text: say which data to evaluate on"
-        )
-    made_with = files.read_json(run / layout.ENVIRONMENT)
-    store = Path(str(made_with.get("store", "")))
-    if made_with.get("store") and is_prepared(store):
-        corpus = open_corpus(store)
-    else:
-        say("the token store of the run is gone: its text is read again")
-        corpus = _prepared_again(run, loaded, say, reading)
-    fingerprint = made_with.get("identity", {}).get("data")
-    if fingerprint is not None and corpus.fingerprint != fingerprint:
-        raise DataError(f"the data of {run} have changed since it was trained: say which data to evaluate on")
-    _check_same_tokenizer(corpus, loaded)
-    if corpus.validation is None:
-        raise ConfigError(f"{run} has no validation text: say which data to evaluate on")
-    return corpus.validation
-
-
-def _prepared_again(
-    run: Path, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
-) -> Corpus:
-    settings, made = PrepareSettings.of(load_config(run)), loaded.tokenizer
-    if made is not None and not (settings.tokenizer in LEARNED and settings.tokenizer == made.kind):
-        settings = replace(settings, tokenizer=made, special_tokens=())  # the folder that was named may be gone
-    return prepare_corpus(settings, say=say, progress=reading)
-
-
-def _check_tokenizer(loaded: Loaded, items: Iterable[str | Path]) -> None:
-    ids = all(str(item).lower().endswith(".npy") or is_prepared(Path(item)) for item in items)
-    if loaded.tokenizer is None and not ids:
-        raise ConfigError(f"the model in {loaded.path} has no tokenizer: evaluate it on ids (.npy)")
-
-
-def _check_same_tokenizer(corpus: Corpus, loaded: Loaded) -> None:
-    """The ids of the corpus mean to the model what they meant to their tokenizer. Raises DataError."""
-    if corpus.tokenizer is None or loaded.tokenizer is None:
-        return
-    if corpus.tokenizer.fingerprint != loaded.tokenizer.fingerprint:
-        raise DataError(f"{corpus.folder} was prepared with another tokenizer than that of the model in {loaded.path}")
-
-
-def _batches(
-    stores: Sequence[TokenStore], loaded: Loaded, batch_size: int | None, run: Path | None
-) -> list[eval_batches]:
+def _batches(stores: Sequence[TokenStore], loaded: Loaded, batch_size: int | None) -> list[eval_batches]:
+    """Return the batches of each store, with documents hidden from each other where training hid them."""
     config = loaded.model.config
     vocab_size = config.vocab_size or 0
     for store in stores:
         if store.max_id >= vocab_size:
-            raise DataError(f"the data hold the id {store.max_id}, and the model knows 0 to {vocab_size - 1}")
+            raise DataError(f"the data contain the id {store.max_id}, and the model accepts ids 0 to {vocab_size - 1}")
     if batch_size is None:
         length = config.max_seq_len
         batch_size = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+    run = run_of(loaded.path)
     data = load_config(run).data if run is not None else None
-    mask = data is not None and (data.mask_documents or not data.pack_sequences)  # as training measured it
+    mask = data is not None and (data.mask_documents or not data.pack_sequences)
     return [
         eval_batches(Rows(store, config.max_seq_len, mask_documents=mask and separates_documents(store)), batch_size)
         for store in stores

@@ -23,7 +23,7 @@ def nats(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def accuracy(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return how often the likeliest token is the target, and the number of counted targets."""
+    """Return how often the most likely token is the target, and the number of counted targets."""
     counted = batch.targets != IGNORED
     return exact_sum((logits.argmax(-1) == batch.targets) & counted), exact_sum(counted)
 

@@ -1,4 +1,4 @@
-"""From scores to a token: pure functions of logits.
+"""From logits to a token: pure functions.
 
 Letters: N sequences, V tokens in the vocabulary.
 """
@@ -19,12 +19,12 @@ _HIDDEN = float("-inf")
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. The filters apply in the order in which they stand here, as in transformers.
+    """How the next token is chosen. The filters apply in this order, as in transformers.
 
     repetition_penalty: tokens that occurred become less likely by this factor (1: no penalty).
-    temperature: divides the logits; 0 takes the likeliest token.
-    top_k: only the k likeliest tokens. top_p: only the likeliest tokens that together reach probability p.
-    min_p: only tokens at least min_p times as likely as the likeliest.
+    temperature: divides the logits; 0 takes the most likely token.
+    top_k: only the k most likely tokens. top_p: only the most likely tokens that together reach probability p.
+    min_p: only tokens at least min_p times as likely as the most likely one.
 
     Raises ConfigError for values outside their range, naming the setting.
     """
@@ -36,7 +36,7 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        _check("temperature", self.temperature, lambda t: t >= 0, "0 (always the likeliest token) or more")
+        _check("temperature", self.temperature, lambda t: t >= 0, "0 (always the most likely token) or more")
         _check("repetition_penalty", self.repetition_penalty, lambda f: f > 0, "above 0 (1: no penalty)")
         if self.top_k is not None:
             _check("top_k", self.top_k, lambda k: k >= 1 and int(k) == k, "a whole number of at least 1")
@@ -62,12 +62,12 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor, seen: Tensor | 
         seen: ids (N, T) that occurred so far, for the repetition penalty.
 
     Raises:
-        NonFiniteError: a score is NaN, or no token has a finite score.
+        NonFiniteError: a logit is NaN, or no token has a finite logit.
     """
     logits = logits.float()
     best = logits.amax(-1)  # (N,)
     if not bool(best.isfinite().all()):
-        raise NonFiniteError("the model's scores are not finite: its weights are damaged or it diverged in training")
+        raise NonFiniteError("the model's logits are not finite: its weights are damaged, or training diverged")
     if sampling.repetition_penalty != 1.0 and seen is not None:
         logits = penalise_repetition(logits, seen, sampling.repetition_penalty)
     if sampling.temperature == 0:
@@ -85,7 +85,7 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor, seen: Tensor | 
 def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """Return logits in which scores of the tokens in `seen` (N, T) are divided by `penalty`, negative ones multiplied.
 
-    Both make the token less likely; dividing a negative score would make it likelier (Keskar et al. 2019,
+    Both make the token less likely; dividing a negative logit would make it more likely (Keskar et al. 2019,
     arXiv:1909.05858, section 4.1, with the sign taken into account).
     """
     scores = logits.gather(-1, seen)  # (N, T)
@@ -101,19 +101,19 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """Return logits in which only the likeliest tokens are left whose probabilities together reach `p`.
+    """Return logits with only the most likely tokens whose probabilities together reach `p`.
 
     The token that crosses `p` stays, so at least one is always left (Holtzman et al. 2020, arXiv:1904.09751, eq. 2).
     """
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    before = ordered.softmax(-1).cumsum(-1).roll(1, -1)  # probability of all likelier tokens
+    before = ordered.softmax(-1).cumsum(-1).roll(1, -1)  # probability of all more likely tokens
     before[..., 0] = 0.0
     hidden = torch.empty_like(logits, dtype=torch.bool).scatter_(-1, order, before >= p)
     return logits.masked_fill(hidden, _HIDDEN)
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
-    """Return logits in which tokens less likely than `p` times the likeliest are -inf (arXiv:2407.01082, section 3)."""
+    """Return logits with -inf for tokens less than `p` times as likely as the top one (arXiv:2407.01082, section 3)."""
     if p <= 0:
         return logits
     return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), _HIDDEN)

@@ -1,8 +1,8 @@
-"""Text in, text out: prompt, tokenizer, model, and the characters as they become whole."""
+"""Text in, text out: prompt, tokenizer, model, and each character as soon as it is complete."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from torch import nn
 
 from textmill.checkpoint.model_folder import Loaded, load_model
 from textmill.errors import ConfigError
+from textmill.generation.sampling import Sampling
 from textmill.generation.stop_strings import StopStrings
-from textmill.generation.token_loop import generate
+from textmill.generation.token_loop import Decoding, decode
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
 Say = Callable[[str], None]
@@ -42,22 +43,20 @@ def generate_text(
 ) -> Any:
     """Return `prompt` and its continuation as text; a list of `num_samples` texts when more than one is asked for.
 
-    A text ends at `max_new_tokens`, at the tokenizer's end-of-text token, or before one of the `stop` strings. Special
-    tokens are never part of it.
+    A text ends at `max_new_tokens`, at the EOS token, or before a `stop` string; it contains no special tokens.
 
     Args:
         model: a model, what `load_model` returned, or whatever `resolve_model` takes. `model_path` is the same.
         tokenizer: one, or where one is stored; default that of the model's folder. `tokenizer_path` is the same.
-        prompt: may be empty: the text then starts from the end-of-text token, as a document does, or, where the
-            tokenizer has none, from a line break; `say` hears which.
+        prompt: text; an empty one starts from the EOS token, as a document does, or without one from a line break.
         max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, use_cache: see `generate`.
         stop: strings that end a text.
         num_samples: continuations of the same prompt, each with random draws of its own.
-        include_prompt: False returns the continuation alone.
+        include_prompt: False returns the continuation only.
         on_text: called with (sample, characters) as soon as characters of a continuation are final.
-        device: where a model that is loaded here runs.
-        interrupted: asked before every token; true returns what there is.
-        say: hears what the caller should know about the prompt.
+        device: for a model that is loaded here.
+        interrupted: called before every token; true returns the text so far.
+        say: is told what the caller should know about the prompt.
 
     Raises:
         ConfigError: an argument is out of range or missing.
@@ -67,37 +66,31 @@ def generate_text(
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise ConfigError(f"num_samples must be a whole number of at least 1, not {num_samples!r}")
     ids = prompt_ids(tokenizer, prompt, say)
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    stops = frozenset(() if tokenizer.eos_id is None else (tokenizer.eos_id,))
+    banned = tuple(unprintable_ids(tokenizer, network))
+    decoding = Decoding(sampling, max_new_tokens, stops, banned, seed, use_cache, interrupted)
     writers = [_Writer(tokenizer, ids, stop) for _ in range(num_samples)]
-    steps = generate(
-        network,
-        [ids] * num_samples,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        stop_ids=() if tokenizer.eos_id is None else (tokenizer.eos_id,),
-        banned_ids=unprintable_ids(tokenizer, network),
-        seed=seed,
-        use_cache=use_cache,
-        interrupted=interrupted,
-    )
-    for step in steps:
-        for index, (writer, token) in enumerate(zip(writers, step)):
-            if token is not None and (text := writer.push(token)) and on_text is not None:
-                on_text(index, text)
-        if all(writer.stopped for writer in writers):
-            break
-    for index, writer in enumerate(writers):
-        if (text := writer.flush()) and on_text is not None:
-            on_text(index, text)
+    _write(writers, decode(network, [ids] * num_samples, decoding), on_text or (lambda index, text: None))
     texts = [(prompt if include_prompt else "") + writer.text for writer in writers]
     return texts if num_samples > 1 else texts[0]
 
 
+def _write(writers: list[_Writer], steps: Iterator[list[int | None]], on_text: Callable[[int, str], None]) -> None:
+    """Pass the ids of each step to the writers, and their final characters to `on_text`, until all have stopped."""
+    for step in steps:
+        for index, (writer, token) in enumerate(zip(writers, step)):
+            if token is not None and (text := writer.push(token)):
+                on_text(index, text)
+        if all(writer.stopped for writer in writers):
+            break
+    for index, writer in enumerate(writers):
+        if text := writer.flush():
+            on_text(index, text)
+
+
 class _Writer:
-    """One continuation: ids go in, characters that are final come out."""
+    """One continuation: takes ids, returns the characters that are final."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str]) -> None:
         self._stream = tokenizer.stream()
@@ -124,7 +117,7 @@ class _Writer:
 def prompt_ids(tokenizer: Tokenizer, prompt: str, say: Say | None = None) -> list[int]:
     """Return the ids that a continuation of `prompt` starts from, at least one.
 
-    `say` hears what an empty prompt was replaced by, and how much of the prompt the tokenizer does not know.
+    `say` is told what replaces an empty prompt, and how many tokens of the prompt are unknown.
     """
     say = say or (lambda sentence: None)
     ids = [int(token) for token in tokenizer.encode(prompt)]

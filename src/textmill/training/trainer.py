@@ -38,7 +38,7 @@ class MetricsTracker:
         """
         for name, value in metrics.items():
             if name in METRICS:
-                raise ConfigError(f"a metric must not be called {name}: that is a built-in one")
+                raise ConfigError(f"the metric {name} has the name of a built-in one: choose another name")
             self._waiting[name] = float(value)
 
     def take(self) -> dict[str, float]:
