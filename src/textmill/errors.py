@@ -1,57 +1,57 @@
-"""What can go wrong, as people and scripts see it: one line of text and one exit code.
+"""Errors that a user can act on: one line of text and one exit code each.
 
-An error of this family is for the person at the keyboard. Its message is one line that names what, where (file, key,
-line, byte) and what to do; the command line prints it without a traceback and exits with its code. Any other
-exception is a defect of textmill and exits 70. The codes follow sysexits.h.
+The message is one line that says what is wrong, where (file, key, line, byte) and how to fix it; the command line
+prints it without a traceback and exits with its code. Any other exception is a bug in textmill and exits 70. The codes
+follow sysexits.h.
 """
 
 from __future__ import annotations
 
 
 class TextmillError(Exception):
-    """Base of every error that a user can act on."""
+    """Base of all errors that a user can act on."""
 
     exit_code = 70
     told = False
-    """Whether another process of the same run tells the user, so that a refusal is read once and not once per GPU."""
+    """Whether another process of the same run prints the error, so that it is printed once and not once per GPU."""
 
 
 class ConfigError(TextmillError):
-    """The command line, a configuration file or a keyword is wrong."""
+    """The command line, a configuration file or a keyword argument is wrong."""
 
     exit_code = 2
 
 
 class RunExistsError(ConfigError):
-    """The output directory already holds a run, or another process is using it."""
+    """The run folder already contains a run, or another process is using it."""
 
 
 class DataError(TextmillError):
-    """The data is there but cannot be used: broken encoding, wrong type, a damaged shard."""
+    """The data exists but cannot be used: broken encoding, wrong type, a damaged shard."""
 
     exit_code = 65
 
 
 class MissingInputError(TextmillError):
-    """A file, a folder, a checkpoint or a model that was named is not there."""
+    """A given file, folder, checkpoint or model does not exist."""
 
     exit_code = 66
 
 
 class PeerLostError(TextmillError):
-    """Another process of the same distributed run died or stopped answering."""
+    """Another process of the same distributed run died or stopped responding."""
 
     exit_code = 69
 
 
 class NonFiniteError(TextmillError):
-    """Loss, gradients or weights became NaN or infinite, and going on would be useless."""
+    """Loss, gradients or weights became NaN or infinite, and continuing would be useless."""
 
     exit_code = 70
 
 
 class OutOfMemoryError(TextmillError):
-    """The device, or the machine, has not the memory that a run needs."""
+    """The device or the machine has less memory than a run needs."""
 
     exit_code = 70
 
@@ -69,17 +69,17 @@ class WriteFailedError(CannotWriteError):
 
 
 class ResumeError(TextmillError):
-    """The checkpoint does not fit the configuration that wants to go on from it."""
+    """The checkpoint does not fit the configuration of the run that is to be resumed."""
 
     exit_code = 78
 
 
 class MissingExtraError(ConfigError):
-    """An optional dependency is needed and not installed; the message names the extra."""
+    """A required optional dependency is not installed; the message names the extra."""
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived: unwind to the nearest place that can save, then leave with 128 + the signal's number.
+    """SIGINT or SIGTERM arrived: unwind to the nearest code that can save, then exit with 128 + the signal's number.
 
     A BaseException like KeyboardInterrupt, so that no handler for ordinary errors swallows it.
     """

@@ -114,13 +114,13 @@ def test_vocabulary_follows_the_tokenizer() -> None:
     assert fit_vocab(config, 97, "char") == [] and config.model.vocab_size == 97
     config = load_config(vocab_size=8000)
     assert fit_vocab(config, 700, "bpe") == [
-        "vocab_size: 700 instead of 8000, because the text has no more pieces worth a token"
+        "vocab_size: 700 instead of 8000, because the text has no more pairs to merge"
     ]
     assert config.model.vocab_size == 700
     config = load_config(vocab_size=50304)
-    assert "of which the tokenizer uses 50257" in fit_vocab(config, 50257, "pretrained")[0]
+    assert "the tokenizer uses 50257 of them" in fit_vocab(config, 50257, "pretrained")[0]
     assert config.model.vocab_size == 50304
-    with pytest.raises(ConfigError, match="vocab_size 100 is smaller than the tokenizer's 257"):
+    with pytest.raises(ConfigError, match="vocab_size 100 is less than the tokenizer's 257"):
         fit_vocab(load_config(vocab_size=100), 257, "byte")
 
 
@@ -142,7 +142,7 @@ def test_a_default_batch_never_asks_for_more_rows_than_there_are(rows: int, worl
 
 def test_a_given_batch_that_is_too_large_is_refused() -> None:
     """The message counts rows asked for and rows there are."""
-    with pytest.raises(ConfigError, match="takes 32 rows per step, and the training data has 8"):
+    with pytest.raises(ConfigError, match="takes 32 rows per step, and the training text has 8"):
         fit_batch(load_config(batch_size=32), 8)
 
 

@@ -42,7 +42,7 @@ ANY: Any = config_module
         (TrainingConfig, {"save_steps": "never"}, "save_steps: must be a number of steps or 'epoch', not 'never'"),
         (TrainingConfig, {"lr": "fast"}, "lr: must be a number, not 'fast'"),
         (TrainingConfig, {"optimizer": "adamv"}, "optimizer: must be one of adamw, adam, sgd, muon, not 'adamv'"),
-        (DataConfig, {"validation_split": 0.1}, "validation_split: is the name of a dataset's split, not 0.1; "),
+        (DataConfig, {"validation_split": 0.1}, "validation_split: is the name of a dataset split, not 0.1; "),
         (DataConfig, {"data": {"a": 1}}, "data.a: no such setting"),
         (TrackingConfig, {"report_to": ["tensorbord"]}, "did you mean 'tensorboard'?"),
     ],

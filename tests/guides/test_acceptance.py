@@ -81,6 +81,6 @@ def test_a_tiny_text_shrinks_what_does_not_fit(place: Path, textmill_says: Says,
         ),
         *("--num-layers", "1", "--num-heads", "2", "--max-seq-len", "1024", "--batch-size", "1", "--max-steps", "3"),
     )
-    assert " instead of 8000, because the text has no more pieces" in out
+    assert " instead of 8000, because the text has no more pairs" in out
     assert "warmup_steps: 0 instead of 1000" in out
     assert json.loads((place / "run" / "metrics.jsonl").read_text().splitlines()[-1])["learning_rate"] <= 3e-4

@@ -170,7 +170,7 @@ CASES = [
     configured("B23", "lr: .nan\n", "lr: must be a finite number, not nan"),
     configured("B23", "lr: 1e400\n", "lr: must be a finite number"),
     configured("B23", "seed: true\n", "seed: must be a whole number, not True"),
-    configured("B23", "seed: 1\nseed: 2\n", ":2: the key 'seed' is there twice, first in line 1"),
+    configured("B23", "seed: 1\nseed: 2\n", ":2: the key 'seed' is repeated, first in line 1"),
     configured("B23", "d_model: 999999999999\n", "d_model: must be at most 1048576"),
     configured("B23", "threads: 100000\n", "threads: must be at most 1024"),
     configured("B23", "seed: !!int x\n", ":1: 'x' is no int: put it in quotes"),
@@ -191,7 +191,7 @@ CASES = [
     flagged("B25", ["--val-split", "0.999", "--tokenizer", "byte"], "too few for a validation share", code=65),
     flagged("B25", ["--val-split", "1"], "--val-split: must be less than 1"),
     flagged(
-        "B27", ["--tokenizer", "byte", "--batch-size", "10000"], "rows per step, and the training data has .*lower"
+        "B27", ["--tokenizer", "byte", "--batch-size", "10000"], "rows per step, and the training text has .*lower"
     ),
     flagged("B28", ["--min-lr", "1", "--lr", "0.1"], "min_learning_rate 1.0 .* is above learning_rate 0.1"),
     Case(
@@ -203,8 +203,8 @@ CASES = [
     ),
     flagged("B31", ["--run-name", "../../x"], "--run-name: must be a name such as 'first-try'"),
     Case("B31", {}, ["train", "text.txt", "--output-dir", "x" * 300], 2, "--output-dir: .*names of at most 255 bytes"),
-    Case("B31", {}, ["train", "text.txt", "--output-dir", ""], 2, "--output-dir: must name a place and is empty"),
-    Case("B31", {}, ["train", ""], 2, "DATA: must name files or folders, and one of the names is empty"),
+    Case("B31", {}, ["train", "text.txt", "--output-dir", ""], 2, "--output-dir: must not be empty: leave it out"),
+    Case("B31", {}, ["train", ""], 2, "DATA: must not contain an empty name"),
     Case("B31", {}, ["train", "x" * 5000], 66, "File name too long"),
     Case("B31", {}, ["generate", "x" * 5000], 66, "File name too long"),
     Case("B31", {}, ["prepare", "text.txt", "--output", "x" * 300], 2, "--output.*names of at most 255 bytes"),

@@ -178,7 +178,7 @@ def test_without_a_vocabulary_the_model_reads_bytes() -> None:
 def test_more_positions_than_the_model_has_are_refused() -> None:
     """The limit holds for a text at once and for one that grows in a cache."""
     model = small_model()
-    with pytest.raises(ValueError, match="max_seq_len is 24"):
+    with pytest.raises(ValueError, match="max_seq_len 24"):
         model(random_tokens(1, 25))
     cache = model.new_cache(1)
     model(random_tokens(1, 24), cache=cache)

@@ -43,10 +43,10 @@ TextColumn = Annotated[str, Parameter(help="Field that contains the text in JSON
 
 
 def _check_path(kind: Any, value: Any) -> None:
-    from textmill.config.field_types import place
+    from textmill.config.field_types import path
 
     if value is not None:
-        place(value)
+        path(value)
 
 
 Output = Annotated[Path, Parameter(name="--output", validator=_check_path)]

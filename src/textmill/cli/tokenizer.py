@@ -63,7 +63,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
         wanted = config.model.vocab_size or DEFAULT_VOCAB_SIZE
         made = train_bpe(_texts(config), wanted, special)
         if made.vocab_size < wanted:
-            note(f"vocab_size: {made.vocab_size}; the text has no more pieces worth a token")
+            note(f"vocab_size: {made.vocab_size}; the text has no more pairs to merge")
     elif kind == "char":
         made = make_char(_texts(config), special)
     elif kind == "byte":

@@ -1,7 +1,7 @@
 """Every other spelling of a setting: the names that guides, papers and other tools use for the same thing.
 
-`ALIASES` renames. `REWRITES` holds the spellings whose value changes too, such as `train_split: 0.9` for
-`val_split: 0.1`. Flags, files, keywords and attributes all go through these two tables; hyphens count as underscores.
+`ALIASES` renames. `REWRITES` has the spellings whose value changes too, such as `train_split: 0.9` for
+`val_split: 0.1`. Flags, files, keywords and attributes all use these two tables; hyphens count as underscores.
 """
 
 from __future__ import annotations
@@ -83,16 +83,16 @@ _SPELLINGS = {
     "run_name": "wandb_run_name experiment_name",
 }
 
-ALIASES: dict[str, str] = {alias: leaf for leaf, spelled in _SPELLINGS.items() for alias in spelled.split()}
+ALIASES: dict[str, str] = {alias: name for name, aliases in _SPELLINGS.items() for alias in aliases.split()}
 """Other spelling -> canonical name."""
 
 
 class Rewrite(NamedTuple):
-    """A spelling that stands for canonical settings with other values.
+    """A spelling that means canonical settings with other values.
 
-    `write(value, layer)` returns what it sets; `layer` holds the settings given beside it and below it. Where the same
-    leaf is given beside it too, the two must agree, except that a leaf in `yields` keeps the value given beside and one
-    in `replaces` takes the new one. `read(get)` is the way back, for attributes.
+    `write(value, layer)` returns what it sets; `layer` has the settings of the same layer and of those below. If the
+    same layer also gives a setting that it sets, the two must agree, except that a setting in `yields` keeps the given
+    value and one in `replaces` gets the new one. `read(get)` is the reverse, for attributes.
     """
 
     write: Callable[[Any, Mapping[str, Any]], dict[str, Any]]
@@ -124,7 +124,7 @@ def _amp_dtype(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _save_every(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint after every single step helps nobody: where `save_every` is 1, guides count epochs."""
+    """Return save_steps; 1 means every epoch, as in the guides: nobody wants a checkpoint after every step."""
     return {"save_steps": "epoch" if str(value).strip() == "1" else value}
 
 
@@ -156,7 +156,7 @@ def _betas(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resume(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
-    """`resume` is a switch or "auto"; a path or a checkpoint's name there means `resume_from`."""
+    """Return resume for a switch or "auto", and resume_from for a path or the name of a checkpoint."""
     words = {"true", "false", "yes", "no", "on", "off", "1", "0", "auto"}
     is_name = isinstance(value, str) and value.strip().lower() not in words
     return {"resume_from": value} if is_name else {"resume": value}
@@ -186,13 +186,13 @@ REWRITES: dict[str, Rewrite] = {
     "save_every": Rewrite(_save_every, lambda get: get("save_steps")),
     "resume": Rewrite(_resume, lambda get: get("resume")),
 }
-"""Other spelling -> how it is written in canonical names. `resume` is canonical and passes through."""
+"""Other spelling -> its rewrite in canonical names. `resume` is canonical too."""
 
 RIVALS = (("min_lr_ratio", "min_learning_rate"), ("warmup_steps", "warmup_ratio"))
-"""Two ways to say one thing: a later layer that gives one of them takes back the other."""
+"""Pairs of settings for the same thing: a later layer that gives one of them removes the other."""
 
 
 def canonical(key: str) -> str:
-    """Return the canonical name of `key` where the tables know one, else `key` with underscores."""
+    """Return the canonical name of `key` if it is an alias, else `key` with underscores."""
     name = key.strip().replace("-", "_")
     return ALIASES.get(name, name)

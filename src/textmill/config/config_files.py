@@ -1,4 +1,4 @@
-"""Configuration files: YAML, JSON or TOML, nested or flat, read into entries that know their file and line."""
+"""Configuration files: YAML, JSON or TOML, nested or flat, read into settings with their file and line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textmill.config.settings import Setting, flatten
 from textmill.errors import ConfigError, MissingInputError
 
 CONFIG_FILE = "config.yaml"
-"""The file in a run's folder that is the run's configuration."""
+"""The configuration in a run folder."""
 
 MAX_BYTES = 1 << 18
 MAX_VALUES = 10_000
@@ -22,11 +22,11 @@ MAX_DEPTH = 32
 
 
 def read_config(path: str | Path) -> list[Setting]:
-    """Return the settings of a file, or of the CONFIG_FILE in a run's folder.
+    """Return the settings in a file, or in the CONFIG_FILE of a run folder.
 
     Raises:
         MissingInputError: no such file.
-        ConfigError: it cannot be read as YAML, JSON or TOML, names a key twice, or is no mapping of settings.
+        ConfigError: it is not YAML, JSON or TOML, repeats a key, or is not a mapping of settings.
     """
     file = Path(path)
     if file.is_dir():
@@ -49,7 +49,7 @@ def read_config(path: str | Path) -> list[Setting]:
     if values is None:
         return []
     if not isinstance(values, dict):
-        raise ConfigError(f"{file}: must hold settings such as 'd_model: 256', not {show(values)}")
+        raise ConfigError(f"{file}: must contain settings such as 'd_model: 256', not {show(values)}")
     return list(flatten(values, origin=str(file), where=where))
 
 
@@ -63,7 +63,7 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise MissingInputError(f"{file}: cannot be read: {error.strerror or error}") from None
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"{file}: is larger than {MAX_BYTES} bytes, which no configuration is")
+        raise ConfigError(f"{file}: is larger than {MAX_BYTES} bytes: too large for a configuration")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -75,7 +75,7 @@ def _json(file: Path, source: str, lines: dict[tuple[str, ...], int]) -> Any:
         result: dict[str, Any] = {}
         for key, value in items:
             if key in result:
-                raise ConfigError(f"{file}: the key {key!r} is there twice")
+                raise ConfigError(f"{file}: the key {key!r} is repeated")
             result[key] = value
         return result
 
@@ -110,7 +110,7 @@ def _yaml(file: Path, source: str, lines: dict[tuple[str, ...], int]) -> Any:
 
 
 class _Tree:
-    """Turns YAML nodes into plain values: keys are unique, lines are noted, anchors cannot multiply without bound."""
+    """Turns YAML nodes into plain values: keys are unique, lines are recorded, anchors cannot expand without limit."""
 
     def __init__(self, file: Path, loader: yaml.SafeLoader, lines: dict[tuple[str, ...], int]) -> None:
         self.file, self.loader, self.lines = file, loader, lines
@@ -119,7 +119,7 @@ class _Tree:
     def value(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
         self.left -= 1
         if self.left < 0 or len(path) > MAX_DEPTH:
-            raise ConfigError(f"{self.file}:{node.start_mark.line + 1}: holds more than {MAX_VALUES} values")
+            raise ConfigError(f"{self.file}:{node.start_mark.line + 1}: contains more than {MAX_VALUES} values")
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -130,7 +130,7 @@ class _Tree:
         """Return the value of a word, number, date ... Raises ConfigError naming its line."""
         try:
             return self.loader.construct_object(node)
-        except (AttributeError, KeyError, OverflowError, ValueError) as error:  # what the library says of "!!int x"
+        except (AttributeError, KeyError, OverflowError, ValueError) as error:  # raised for "!!int x"
             raise ConfigError(
                 f"{self.file}:{node.start_mark.line + 1}: {show(getattr(node, 'value', ''))} is no "
                 f"{node.tag.rpartition(':')[2]}: put it in quotes if it is text"
@@ -150,7 +150,7 @@ class _Tree:
             key = self.scalar(key_node)
             if key in own:
                 first = self.lines.get((*path, str(key)))
-                raise ConfigError(f"{self.file}:{line}: the key {str(key)!r} is there twice, first in line {first}")
+                raise ConfigError(f"{self.file}:{line}: the key {str(key)!r} is repeated, first in line {first}")
             here = (*path, str(key))
             self.lines[here] = line
             own[key] = self.value(value_node, here)

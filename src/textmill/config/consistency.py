@@ -1,8 +1,8 @@
-"""Rules across settings. `check` refuses contradictions; the `fit_` functions adapt what nobody chose, and say so.
+"""Rules across settings. `check` refuses contradictions; the `fit_` functions adapt values that nobody chose.
 
-A value that somebody gave is refused when it does not fit, one from a default or preset is made to fit. Two given
-values are adapted all the same, because guides give them without knowing the data: warm-up steps and the vocabulary
-of a BPE tokenizer. The `fit_` functions change the Config they get and return one sentence per change.
+A given value that does not fit is refused; one from a default or a preset is changed to fit. Two given values are
+changed too, because guides give them without knowing the data: the warm-up steps and the vocabulary size of a BPE
+tokenizer. The `fit_` functions change the Config that they get and return one sentence per change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from textmill.errors import ConfigError
 
 
 def check(config: Config) -> None:
-    """No given values contradict each other. Raises ConfigError naming them and what is valid."""
+    """Raise ConfigError if given values contradict each other; it names them and what is valid."""
     resolve_shape(config.model)
     _exclusive(config, "min_lr_ratio", "min_learning_rate")
     _exclusive(config, "warmup_steps", "warmup_ratio")
@@ -29,7 +29,7 @@ def check(config: Config) -> None:
     if floor is not None and floor > training.learning_rate:
         raise ConfigError(f"{training.described('min_learning_rate')} is above {training.described('learning_rate')}")
     if training.engine not in {"auto", "deepspeed"} and training.deepspeed_config is not None:
-        raise ConfigError(f"deepspeed_config needs engine deepspeed, and there is {training.described('engine')}")
+        raise ConfigError(f"deepspeed_config needs engine deepspeed, not {training.described('engine')}")
     if training.distributed_backend == "nccl" and training.device == "cpu":
         raise ConfigError("distributed_backend nccl needs GPUs, and device is cpu: use gloo")
     if training.early_stopping_patience and not validates(config):
@@ -37,22 +37,22 @@ def check(config: Config) -> None:
 
 
 def _exclusive(config: Config, one: str, other: str) -> None:
-    sections = {leaf: config.section(leaf) for leaf in (one, other)}
-    # A dump gives every leaf, so a value that is the default all the same contradicts nothing.
-    defaults = {leaf: type(section).model_fields[leaf].default for leaf, section in sections.items()}
-    if all(section.given(leaf) and getattr(section, leaf) != defaults[leaf] for leaf, section in sections.items()):
-        both = " and ".join(section.described(leaf) for leaf, section in sections.items())
-        raise ConfigError(f"{both} exclude each other: give one of them")
+    sections = {name: config.section(name) for name in (one, other)}
+    # A dump gives every setting, so a given value that equals the default contradicts nothing.
+    defaults = {name: type(section).model_fields[name].default for name, section in sections.items()}
+    if all(section.given(name) and getattr(section, name) != defaults[name] for name, section in sections.items()):
+        both = " and ".join(section.described(name) for name, section in sections.items())
+        raise ConfigError(f"{both} exclude each other: give only one of them")
 
 
 def validates(config: Config) -> bool:
-    """Return whether some text is kept for validation."""
+    """Return whether the run has a validation set."""
     data = config.data
     return bool(data.val_split or data.val_data or (data.dataset_name and data.validation_split))
 
 
 def fit_model(config: Config) -> list[str]:
-    """num_heads fits d_model and the architecture is decided. Raises ConfigError when a given number does not fit."""
+    """Fit num_heads to d_model and set the architecture. Raises ConfigError if a given number does not fit."""
     resolved, said = resolve_shape(config.model)
     config.model.derive("architecture", resolved.architecture)
     if config.model.num_heads != resolved.num_heads:
@@ -61,16 +61,16 @@ def fit_model(config: Config) -> list[str]:
 
 
 def free_vocab(config: Config, *, ids: bool) -> None:
-    """A vocab_size that nobody gave is one to train BPE to: with another tokenizer, or ids for data, it is unset."""
+    """Unset a vocab_size that nobody gave, which is meant for a new BPE tokenizer, if there will be none."""
     if not config.model.given("vocab_size") and (ids or config.tokenizer.tokenizer != "bpe"):
         config.model.derive("vocab_size", None, force=True)
 
 
 def fit_vocab(config: Config, tokenizer_size: int, kind: str) -> list[str]:
-    """vocab_size is set and covers the tokenizer's ids.
+    """Set vocab_size so that it covers the tokenizer's ids; return what to say.
 
-    A larger one is left as it is unless a BPE tokenizer (`kind` "bpe") found fewer pieces than it was asked for.
-    Raises ConfigError when a given vocab_size is smaller than the tokenizer.
+    A larger one is kept, unless a BPE tokenizer (`kind` "bpe") found fewer tokens than it was asked for. Raises
+    ConfigError if a given vocab_size is smaller than the tokenizer.
     """
     wanted = config.model.vocab_size
     if wanted is None or wanted == tokenizer_size or not config.model.given("vocab_size"):
@@ -78,22 +78,22 @@ def fit_vocab(config: Config, tokenizer_size: int, kind: str) -> list[str]:
         config.model.derive("vocab_size", tokenizer_size, force=wanted not in (None, tokenizer_size))
         return [fewer_pieces(tokenizer_size, wanted)] if shrunk else []
     if wanted < tokenizer_size:
-        raise ConfigError(f"vocab_size {wanted} is smaller than the tokenizer's {tokenizer_size}: leave it out")
+        raise ConfigError(f"vocab_size {wanted} is less than the tokenizer's {tokenizer_size}: leave it out")
     if kind == "bpe":
         config.model.derive("vocab_size", tokenizer_size, force=True)
         return [fewer_pieces(tokenizer_size, wanted)]
-    return [f"vocab_size: {wanted}, of which the tokenizer uses {tokenizer_size}"]
+    return [f"vocab_size: {wanted}; the tokenizer uses {tokenizer_size} of them"]
 
 
 def fewer_pieces(found: int, wanted: Any) -> str:
-    """Return the sentence about a BPE vocabulary that is smaller than it was to be."""
-    return f"vocab_size: {found} instead of {wanted}, because the text has no more pieces worth a token"
+    """Return the sentence about a BPE vocabulary that is smaller than requested."""
+    return f"vocab_size: {found} instead of {wanted}, because the text has no more pairs to merge"
 
 
 def fit_batch(config: Config, num_rows: int, world_size: int = 1) -> list[str]:
-    """One optimizer step takes no more rows than there are.
+    """Fit the rows of an optimizer step to the rows of the training set.
 
-    A batch nobody chose is made smaller, accumulation first. Raises ConfigError when the given values are too large.
+    A batch nobody chose is reduced, accumulation first. Raises ConfigError if the given values are too large.
     """
     training = config.training
     batch, accumulation = training.batch_size, training.gradient_accumulation_steps
@@ -106,20 +106,20 @@ def fit_batch(config: Config, num_rows: int, world_size: int = 1) -> list[str]:
     if rows > num_rows and rows > 1:
         raise ConfigError(
             f"batch_size {batch} x gradient_accumulation_steps {accumulation} x {world_size} processes takes {rows} "
-            f"rows per step, and the training data has {num_rows}: lower batch_size or max_seq_len, or give more text"
+            f"rows per step, and the training text has {num_rows}: lower batch_size or max_seq_len, or give more text"
         )
     said = []
-    for leaf, value in (("batch_size", batch), ("gradient_accumulation_steps", accumulation)):
-        before = getattr(training, leaf)
+    for name, value in (("batch_size", batch), ("gradient_accumulation_steps", accumulation)):
+        before = getattr(training, name)
         if value != before:
-            training.derive(leaf, value, force=True)
+            training.derive(name, value, force=True)
             rows_there = f"{num_rows} row{'s' if num_rows > 1 else ''}"
-            said.append(f"{leaf}: {value} instead of {before}, because the training data has {rows_there}")
+            said.append(f"{name}: {value} instead of {before}, because the training text has {rows_there}")
     return said
 
 
 def fit_warmup(config: Config, total_steps: int) -> list[str]:
-    """The warm-up leaves most of the run to the learning rate it leads to, whoever chose it."""
+    """Shorten a warm-up that is as long as the run, whoever chose it."""
     before = config.training.warmup_steps
     if before is None or before == 0 or before < total_steps:
         return []
@@ -129,7 +129,7 @@ def fit_warmup(config: Config, total_steps: int) -> list[str]:
 
 
 def without_effect(config: Config) -> list[str]:
-    """Return a sentence for every given setting that this configuration makes idle."""
+    """Return a sentence for every given setting that has no effect in this configuration."""
     training, data, model = config.training, config.data, config.model
     adam = training.optimizer in {"adamw", "adam", "muon"} or ":" in training.optimizer
     architecture = resolve_shape(model)[0]
@@ -157,13 +157,13 @@ def without_effect(config: Config) -> list[str]:
         ("eval_batch_size", not validates(config), "there is no validation set"),
         ("log_dir", "tensorboard" not in config.tracking.report_to, "report_to has no tensorboard"),
         ("wandb_project", "wandb" not in config.tracking.report_to, "report_to has no wandb"),
-        *((leaf, training.sample_steps == 0 and not training.sample_prompt, "sample_steps is 0") for leaf in SAMPLING),
+        *((name, training.sample_steps == 0 and not training.sample_prompt, "sample_steps is 0") for name in SAMPLING),
     ]
     values = config.values()
     return [
-        f"{leaf}: has no effect, because {reason}"
-        for leaf, is_idle, reason in idle
-        if is_idle and config.given(leaf) and values[leaf] not in (None, False)
+        f"{name}: has no effect, because {reason}"
+        for name, is_idle, reason in idle
+        if is_idle and config.given(name) and values[name] not in (None, False)
     ]
 
 

@@ -1,6 +1,6 @@
-"""Field types that take what people write: 3e-4 in quotes, 1e5 where a whole number belongs, "2h", "2.5B".
+"""Field types that accept what people write: 3e-4 in quotes, 1e5 for a whole number, "2h", "2.5B".
 
-Each validator returns the plain value or raises ValueError whose text completes "<where>: ...". Booleans are no
+Each validator returns the plain value or raises ValueError, whose text completes "<where>: ...". Booleans are not
 numbers, and NaN and infinity are refused everywhere, because a run that starts with them only fails later.
 """
 
@@ -19,12 +19,12 @@ _COUNT = re.compile(r"([0-9._]+(?:e[+-]?[0-9]+)?)\s*([kmbt])?", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9.]+)\s*(d|h|min|m|sec|s)?", re.IGNORECASE)
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 MOST = 2**63 - 1
-"""The largest whole number: torch and files of tensors have 64 bits for one."""
+"""The largest whole number: torch and tensor files use 64 bits."""
 
 MOST_THREADS = 1024
-"""More than any processor has; systems crash when a program asks for a hundred thousand."""
+"""More than any processor has; operating systems crash when a program asks for a hundred thousand."""
 
-_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes; of Linux, and not below those of macOS
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes; Linux's limits, at least as large as macOS's
 
 _SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -44,9 +44,9 @@ def show(value: Any) -> str:
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the known word nearest to `word`, or nothing when none is near.
+    """Return "; did you mean 'x'?" for the known word closest to `word`, or "" if none is close.
 
-    A beginning of known words means the shortest of them.
+    A prefix of known words matches the shortest of them.
     """
     words, word = list(known), word.lower()
     near = sorted((name for name in words if len(word) > 2 and name.startswith(word)), key=len)
@@ -126,32 +126,32 @@ def text(value: Any) -> str:
     if "\0" in result:
         raise ValueError(f"must not contain a zero byte, as {show(value)} does")
     try:
-        os.fsencode(result)  # a name of a file may hold bytes that are no UTF-8, which Python spells as half characters
+        os.fsencode(result)  # file names may have bytes that are not UTF-8, which Python keeps as surrogates
     except UnicodeEncodeError:
-        raise ValueError(f"must not contain half a character, as {ascii(result)[:60]} does") from None
+        raise ValueError(f"must not contain a lone surrogate, as {ascii(result)[:60]} does") from None
     return result
 
 
-def place(value: Any) -> str:
-    """Return a path that a file system can hold: not empty, no name longer than 255 bytes."""
+def path(value: Any) -> str:
+    """Return a path that a file system accepts: not empty, no name longer than 255 bytes."""
     result = text(value)
     if not result.strip():
-        raise ValueError("must name a place and is empty: leave it out for the default")
+        raise ValueError("must not be empty: leave it out for the default")
     if len(os.fsencode(result)) > _LONGEST_PATH or max(map(len, os.fsencode(result).split(b"/"))) > _LONGEST_NAME:
         raise ValueError(f"must be a path with names of at most {_LONGEST_NAME} bytes, not {show(value)}")
     return result
 
 
 def name(value: Any) -> str:
-    """Return the name of a folder below another one: `a` or `a/b`, never a way out of it."""
-    result = place(value)
+    """Return the name of a folder inside another one: `a` or `a/b`, never outside of it."""
+    result = path(value)
     if result.startswith("/") or ".." in result.split("/") or re.search(r"[\x00-\x1f\x7f]", result):
         raise ValueError(f"must be a name such as 'first-try', not {show(value)}; a folder elsewhere is output_dir")
     return result
 
 
 def import_string(value: Any) -> str:
-    """Return `package.module:attribute`, spelled as it must be to be imported."""
+    """Return `package.module:attribute`, with names that Python can import."""
     result = text(value)
     module, _, attribute = result.partition(":")
     if not all(part.isidentifier() for dotted in (module, attribute) for part in dotted.split(".")):
@@ -164,11 +164,11 @@ def import_strings(value: Any) -> list[str]:
     return [import_string(item) for item in texts(value)]
 
 
-def places(value: Any) -> list[str]:
-    """Return a list of texts none of which is empty: an empty path would mean the current folder."""
+def paths(value: Any) -> list[str]:
+    """Return a list of texts, none of them empty: an empty path would mean the current folder."""
     result = texts(value)
     if not all(item.strip() for item in result):
-        raise ValueError("must name files or folders, and one of the names is empty; the current folder is '.'")
+        raise ValueError("must not contain an empty name; the current folder is '.'")
     return result
 
 
@@ -182,7 +182,7 @@ def texts(value: Any) -> list[str]:
 
 
 def or_none(validator: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return `validator` extended to None and to the words none and null, which a command line has to use."""
+    """Return `validator` extended to None and to the words none and null, for command lines."""
 
     def validate(value: Any) -> Any:
         if value is None or (isinstance(value, str) and value.strip().lower() in {"none", "null"}):
@@ -193,7 +193,7 @@ def or_none(validator: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def one_of(literal: Any, **synonyms: str) -> Callable[[Any], Any]:
-    """Return a validator for the members of a Literal type, hyphen, case and `synonyms` forgiven."""
+    """Return a validator for the members of a Literal type; accepts hyphens, upper case and `synonyms`."""
     choices = get_args(literal)
 
     def validate(value: Any) -> Any:
@@ -208,7 +208,7 @@ def one_of(literal: Any, **synonyms: str) -> Callable[[Any], Any]:
 
 
 def comma_separated(validator: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
-    """Return a validator for lists whose items pass `validator`, "a,b" and "a b" being two items."""
+    """Return a validator for lists whose items pass `validator`; "a,b" and "a b" are two items."""
 
     def validate(value: Any) -> list[Any]:
         words = [word for item in texts([] if value is None else value) for word in re.split(r"[,\s]+", item) if word]
@@ -228,8 +228,8 @@ MaybeSwitch = Annotated[bool | None, BeforeValidator(or_none(switch))]
 Text = Annotated[str, BeforeValidator(text)]
 MaybeText = Annotated[str | None, BeforeValidator(lambda value: None if value is None else text(value))]
 Texts = Annotated[list[str], BeforeValidator(texts)]
-Place = Annotated[str, BeforeValidator(place)]
-MaybePlace = Annotated[str | None, BeforeValidator(lambda value: None if value is None else place(value))]
+PathText = Annotated[str, BeforeValidator(path)]
+MaybePath = Annotated[str | None, BeforeValidator(lambda value: None if value is None else path(value))]
 MaybeName = Annotated[str | None, BeforeValidator(lambda value: None if value is None else name(value))]
-MaybePlaces = Annotated[list[str] | None, BeforeValidator(lambda value: None if value is None else places(value))]
+MaybePaths = Annotated[list[str] | None, BeforeValidator(lambda value: None if value is None else paths(value))]
 MaybeTexts = Annotated[list[str] | None, BeforeValidator(lambda value: None if value is None else texts(value))]

@@ -1,7 +1,7 @@
-"""Between our shape and the `config.json` of a Hugging Face folder, for the families both sides compute alike.
+"""Conversion between ModelConfig and the `config.json` of a Hugging Face folder.
 
-What transformers would compute and we would not is refused when a folder is read, and a shape of ours that transformers
-has no class for is written under our own model type, which only textmill loads.
+A config.json that describes a computation we do not implement is refused. A ModelConfig that transformers has no class
+for is written with our own model type, which only textmill loads.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _FIXED = {
     "qwen3": {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False},
     "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
 }
-"""Per family, the keys whose only value we compute. A file that leaves one out means this value too."""
+"""Per family, the keys with a single supported value, which is also the default of a missing key."""
 
 
 def export_problem(config: ModelConfig) -> str | None:
-    """Return why no class of transformers computes this shape and how to change it, or None where one does."""
+    """Return why transformers has no class for this model and how to change that, or None if it has one."""
     config = config.resolved()
     family = config.architecture
     gpt2 = family == "gpt2"
@@ -41,25 +41,25 @@ def export_problem(config: ModelConfig) -> str | None:
         "pre_norm": [True],
         "num_kv_heads": [config.num_heads] if gpt2 else [config.num_kv_heads],
     }
-    for leaf, values in expected.items():
-        if (value := getattr(config, leaf)) not in values:
+    for name, values in expected.items():
+        if (value := getattr(config, name)) not in values:
             known = " or ".join(str(other) for other in values)
-            return f"{family} models of other tools have {leaf} {known}, and this one has {value}"
+            return f"{family} models of other tools have {name} {known}, and this one has {value}"
     return None
 
 
 def to_huggingface(config: ModelConfig, eos_id: int | None = None, *, dtype: str = "float32") -> dict[str, Any]:
     """Return the `config.json` of a model of this shape, whose weights are stored in `dtype`.
 
-    `eos_id` ends a document; None is written as null, because transformers would otherwise assume an id of its own.
-    A shape with an `export_problem` gets our own model type and the values of ModelConfig.
+    `eos_id` is the EOS token; None is written as null, because transformers would otherwise assume an id of its own.
+    A model with an `export_problem` gets our own model type and the values of ModelConfig.
 
     Raises:
         ConfigError: the vocabulary size is not known.
     """
     config = config.resolved()
     if config.vocab_size is None:
-        raise ConfigError("vocab_size is not known: a model folder needs it")
+        raise ConfigError("vocab_size is not set: a model folder needs it")
     ends = {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": None}
     if export_problem(config):
         return {
@@ -88,26 +88,26 @@ def from_huggingface(values: Mapping[str, Any], source: str = "config.json") -> 
     """Return the shape that a `config.json` describes, complete.
 
     Raises:
-        DataError: it describes something we would compute differently, or a key is missing or malformed; the message
-            begins with `source` and names the key.
+        DataError: it describes a computation we do not implement, or a key is missing or malformed; the message begins
+            with `source` and names the key.
     """
     family = values.get("model_type")
     if values.get("auto_map"):
-        raise DataError(f"{source}: the model needs Python code of its own (auto_map), which textmill does not run")
+        raise DataError(f"{source}: the model needs its own Python code (auto_map), which textmill does not run")
     if values.get("quantization_config"):
         raise DataError(f"{source}: the weights are quantised (quantization_config); use the unquantised model")
     try:
         if family == OWN_MODEL_TYPE:
-            leaves = {leaf: values[leaf] for leaf in ModelConfig.model_fields if leaf in values}
+            settings = {name: values[name] for name in ModelConfig.model_fields if name in values}
         elif family == "gpt2":
             _refuse_other(values, family)
-            leaves = _gpt2_leaves(values)
+            settings = _gpt2_settings(values)
         elif family in ("llama", "qwen3"):
             _refuse_other(values, family)
-            leaves = _llama_leaves(values, family)
+            settings = _llama_settings(values, family)
         else:
             raise DataError(f"model_type {show(family)} is not supported: qwen3, llama and gpt2 are")
-        config = ModelConfig(**leaves)
+        config = ModelConfig(**settings)
         if config.vocab_size is None:
             raise DataError("vocab_size is missing")
         return config.resolved()
@@ -118,7 +118,7 @@ def from_huggingface(values: Mapping[str, Any], source: str = "config.json") -> 
 
 
 def _refuse_other(values: Mapping[str, Any], family: str) -> None:
-    """Every key of `_FIXED` has the value we compute, and attention sees all positions. Raises DataError."""
+    """Raise DataError unless every key of `_FIXED` has the supported value and attention covers all positions."""
     for key, fixed in _FIXED[family].items():
         value = values.get(key, fixed)
         if value != fixed:
@@ -145,10 +145,10 @@ def _llama_keys(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _llama_leaves(values: Mapping[str, Any], family: str) -> dict[str, Any]:
+def _llama_settings(values: Mapping[str, Any], family: str) -> dict[str, Any]:
     heads, width = values["num_attention_heads"], values["hidden_size"]
     kv_heads, head_dim = values.get("num_key_value_heads"), values.get("head_dim")
-    if family == "qwen3":  # transformers' defaults for keys that are left out
+    if family == "qwen3":  # transformers' defaults for missing keys
         kv_heads, head_dim = values.get("num_key_value_heads", 32), values.get("head_dim", 128)
     return {
         "architecture": family,
@@ -179,10 +179,10 @@ def _rope_theta(values: Mapping[str, Any]) -> float:
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default" or any(isinstance(value, Mapping) for value in rope.values()):
             raise DataError(f"rotary positions are scaled or differ between layers: {show(rope)} is not supported")
-    places = [values, *described]
-    if any(place.get("partial_rotary_factor", 1.0) != 1.0 for place in places):
-        raise DataError("partial_rotary_factor is not supported: all of a head is rotated")
-    thetas = {place["rope_theta"] for place in places if place.get("rope_theta") is not None}
+    sources = [values, *described]
+    if any(source.get("partial_rotary_factor", 1.0) != 1.0 for source in sources):
+        raise DataError("partial_rotary_factor is not supported: textmill rotates the whole head")
+    thetas = {source["rope_theta"] for source in sources if source.get("rope_theta") is not None}
     if len(thetas) > 1:
         raise DataError("rope_theta has two different values, at the top and in rope_parameters")
     return thetas.pop() if thetas else 10000.0
@@ -203,7 +203,7 @@ def _gpt2_keys(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _gpt2_leaves(values: Mapping[str, Any]) -> dict[str, Any]:
+def _gpt2_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     activation = values.get("activation_function", "gelu_new")
     if activation not in _GELU_NAMES:
         raise DataError(f"activation_function {show(activation)} is not supported: {', '.join(_GELU_NAMES)} are")

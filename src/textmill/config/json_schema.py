@@ -1,4 +1,4 @@
-"""The JSON schema of configuration files, for editors that complete keys and check values while one types."""
+"""The JSON schema of configuration files, for editors that complete keys and check values."""
 
 from __future__ import annotations
 

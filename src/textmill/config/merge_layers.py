@@ -1,4 +1,4 @@
-"""One configuration out of a preset, files, mappings and keywords, the later over the earlier."""
+"""Merge a preset, files, mappings and keywords into one configuration; later ones win over earlier ones."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def load_config(
 ) -> Config:
     """Return the configuration of `sources`, each over the ones before it, and `overrides` over all of them.
 
-    A source is a file (YAML, JSON, TOML), a run's folder, a mapping, a section or a Config. The preset, given here or
+    A source is a file (YAML, JSON, TOML), a run folder, a mapping, a section or a Config. The preset, given here or
     as the setting `preset`, lies below all of them. Everything is validated, rules across settings included.
 
     Raises:
         ConfigError: unknown names, wrong values, contradictions; one line that names file, line and setting.
-        MissingInputError: a file is not there.
+        MissingInputError: a file does not exist.
     """
     if preset is not None:
         overrides["preset"] = preset

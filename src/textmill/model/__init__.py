@@ -1,4 +1,4 @@
-"""The network, and nothing else: shape in, logits out."""
+"""The network: from a configuration to a module that computes logits."""
 
 from __future__ import annotations
 

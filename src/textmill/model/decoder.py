@@ -1,8 +1,8 @@
 """The decoder-only transformer: from token ids to a score for every possible next token.
 
-What the families share is here: embedding, positions, mask, blocks, final norm, head. `llama.py` (llama and qwen3) and
-`gpt2.py` add their blocks and the names that transformers gives to the weights, so that a checkpoint of ours is a model
-folder of theirs without any mapping.
+This file has what all families share: embedding, positions, mask, blocks, final norm, head. `llama.py` (llama and
+qwen3) and `gpt2.py` add their blocks, with the weight names of transformers, so that a checkpoint is a model folder of
+transformers without any mapping.
 
 Letters: B sequences, T positions of this call, D width of the model, V tokens in the vocabulary.
 """
@@ -41,7 +41,7 @@ class Decoder(nn.Module):
         self.config = config
         self.dropout = nn.Dropout(config.dropout)
 
-    # What a family provides.
+    # Defined by each family.
 
     @property
     @abstractmethod
@@ -63,7 +63,7 @@ class Decoder(nn.Module):
     def final_norm(self) -> nn.Module:
         """The normalisation before the head; the identity where blocks normalise their own output."""
 
-    # What all share.
+    # Shared by all families.
 
     def forward(
         self,
@@ -78,9 +78,9 @@ class Decoder(nn.Module):
 
         Args:
             tokens: ids (B, T), each below `config.vocab_size`.
-            positions: (B, T), below `config.max_seq_len`; default 0, 1, ... after what the cache holds.
+            positions: (B, T), below `config.max_seq_len`; default 0, 1, ... after the cached ones.
             segments: (B, T); positions attend only within their own segment. Not together with a cache.
-            cache: from `new_cache`; is read and extended by these T positions.
+            cache: from `new_cache`; these T positions are appended to it.
             last_only: score the last position only, as generation needs.
 
         Raises:
@@ -101,9 +101,11 @@ class Decoder(nn.Module):
         length = tokens.shape[1]
         past = 0 if cache is None else cache.length
         if past + length > self.config.max_seq_len:
-            raise ValueError(f"{past + length} positions, and the model's max_seq_len is {self.config.max_seq_len}")
+            raise ValueError(
+                f"{past + length} positions are more than the model's max_seq_len {self.config.max_seq_len}"
+            )
         if segments is not None and cache is not None:
-            raise ValueError("segments and a cache do not go together")
+            raise ValueError("segments cannot be combined with a cache")
         if positions is None:
             positions = torch.arange(past, past + length, device=tokens.device)  # (T,)
         x = self.dropout(self._embed(tokens, positions))  # (B, T, D)
@@ -131,13 +133,13 @@ class Decoder(nn.Module):
         return Cache(self.config.num_layers, batch_size, max_len or self.config.max_seq_len)
 
     def num_parameters(self) -> int:
-        """Return how many weights there are; a head tied to the embedding counts once."""
+        """Return the number of parameters; a head tied to the embedding counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def add_head(self) -> None:
-        """The model has its head, with the embedding's weights where the configuration ties them.
+        """Add the head, with the embedding's weights if the configuration ties them.
 
-        A family calls this last: shared weights then go by the embedding's name, as they do in transformers.
+        A family calls this last: shared weights then have the embedding's name, as in transformers.
         """
         assert self.config.vocab_size is not None
         self.lm_head = Linear(self.config.d_model, self.config.vocab_size, bias=False)
@@ -149,6 +151,6 @@ class Decoder(nn.Module):
         if self.position_embedding is not None:
             return x + self.position_embedding(positions)  # (T, D) or (B, T, D)
         if self.config.pos_encoding == "sinusoidal":
-            # arXiv:1706.03762, section 3.4: without the factor the sinusoids would drown the tokens.
+            # arXiv:1706.03762, section 3.4: without the factor the sinusoids would dominate the token embeddings.
             return x * self.config.d_model**0.5 + sinusoids(positions, self.config.d_model).to(x.dtype)
         return x

@@ -1,4 +1,4 @@
-"""From a shape to a model."""
+"""Build a model from its configuration."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from textmill.model.initialisation import initialise
 from textmill.model.llama import LlamaDecoder
 
 BYTES = 257
-"""Vocabulary of a model whose configuration names none: the byte tokenizer's, every byte and the end of a text."""
+"""Default vocabulary size: that of the byte tokenizer, every byte and the EOS token."""
 
 
 def build_model(config: ModelConfig, *, seed: int | None = None) -> Decoder:
     """Return a new model of this shape on the CPU, in float32, with random weights.
 
     The same `seed` gives the same weights, and the global random state is not touched; without a seed the weights come
-    from the global random state. A configuration without vocab_size means bytes.
+    from the global random state. Without vocab_size the model is one for bytes.
 
     Raises:
         ConfigError: the numbers of the configuration contradict each other.
@@ -29,7 +29,7 @@ def build_model(config: ModelConfig, *, seed: int | None = None) -> Decoder:
 
 
 def empty_model(config: ModelConfig) -> Decoder:
-    """Return a model of this shape whose weights are not set yet, for weights that come from a file."""
+    """Return a model of this shape with uninitialised weights, to load weights into."""
     config = config.resolved()
     config.derive("vocab_size", BYTES)
     return GPT2Decoder(config) if config.architecture == "gpt2" else LlamaDecoder(config)

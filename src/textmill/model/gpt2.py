@@ -1,9 +1,10 @@
 """GPT-2: LayerNorm, learned positions, a plain feed-forward layer with tanh-GELU, biases, a tied head.
 
-Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3. Module names, and
-linear maps stored transposed, are transformers' own.
+Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3. Module names and the
+transposed weights of linear layers are those of transformers.
 
-Letters: B sequences, T new positions, S visible positions, D width, H query heads, K key and value heads, E head size.
+Letters: B sequences, T new positions, S positions attended to, D width, H query heads, K key and value heads,
+E head size.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class GPT2Attention(nn.Module):
 
 
 class GPT2Block(Block):
-    """x + attention(norm(x)), then x + mlp(norm(x)); the norms after the sums where pre_norm is off."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); with pre_norm off, the norms come after the sums."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()

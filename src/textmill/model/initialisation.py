@@ -1,4 +1,4 @@
-"""The weights of a model before training."""
+"""Initial weights."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from textmill.model.linear_and_embedding import Conv1D
 from textmill.model.norm import LayerNorm, RMSNorm
 
 RESIDUAL_OUTPUTS = ("o_proj.weight", "down_proj.weight", "c_proj.weight")
-"""Weights of the maps that add to the residual stream, by the end of their name."""
+"""Endings of the names of weights whose outputs are added to the residual stream."""
 
 
 @torch.no_grad()
 def initialise(model: Decoder, generator: torch.Generator | None = None) -> None:
-    """Matrices are drawn from N(0, init_std^2), biases are 0 and norms 1.
+    """Draw matrices from N(0, init_std^2); set biases to 0 and norms to 1.
 
     The maps that add to the residual stream are drawn with init_std / sqrt(2 num_layers), so that the stream does not
-    grow with depth (Radford et al. 2019, section 2.3). An untrained model then scores about ln(vocab_size) per token.
+    grow with depth (Radford et al. 2019, section 2.3). The untrained loss is then about ln(vocab_size).
 
     Args:
         model: on the CPU.
-        generator: the source of randomness; None is PyTorch's global one.
+        generator: None uses PyTorch's global random state.
     """
     std = model.config.init_std
     residual_std = std / (2 * model.config.num_layers) ** 0.5

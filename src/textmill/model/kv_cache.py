@@ -1,4 +1,4 @@
-"""Keys and values of the positions already read, so that the next token costs one position and not all of them."""
+"""Key-value cache: keys and values of earlier positions, so that a new token costs one position and not all."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 class Cache:
-    """Room for the keys and values of `max_len` positions of `batch_size` sequences that advance together.
+    """Keys and values of up to `max_len` positions of `batch_size` sequences that advance together.
 
-    The room is taken once, at the first use, in the dtype and on the device of the keys that arrive.
+    Buffers are allocated at first use, with the dtype and device of the keys.
     """
 
     def __init__(self, num_layers: int, batch_size: int, max_len: int) -> None:
@@ -21,9 +21,9 @@ class Cache:
         self._values: list[Tensor | None] = [None] * num_layers
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep `k` and `v` (B, T, K, E) of `layer` after those already there; return all, (B, S, K, E) each.
+        """Append `k` and `v` (B, T, K, E) of `layer`; return all its keys and values, (B, S, K, E) each.
 
-        `length` does not move: the model calls `advance` once, when every layer has appended.
+        `length` does not change: the model calls `advance` once, after every layer has appended.
         """
         batch, new, kv_heads, size = k.shape
         total = self.length + new
@@ -41,9 +41,9 @@ class Cache:
         return keys[:, :total], values[:, :total]
 
     def advance(self, positions: int) -> None:
-        """`positions` more are filled."""
+        """Count `positions` more as filled."""
         self.length += positions
 
     def clear(self) -> None:
-        """Nothing is filled; the room stays taken."""
+        """Empty the cache; the buffers stay allocated."""
         self.length = 0

@@ -1,7 +1,7 @@
-"""The layers with weights: linear maps and the table of embeddings.
+"""Linear and embedding layers.
 
-They are PyTorch's, less the initialisation at construction: `init.py` fills every weight once, from one generator, so
-that building a model neither wastes time nor disturbs the global random state.
+They are PyTorch's without the initialisation at construction: `initialisation.py` fills every weight once, from one
+generator, so that building a model neither wastes time nor changes the global random state.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ class Linear(nn.Linear):
     """y = x W^T + b with W of shape (outputs, inputs)."""
 
     def reset_parameters(self) -> None:
-        """Left to `init.py`."""
+        """Do nothing: see `initialisation.py`."""
 
 
 class Embedding(nn.Embedding):
     """A table with one row of weights per id."""
 
     def reset_parameters(self) -> None:
-        """Left to `init.py`."""
+        """Do nothing: see `initialisation.py`."""
 
 
 class Conv1D(nn.Module):
-    """y = x W + b with W of shape (inputs, outputs): how GPT-2's checkpoints store their linear maps."""
+    """y = x W + b with W of shape (inputs, outputs): the layout of linear layers in GPT-2 checkpoints."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
         super().__init__()

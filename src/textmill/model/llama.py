@@ -1,9 +1,10 @@
 """Llama and Qwen3: RMSNorm, rotary positions, a gated feed-forward layer, no biases.
 
 Sources: Llama, Touvron et al. 2023 (arXiv:2302.13971, section 2.2); Qwen3, Yang et al. 2025 (arXiv:2505.09388,
-section 2): the same with queries and keys normalised per head. Module names are transformers' own.
+section 2): the same with queries and keys normalised per head. Module names are those of transformers.
 
-Letters: B sequences, T new positions, S visible positions, D width, H query heads, K key and value heads, E head size.
+Letters: B sequences, T new positions, S positions attended to, D width, H query heads, K key and value heads,
+E head size.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from textmill.model.positions import Angles, rotate
 
 
 class LlamaAttention(nn.Module):
-    """Attention with separate projections; with Qwen3's norms on queries and keys where the family has them."""
+    """Attention with separate projections, and in Qwen3 with norms on queries and keys."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -56,7 +57,7 @@ class LlamaAttention(nn.Module):
 
 
 class LlamaBlock(Block):
-    """x + attention(norm(x)), then x + mlp(norm(x)); the norms after the sums where pre_norm is off."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); with pre_norm off, the norms come after the sums."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The training loss, as a sum: a mean is made once, where the counted targets of all micro-batches are known."""
+"""The training loss as a sum; the mean is taken once, where the counted targets of all micro-batches are known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float
     Args:
         logits: (B, T, V) of any floating dtype; the sum is taken in float32.
         targets: ids (B, T); IGNORED (-100) is not counted.
-        label_smoothing: share of the target spread evenly over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567,
+        label_smoothing: share of the target distributed over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567,
             section 7).
     """
     return F.cross_entropy(
@@ -29,9 +29,9 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float
 
 
 def forward(model: nn.Module, batch: Batch) -> Tensor:
-    """Return the logits (B, T, V) of `model` for a batch; models that return an object with `.logits` are welcome.
+    """Return the logits (B, T, V) of `model` for a batch; models may return an object with `.logits`.
 
-    Positions and segments are passed only where the batch has them, so that any module from ids to logits will do.
+    Positions and segments are passed only if the batch has them, so that any module from ids to logits works.
     """
     options: dict[str, Any] = {}
     if batch.positions is not None:

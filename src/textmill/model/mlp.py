@@ -1,4 +1,4 @@
-"""The feed-forward half of a block.
+"""The feed-forward part of a block.
 
 Letters: B sequences, T positions, D width of the model, F width inside.
 """

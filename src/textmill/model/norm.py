@@ -27,7 +27,7 @@ class RMSNorm(nn.Module):
 
 
 class _RMSNormOnCPU(torch.autograd.Function):
-    """The same in fewer passes over memory: PyTorch has no kernel of its own for it on the CPU.
+    """RMSNorm in fewer passes over memory: PyTorch has no CPU kernel for it.
 
     With r = 1 / sqrt(mean(x^2) + eps) and h = x r, and g the gradient of y: the gradient of w is the sum of g h over
     all rows, that of x is r (g w - h mean(g w h)). Computed in float32 or finer, returned in the dtype of x.
@@ -67,7 +67,7 @@ class LayerNorm(nn.Module):
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
-    """Return one normalisation of the residual stream for a resolved configuration."""
+    """Return a normalisation layer of the residual stream for a resolved configuration."""
     assert config.norm_eps is not None and config.bias is not None
     if config.norm == "rmsnorm":
         return RMSNorm(config.d_model, config.norm_eps)

@@ -12,13 +12,13 @@ WSD_COOLDOWN = 0.4
 
 @dataclass(frozen=True)
 class Schedule:
-    """Warm-up, then one of seven shapes. `schedule(step)` is the learning rate of the step that is about to be taken.
+    """Warm-up, then one of seven shapes. `schedule(step)` is the learning rate of that step.
 
     kind: `cosine`, `linear` and `polynomial` (power 2) fall from `peak` to `peak * min_ratio`, which they reach at
-        `decay_steps` (None: at `total_steps`) and keep; `constant` stays; `wsd` (warm-up, stable, decay:
-        arXiv:2404.06395) stays and then falls linearly over the last `decay_steps` (None: the last WSD_COOLDOWN of the
-        run); `step` multiplies by `decay_factor` every `decay_every` steps and `exponential` does so smoothly, neither
-        below the floor.
+        `decay_steps` (None: at `total_steps`) and keep; `constant` stays at `peak`; `wsd` (warm-up, stable, decay:
+        arXiv:2404.06395) stays at `peak` and then falls linearly over the last `decay_steps` (None: the last
+        WSD_COOLDOWN of the run); `step` multiplies by `decay_factor` every `decay_every` steps and `exponential` does
+        so smoothly, neither below the floor.
     peak: the learning rate at the end of warm-up.
     total_steps: optimizer steps in the whole run.
     warmup_steps: steps of linear warm-up; step 0 has peak / warmup_steps, step warmup_steps - 1 has the peak.
@@ -39,7 +39,7 @@ class Schedule:
             raise ValueError(f"unknown schedule {self.kind!r}; choose one of {', '.join(SCHEDULES)}")
 
     def __call__(self, step: int) -> float:
-        """Return the learning rate of step `step`, counted from 0; before the first step it is that of the first."""
+        """Return the learning rate of step `step`, counted from 0; negative steps count as 0."""
         step = max(0, step)
         if step < self.warmup_steps:
             return self.peak * (step + 1) / self.warmup_steps
@@ -68,5 +68,5 @@ class Schedule:
 
     @staticmethod
     def _share(step: int, start: int, end: int) -> float:
-        """How much of the way from `start` to `end` lies behind `step`, from 0 to 1."""
+        """Return the fraction of the steps from `start` to `end` that come before `step`, from 0 to 1."""
         return min(1.0, max(0.0, (step - start) / max(1, end - start)))

@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Every parameter that has a gradient has moved by one update."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -127,12 +127,12 @@ class Muon(torch.optim.Optimizer):
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """Return a tensor that is divided among processes (a DTensor) whole: half a matrix has other singular vectors."""
+    """Return the full tensor of one that is sharded over processes: part of a matrix has other singular vectors."""
     return tensor.full_tensor() if hasattr(tensor, "placements") else tensor  # type: ignore[attr-defined]
 
 
 def _part(whole: Tensor, parameter: Tensor) -> Tensor:
-    """Return the part of `whole`, which every process has, that belongs to this process's part of `parameter`."""
+    """Return this process's shard of `whole`, sharded as `parameter` is."""
     if not hasattr(parameter, "placements"):
         return whole
     from torch.distributed.tensor import DTensor, distribute_tensor

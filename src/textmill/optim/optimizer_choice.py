@@ -1,4 +1,4 @@
-"""From a name and numbers to a live optimizer."""
+"""Build an optimizer from its name and numbers."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def build_optimizer(
     name: `adamw` (decoupled decay), `adam` (decay added to the gradient), `sgd`, `muon`, an import string
         `package.module:factory`, or the factory itself: a function from parameter groups to an optimizer.
     momentum: of `sgd` (None: 0.9) and `muon` (None: 0.95).
-    muon_dtype: in which `muon` orthogonalises; see `Muon`.
+    muon_dtype: number format of `muon`'s iterations; see `Muon`.
 
     Raises:
-        ConfigError: the name is none of these, or the factory returns something else than an optimizer.
+        ConfigError: an unknown name, or the factory does not return an optimizer.
     """
     groups = parameter_groups(model, weight_decay=weight_decay)
     if callable(name) or ":" in name:
@@ -65,5 +65,5 @@ def build_optimizer(
 
 
 def _fused(model: nn.Module) -> bool:
-    """Whether one kernel can update all parameters: every device that has such a kernel is used."""
+    """Return whether the device has a kernel that updates all parameters at once."""
     return {parameter.device.type for parameter in model.parameters()} <= {"cpu", "cuda"}

@@ -1,4 +1,4 @@
-"""Parameters by what they do, because optimizers treat them differently."""
+"""Groups of parameters that optimizers treat differently: matrices, embeddings, vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
 
     Matrices (two dimensions and more) are decayed. Embeddings, which include the output head, and vectors (norm gains,
     biases) are not: pulling a rare token's row or a gain towards zero regularises nothing (arXiv:2501.00656, 3.4.2).
-    Each group carries its `name`. Groups without parameters are left out.
+    Each group carries its `name`. Empty groups are omitted.
     """
     matrices, embeddings, vectors = [], [], []
     tables = {id(table.weight) for table in model.modules() if isinstance(table, EMBEDDING_TYPES)}

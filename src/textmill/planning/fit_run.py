@@ -1,4 +1,4 @@
-"""A configuration made to fit what it is to read, and the length of the run that follows: one rule for plan and run."""
+"""Fit a configuration to its text and compute the length of the run: one rule for plan and run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def fit_run(
     world_size: int = 1,
     own_model: bool = True,
 ) -> tuple[Length, list[str]]:
-    """Values of `config` that nobody chose fit the text and each other; return the run's length and what was changed.
+    """Fit the values of `config` that nobody chose to the text and each other; return the run's length and the changes.
 
-    num_rows: rows of the training set, of row_tokens targets each. vocab_size: the tokenizer's; learned: by BPE from
-    this text, so that it may have found fewer pieces than it was asked for. own_model: the configuration describes the
-    model, as against one given by hand.
+    num_rows: rows of the training set, of row_tokens targets each. vocab_size: the tokenizer's; learned: a BPE
+    tokenizer was trained on this text and may have fewer tokens than it was asked for. own_model: the configuration
+    describes the model, which was not passed as an object.
 
     Raises:
         ConfigError: a chosen value does not fit.

@@ -1,8 +1,8 @@
-"""The bytes that training takes: weights, gradients, optimizer, activations, logits. Arithmetic on shapes, no torch.
+"""The memory of training in bytes: weights, gradients, optimizer, activations, logits. Arithmetic on shapes, no torch.
 
-Weights, gradients and optimizer state are exact. Activations are counted tensor by tensor from what the backward pass
-keeps of each operation, which tests compare with what torch really keeps. What frameworks add beside (allocator,
-compiled code, contexts of a GPU) is an allowance, named as such.
+Weights, gradients and optimizer state are exact. Activations are counted tensor by tensor, as the backward pass keeps
+them; tests compare them with what torch really keeps. The overhead of the framework (allocator, compiled code, GPU
+context) is an allowance.
 
 Letters: B rows of a micro-batch, T tokens of a row, D width, F feed-forward width, H query heads, K key/value heads,
 E head size, L layers, V vocabulary; c bytes of a number in the precision of the matrix products.
@@ -21,7 +21,7 @@ FLOAT, LONG = 4, 8
 """Bytes of a float32 and of an int64."""
 
 WRITTEN_OUT_LIMIT = 64 * 2**20
-"""Attention scores of a layer, B*H*T*T, above which a CPU too uses the kernel that does not store them."""
+"""Attention scores of a layer, B*H*T*S, above which a CPU too uses the fused kernel, which does not store them."""
 
 EVALUATION_NUMBERS = 2**24
 """Elements of the largest tensor of an evaluation batch (64 MB), unless training's batch is larger."""
@@ -34,16 +34,16 @@ HALF = ("bf16", "fp16")
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one process by what they are for. `total` is the most that is needed at once.
+    """Bytes of one process by purpose. `total` is the peak.
 
-    weights, gradients, optimizer: float32 state, exact; an optimizer of the user's own counts as Adam.
-    copies: the matrices in half precision, made anew in every forward pass.
+    weights, gradients, optimizer: float32 state, exact; an imported optimizer counts as Adam.
+    copies: the matrices in half precision, made in every forward pass.
     activations: what is kept for the backward pass. logits: the scores, their logarithms and their gradients.
-    working: what one block needs while it is differentiated; of a table that is embedding and head both gradients.
-    recomputed: the activations of a block that is computed again, with gradient checkpointing.
-    update: what the optimizer's step needs beside its state. evaluation: the scores of an evaluation batch.
+    working: what one block needs in the backward pass; both gradients of a table that is embedding and head.
+    recomputed: the activations of one block, with gradient checkpointing.
+    update: what the optimizer's step needs besides its state. evaluation: the scores of an evaluation batch.
     batch: token ids. runtime: the allowance for PyTorch itself.
-    accumulated: whether gradients are there already when a backward pass begins.
+    accumulated: whether gradients exist already when a backward pass starts.
     """
 
     weights: int
@@ -62,14 +62,14 @@ class Memory:
 
     @property
     def state(self) -> int:
-        """Weights and optimizer, there from the first step to the last."""
+        """Weights and optimizer, allocated during the whole run."""
         return self.weights + self.optimizer
 
     @property
     def moments(self) -> dict[str, int]:
-        """What is needed beside state, batch and runtime at each moment of a step that may need most.
+        """Bytes besides state, batch and runtime, at each moment of a step that may be the peak.
 
-        Gradients come while activations go, so the backward pass needs most at one of its ends.
+        Gradients are allocated while activations are freed, so the backward pass peaks at its start or end.
         """
         earlier = self.gradients if self.accumulated else 0
         return {
@@ -81,12 +81,12 @@ class Memory:
 
     @property
     def peak_moment(self) -> str:
-        """The moment that needs most."""
+        """The moment of the peak."""
         return max(self.moments, key=lambda name: self.moments[name])
 
     @property
     def total(self) -> int:
-        """The most that is needed at once."""
+        """The most bytes in use at once."""
         return self.state + self.batch + self.runtime + self.moments[self.peak_moment]
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Shape:
-    """A resolved shape with the sizes of a micro-batch, as the formulas need them."""
+    """A resolved model with the sizes of a micro-batch, for the formulas."""
 
     model: ModelConfig
     vocab_size: int
@@ -197,7 +197,7 @@ def estimate_memory(model: ModelConfig, step: StepSettings, *, vocab_size: int |
 
 
 def evaluation_rows(model: ModelConfig, batch_size: int, vocab_size: int) -> int:
-    """Return the rows of an evaluation batch: as many as keep its largest tensor small, but no fewer than in training.
+    """Return the rows of an evaluation batch: as many as fit EVALUATION_NUMBERS, but at least as many as in training.
 
     The largest is the scores, B*T*V, the attention weights, B*H*T*T, or the three of the feed-forward layer, B*T*F.
     """
@@ -209,7 +209,7 @@ def evaluation_rows(model: ModelConfig, batch_size: int, vocab_size: int) -> int
 def optimizer_bytes(
     model: ModelConfig, optimizer: str, *, vocab_size: int | None = None, momentum: float | None = None
 ) -> int:
-    """Return the bytes of the optimizer's state: exact for ours; of an imported one as if it were Adam."""
+    """Return the bytes of the optimizer's state: exact for ours; an imported one counts as Adam."""
     model = model.resolved()
     count = count_parameters(model, vocab_size)
     matrices, others = _tensors(model)
@@ -222,7 +222,7 @@ def optimizer_bytes(
 
 
 def update_bytes(shape: Shape, optimizer: str) -> int:
-    """Return what the optimizer's step needs beside its state: nothing where one kernel does it in place."""
+    """Return the bytes that the optimizer's step needs besides its state: none where one kernel works in place."""
     if optimizer != "muon":
         return 0
     # Muon keeps the updates of all matrices. Those of one shape are stacked; an iteration needs the matrices before and
@@ -244,7 +244,7 @@ def half_copies(shape: Shape) -> tuple[int, int]:
 
 
 def block_activations(shape: Shape) -> int:
-    """Return what the backward pass keeps of one block."""
+    """Return the bytes that the backward pass keeps of one block."""
     model, c, tokens = shape.model, shape.element, shape.tokens
     heads, kv_heads, size = shape.heads
     assert model.d_ff is not None
@@ -260,7 +260,7 @@ def block_activations(shape: Shape) -> int:
 
 
 def outer_activations(shape: Shape) -> int:
-    """Return what the backward pass keeps outside the blocks, logits left out."""
+    """Return the bytes that the backward pass keeps outside the blocks, without logits."""
     model, tokens = shape.model, shape.tokens
     final_norm = tokens * (model.d_model * FLOAT + _norm_statistics(model)) if model.pre_norm else 0
     head_input = tokens * model.d_model * shape.element
@@ -269,12 +269,12 @@ def outer_activations(shape: Shape) -> int:
 
 
 def logits_bytes(shape: Shape) -> int:
-    """Return the scores at their peak: float32 logarithms, their gradient, and that of the scores, B*T*V each."""
+    """Return the peak bytes of the logits: float32 logarithms, their gradient, and the gradient of the logits."""
     return 3 * FLOAT * shape.tokens * shape.vocab_size
 
 
 def _attention(shape: Shape) -> int:
-    """Queries, keys and values; then the weights, B*H*T*T, where they are stored, else one number per query."""
+    """Return the bytes of queries, keys and values, and of the weights, B*H*T*T, or of one number per query."""
     heads, kv_heads, size = shape.heads
     c, dropout = shape.element, bool(shape.model.attention_dropout)
     kept = shape.tokens * (heads + 2 * kv_heads) * size * c
@@ -286,25 +286,25 @@ def _attention(shape: Shape) -> int:
 
 
 def _feed_forward(shape: Shape) -> int:
-    """Gate, its activation, up and their product; or what goes into the activation and comes out of it."""
+    """Return the bytes of gate, its activation, up and their product; or of the activation's input and output."""
     assert shape.model.d_ff is not None
     tensors = 4 if shape.model.gated else 1 if shape.model.activation == "relu" else 2
     return tensors * shape.tokens * shape.model.d_ff * shape.element
 
 
 def _dropout(shape: Shape, element: int) -> int:
-    """The mask of one dropout: as large as its input on a CPU, a byte per element on a GPU."""
+    """Return the bytes of one dropout mask: as large as its input on a CPU, a byte per element on a GPU."""
     per_element = element if shape.device == "cpu" else 1
     return shape.tokens * shape.model.d_model * per_element if shape.model.dropout else 0
 
 
 def _norm_statistics(model: ModelConfig) -> int:
-    """Return the bytes that a norm keeps of one token beside its input."""
+    """Return the bytes that a norm keeps of one token besides its input."""
     return FLOAT if model.norm == "rmsnorm" else 2 * FLOAT
 
 
 def _evaluation(shape: Shape) -> int:
-    """Return what an evaluation batch takes at most: in the head and the loss, or in the widest part of a block."""
+    """Return the peak bytes of an evaluation batch: in the head and the loss, or in the widest part of a block."""
     heads, kv_heads, size = shape.heads
     assert shape.model.d_ff is not None
     tokens, c = shape.tokens, shape.element
@@ -317,7 +317,7 @@ def _evaluation(shape: Shape) -> int:
 
 
 def _matrix_shapes(model: ModelConfig) -> dict[tuple[int, int], int]:
-    """Return the shapes of the blocks' matrices -> how many have it; Muon stacks those of one shape."""
+    """Return shape -> number of the blocks' matrices; Muon stacks those of one shape."""
     assert model.num_kv_heads and model.head_dim and model.d_ff
     width, queries, keys = model.d_model, model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim
     if model.architecture == "gpt2":
@@ -333,7 +333,7 @@ def _matrix_parameters(model: ModelConfig) -> int:
 
 
 def _tensors(model: ModelConfig) -> tuple[int, int]:
-    """Return how many tensors the blocks' matrices are, and how many the other parameters."""
+    """Return the number of matrices in the blocks and of other parameter tensors."""
     maps = (2 if model.architecture == "gpt2" else 4) + (3 if model.gated else 2)
     per_norm = 2 if model.norm == "layernorm" and model.bias else 1
     norms = 2 * per_norm + (2 if model.qk_norm else 0)

@@ -1,4 +1,4 @@
-"""How many parameters a model has and how much arithmetic a token costs, from its shape alone. Exact, without torch.
+"""The number of parameters of a model and the FLOPs per token, from its shape alone. Exact, without torch.
 
 Letters: D width, F feed-forward width, H query heads, K key/value heads, E head size, L layers, V vocabulary, T tokens.
 """
@@ -13,7 +13,7 @@ from textmill.errors import ConfigError
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """Parameters by what they are for. A head tied to the embedding counts once, in `embedding`."""
+    """Parameters by purpose. A head tied to the embedding counts once, in `embedding`."""
 
     embedding: int
     positions: int
@@ -34,7 +34,7 @@ class ParameterCount:
 
 
 def count_parameters(model: ModelConfig, vocab_size: int | None = None) -> ParameterCount:
-    """Return the parameters of `model`; `vocab_size` stands in where the shape leaves it to the tokenizer.
+    """Return the parameters of `model`; `vocab_size` is used if the model has none of its own.
 
     Raises:
         ConfigError: no vocabulary size is known, or the shape contradicts itself.
@@ -61,8 +61,8 @@ def count_parameters(model: ModelConfig, vocab_size: int | None = None) -> Param
 def flops_per_token(model: ModelConfig, seq_len: int | None = None, *, vocab_size: int | None = None) -> float:
     """Return the floating-point operations that training spends on one token of a row of `seq_len` tokens.
 
-    A multiplication and an addition are two operations; the backward pass costs twice the forward pass. Matrix
-    products alone are counted, attention over all T positions, and what gradient checkpointing computes again is not:
+    A multiplication and an addition are two operations; the backward pass costs twice the forward pass. Only
+    matrix products are counted, with attention over all T positions and without gradient checkpointing's recomputation:
     the convention of model FLOP utilisation (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
 
     Raises:
@@ -72,7 +72,7 @@ def flops_per_token(model: ModelConfig, seq_len: int | None = None, *, vocab_siz
 
 
 def forward_flops_per_token(model: ModelConfig, seq_len: int | None = None, *, vocab_size: int | None = None) -> float:
-    """Return the operations of the forward pass alone, counted as in `flops_per_token`."""
+    """Return the floating-point operations of the forward pass alone, counted as in `flops_per_token`."""
     model = model.resolved()
     length = seq_len or model.max_seq_len
     weights = _matrix_weights(model)

@@ -1,4 +1,4 @@
-"""What a run will take, before it starts: parameters, steps, tokens, arithmetic, memory, disk and time."""
+"""What a run will need, before it starts: parameters, steps, tokens, FLOPs, memory, disk and time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from textmill.planning.parameter_count import ParameterCount, count_parameters, 
 from textmill.planning.run_length import Length
 
 EXTRA_CHECKPOINTS = 2
-"""Checkpoints on disk beside those that are kept: the best one, and the one that is being written."""
+"""Checkpoints on disk besides those that are kept: the best one, and the one that is being written."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """What a run reads: ids to train and to validate on.
+    """The text of a run in numbers: token ids to train and to validate on.
 
-    learned: whether BPE learned its vocabulary from this text. rows, row_tokens: of the training set and the targets of
-    each, where whole documents are packed; None where the text is one stream. estimated: not counted but worked out.
+    learned: whether a BPE tokenizer was trained on this text. rows, row_tokens: rows of the training set and targets of
+    each, if whole documents are packed; None if the text is one stream. estimated: whether the numbers are estimates.
     """
 
     train_tokens: int
@@ -37,9 +37,9 @@ class Text:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run in numbers. flops: of the whole run's training. checkpoint, disk: bytes of one, and of the most at once.
+    """A run in numbers. flops: of all training. checkpoint: bytes of one. disk: most bytes on disk at once.
 
-    seconds: the time that training takes at the given speed, or None without one.
+    seconds: training time at the given speed, or None without one.
     """
 
     device: str
@@ -55,13 +55,13 @@ class Plan:
 
     @property
     def tokens(self) -> int | None:
-        """Targets of the whole run, or None while its length is not known."""
+        """Targets of the whole run, or None if its length is not known."""
         steps = self.length.total_steps
         return None if steps is None else steps * self.length.tokens_per_step
 
     @property
     def flops(self) -> float | None:
-        """Arithmetic of training, evaluations left out."""
+        """Floating-point operations of training, without evaluations."""
         return None if self.tokens is None else self.tokens * self.flops_per_token
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,18 +89,18 @@ class Plan:
 def plan_run(
     config: Config, text: Text, *, device: str, precision: str, world_size: int = 1, speed: float | None = None
 ) -> tuple[Plan, list[str]]:
-    """Return the plan of the run that `config` describes on `text`, and a sentence for each value made to fit.
+    """Return the plan of the run that `config` describes on `text`, and a sentence per value changed to fit.
 
-    config: its preset settled; values that nobody chose are made to fit in it, as training would. device: cpu, cuda or
-    mps. precision: fp32, bf16 or fp16. speed: tokens per second of all processes together, for the time.
+    config: with its preset applied; values that nobody chose are changed to fit, as training does. device: cpu, cuda or
+    mps. precision: fp32, bf16 or fp16. speed: tokens per second of all processes together, to compute the time.
 
     Raises:
         ConfigError: values contradict each other, or do not fit the text.
     """
-    if all(getattr(config.training, leaf) is None for leaf in LENGTHS):
+    if all(getattr(config.training, name) is None for name in LENGTHS):
         raise ConfigError("the run has no length: give epochs, max_steps, max_tokens or max_time, or a preset")
     if text.train_tokens < 2:
-        raise ConfigError(f"the text has {text.train_tokens} of the two tokens that a row needs")
+        raise ConfigError(f"the text has {text.train_tokens} tokens, and a row needs two")
     settings, model = config.training, config.model
     length, said = fit_run(
         config,
@@ -135,7 +135,7 @@ def plan_run(
 
 
 def plan_memory(config: Config, text: Text, *, device: str, precision: str, world_size: int = 1) -> Memory:
-    """Return the memory of one process of the run; vocab_size is known."""
+    """Return the memory of one process of the run. The vocabulary size must be known."""
     settings, model = config.training, config.model
     rows = settings.eval_batch_size or evaluation_rows(model, settings.batch_size, text.vocab_size)
     rows = min(rows, max(1, -(-text.validation_tokens // model.max_seq_len)))
@@ -144,10 +144,10 @@ def plan_memory(config: Config, text: Text, *, device: str, precision: str, worl
 
 
 def tokens_of_bytes(num_bytes: int, tokenizer: str, vocab_size: int) -> int:
-    """Return about how many tokens so many bytes of text are, from the kind of the tokenizer and its size.
+    """Return the approximate number of tokens in `num_bytes` of text, from the kind and size of the tokenizer.
 
-    Bytes and characters are one byte each (a character of other alphabets more). Of English prose and Python code one
-    BPE token is about 0.38 log2(V) - 1.2 bytes for V between 512 and 50,000, within 15 % (docs/plan.md has figures).
+    A byte or character token is one byte (non-Latin characters more). In English prose and Python code a BPE token is
+    about 0.38 log2(V) - 1.2 bytes for V between 512 and 50,000, within 15 % (docs/plan.md has the figures).
     """
     if tokenizer in ("char", "byte"):
         return num_bytes

@@ -1,4 +1,4 @@
-"""How long a run is and when its periodic acts happen: pure arithmetic on counts of rows, tokens and steps."""
+"""How long a run is and when it evaluates, saves and logs: pure arithmetic on counts of rows, tokens and steps."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from dataclasses import dataclass, replace
 
 MOST_REPORTS = 20
-"""About how many times a run is evaluated and saved when nothing else is asked for."""
+"""Default number of evaluations and checkpoints of a run, approximately."""
 
 FEWEST_EVALUATIONS = 4
-"""Evaluations of a run whose validation set is large beside it."""
+"""Evaluations of a run whose validation set is large compared with its training."""
 
 EVALUATION_SHARE = 0.02
-"""Share of the training's work that evaluations may add unless their number was chosen."""
+"""Most work that evaluations may add by default, as a share of the training work."""
 
 
 @dataclass(frozen=True)
 class Cadence:
-    """When something periodic is due: every `steps` optimizer steps, or whenever an epoch ends, or never.
+    """When something periodic is due: every `steps` optimizer steps, at the end of every epoch, or never (`Cadence()`).
 
-    Exactly one of the two is set; `Cadence()` is never.
+    At most one of `steps` and `epoch_rows` is set.
     """
 
     steps: int | None = None
@@ -27,7 +27,7 @@ class Cadence:
     rows_per_step: int = 1
 
     def due(self, step: int) -> bool:
-        """Whether it is due after `step` optimizer steps (counted from 1)."""
+        """Return whether it is due after `step` optimizer steps (counted from 1)."""
         if self.steps is not None:
             return step % self.steps == 0
         if self.epoch_rows is not None:
@@ -38,9 +38,9 @@ class Cadence:
 
 @dataclass(frozen=True)
 class Length:
-    """The length of a run in optimizer steps, and what set it.
+    """The length of a run in optimizer steps, and the setting that limits it.
 
-    total_steps: None while only a time limit is known; it is planned once the speed has been measured.
+    total_steps: None while only a time limit is known; set once the speed has been measured.
     limit: the setting that ends the run first, such as `epochs`.
     rows_per_step: rows of the global batch. rows_per_epoch: rows of the training set. row_tokens: targets in one.
     """
@@ -63,7 +63,7 @@ class Length:
         return None if self.total_steps is None else self.total_steps * self.rows_per_step / self.rows_per_epoch
 
     def planned(self, total_steps: int) -> Length:
-        """Return the same length with its number of steps known."""
+        """Return the same length with a known number of steps."""
         return replace(self, total_steps=max(1, total_steps))
 
     def cadence(self, value: int | str | None, *, default_per_run: int | None = None) -> Cadence:
@@ -94,7 +94,7 @@ def plan_length(
 ) -> Length:
     """Return the length of a run that ends at the first limit reached of those given (at least one).
 
-    epochs may be fractional; max_tokens counts targets; max_time is in seconds and says nothing of steps.
+    epochs may be fractional; max_tokens counts targets; max_time is in seconds and sets no number of steps.
     """
     limits = {}
     if epochs is not None:
@@ -109,7 +109,7 @@ def plan_length(
 
 
 def default_evaluations(length: Length, validation_targets: int) -> int:
-    """Return how often to evaluate a run: MOST_REPORTS times, fewer where that would add too much work.
+    """Return how often to evaluate a run: MOST_REPORTS times, or fewer if that would add too much work.
 
     Evaluating a token is a forward pass, a third of the work of training on it.
     """
@@ -120,5 +120,5 @@ def default_evaluations(length: Length, validation_targets: int) -> int:
 
 
 def plan_warmup(total_steps: int, *, warmup_steps: int | None, warmup_ratio: float) -> int:
-    """Return the steps of warm-up: those asked for, else their share of the run."""
+    """Return the number of warm-up steps: the given one, else a share of the run."""
     return round(warmup_ratio * total_steps) if warmup_steps is None else warmup_steps

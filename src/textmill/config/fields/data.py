@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field
 from textmill.config.field_types import (
     MOST_THREADS,
     Fields,
-    MaybePlace,
-    MaybePlaces,
+    MaybePath,
+    MaybePaths,
     MaybeText,
     MaybeWhole,
     Number,
@@ -19,7 +19,7 @@ from textmill.config.field_types import (
     Whole,
     comma_separated,
     one_of,
-    places,
+    paths,
     show,
     text,
 )
@@ -30,25 +30,25 @@ Augmentation = Literal["case", "punctuation", "whitespace"]
 
 
 def _split_name(value: Any) -> str | None:
-    """Return the name of a dataset's split; a number there was meant for val_split."""
+    """Return the name of a dataset split; refuse a number, which was meant for val_split."""
     if value is None or str(value).strip().lower() in {"none", "null"}:
         return None
     if isinstance(value, int | float) or re.fullmatch(r"[0-9.]+", str(value)):
-        raise ValueError(f"is the name of a dataset's split, not {show(value)}; a share of the data is val_split")
+        raise ValueError(f"is the name of a dataset split, not {show(value)}; a share of the data is val_split")
     return text(value)
 
 
 def _named_sets(value: Any) -> list[str] | None:
     """Return validation texts as a list; a mapping gives them names: {news: news.txt} is news=news.txt."""
     if isinstance(value, Mapping):
-        return [f"{text(name)}={path}" for name, paths in value.items() for path in places(paths)]
-    return None if value is None else places(value)
+        return [f"{text(name)}={path}" for name, files in value.items() for path in paths(files)]
+    return None if value is None else paths(value)
 
 
 class DataFields(Fields):
-    """Where the text is, what is kept of it, and how it is cut into rows."""
+    """Where the text is, which of it is used, and how it is cut into rows."""
 
-    data: MaybePlaces = None
+    data: MaybePaths = None
     """Text to train on: files, folders, globs, hf:NAME, module:name, - or a prepared folder. Unset: Python's source."""
     val_data: Annotated[list[str] | None, BeforeValidator(_named_sets)] = None
     """Validation text, instead of a share of the data; several validation sets as NAME=FILE."""
@@ -84,5 +84,5 @@ class DataFields(Fields):
     """Steps whose batches are read ahead in threads, at least one on a GPU. Does not change results."""
     preprocessing_num_workers: MaybeWhole = Field(default=None, ge=1, le=MOST_THREADS)
     """Processes that read and tokenize. Unset: chosen for the machine."""
-    cache_dir: MaybePlace = None
+    cache_dir: MaybePath = None
     """Cache folder for prepared text. Unset: the user's cache folder."""

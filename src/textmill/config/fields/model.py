@@ -22,7 +22,7 @@ Norm = Literal["rmsnorm", "layernorm"]
 Positions = Literal["rope", "learned", "sinusoidal"]
 
 WIDEST, DEEPEST, LONGEST, MOST_IDS = 1 << 20, 10_000, 1 << 30, 1 << 31
-"""Bounds far beyond any model: a slip of the keyboard is told at once and not by a machine that is out of memory."""
+"""Limits far beyond any model, so that a typing error is refused at once and does not use up the memory."""
 
 
 class ModelFields(Fields):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from textmill.config.field_types import Fields, MaybeName, MaybePlace, MaybeText, comma_separated, one_of
+from textmill.config.field_types import Fields, MaybeName, MaybePath, MaybeText, comma_separated, one_of
 
 Reporter = Literal["tensorboard", "wandb", "mlflow"]
 
@@ -16,7 +16,7 @@ class TrackingFields(Fields):
         default_factory=list
     )
     """Trackers: tensorboard, wandb, mlflow."""
-    log_dir: MaybePlace = None
+    log_dir: MaybePath = None
     """TensorBoard folder. Unset: logs in the run folder."""
     wandb_project: MaybeText = None
     """Weights & Biases project."""

@@ -11,7 +11,7 @@ from textmill.config.field_types import (
     Fields,
     MaybeCount,
     MaybeNumber,
-    MaybePlace,
+    MaybePath,
     MaybeSeconds,
     MaybeText,
     MaybeWhole,
@@ -24,7 +24,7 @@ from textmill.config.field_types import (
     import_strings,
     one_of,
     or_none,
-    place,
+    path,
     show,
     switch,
     text,
@@ -85,7 +85,7 @@ def _resume(value: Any) -> bool | str:
 def _deepspeed_config(value: Any) -> str | dict[str, Any] | None:
     if isinstance(value, Mapping):
         return dict(value)
-    return None if value is None else place(value)
+    return None if value is None else path(value)
 
 
 Interval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(1))]
@@ -93,11 +93,11 @@ SampleInterval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_inter
 
 
 class TrainingFields(Fields):
-    """The run: length, batch, optimizer, hardware, and when to evaluate, save and show."""
+    """The run: length, batch, optimizer, hardware, and when to evaluate, save and sample."""
 
     preset: Text = "auto"
     """Named set of defaults; auto chooses one by machine and size of the text."""
-    # how long
+    # length
     epochs: MaybeNumber = Field(default=None, gt=0)
     """Passes over the training data; may be fractional."""
     max_steps: MaybeCount = Field(default=None, ge=1)
@@ -172,7 +172,7 @@ class TrainingFields(Fields):
     """CPU threads. Unset: one per core."""
     seed: Whole = Field(default=42, ge=0, lt=2**63)
     """Random seed: equal seeds give equal runs."""
-    # evaluating, saving, showing
+    # evaluation, checkpoints, samples
     logging_steps: Whole = Field(default=10, ge=1)
     """Steps between progress lines."""
     eval_steps: Interval = None
@@ -197,14 +197,14 @@ class TrainingFields(Fields):
     """Sampling temperature; 0 always takes the most likely token."""
     sample_top_p: MaybeNumber = Field(default=None, gt=0, le=1)
     """Sample from the most likely tokens that together have this probability."""
-    # the run's folder
-    output_dir: MaybePlace = None
+    # run folder
+    output_dir: MaybePath = None
     """Run folder. Unset: runs/RUN_NAME or the next runs/experiment_N."""
     overwrite: Switch = False
     """Delete the existing run in the output folder."""
     resume: Annotated[bool | Literal["auto"], BeforeValidator(_resume)] = False
     """Continue from the newest checkpoint; auto also accepts an empty output folder."""
-    resume_from: MaybePlace = None
+    resume_from: MaybePath = None
     """Continue from this checkpoint: a path, best, last, step-500, epoch-3."""
-    init_from: MaybePlace = None
+    init_from: MaybePath = None
     """Start from the weights in this model folder."""
