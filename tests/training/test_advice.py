@@ -193,7 +193,7 @@ def test_memory_that_runs_out_is_explained(
     with pytest.raises(OutOfMemoryError) as caught:
         train(config, loss=greedy, output_dir=str(tmp_path / "run"), cache_dir=str(tmp_path / "cache"))
     line = str(caught.value)
-    assert "\n" not in line and "by estimate this run needs" in line and "logits" in line
+    assert "\n" not in line and "this run needs about" in line and "logits" in line
     assert "--batch-size 4 --gradient-accumulation-steps 2 (learns the same)" in line
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert status["exit_code"] == 70 and status["reason"] == line
