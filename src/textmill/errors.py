@@ -91,3 +91,9 @@ class Interrupted(BaseException):
     @property
     def exit_code(self) -> int:
         return 128 + self.signal_number
+
+
+def one_line(error: BaseException, longest: int = 200) -> str:
+    """Return the text of an error in one line of at most so many characters, or the name of its kind."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else text[: longest - 3] + "..."

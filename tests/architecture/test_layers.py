@@ -15,7 +15,7 @@ from support.import_graph import SOURCE, circles, import_graph, is_facade, modul
 
 LAYERS = [
     {"errors"},
-    {"files", "names", "version"},
+    {"files", "names", "network", "version"},
     {"console"},
     {"config", "machine"},
     {"tokenizers", "planning", "runs"},

@@ -14,7 +14,7 @@ import pytest
 from textmill.cli.doctor import advice
 from textmill.cli.main import VERBS, main
 from textmill.machine import cpu_contention as load
-from textmill.machine.cpu_contention import busy_sentence, foreign_load
+from textmill.machine.cpu_contention import contention_warning, foreign_load
 
 
 def test_the_doctor_measures(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,15 +49,15 @@ def test_advice_follows_from_what_was_found() -> None:
 def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only when the threads find no free cores is there a sentence, and it names how many threads would."""
     monkeypatch.setattr(load, "cores", lambda: 4)
-    assert busy_sentence(4, 0.1) is None
-    assert busy_sentence(2, 1.5) is None
-    assert busy_sentence(4, 2.0) == (
-        "the machine is busy: others use about 2.0 of 4 cores, and threads that wait for each other on shared cores "
-        "can be ten times slower; --threads 2 may be faster"
+    assert contention_warning(4, 0.1) is None
+    assert contention_warning(2, 1.5) is None
+    assert contention_warning(4, 2.0) == (
+        "the machine is busy: other processes use about 2.0 of 4 cores, and oversubscribed threads, which wait for "
+        "each other, can be ten times slower; --threads 2 may be faster"
     )
-    assert "slower than it could" in (busy_sentence(1, 3.9) or "")
+    assert "slower than it could be" in (contention_warning(1, 3.9) or "")
     monkeypatch.setattr(load.os, "getloadavg", lambda: (0.1, 0, 0))
-    assert busy_sentence(4) is None
+    assert contention_warning(4) is None
 
 
 def test_foreign_load_is_measured() -> None:
@@ -91,13 +91,13 @@ def test_the_cache_is_listed_and_cleaned(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_the_cache_tells_of_what_was_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A preparation that was stopped is listed and cleaned, one that is under way is neither."""
-    from textmill.data.preparing.resume_preparing import unfinished
+    from textmill.data.store.unfinished_corpus import unfinished
     from textmill.errors import Interrupted
     from textmill.tokenizers import make_byte
 
     flags = ["--cache-dir", str(tmp_path), "--json"]
-    with suppress(Interrupted), unfinished(tmp_path / "corpora" / "abc", lambda sentence: None) as work:
-        work.keep_learned(make_byte(), "abc", [])
+    with suppress(Interrupted), unfinished(tmp_path / "corpora" / "abc", "key", lambda sentence: None) as work:
+        work.keep_learned(make_byte(), [])
         assert main(["cache", "list", *flags]) == 0 and json.loads(capsys.readouterr().out) == []
         raise Interrupted(2)
     assert main(["cache", "list", "--cache-dir", str(tmp_path)]) == 0

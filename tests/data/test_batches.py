@@ -115,7 +115,7 @@ def test_the_state_is_the_step(stores) -> None:
 def test_large_stores_are_shuffled_in_windows(stores, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the threshold every row is still seen once an epoch, by any number of ranks."""
     monkeypatch.setattr(loader, "BLOCK_ORDER_ABOVE", 100)
-    monkeypatch.setattr(loader, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(loader, "BLOCK_BYTES", 64)
     rows = Rows(stores(3000), 8)
     plain = [TrainLoader(rows, batch_size=125, seed=1).row_indices(step) for step in range(3)]
     assert sorted(np.concatenate(plain, axis=None).tolist()) == list(range(375))

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from textmill.config import load_config
 from textmill.data import corpus_size_bytes, prepare
-from textmill.data.sources.downloads import CORPORA, NamedFile, fetch, is_named
 from textmill.data.sources.hub import dataset_item, dataset_splits, is_dataset
+from textmill.data.sources.named_corpora import NamedFile, fetch, is_named, named_corpora
 from textmill.data.sources.selection import absolute, absolute_data, absolute_set, data_or_dataset, select_files
 from textmill.errors import ConfigError, DataError, MissingExtraError, MissingInputError
 from textmill.training.open_corpus import settle_preset
@@ -119,46 +122,7 @@ def test_splits_that_are_not_there(tmp_path: Path, saved: Path) -> None:
         dataset_splits(saved)
 
 
-def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line at once, naming the dataset and what to do; the extra's name where the library is missing."""
-    datasets = pytest.importorskip("datasets", reason="needs the library datasets, of the extra data")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
-
-    def nobody(*_: Any) -> None:
-        raise OSError(-2, "Name or service not known")
-
-    monkeypatch.setattr("textmill.data.sources.hub.socket.getaddrinfo", nobody)
-    monkeypatch.setattr("textmill.data.sources.hub.getproxies", dict)
-    for item in ("hf:wikitext", "hf:Salesforce/wikitext/wikitext-2-raw-v1", dataset_item("wikitext", "x")):
-        with pytest.raises(MissingInputError, match="no network") as caught:
-            prepare(item, cache_dir=tmp_path)
-        assert item in str(caught.value) and "\n" not in str(caught.value)
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[data\]'"):
-        prepare("hf:wikitext", cache_dir=tmp_path)
-
-
-def test_a_dataset_that_the_hub_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`a/b` is owner/name first, name/config second; then the answer is that there is no such dataset."""
-    datasets = pytest.importorskip("datasets", reason="needs the library datasets, of the extra data")
-    asked: list[tuple[str, str | None]] = []
-
-    def load(name: str, config: str | None) -> None:
-        asked.append((name, config))
-        if name == "several":
-            raise ValueError("Config name is missing.\nPlease pick one among the available configs: ['a', 'b']")
-        raise datasets.exceptions.DatasetNotFoundError(f"Dataset '{name}' doesn't exist on the Hub")
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    monkeypatch.setattr("textmill.data.sources.hub.socket.getaddrinfo", lambda *_: None)
-    with pytest.raises(MissingInputError, match="there is no dataset hf:wikitext/wikitext-2-raw-v1"):
-        dataset_splits("hf:wikitext/wikitext-2-raw-v1")
-    with pytest.raises(ConfigError, match=r"available configs: \['a', 'b'\]; name it as hf:several:CONFIG"):
-        dataset_splits("hf:several")
-    assert asked == [("wikitext/wikitext-2-raw-v1", None), ("wikitext", "wikitext-2-raw-v1"), ("several", None)]
-
-
-CONTENT = b"To be, or not to be, that is the question.\n" * 3000
+CONTENT = b"To be, or not to be, that is the question.\n" * 600_000  # 26 MB; the client reads pieces of 10 MB
 
 
 class Server(HTTPServer):
@@ -166,6 +130,7 @@ class Server(HTTPServer):
 
     content = CONTENT
     broken = 0
+    asked: ClassVar[list[str]] = []
     ranges = 0
 
 
@@ -173,16 +138,25 @@ class Handler(BaseHTTPRequestHandler):
     server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path)
         content, start = self.server.content, 0
         if asked := self.headers.get("Range"):
             start = int(asked.removeprefix("bytes=").rstrip("-"))
             self.server.ranges += 1
-        self.send_response(404 if self.path == "/gone" else 416 if start >= len(content) else 206 if start else 200)
+        gone = self.path.startswith("/gone")
+        self.send_response(404 if gone else 416 if start >= len(content) else 206 if start else 200)
+        if gone:
+            self.send_header("X-Error-Code", "RepoNotFound")  # as the hub says it
         self.send_header("Content-Length", str(len(content) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         end = len(content) // 2 if self.server.broken else len(content)
-        self.wfile.write(content[start:end])
+        if self.command == "GET":
+            self.wfile.write(content[start:end])
         self.server.broken = max(0, self.server.broken - 1)
+
+    do_HEAD = do_GET
 
     def log_message(self, *_: Any) -> None:
         """Nothing is printed."""
@@ -198,17 +172,65 @@ def server() -> Iterator[Server]:
     made.server_close()
 
 
+def first_error(item: str, hub: str, folder: Path) -> tuple[str, float]:
+    """Return the error of preparing `item` in a new process whose hub has this address, and the seconds it took."""
+    program = (
+        "import sys, time, datasets\nfrom textmill.data import prepare\nfrom textmill.errors import TextmillError\n"
+        "start = time.monotonic()\ntry:\n    prepare(sys.argv[1], cache_dir=sys.argv[2])\n"
+        "except TextmillError as error:\n"
+        "    print(f'{time.monotonic() - start:.1f} {type(error).__name__}: {error}')\n"
+    )
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(folder / "hf")}
+    command = [sys.executable, "-c", program, item, str(folder / "cache")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.count("\n") == 1, done.stderr
+    seconds, _, error = done.stdout.strip().partition(" ")
+    return error, float(seconds)
+
+
+def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line at once, naming the dataset and what to do; the extra's name where the library is missing."""
+    pytest.importorskip("datasets", reason="needs the library datasets, of the extra data")
+    for item in ("hf:Salesforce/wikitext/wikitext-2-raw-v1", dataset_item("wikitext", "x")):
+        error, seconds = first_error(item, "http://hub.invalid", tmp_path)
+        assert error.startswith(f"MissingInputError: cannot fetch the dataset {item} (no network, or no host hub.in")
+        assert error.endswith("check the network, or give local files, or a folder as hf:FOLDER") and seconds < 10
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[data\]'"):
+        prepare("hf:wikitext", cache_dir=tmp_path)
+
+
+def test_a_dataset_that_the_hub_does_not_have(tmp_path: Path, server: Server) -> None:
+    """`a/b` is owner/name first, name/config second; then the answer is that there is no such dataset."""
+    pytest.importorskip("datasets", reason="needs the library datasets, of the extra data")
+    error, _ = first_error("hf:wikitext/raw", f"http://127.0.0.1:{server.server_port}/gone", tmp_path)
+    assert error.startswith("MissingInputError: there is no dataset hf:wikitext/raw: ")
+    asked = [path.partition("/datasets/")[2].partition("/resolve/")[0] for path in server.asked]
+    assert [name for name in asked if name] == ["wikitext/raw", "wikitext"]
+
+
+def test_a_dataset_with_several_configurations(laid_out: Path) -> None:
+    """The error lists them and says how to name one; named, it is read."""
+    one, two = (f"- config_name: {name}\n  data_files: data/{name}-*.jsonl\n" for name in ("train", "validation"))
+    (laid_out / "README.md").write_text(f"---\nconfigs:\n{one}{two}---\n")
+    with pytest.raises(ConfigError, match=r"'train', 'validation'\].*; name it as hf:.*:CONFIG"):
+        dataset_splits(f"hf:{laid_out}")
+    assert list(dataset_splits(f"hf:{laid_out}:validation")) == ["train"]
+    assert dataset_splits(f"hf:{laid_out}/validation") == dataset_splits(f"hf:{laid_out}:validation")
+
+
 def test_a_named_corpus_is_fetched_once(tmp_path: Path, server: Server) -> None:
     """An interrupted fetch goes on where it stopped, the checksum decides, and the second time asks nobody."""
     address = f"http://127.0.0.1:{server.server_port}/corpus"
     known = NamedFile(address, "corpus.txt", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-    server.broken = 1
+    server.broken = 7  # the client tries six times
     with pytest.raises(MissingInputError, match=r"cannot fetch corpus\.txt"):
         fetch(known, cache_dir=tmp_path)
     assert not (tmp_path / "named/corpus.txt").exists()
-    heard: list[tuple[int, int | None]] = []
-    path = fetch(known, cache_dir=tmp_path, progress=lambda *at: heard.append(at))
-    assert path.read_bytes() == CONTENT and server.ranges == 1 and heard[-1] == (len(CONTENT), len(CONTENT))
+    server.broken = 0
+    asked = server.ranges
+    path = fetch(known, cache_dir=tmp_path)
+    assert path.read_bytes() == CONTENT and server.ranges == asked + 1
     server.content = b"other"
     assert fetch(known, cache_dir=tmp_path) == path
     assert sorted(file.name for file in path.parent.iterdir()) == ["corpus.txt"]
@@ -217,9 +239,9 @@ def test_a_named_corpus_is_fetched_once(tmp_path: Path, server: Server) -> None:
 def test_a_fetch_of_something_else_is_refused(tmp_path: Path, server: Server) -> None:
     """Another hash or size is an error and nothing is kept; an unknown hash is recorded and holds from then on."""
     here = f"http://127.0.0.1:{server.server_port}/corpus"
-    expected = NamedFile("http://unused.invalid/", "corpus.txt", None, hashlib.sha256(b"x").hexdigest())
+    expected = NamedFile(here, "corpus.txt", None, hashlib.sha256(b"x").hexdigest())
     with pytest.raises(DataError, match="not the file that was expected"):
-        fetch(expected, cache_dir=tmp_path, address=here)
+        fetch(expected, cache_dir=tmp_path)
     assert not list((tmp_path / "named").iterdir())
     unknown = NamedFile(here, "free.txt", None, None)
     said: list[str] = []
@@ -232,17 +254,17 @@ def test_a_fetch_of_something_else_is_refused(tmp_path: Path, server: Server) ->
 
 
 def test_no_network_is_said_in_one_line(tmp_path: Path, server: Server) -> None:
-    """A refused connection and a missing page name the file, the address, and where to put it by hand."""
-    for address in ("http://127.0.0.1:9/corpus", f"http://127.0.0.1:{server.server_port}/gone"):
+    """An unknown host and a missing page name the file, the address, and where to put it by hand; both at once."""
+    for address in ("http://nowhere.invalid/corpus", f"http://127.0.0.1:{server.server_port}/gone"):
         with pytest.raises(MissingInputError, match=r"or put the file at .*shakespeare\.txt") as caught:
-            fetch(CORPORA["shakespeare"].train, cache_dir=tmp_path, address=address)
+            fetch(replace(named_corpora()["shakespeare"].train, address=address), cache_dir=tmp_path)
         assert address in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_shakespeare_is_what_others_train_on(tmp_path: Path, shared: Path) -> None:
     """The file of the known hash, put into the cache, is the corpus; a file of that name in the way wins."""
     content = (shared / "data/tinyshakespeare.txt").read_bytes()
-    known = CORPORA["shakespeare"].train
+    known = named_corpora()["shakespeare"].train
     assert (len(content), hashlib.sha256(content).hexdigest()) == (known.size, known.sha256)
     (tmp_path / "named").mkdir()
     (tmp_path / "named" / known.file).write_bytes(content)

@@ -65,7 +65,7 @@ AS_ROWS: dict[str, str] = {
 def test_rows_in_any_form_are_the_same_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """JSON lines, arrays, object after object, commas, semicolons, tabs: the texts, exactly, in any block size."""
     for size in (1, 7, 1 << 20):
-        monkeypatch.setattr(json_objects, "_BLOCK", size)
+        monkeypatch.setattr(json_objects, "BLOCK", size)
         for mark in (b"", b"\xef\xbb\xbf"):
             (tmp_path / name).write_bytes(mark + AS_ROWS[name].encode())
             assert texts(tmp_path / name) == TEXTS

@@ -57,7 +57,7 @@ def test_ids_outside_the_vocabulary(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"ids\.npy: id 70 at index 2 does not fit vocab_size 70"):
         prepare(path, vocab_size=70, val_split=0, cache_dir=tmp_path)
     assert prepare(path, vocab_size=100, val_split=0, cache_dir=tmp_path).vocab_size == 100
-    with pytest.raises(DataError, match="holds id 99, which is outside vocab_size 99"):
+    with pytest.raises(DataError, match="contains the id 99, which is outside vocab_size 99"):
         prepare(path, vocab_size=99, val_split=0, cache_dir=tmp_path)
     with pytest.raises(DataError, match="id -1 at index 1 is negative"):
         prepare(save(tmp_path / "n.npy", np.array([5, -1])), val_split=0, cache_dir=tmp_path)
@@ -127,7 +127,7 @@ def test_archives_and_mixtures(tmp_path: Path) -> None:
         prepare(tmp_path / "ids.npz", cache_dir=tmp_path)
     (tmp_path / "a.txt").write_text("hello hello")
     save(tmp_path / "a.npy", np.arange(5))
-    with pytest.raises(DataError, match="holds token ids and"):
+    with pytest.raises(DataError, match="contains token ids and"):
         prepare([tmp_path / "a.txt", tmp_path / "a.npy"], cache_dir=tmp_path)
 
 

@@ -75,7 +75,7 @@ def test_characters_need_no_mark_and_know_training_text_only(tmp_path: Path) -> 
     said: list[str] = []
     corpus = prepare(tmp_path / "a.txt", tokenizer="char", cache_dir=tmp_path, say=said.append)
     assert corpus.vocab_size == 4 and corpus.train.eos_id is None
-    assert any("counted as unknown: 2 of the tokens of the validation text" in sentence for sentence in said)
+    assert any("counted as unknown: 2 tokens of the validation text" in sentence for sentence in said)
 
 
 def test_the_text_of_special_tokens_is_text(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_output_is_a_corpus_of_its_own(tmp_path: Path, stories: Path) -> None:
     assert corpus_size_bytes(tmp_path / "out") == sum(len(story.encode()) for story in STORIES)
     assert prepare(stories, tokenizer="byte", output=tmp_path / "out").fingerprint == made.fingerprint
     for change in ({"output": tmp_path / "out", "tokenizer": "char"}, {"output": tmp_path}):
-        with pytest.raises(RunExistsError, match="holds something else"):
+        with pytest.raises(RunExistsError, match="contains something else"):
             prepare(stories, **change)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError, match="is a prepared corpus"):
         prepare(tmp_path / "out", val_data=stories)
@@ -252,7 +252,7 @@ def test_validation_text_that_was_trained_on_is_said(tmp_path: Path, stories: Pa
     """The same file on both sides is allowed and does not pass in silence."""
     said: list[str] = []
     prepare(stories, val_data=stories, tokenizer="byte", cache_dir=tmp_path, say=said.append)
-    assert any("60 training documents stand in the validation text too" in sentence for sentence in said)
+    assert any("60 training documents are in the validation text too" in sentence for sentence in said)
 
 
 def test_skipped_documents_are_counted_and_said(tmp_path: Path) -> None:

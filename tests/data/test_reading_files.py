@@ -126,7 +126,7 @@ def test_parts_add_up_to_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_stretch_without_spaces_is_cut_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays flat even in a file without any white space."""
     monkeypatch.setattr(text_format, "PART_BYTES", 10)
-    monkeypatch.setattr(text_format, "_LONGEST_PART", 30)
+    monkeypatch.setattr(text_format, "LONGEST_PART", 30)
     write(tmp_path, {"a.txt": "é" * 100})
     parts = [part.text for part in read_documents([tmp_path / "a.txt"])]
     assert "".join(parts) == "é" * 100 and max(map(len, parts)) <= 45

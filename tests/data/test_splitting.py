@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.data.preparing.split import (
+    DEFAULT_SHARE,
     TRAIN,
     VALIDATION,
     Fragment,
@@ -32,7 +33,7 @@ def documents(texts: Sequence[str], part: int = 3) -> list[Document]:
     return found
 
 
-def sides(texts: Sequence[str], share: float | None, min_length: int = 0) -> tuple[str, str]:
+def sides(texts: Sequence[str], share: float, min_length: int = 0) -> tuple[str, str]:
     given_texts = documents(texts)
     split = plan_split(survey(given_texts, min_length), share, lambda sentence: None)
     joined = {TRAIN: "", VALIDATION: ""}
@@ -57,14 +58,13 @@ def test_few_documents_are_cut_as_nanogpt_cuts(texts: list[str], tenths: int) ->
 
 
 def test_the_usual_share_is_enlarged_for_tiny_texts_and_said() -> None:
-    """A text of ten characters validates on two, whether or not the tenth was spelled out; three are too few."""
-    for share in (None, 0.1):
-        assert sides(["0123456789"], share) == ("01234567", "89")
-        said: list[str] = []
-        plan_split(survey(documents(["0123456789"])), share, said.append)
-        assert said and "last 2" in said[0]
-        with pytest.raises(DataError, match="--val-split"):
-            sides(["abc"], share)
+    """A text of ten characters validates on two instead of one; three characters are too few."""
+    assert sides(["0123456789"], DEFAULT_SHARE) == ("01234567", "89")
+    said: list[str] = []
+    plan_split(survey(documents(["0123456789"])), DEFAULT_SHARE, said.append)
+    assert said and "last 2" in said[0]
+    with pytest.raises(DataError, match="--val-split"):
+        sides(["abc"], DEFAULT_SHARE)
 
 
 def test_many_documents_keep_their_side() -> None:

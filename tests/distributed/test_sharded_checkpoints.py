@@ -22,12 +22,12 @@ def record(folder: Path) -> Callable[[int], None]:
     """Return what makes a process write down the bytes it held for each file, and the largest tensor it made whole."""
 
     def before(rank: int) -> None:
-        from textmill.engine.fsdp import ShardedEngine
+        from textmill.engine.fsdp import FSDPEngine
         from textmill.training import write_checkpoint as writing
 
-        whole, save, largest = ShardedEngine.whole, writing.save_tensors, [0]
+        whole, save, largest = FSDPEngine.whole, writing.save_tensors, [0]
 
-        def made_whole(self: ShardedEngine, tensor: torch.Tensor) -> torch.Tensor:
+        def made_whole(self: FSDPEngine, tensor: torch.Tensor) -> torch.Tensor:
             made = whole(self, tensor)
             largest[0] = max(largest[0], made.nbytes)
             return made
@@ -38,7 +38,7 @@ def record(folder: Path) -> Callable[[int], None]:
             with (folder / f"rank-{rank}.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
-        ShardedEngine.whole = made_whole  # type: ignore[method-assign]
+        FSDPEngine.whole = made_whole  # type: ignore[method-assign]
         writing.save_tensors = save_tensors  # type: ignore[assignment]
 
     return before

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from textmill.engine.single import Engine
+from textmill.engine.single import SingleEngine
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.machine.device_choice import choose_device
@@ -27,8 +27,8 @@ def make_model() -> nn.Module:
     return nn.Sequential(nn.Embedding(13, 8), nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 13))
 
 
-def make_engine(model: nn.Module, rate: float = 0.1, precision: Precision = FP32) -> Engine:
-    return Engine(model, lambda module: torch.optim.SGD(module.parameters(), lr=rate), precision, ALONE)
+def make_engine(model: nn.Module, rate: float = 0.1, precision: Precision = FP32) -> SingleEngine:
+    return SingleEngine(model, lambda module: torch.optim.SGD(module.parameters(), lr=rate), precision, ALONE)
 
 
 def test_micro_batches_with_uneven_masks_equal_the_whole_batch() -> None:
@@ -78,7 +78,7 @@ def test_clipping_clips_and_reports_the_norm_before() -> None:
 def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
     """A gradient that is not finite leaves weights and momentum untouched and is counted; the next step goes on."""
     model = make_model()
-    engine = Engine(model, lambda module: torch.optim.AdamW(module.parameters(), lr=0.1, fused=True), FP32, ALONE)
+    engine = SingleEngine(model, lambda module: torch.optim.AdamW(module.parameters(), lr=0.1, fused=True), FP32, ALONE)
     optimizer = engine.optimizer
     tokens = torch.arange(13)[None]
 
@@ -90,13 +90,13 @@ def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
     before = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict()["state"])
     step(bad)
     step(bad)
-    assert (int(engine.skipped), int(engine.skipped_in_row)) == (2, 2)
+    assert (int(engine.skipped.total), int(engine.skipped.in_row)) == (2, 2)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[0][name])
     for index, state in optimizer.state_dict()["state"].items():
         assert all(torch.equal(state[key], before[1][index][key]) for key in state)
     step(1.0)
-    assert (int(engine.skipped), int(engine.skipped_in_row)) == (2, 0)
+    assert (int(engine.skipped.total), int(engine.skipped.in_row)) == (2, 0)
 
 
 def test_fp16_lowers_its_scale_and_recovers() -> None:
@@ -117,7 +117,7 @@ def test_fp16_lowers_its_scale_and_recovers() -> None:
     other.load_state(engine.state())
     assert other.scaler is not None
     assert other.scaler.state_dict() == engine.scaler.state_dict()
-    assert int(other.skipped) == int(engine.skipped) >= 1
+    assert int(other.skipped.total) == int(engine.skipped.total) >= 1
 
 
 def test_bf16_computes_in_bfloat16_over_float32_weights() -> None:

@@ -208,7 +208,9 @@ CASES = [
     Case("B31", {}, ["train", "x" * 5000], 66, "File name too long"),
     Case("B31", {}, ["generate", "x" * 5000], 66, "File name too long"),
     Case("B31", {}, ["prepare", "text.txt", "--output", "x" * 300], 2, "--output.*names of at most 255 bytes"),
-    Case("B31", {}, ["prepare", "text.txt", "--output", ""], 2, "holds something else: choose another output folder"),
+    Case(
+        "B31", {}, ["prepare", "text.txt", "--output", ""], 2, "contains something else: choose another output folder"
+    ),
     flagged("B31", ["--run-name", "two\nlines"], "--run-name: must be a name such as 'first-try'"),
     flagged("B32", ["--device", "cuda"], "PyTorch sees no GPU here; use --device auto or cpu"),
     flagged("B32", ["--device", "tpu"], "--device: must be auto, cpu, cuda, cuda:N or mps"),

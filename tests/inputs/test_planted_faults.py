@@ -84,7 +84,7 @@ def test_planted_leaks(tmp_path: Path, shared: Path, kind: str, seed: int) -> No
     chance.shuffle(mixed)
     corpus = made(tmp_path, mixed, validation, dedup="near")
     assert corpus.validation is not None and corpus.validation.num_documents == PLANTED
-    assert any(note.startswith(f"{half} training documents stood in the validation text") for note in corpus.notes)
+    assert any(note.startswith(f"{half} training documents were in the validation text") for note in corpus.notes)
     precision, recall = scores({*mixed} - {*kept(corpus)}, planted)
     assert precision >= GOOD_ENOUGH and recall >= GOOD_ENOUGH, (precision, recall)
 

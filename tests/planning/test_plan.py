@@ -8,7 +8,8 @@ import pytest
 
 from textmill.config import Config, load_config
 from textmill.errors import ConfigError
-from textmill.machine.devices import free_memory, likely_device, likely_precision
+from textmill.machine.devices import likely_device, likely_precision
+from textmill.machine.memory import free_memory
 from textmill.planning.memory import evaluation_rows
 from textmill.planning.plan import Text, plan_run, tokens_of_bytes
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,12 +20,16 @@ from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
 pytest.importorskip("tiktoken", reason="needs tiktoken, of the extra data")
 
 
+def backend(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
+    return tokenizers.Tokenizer.from_str(tokenizer.content)
+
+
 def encoder_of(tokenizer: Tokenizer) -> RankEncoder | None:
-    return rank_encoder(json.loads(tokenizer.content), tokenizer._backend)
+    return rank_encoder(json.loads(tokenizer.content), backend(tokenizer))
 
 
 def plain(tokenizer: Tokenizer, text: str) -> list[int]:
-    return tokenizer._backend.encode(text, add_special_tokens=False).ids
+    return backend(tokenizer).encode(text, add_special_tokens=False).ids
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +110,7 @@ def test_merges_that_are_no_ranks_are_left_to_the_backend(trained: Tokenizer) ->
     text = "abc " * 30_000
     assert odd.encode(text).tolist() == plain(odd, text)
     for option in ({"dropout": 0.1}, {"unk_token": "a"}, {"ignore_merges": True}):
-        assert rank_encoder({**described, "model": described["model"] | option}, odd._backend) is None
+        assert rank_encoder({**described, "model": described["model"] | option}, backend(odd)) is None
 
 
 def test_without_the_package_everything_is_the_same(

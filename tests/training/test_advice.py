@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from textmill.cli.main import main
 from textmill.config import load_config
 from textmill.errors import OutOfMemoryError
+from textmill.machine.memory import is_out_of_memory
 from textmill.training import train
 from textmill.training.advice import Advice, Setting
-from textmill.training.out_of_memory import explain, is_out_of_memory
+from textmill.training.out_of_memory import explain
 
 SETTING = Setting(total_steps=1000, learning_rate=3e-3, warmup_steps=20, flat_loss=math.log(256))
 

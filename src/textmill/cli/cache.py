@@ -90,7 +90,7 @@ def _short(name: str) -> str:
 
 
 def _folder(cache_dir: Path | None) -> Path:
-    from textmill.data.preparing.corpus_cache import cache_folder
+    from textmill.data.store.corpus_cache import cache_folder
 
     return cache_folder(cache_dir, "x").parent
 
@@ -99,7 +99,7 @@ def _entries(cache_dir: Path | None) -> list[dict[str, Any]]:
     """Return every corpus of the cache, those begun and given up too: name, size, when used, what it was made of."""
     import time
 
-    from textmill.data.preparing.resume_preparing import PREFIX, is_in_use
+    from textmill.data.store.unfinished_corpus import PREFIX, is_in_use
 
     folder = _folder(cache_dir)
     entries = []

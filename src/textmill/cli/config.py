@@ -73,7 +73,7 @@ def schema() -> None:
 def _settled(values: Config) -> str:
     """The values of preset auto are in `values`, where the size of the text can be known; return what to say of it."""
     from textmill.config.presets import apply_auto_preset
-    from textmill.data.preparing.text_size import size_of
+    from textmill.data.batches.text_size import size_of
     from textmill.errors import TextmillError
     from textmill.machine.devices import likely_device
 

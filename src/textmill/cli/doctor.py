@@ -52,12 +52,12 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
 
 def advice(found: dict[str, Any]) -> list[str]:
     """Return what a person could change about this machine, from what was found of it."""
-    from textmill.machine.cpu_contention import busy_sentence
+    from textmill.machine.cpu_contention import contention_warning
 
     said = []
     threads, rate = found["threads"], found["flops"]["fp32"]
     if found["kind"] == "cpu":
-        busy = busy_sentence(threads, found["foreign_load"])
+        busy = contention_warning(threads, found["foreign_load"])
         if busy is not None:
             said.append(busy)
         elif rate / threads < SLOW_FLOPS:
@@ -108,7 +108,7 @@ def _installed(package: str) -> bool:
 
 
 def _cache() -> dict[str, Any]:
-    from textmill.data.preparing.corpus_cache import cache_folder
+    from textmill.data.store.corpus_cache import cache_folder
 
     folder = cache_folder(None, "x").parent
     there = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
@@ -117,7 +117,7 @@ def _cache() -> dict[str, Any]:
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     from textmill.console.format import plural, size
-    from textmill.machine.devices import free_memory
+    from textmill.machine.memory import free_memory
 
     kernels = found["kernels"]
     library = "oneDNN" if kernels.get("onednn") else "PyTorch's default library"

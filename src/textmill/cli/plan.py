@@ -50,7 +50,7 @@ def plan(
     """
     from textmill.config.consistency import free_vocab
     from textmill.config.presets import apply_auto_preset
-    from textmill.data.preparing.text_size import names_ids, size_of, text_ahead
+    from textmill.data.batches.text_size import names_ids, size_of, text_ahead
     from textmill.machine.devices import likely_device, likely_precision
     from textmill.planning.plan import plan_run
 
@@ -133,7 +133,7 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
 
 def _show_memory(plan: Plan, free: int | None) -> None:
     from textmill.console.format import size
-    from textmill.machine.devices import free_memory
+    from textmill.machine.memory import free_memory
 
     memory = plan.memory
     terms = [

@@ -77,7 +77,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
 def _texts(config: Config) -> Iterator[str]:
     """Yield the documents of the data, then say what was found odd in them."""
     from textmill.console.screen import Screen
-    from textmill.data.preparing.read_progress import Watch
+    from textmill.data.preparing.read_progress import ReadProgress
     from textmill.data.preparing.tokenizer_choice import MOST_TEXT_FOR_BPE, spread
     from textmill.data.reading.document import Reading
     from textmill.data.reading.read import read_documents
@@ -90,7 +90,7 @@ def _texts(config: Config) -> Iterator[str]:
     items = Keeper(data.text_column, say=note).keep(named)
     files = select_files(items, validation_split=None, dataset_split=data.dataset_split, say=note).train
     notes, screen = Notes(), Screen(stream=sys.stderr)
-    watch = Watch(files, 1, screen.reading, None)
+    watch = ReadProgress(files, 1, screen.reading, None)
     documents = read_documents(files, Reading(data.text_column, data.encoding_errors), notes, watch.tick)
     texts = (document.text for document in documents)
     size = sum(path.stat().st_size for path in files)
@@ -221,15 +221,16 @@ _EXAMPLES = 8
 def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, Any]:
     """Return what the tokenizer makes of `data`, as plain values."""
     from textmill.console.screen import Screen
-    from textmill.data.preparing.read_progress import Watch
-    from textmill.data.preparing.tokenizer_statistics import measure_use
+    from textmill.data.preparing.read_progress import ReadProgress
+    from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
     from textmill.data.reading.document import Reading
     from textmill.data.sources.given_once import Keeper
     from textmill.data.sources.selection import select_files
 
     files = select_files(Keeper(text_column, say=note).keep(data), validation_split=None, say=note).train
     screen = Screen(stream=sys.stderr)
-    use = measure_use(tokenizer, files, Reading(text_column), Watch(files, 1, screen.reading, None).tick)
+    progress = ReadProgress(files, 1, screen.reading, None)
+    use = tokenizer_statistics(tokenizer, files, Reading(text_column), progress.tick)
     screen.end()
     if not use.tokens:
         raise DataError(f"there is no text in {files[0]}{' and the other files' if len(files) > 1 else ''}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textmill.data.batches.text_size import corpus_size_bytes
 from textmill.data.prepare import prepare
-from textmill.data.preparing.text_size import corpus_size_bytes
 from textmill.data.reading.document import Document
 from textmill.data.reading.read import read_documents
 from textmill.data.sources.listing import default_corpus, list_files

@@ -1,4 +1,7 @@
-"""From files to a prepared corpus, once: the result is kept under a hash of everything it depends on."""
+"""From files to a prepared corpus, once: it is kept under a hash of all that it depends on.
+
+Here the rooms of data meet: files are selected (sources), prepared (preparing) and stored (store).
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from textmill.data.preparing.cache_key import content_key, key_settings
 from textmill.data.preparing.clean import Cleaning
-from textmill.data.preparing.corpus_cache import already_there, cache_folder, cached, content_key
-from textmill.data.preparing.corpus_report import write_report
-from textmill.data.preparing.pipeline import build_from_ids, build_from_text
+from textmill.data.preparing.corpus_report import CorpusNotes, write_report
+from textmill.data.preparing.id_arrays import prepare_ids
+from textmill.data.preparing.pipeline import prepare_text
 from textmill.data.preparing.prepare_settings import PrepareSettings
-from textmill.data.preparing.read_progress import Watch
-from textmill.data.preparing.resume_preparing import Work, unfinished
+from textmill.data.preparing.read_progress import ReadProgress
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.reading.document import Reading
-from textmill.data.reading.formats.bin import open_token_ids
 from textmill.data.sources.file_formats import IDS, format_of
 from textmill.data.sources.given_once import Keeper
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.data.sources.selection import Files, select_files
 from textmill.data.store.corpus import FORMAT, Corpus, Made, describe, open_corpus
-from textmill.data.store.mixture import Mixture, Part
+from textmill.data.store.corpus_cache import find_corpus
+from textmill.data.store.mixture import Mixture, mixture_parts
 from textmill.data.store.shards import TokenStore
+from textmill.data.store.unfinished_corpus import UnfinishedCorpus, unfinished
 from textmill.errors import ConfigError, DataError
 from textmill.runs.layout import TOKENIZER, is_prepared
 from textmill.tokenizers import Tokenizer
+
+Say = Callable[[str], None]
 
 
 def prepare(
@@ -105,134 +111,105 @@ def prepare_corpus(
     settings: PrepareSettings,
     *,
     output: str | Path | None = None,
-    say: Callable[[str], None] = lambda sentence: None,
+    say: Say = lambda sentence: None,
     progress: Callable[[int, int], None] | None = None,
     interrupted: Callable[[], None] | None = None,
 ) -> Corpus:
     """Return the corpus that `settings` describe; see `prepare`, whose keywords they are."""
-    val_split, cleaning = settings.val_split, settings.cleaning
     keeper = Keeper(settings.reading.text_column, settings.cache_dir, say, interrupted or (lambda: None))
-    items, val_data = keeper.keep(settings.data), keeper.keep(settings.val_data, "val_data")
-    if val_data and val_split:
-        say("val_split has no effect beside val_data")
+    items = keeper.keep(settings.data)
+    settings = replace(settings, data=items, val_data=keeper.keep(settings.val_data, "val_data"))
     if items is not None and len(items) == 1 and is_prepared(Path(items[0]).expanduser()):
-        return _as_it_is(Path(items[0]).expanduser(), val_data, output, say)
-    chosen = select_files(
+        return _ready(Path(items[0]).expanduser(), settings, output, say)
+    files = select_files(
         items,
-        val_data,
+        settings.val_data,
         dataset_split=settings.dataset_split,
         validation_split=settings.validation_split,
         cache_dir=settings.cache_dir,
         say=say,
     )
-    if val_split and chosen.validation and not val_data:
-        say(f"val_split has no effect: the data have a split called {settings.validation_split}")
-    ids = holds_ids(chosen)
-    choice = TokenizerChoice(settings.tokenizer, settings.vocab_size, settings.special_tokens, for_ids=ids)
-    if ids and chosen.weights:
-        raise ConfigError("weights are for text, and the data are token ids: mix them before")
-    if ids and cleaning != Cleaning():
-        raise ConfigError("the data are token ids: they can be neither repaired nor sorted out")
-    passes = 2 if ids else 3 + choice.learns
-    watch = Watch(chosen.every(), passes, progress, interrupted)
-    described = {"format": FORMAT, "tokenizer": choice.identity, "val_split": None if chosen.validation else val_split}
-    described |= vars(settings.reading) | vars(cleaning)
-    if chosen.weights:
-        described["weights"] = [[weight, count] for _, weight, count in chosen.weights]
-    if ids:  # how wide the ids of a .bin file are is not part of its content
-        bound = choice.ready.vocab_size if choice.ready is not None else settings.vocab_size
-        described["types"] = [open_token_ids(path, bound).dtype.str for path in chosen.every()]
-    key = content_key(chosen, described, watch.tick, say)
-    if output is not None:
-        folder = Path(output).expanduser()
-        corpus = already_there(folder, key)
-    else:
-        folder = cache_folder(settings.cache_dir, key)
-        corpus = cached(folder, key, say)
+    _say_idle_share(settings, files, say)
+    choice = _tokenizer_choice(settings, files)
+    passes = 2 if choice.for_ids else 3 + choice.learns
+    reading = ReadProgress(files.every(), passes, progress, interrupted)
+    described = key_settings(FORMAT, files, settings, choice)
+    key = content_key(files, described, reading.tick, say)
+    folder, corpus = find_corpus(key, None if output is None else Path(output).expanduser(), settings.cache_dir, say)
     if corpus is None:
-        with unfinished(folder, say) as work:
-            made = _build(work, key, chosen, settings, choice, say, watch)
-            watch.check_unchanged()
-            describe(work.folder, key, described, made)
+        with unfinished(folder, key, say) as destination:
+            made = _make(destination, files, settings, choice, reading, CorpusNotes(say))
+            reading.check_unchanged()
+            describe(destination.folder, key, described, made)
         corpus = open_corpus(folder)
-    watch.finish()
+    reading.finish()
     _check_bound(corpus, settings.vocab_size)
-    return replace(corpus, sources=chosen.sources)  # the same content may have been prepared under other names
+    return replace(corpus, sources=files.sources)  # the same content may have been prepared under other names
 
 
-def _build(
-    work: Work,
-    key: str,
-    chosen: Files,
+def _make(
+    destination: UnfinishedCorpus,
+    files: Files,
     settings: PrepareSettings,
     choice: TokenizerChoice,
-    say: Callable[[str], None],
-    watch: Watch,
+    reading: ReadProgress,
+    notes: CorpusNotes,
 ) -> Made:
-    """The folder of `work` holds stores, tokenizer and report; return what else there is to say of them."""
-    folder = work.folder
-    notes: list[str] = []
-    report: dict[str, Any] = {}
-    parts: list[Part] = []
-
-    def note(sentence: str) -> None:
-        notes.append(sentence)
-        say(sentence)
-
-    if holds_ids(chosen):
-        made = choice.ready
-        bound = made.vocab_size if made is not None else settings.vocab_size
-        build_from_ids(folder, chosen, val_split=settings.val_split, vocab_size=bound, tick=watch.tick)
-        if made is None:
-            note("the data is token ids without a tokenizer: no samples of text and no bits per byte")
+    """Write stores, tokenizer and report of the corpus to `destination`; return what else describes it."""
+    folder, tokenizer, report, parts = destination.folder, choice.ready, {}, []
+    if choice.for_ids:
+        prepare_ids(files, settings.share, choice.bound, destination, reading.tick)
+        if tokenizer is None:
+            notes.add("the data is token ids without a tokenizer: no samples of text and no bits per byte")
     else:
-        made, report, parts = build_from_text(
-            work,
-            key,
-            chosen,
-            settings.reading,
-            choice,
-            cleaning=settings.cleaning,
-            val_split=settings.val_split,
-            earlier=_earlier(work),
-            workers=settings.workers,
-            say=note,
-            tell=say,
-            watch=watch,
-        )
+        prepared = prepare_text(files, settings, choice, destination, reading, notes)
+        tokenizer, report = prepared.tokenizer, prepared.report
+        parts = mixture_parts(files.weights, prepared.sizes)
         if parts:
             for sentence in Mixture(TokenStore.open(folder / "train"), parts).sentences():
-                note(sentence)
-        write_report(folder, report, notes)
-    if made is not None:
-        made.save(folder / TOKENIZER)
-    return Made(made, chosen.sources, chosen.main, list(chosen.further), notes, report, parts)
+                notes.add(sentence)
+        write_report(folder, report, notes.sentences)
+    if tokenizer is not None:
+        tokenizer.save(folder / TOKENIZER)
+    return Made(tokenizer, files.sources, files.main, list(files.further), notes.sentences, report, parts)
 
 
-def _earlier(work: Work) -> list[Path]:
-    """Return the corpora that may hold text encoded before: what a stopped process left, and those that lie beside."""
-    beside = (work.place or work.folder).parent
-    found = [entry for entry in beside.iterdir() if is_prepared(entry)]
-    return found if work.before is None else [work.before, *found]
-
-
-def holds_ids(chosen: Files) -> bool:
-    """Whether the files are arrays of ids. Raises DataError for a mixture of ids and text."""
-    every = chosen.every()
-    arrays = [path for path in every if format_of(path)[0] in IDS]
-    if arrays and len(arrays) < len(every):
-        other = next(path for path in every if format_of(path)[0] not in IDS)
-        raise DataError(f"{arrays[0]} holds token ids and {other} does not: train on one kind or the other")
-    return bool(arrays)
-
-
-def _as_it_is(folder: Path, val_data: Any, output: Any, say: Callable[[str], None]) -> Corpus:
-    if val_data or output is not None:
+def _ready(folder: Path, settings: PrepareSettings, output: str | Path | None, say: Say) -> Corpus:
+    """Return the prepared corpus that was named instead of text."""
+    if settings.val_data or output is not None:
         raise ConfigError(f"{folder} is a prepared corpus: it takes neither other validation data nor an output folder")
     corpus = open_corpus(folder)
     for note in corpus.notes:
         say(note)
     return corpus
+
+
+def _say_idle_share(settings: PrepareSettings, files: Files, say: Say) -> None:
+    if settings.val_split and settings.val_data:
+        say("val_split has no effect beside val_data")
+    elif settings.val_split and files.validation:
+        say(f"val_split has no effect: the data have a split called {settings.validation_split}")
+
+
+def _tokenizer_choice(settings: PrepareSettings, files: Files) -> TokenizerChoice:
+    """Return the tokenizer that is asked for. Raises ConfigError for settings that have no effect on token ids."""
+    ids = contains_ids(files)
+    choice = TokenizerChoice(settings.tokenizer, settings.vocab_size, settings.special_tokens, for_ids=ids)
+    if ids and files.weights:
+        raise ConfigError("weights are for text, and the data are token ids: mix them before")
+    if ids and settings.cleaning != Cleaning():
+        raise ConfigError("the data are token ids: documents can be neither repaired nor left out")
+    return choice
+
+
+def contains_ids(files: Files) -> bool:
+    """Return whether the files are arrays of ids. Raises DataError for a mixture of ids and text."""
+    every = files.every()
+    arrays = [path for path in every if format_of(path)[0] in IDS]
+    if arrays and len(arrays) < len(every):
+        other = next(path for path in every if format_of(path)[0] not in IDS)
+        raise DataError(f"{arrays[0]} contains token ids and {other} does not: train on one kind or the other")
+    return bool(arrays)
 
 
 def _check_bound(corpus: Corpus, vocab_size: int | None) -> None:
@@ -241,7 +218,7 @@ def _check_bound(corpus: Corpus, vocab_size: int | None) -> None:
         return
     if corpus.tokenizer is None:
         raise DataError(
-            f"{corpus.sources[0]} holds id {corpus.vocab_size - 1}, which is outside vocab_size {vocab_size}"
+            f"{corpus.sources[0]} contains the id {corpus.vocab_size - 1}, which is outside vocab_size {vocab_size}"
         )
     raise ConfigError(
         f"vocab_size {vocab_size} is smaller than the {corpus.vocab_size:,} tokens of the {corpus.tokenizer.kind} "

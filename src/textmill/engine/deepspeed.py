@@ -13,15 +13,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from textmill.engine.single import Engine, MakeOptimizer
+from textmill.engine.engine import MakeOptimizer
+from textmill.engine.skipped_steps import SkippedSteps
+from textmill.engine.torch_update import set_learning_rate
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.machine.precision import Precision
 from textmill.names import optional
 
 
-class DeepSpeedEngine(Engine):
-    """Executes steps through deepspeed.initialize: it averages, scales, clips and updates, and textmill tells it when.
+class DeepSpeedEngine:
+    """The engine that leaves averaging, scaling, clipping and updating to what deepspeed.initialize returns.
 
     DeepSpeed flattens and divides weights and optimizer, so checkpoints go through a stand-in: a copy of the module in
     float32 in host memory, with an optimizer of its own kind. A run saved here goes on under any engine.
@@ -30,6 +32,7 @@ class DeepSpeedEngine(Engine):
     """
 
     name = "deepspeed"
+    writers = 1
 
     def __init__(
         self,
@@ -40,59 +43,48 @@ class DeepSpeedEngine(Engine):
         *,
         settings: dict[str, Any],
     ) -> None:
-        self._settings = settings
-        super().__init__(module, make_optimizer, precision, world)
-
-    def _spread(self, module: nn.Module, make_optimizer: MakeOptimizer) -> tuple[nn.Module, Optimizer]:
-        if self.world.device.type == "cpu":
+        if world.device.type == "cpu":
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # it would take a GPU that this run was told not to use
         self._package = optional("deepspeed", "engine deepspeed", "deepspeed")
-        self.scaler = None  # DeepSpeed has its own
-        if not dist.is_initialized():  # alone: DeepSpeed wants a group all the same
-            backend = "nccl" if self.world.device.type == "cuda" else "gloo"
+        if not dist.is_initialized():  # alone: DeepSpeed needs a group all the same
+            backend = "nccl" if world.device.type == "cuda" else "gloo"
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-        module.to(self.world.device)
+        self.module, self.precision, self.world = module.to(world.device), precision, world
+        self.skipped = SkippedSteps(world.device)
         self._stand_in = copy.deepcopy(module).to("cpu", torch.float32)
-        self._stand_in_optimizer = make_optimizer(self._stand_in)
+        self.optimizer = make_optimizer(self._stand_in)
         names = {parameter: name for name, parameter in module.named_parameters()}
         optimizer = make_optimizer(module)
         self._group_names = [[names[p] for p in group["params"]] for group in optimizer.param_groups]
-        self._deepspeed, *_ = self._package.initialize(model=module, optimizer=optimizer, config=self._settings)
+        self._deepspeed, *_ = self._package.initialize(model=module, optimizer=optimizer, config=settings)
+        self.model = self._deepspeed
         self._flat_partitions()  # what cannot be saved is refused now and not at the first checkpoint
-        return self._deepspeed, self._stand_in_optimizer
 
     @contextmanager
     def micro_batch(self, *, last: bool) -> Iterator[None]:
-        """Forward and backward of one micro-batch belong inside; gradients are complete after the `last` one."""
         self._deepspeed.set_gradient_accumulation_boundary(last)
         yield
 
     def backward(self, loss: Tensor) -> None:
-        """The gradients of `loss`, this process's share of the whole batch's mean, are added to those already there.
-
-        DeepSpeed would divide by accumulation, which is switched off, and averages over processes, which is undone.
-        """
+        # DeepSpeed would divide by accumulation, which is switched off, and averages over processes, which is undone.
         self._deepspeed.backward(loss * self.world.size, scale_wrt_gas=False)
 
     def step(self, max_norm: float) -> Tensor:
-        """The weights have moved by one update, clipped as the settings say; return the norm before clipping."""
+        # DeepSpeed clips as its settings say, which were made from the same number.
         self._deepspeed.step()
         norm = torch.as_tensor(self._deepspeed.get_global_grad_norm(), device=self.world.device, dtype=torch.float32)
-        self._count(torch.isfinite(norm) & bool(self._deepspeed.was_step_applied()))
+        self.skipped.count(torch.isfinite(norm) & bool(self._deepspeed.was_step_applied()))
         return norm
 
     def scale_is_minimal(self) -> bool:
-        """Whether fp16's loss scale cannot be lowered further; true where there is no scale."""
         return self.precision.name != "fp16" or float(self._deepspeed.optimizer.cur_scale) <= 1.0
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """The next step uses `learning_rate`, in every group times the group's `lr_scale` where it has one."""
-        super().set_learning_rate(learning_rate)
-        for group in self._deepspeed.basic_optimizer.param_groups:
-            group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+        for optimizer in (self.optimizer, self._deepspeed.basic_optimizer):
+            set_learning_rate(optimizer, learning_rate)
 
     def snapshot(self) -> tuple[nn.Module, Optimizer]:
-        """Return a module and its optimizer that hold whole tensors in the first process; all processes call it."""
+        # All processes gather; the stand-in gets whole tensors in the first one alone.
         whole_of = self._package.utils
         self._link_states()
         targets = dict(self._stand_in.named_parameters())
@@ -109,16 +101,15 @@ class DeepSpeedEngine(Engine):
                     full = {
                         key: value.to("cpu").view_as(targets[name]) for key, value in whole.items() if value is not None
                     }
-                    self._stand_in_optimizer.state[targets[name]] = copy.deepcopy(single) | full
-        return self._stand_in, self._stand_in_optimizer
+                    self.optimizer.state[targets[name]] = copy.deepcopy(single) | full
+        return self._stand_in, self.optimizer
 
     @contextmanager
     def loading(self) -> Iterator[tuple[nn.Module, Optimizer]]:
-        """What is loaded into the module and the optimizer that this yields is in force afterwards."""
-        yield self._stand_in, self._stand_in_optimizer
+        yield self._stand_in, self.optimizer
         sources = dict(self._stand_in.named_parameters())
         here = dict(self.module.named_parameters())
-        saved = self._stand_in_optimizer.state
+        saved = self.optimizer.state
         for names, state, flat in zip(self._group_names, self._group_states(), self._flat_partitions()):
             for key, value in saved.get(sources[names[0]], {}).items():
                 whole = isinstance(value, Tensor) and value.ndim
@@ -132,6 +123,15 @@ class DeepSpeedEngine(Engine):
         self._copy_to_module()
         saved.clear()
 
+    def whole(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def state(self) -> dict[str, Any]:
+        return {**self.skipped.state(), "scaler": None}  # DeepSpeed has a scaler of its own
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.skipped.load_state(state)
+
     def _flat_partitions(self) -> list[Tensor]:
         """Return this process's part of each parameter group, one flat tensor per group."""
         optimizer = self._deepspeed.optimizer
@@ -144,7 +144,7 @@ class DeepSpeedEngine(Engine):
         return [self._deepspeed.basic_optimizer.state[part] for part in self._flat_partitions()]
 
     def _link_states(self) -> None:
-        """Every parameter knows where its optimizer state lies: stages 1 and 2 link only one group."""
+        """Link every parameter to its optimizer state: stages 1 and 2 link only one group."""
         optimizer = self._deepspeed.optimizer
         if hasattr(optimizer, "single_partition_of_fp32_groups"):
             for group, part in zip(optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups):
@@ -152,7 +152,7 @@ class DeepSpeedEngine(Engine):
                     self._package.utils.lazy_init_hp_params_optimizer_state(group, part, optimizer.optimizer.state)
 
     def _copy_to_module(self) -> None:
-        """The weights that compute are those of the float32 copies, which each process holds a part of."""
+        """Compute with the weights of the float32 copies, of which each process has a part."""
         sources = dict(self._stand_in.named_parameters())
         for name, parameter in self.module.named_parameters():
             with self._package.zero.GatheredParameters([parameter], modifier_rank=0), torch.no_grad():

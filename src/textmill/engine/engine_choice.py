@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from textmill.engine.single import Engine, MakeOptimizer
+from textmill.engine.engine import Engine, MakeOptimizer
+from textmill.engine.single import SingleEngine
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.machine.precision import Precision
@@ -80,7 +81,11 @@ def build_engine(
         assert deepspeed is not None
         return DeepSpeedEngine(module, make_optimizer, precision, world, settings=deepspeed)
     if name == "fsdp":
-        from textmill.engine.fsdp import ShardedEngine
+        from textmill.engine.fsdp import FSDPEngine
 
-        return ShardedEngine(module, make_optimizer, precision, world, compile=compile)
-    return Engine(module, make_optimizer, precision, world, compile=compile)
+        return FSDPEngine(module, make_optimizer, precision, world, compile=compile)
+    if name == "ddp":
+        from textmill.engine.ddp import DDPEngine
+
+        return DDPEngine(module, make_optimizer, precision, world, compile=compile)
+    return SingleEngine(module, make_optimizer, precision, world, compile=compile)

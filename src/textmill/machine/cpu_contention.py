@@ -1,4 +1,5 @@
-"""How busy a machine is with the work of others: two threads that wait for each other on a busy core are a disaster."""
+"""CPU contention: how busy other processes keep this machine. Oversubscription is the risk: threads that wait for each
+other while others use their cores can be ten times slower."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ from textmill.machine.devices import cores
 
 SAMPLE_SECONDS = 0.1
 CLEARLY_BUSY = 0.5
-"""Cores' worth of foreign work from which a person should know."""
+"""Cores in use by other processes from which the user is told."""
 
 
 def foreign_load(seconds: float = SAMPLE_SECONDS) -> float:
-    """Return how many processors' worth of work others do, measured while this process sleeps for `seconds`.
+    """Return how many cores other processes use, measured while this process sleeps for `seconds`.
 
-    Where the system does not count (macOS), it is the average number of waiting programs of the last minute.
+    Where the system does not count (macOS), it is the load average of the last minute.
     """
     before = _busy_ticks()
     if before is None:
@@ -28,10 +29,10 @@ def foreign_load(seconds: float = SAMPLE_SECONDS) -> float:
     return busy / total * (os.cpu_count() or 1) if total else 0.0
 
 
-def busy_sentence(threads: int, load: float | None = None) -> str | None:
-    """Return a sentence for a person whose computation must share the cores, or None when there is room for `threads`.
+def contention_warning(threads: int, load: float | None = None) -> str | None:
+    """Return a warning when `threads` threads must share their cores with other processes, else None.
 
-    load: processors' worth of foreign work; None measures it, if the last minute gives reason to.
+    load: cores that other processes use; None measures it, if the load average gives reason to.
     """
     if load is None:
         if os.getloadavg()[0] < CLEARLY_BUSY:  # a quiet machine pays nothing for the question
@@ -40,12 +41,12 @@ def busy_sentence(threads: int, load: float | None = None) -> str | None:
     room = cores() - load
     if load < CLEARLY_BUSY or room >= threads - CLEARLY_BUSY:
         return None
-    busy = f"the machine is busy: others use about {load:.1f} of {cores()} cores"
+    busy = f"the machine is busy: other processes use about {load:.1f} of {cores()} cores"
     if threads == 1:
-        return f"{busy}, so this will be slower than it could"
+        return f"{busy}, so this will be slower than it could be"
     fewer = max(1, round(room))
     advice = f"; --threads {fewer} may be faster" if fewer < threads else ""
-    return f"{busy}, and threads that wait for each other on shared cores can be ten times slower{advice}"
+    return f"{busy}, and oversubscribed threads, which wait for each other, can be ten times slower{advice}"
 
 
 def _busy_ticks() -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""What processors can do at most, and what this machine has, found without PyTorch."""
+"""Peak rates of GPUs, and what this machine has, found without PyTorch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-# Dense bfloat16 tensor throughput in FLOP/s, from the makers' data sheets (without sparsity).
+# Dense bfloat16 tensor throughput in FLOP/s, from the vendors' data sheets (without sparsity).
 PEAK_BF16_FLOPS = {
     "B200": 2250e12,
     "H200": 989e12,
@@ -61,20 +61,17 @@ def likely_precision(device: str) -> str:
 
 def cpu_flags() -> set[str]:
     """Return the instruction sets that the operating system lists for this processor; empty where it lists none."""
-    lines = _lines("/proc/cpuinfo")
-    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split(":", 1)[1].split()}
+    lines = [line for line in _cpu_lines() if line.startswith(("flags", "Features"))]
+    return {flag for line in lines for flag in line.split(":", 1)[1].split()}
 
 
-def free_memory() -> int | None:
-    """Return the bytes of memory that programs can still have on this machine, or None where it is not known."""
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable"):
-            return 1024 * int(line.split()[1])
-    return None
+def cpu_vendor() -> str:
+    """Return what the operating system says of the processor's vendor, or an empty string."""
+    return next((line for line in _cpu_lines() if line.startswith("vendor_id")), "")
 
 
-def _lines(path: str) -> list[str]:
+def _cpu_lines() -> list[str]:
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []

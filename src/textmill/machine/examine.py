@@ -19,9 +19,9 @@ MEASURE_SECONDS = 0.25
 
 
 def examine(device: str = "auto") -> dict[str, Any]:
-    """Return device, threads, formats, kernel choices, foreign load and measured rates [FLOP/s], JSON-ready.
+    """Return device, threads, formats, kernel choices, CPU contention and measured rates [FLOP/s], JSON-ready.
 
-    Takes about a second on a quiet machine. Raises ConfigError when `device` is not there.
+    Takes about a second on a quiet machine. Raises ConfigError when there is no such device.
     """
     load = foreign_load(0.2)
     chosen = choose_device(device)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from textmill.machine.devices import cpu_vendor
 
 MEBIBYTE = 1 << 20
 
 
 def apply_kernels(device: torch.device, *, threads: int | None = None, onednn: bool | None = None) -> dict[str, Any]:
-    """This process computes in the fastest way that is known to be right here; return the choices made.
+    """Make this process compute in the fastest way that is known to be right here; return the choices.
 
     threads: CPU threads of one operation (None: what PyTorch chose).
     onednn: whether float32 matrix products go through oneDNN instead of the default library (None: choose).
@@ -38,7 +39,7 @@ def cpu_capability() -> str:
 
 
 def set_onednn(on: bool) -> None:
-    """Float32 matrix products on the CPU go through oneDNN, or through the default library."""
+    """Send float32 matrix products on the CPU through oneDNN, or through the default library."""
     matmul = getattr(torch.backends.mkldnn, "matmul", None)
     if matmul is not None and hasattr(matmul, "fp32_precision"):
         # The name of the setting says bf16; without AMX oneDNN still computes in float32, which the probe verifies.
@@ -62,17 +63,8 @@ def prefers_onednn(device: torch.device) -> bool:
     return error.item() < 1e-5  # float32 gives about 3e-7 here, bfloat16 about 3e-3
 
 
-def cpu_vendor() -> str:
-    """Return what the operating system says of the processor's maker, or an empty string."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line for line in lines if line.startswith("vendor_id")), "")
-
-
 def keep_large_blocks() -> None:
-    """glibc's allocator keeps freed blocks for the next step instead of returning them to the system and back.
+    """Make glibc's allocator keep freed blocks for the next step instead of returning them to the system.
 
     A training step frees and allocates the same large tensors each time; without this, each costs page faults.
     """

@@ -1,4 +1,4 @@
-"""In which number format the matrix products run. The weights and the optimizer are always float32."""
+"""The number format in which matrix products run. Weights and optimizer are always float32."""
 
 from __future__ import annotations
 

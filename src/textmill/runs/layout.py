@@ -42,6 +42,9 @@ MANIFEST, STATE, OPTIMIZER = "MANIFEST.json", "state.json", "optimizer"
 PREPARED, CORPUS_REPORT = "prepared.json", "REPORT.md"
 """A prepared corpus: its description, and the page about what was left out of it."""
 
+FURTHER = "further"
+"""Folder, in a prepared corpus, of the further validation sets, each under its name."""
+
 RUN_MARKERS = (CONFIG, STATUS, CHECKPOINTS, METRICS, FINAL, BEST_MODEL)
 """Files and folders by which a run is recognized, even one that has lost the others."""
 

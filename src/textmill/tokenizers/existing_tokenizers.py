@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from textmill import files
-from textmill.errors import DataError, MissingInputError, TextmillError
+from textmill.errors import DataError, MissingInputError, TextmillError, one_line
+from textmill.network import hub_client
 from textmill.tokenizers.new_tokenizers import END_OF_TEXT
 from textmill.tokenizers.tokenizer import ROLES, Tokenizer
 
@@ -62,7 +60,7 @@ def from_gpt2_files(vocab: Path, merges: Path) -> Tokenizer:
     try:
         backend = Backend(models.BPE.from_file(str(vocab), str(merges)))
     except Exception as error:  # the backend raises plain Exception
-        raise DataError(f"{vocab} and {merges.name} are not a BPE tokenizer: {_one_line(error)}") from error
+        raise DataError(f"{vocab} and {merges.name} are not a BPE tokenizer: {one_line(error)}") from error
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     roles = {}
@@ -83,7 +81,7 @@ def _from_json(path: Path, roles: dict[str, str]) -> Tokenizer:
         content = path.read_text(encoding="utf-8")
         described = files.parse_json(content)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a tokenizer.json: {_one_line(error)}") from error
+        raise DataError(f"{path} is not a tokenizer.json: {one_line(error)}") from error
     if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
         raise DataError(f'{path} is not a tokenizer.json of Hugging Face tokenizers: it has no "model"')
     with files.report_damage(path, "get the tokenizer again"):
@@ -119,7 +117,7 @@ def _declared_roles(folder: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder / 'tokenizer_config.json'} cannot be read: {_one_line(error)}") from error
+        raise DataError(f"{folder / 'tokenizer_config.json'} cannot be read: {one_line(error)}") from error
     roles = {}
     for role in ROLES:
         token = declared.get(role) if isinstance(declared, dict) else None
@@ -143,7 +141,7 @@ def _from_hub(name: str) -> Tokenizer:
         raise
     except Exception as error:  # connection, name, permission: the hub's errors share no base class
         raise MissingInputError(
-            f"cannot get the tokenizer {HUB_PREFIX}{name} from the Hugging Face hub ({_one_line(error)}): "
+            f"cannot get the tokenizer {HUB_PREFIX}{name} from the Hugging Face hub ({one_line(error)}): "
             "check the name and the network, or give a folder with tokenizer.json"
         ) from error
     return _from_json(path, _declared_roles(declared.parent) if declared is not None else {})
@@ -157,17 +155,10 @@ def _hub_file(name: str, filename: str) -> Path | None:
     known = try_to_load_from_cache(name, filename)
     if isinstance(known, str):
         return Path(known)
-    if not getproxies():
-        # The hub's client asks an unknown host for half a minute before it gives up; the resolver knows at once.
-        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
     try:
-        return Path(hf_hub_download(name, filename))
+        with hub_client(constants.ENDPOINT):
+            return Path(hf_hub_download(name, filename))
     except LocalEntryNotFoundError:
         raise
     except EntryNotFoundError:
         return None
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

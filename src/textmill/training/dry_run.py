@@ -10,7 +10,7 @@ from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.model_folder import load_weights
 from textmill.config import Config
 from textmill.console.screen import Screen
-from textmill.data.preparing.text_size import text_of
+from textmill.data.batches.text_size import text_of
 from textmill.model.from_config import empty_model
 from textmill.planning.plan import Plan, plan_run
 from textmill.training.open_run import OpenedRun, Parts, open_run

@@ -12,9 +12,9 @@ from textmill.config import Config
 from textmill.config.presets import apply_auto_preset
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
+from textmill.data.batches.text_size import corpus_size_bytes
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
-from textmill.data.preparing.text_size import corpus_size_bytes
 from textmill.data.sources.selection import data_or_dataset, weighted_items
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World

@@ -14,7 +14,7 @@ from textmill.config import Config, consistency
 from textmill.console.screen import Screen
 from textmill.data.batches.augment import Augment
 from textmill.data.batches.loader import Rows
-from textmill.data.preparing.text_size import learned, names_ids
+from textmill.data.batches.text_size import learned, names_ids
 from textmill.data.store.corpus import Corpus
 from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world

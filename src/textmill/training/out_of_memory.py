@@ -10,18 +10,9 @@ import torch
 from textmill.config import Config
 from textmill.console.format import size
 from textmill.errors import OutOfMemoryError, TextmillError
+from textmill.machine.memory import is_out_of_memory
 from textmill.machine.precision import choose_precision
 from textmill.planning.memory import Memory, StepSettings, estimate_memory
-
-_CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""Part of the RuntimeError that PyTorch raises when the machine is out of memory."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` means out of memory, on a GPU, in PyTorch on a CPU, or in Python."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and (_CPU_ALLOCATOR in str(error) or "out of memory" in str(error).lower())
 
 
 @contextmanager

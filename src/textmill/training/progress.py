@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from textmill.engine.world import World
+from textmill.machine.memory import peak_memory_gib
 from textmill.planning.run_length import Cadence
 
 
@@ -204,14 +205,3 @@ class Step:
             "elapsed_time": self.elapsed_seconds,
             "peak_memory_gib": peak_memory_gib(self.grad_norm.device),
         }
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """Return the most memory used so far in GiB: by PyTorch on a GPU, by the process (resident) on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

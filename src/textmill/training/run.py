@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.config import Config
 from textmill.data.batches.loader import Batch, Prefetch, TrainLoader
-from textmill.engine.single import Engine
+from textmill.engine.engine import Engine
 from textmill.engine.world import World
 from textmill.errors import NonFiniteError
 from textmill.evaluation.metrics import Metric
@@ -171,7 +171,7 @@ class Run:
 
     def refuse_divergence(self) -> None:
         """Raises NonFiniteError when too many steps in a row were skipped because their gradients were not finite."""
-        skipped = int(self.engine.skipped_in_row.item())
+        skipped = int(self.engine.skipped.in_row.item())
         if skipped >= SKIPPED_STEPS_ALLOWED and self.engine.scale_is_minimal():
             raise NonFiniteError(
                 f"the gradients of {skipped} steps in a row were not finite, up to step {self.progress.step}; these "

@@ -11,7 +11,7 @@ import torch
 from textmill.console.format import count, duration, size
 from textmill.console.terminal import program
 from textmill.data.store.corpus import Corpus
-from textmill.machine.cpu_contention import busy_sentence
+from textmill.machine.cpu_contention import contention_warning
 from textmill.runs import layout
 from textmill.training.run import Run
 from textmill.training.training_rows import rows_line
@@ -39,7 +39,7 @@ def opening_lines(run: Run, corpus: Corpus, *, preset: str | None, given_model: 
         lines.append(
             ("note", "this text is so short that a model memorizes it; about 100 kB and more are worth training on")
         )
-    if run.world.device.type == "cpu" and (busy := busy_sentence(torch.get_num_threads())) is not None:
+    if run.world.device.type == "cpu" and (busy := contention_warning(torch.get_num_threads())) is not None:
         lines.append(("note", busy))
     if preset is not None:
         lines.append(("preset", preset))

@@ -18,7 +18,7 @@ from textmill.checkpoint.checkpoint_store import CheckpointStore, rename_in_erro
 from textmill.checkpoint.manifest import fsync_and_hash
 from textmill.checkpoint.sharded import plan_files, write_index
 from textmill.checkpoint.tensors import save_tensors
-from textmill.engine.single import Engine
+from textmill.engine.engine import Engine
 from textmill.engine.world import World
 from textmill.files import cannot_write
 from textmill.training.progress import Progress

@@ -19,7 +19,7 @@ IGNORED = -100
 BLOCK_ORDER_ABOVE = 1 << 30
 """Bytes of a store. Larger ones may not fit the page cache, so their rows are shuffled in windows (see `row_order`)."""
 
-_BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 
 @dataclass
@@ -194,7 +194,7 @@ class TrainLoader:
         self.augment = augment
         row_bytes = rows.seq_len * rows.store.dtype.itemsize
         large = rows.store.num_tokens * rows.store.dtype.itemsize > BLOCK_ORDER_ABOVE
-        self._block_rows = max(_BLOCK_BYTES // row_bytes, 1) if large else None
+        self._block_rows = max(BLOCK_BYTES // row_bytes, 1) if large else None
 
     @property
     def rows_per_epoch(self) -> int:

@@ -1,6 +1,6 @@
-"""Mending and sorting out, where it was asked for: broken encodings, copies, and documents that are hardly text.
+"""What is repaired and left out on request: broken encodings, copies, and documents that are hardly text.
 
-Nothing here happens by itself: a corpus is what its files hold unless somebody wants less of it.
+Nothing here happens by default: a corpus is what its files contain unless somebody wants less of it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ DEDUPS = ("exact", "near")
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What is done to documents before they are tokenised. As it stands, nothing.
+    """What is done to documents before they are tokenized; by default nothing.
 
     Attributes:
-        repair: "ftfy" mends text that was decoded with the wrong encoding ("schÃ¶n" for "schön"), and nothing else.
+        repair: "ftfy" repairs text that was decoded with the wrong encoding ("schÃ¶n" for "schön"), and nothing else.
         dedup: "exact" keeps one of several equal documents, "near" one of several that share most of their words' order
             (see `NearDuplicates`). Of a training and a validation document, the validation one stays.
         max_repetition: the largest share of repeated five-word sequences that a document may have.
-        max_symbols: the largest share of signs that are neither letters, digits nor ordinary punctuation.
-        min_alphabetic: the smallest share of letters among the signs that are not white space.
+        max_symbols: the largest share of characters that are neither letters, digits nor ordinary punctuation.
+        min_alphabetic: the smallest share of letters among the characters that are not white space.
     """
 
     repair: str | None = None
@@ -47,11 +47,11 @@ class Cleaning:
 
     @property
     def measures(self) -> bool:
-        """Whether documents are judged by what they consist of."""
+        """Whether documents are measured, to leave out those that are hardly text."""
         return any(limit is not None for limit in (self.max_repetition, self.max_symbols, self.min_alphabetic))
 
-    def mended(self, documents: Iterable[Document], repaired: list[str] | None = None) -> Iterator[Document]:
-        """Yield `documents` with their encodings repaired, if that is wanted; `repaired` collects their sources.
+    def repaired(self, documents: Iterable[Document], sources: list[str] | None = None) -> Iterator[Document]:
+        """Yield `documents` with their encodings repaired, if that is wanted; `sources` collects which were.
 
         Raises MissingExtraError without ftfy.
         """
@@ -61,16 +61,16 @@ class Cleaning:
         fix = optional("ftfy", "--repair ftfy").fix_encoding
         changed = False
         for part in documents:
-            text = part.text if part.text.isascii() else mend(part.text, fix)
+            text = part.text if part.text.isascii() else repair_lines(part.text, fix)
             changed = changed or text != part.text
             yield part if text == part.text else replace(part, text=text)
             if not part.continues:
-                if changed and repaired is not None:
-                    repaired.append(part.source)
+                if changed and sources is not None:
+                    sources.append(part.source)
                 changed = False
 
 
-def mend(text: str, fix: Callable[[str], str]) -> str:
+def repair_lines(text: str, fix: Callable[[str], str]) -> str:
     """Return `text` with `fix` applied to every line that is not ASCII: lines may be broken in different ways."""
     lines = text.splitlines(keepends=True)
     return "".join(line if line.isascii() else fix(line) for line in lines)

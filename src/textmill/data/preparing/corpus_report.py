@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,24 @@ from textmill import files
 from textmill.runs.layout import CORPUS_REPORT
 
 
+class CorpusNotes:
+    """What people should know of a corpus, said once when it is made and written beside it.
+
+    say: gets each sentence.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.sentences: list[str] = []
+
+    def add(self, sentence: str) -> None:
+        """Say a sentence that is true of the corpus and is said again whenever it is found in the cache."""
+        self.sentences.append(sentence)
+        self.say(sentence)
+
+
 def write_report(folder: Path, report: dict[str, Any], notes: list[str]) -> None:
-    """`folder` holds the page."""
+    """Write REPORT.md into the folder of a corpus."""
     files.write_text(folder / CORPUS_REPORT, page(report, notes))
 
 

@@ -1,4 +1,4 @@
-"""Reading under watch: how far it is, whether to stop, and whether a file changed meanwhile."""
+"""How far reading is, whether to stop, and whether a file changed in the meantime."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from textmill.errors import DataError, MissingInputError
 
 
-class Watch:
-    """Sees files being read `passes` times."""
+class ReadProgress:
+    """The progress of reading files `passes` times."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Watch:
         self._interrupted = interrupted
 
     def tick(self, more: int) -> None:
-        """`more` bytes have been read. Raises what `interrupted` raises, and DataError when a file grows and grows."""
+        """Count `more` bytes as read. Raises what `interrupted` raises, and DataError when a file grows and grows."""
         if self._interrupted is not None:
             self._interrupted()
         self._done += more
@@ -36,11 +36,11 @@ class Watch:
             self._progress(min(self._done, self._total), self._total)
 
     def skip(self) -> None:
-        """One of the passes is not needed."""
+        """Count one of the passes as done, because it is not needed."""
         self.tick(self._size)
 
     def finish(self) -> None:
-        """Everything that had to be read has been read."""
+        """Report that all is read."""
         self._done = self._total
         self.tick(0)
 

@@ -86,14 +86,12 @@ def everything(side: int, found: Survey) -> Split:
     return Split(found.kept, np.full(found.kept.size, side == VALIDATION), 0)
 
 
-def plan_split(found: Survey, share: float | None, say: Callable[[str], None]) -> Split:
+def plan_split(found: Survey, share: float, say: Callable[[str], None]) -> Split:
     """Return the split of a corpus with `share` of it for validation.
 
-    A share of 0 validates nothing. None means DEFAULT_SHARE; that share, also when it is given as a number, is enlarged
-    (and said) where it would be less than two characters. Raises DataError when a side would be left without two
-    characters or without a document.
+    A share of 0 validates nothing. DEFAULT_SHARE is enlarged, and that is said, where it is less than two characters.
+    Raises DataError when a side would be left without two characters or without a document.
     """
-    share = DEFAULT_SHARE if share is None else share
     if share == 0:
         return everything(TRAIN, found)
     if found.kept_documents < FEW_DOCUMENTS:

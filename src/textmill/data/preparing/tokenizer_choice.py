@@ -1,4 +1,4 @@
-"""The tokenizer of a corpus: there already, or learned from its training text."""
+"""The tokenizer of a corpus: ready, or learned from its training text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from textmill.config.consistency import fewer_pieces
+from textmill.data.preparing.destination import Destination
+from textmill.data.preparing.read_progress import ReadProgress
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
 
@@ -31,7 +33,10 @@ class TokenizerChoice:
 
     Attributes:
         ready: the tokenizer, if nothing has to be learned.
-        identity: what its ids depend on beside the text, as plain values.
+        for_ids: whether the data are ids already.
+        learns: whether it is learned from the text.
+        bound: ids must be below it; None if that is not known.
+        identity: what its ids depend on besides the text, as plain values.
     """
 
     def __init__(
@@ -52,7 +57,9 @@ class TokenizerChoice:
             self.ready = load_tokenizer(wanted)
         if special_tokens and (for_ids or (self.kind is None and name != "byte")):
             raise ConfigError("special_tokens has no effect here: the tokens are made already")
+        self.for_ids = for_ids
         self.learns = self.kind is not None and not for_ids
+        self.bound = vocab_size if self.ready is None else self.ready.vocab_size
         self._vocab_size = vocab_size
         self._special_tokens = list(special_tokens)
         self.identity: dict[str, Any] = {}
@@ -77,6 +84,30 @@ class TokenizerChoice:
         if self._vocab_size is not None and made.vocab_size < wanted:
             say(fewer_pieces(made.vocab_size, wanted))
         return made
+
+
+def learn_once(
+    choice: TokenizerChoice,
+    training_text: Iterator[str],
+    characters: int,
+    destination: Destination,
+    progress: ReadProgress,
+    say: Callable[[str], None],
+) -> Tokenizer:
+    """Return the tokenizer: ready, or learned by an earlier process that was stopped, or learned now and kept."""
+    if not choice.learns:
+        return choice.make(training_text, characters, say)
+    kept = destination.learned()
+    if kept is not None:
+        tokenizer, said = kept
+        progress.skip()
+    else:
+        said = []
+        tokenizer = choice.make(training_text, characters, said.append)
+        destination.keep_learned(tokenizer, said)
+    for sentence in said:
+        say(sentence)
+    return tokenizer
 
 
 def suitable_vocab_size(characters: int) -> int:

@@ -1,4 +1,4 @@
-"""How a tokenizer does on a text: what it makes of it, and which of its entries are of use."""
+"""How well a tokenizer suits a text: how many tokens it makes of it, and which entries it uses."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from textmill.data.preparing.chunking import chunks
 from textmill.data.preparing.encoded_chunks import utf8_size
-from textmill.data.preparing.encoding import stretches
 from textmill.data.preparing.split import Fragment, whole_documents
 from textmill.data.reading.document import Reading
 from textmill.data.reading.read import read_documents
@@ -19,13 +19,13 @@ SAMPLE_CHARACTERS = 160
 
 
 @dataclass
-class Use:
+class TokenizerStatistics:
     """What was counted.
 
     Attributes:
         counts: int64 (vocab_size,): how often each id occurs.
         num_bytes, characters, documents: of the text.
-        sample: ids of the first stretch of text that is not blank.
+        sample: ids of the first text that is not blank.
     """
 
     counts: np.ndarray
@@ -36,13 +36,13 @@ class Use:
 
     @property
     def tokens(self) -> int:
-        """Ids of the whole text, without marks between documents."""
+        """Ids of the whole text, without EOS tokens."""
         return int(self.counts.sum())
 
     def unused(self, tokenizer: Tokenizer) -> list[int]:
-        """Return the ids that never occur, the tokenizer's marks left out."""
-        marks = {tokenizer.eos_id, tokenizer.unk_id}
-        return [number for number in np.flatnonzero(self.counts == 0).tolist() if number not in marks]
+        """Return the ids that never occur, except those of the EOS and the unknown token."""
+        special = {tokenizer.eos_id, tokenizer.unk_id}
+        return [number for number in np.flatnonzero(self.counts == 0).tolist() if number not in special]
 
     def most_used(self, count: int) -> list[int]:
         """Return the ids that occur most, at most `count`."""
@@ -50,19 +50,19 @@ class Use:
         return [number for number in order.tolist() if self.counts[number]]
 
 
-def measure_use(
+def tokenizer_statistics(
     tokenizer: Tokenizer, files: Sequence[Path], reading: Reading, on_bytes: Callable[[int], None] | None = None
-) -> Use:
+) -> TokenizerStatistics:
     """Return what `tokenizer` makes of the text in `files`. Raises what reading them raises."""
-    use = Use(np.zeros(tokenizer.vocab_size, dtype=np.int64))
+    statistics = TokenizerStatistics(np.zeros(tokenizer.vocab_size, dtype=np.int64))
     parts = (Fragment(0, part.text, not part.continues) for part in read_documents(files, reading, on_bytes=on_bytes))
-    for stretch in stretches(parts if tokenizer.exact_in_parts else whole_documents(parts)):
-        texts = [part.text for part in stretch]
+    for chunk in chunks(parts if tokenizer.exact_in_parts else whole_documents(parts)):
+        texts = [part.text for part in chunk]
         for text, ids in zip(texts, tokenizer.encode_batch(texts)):
-            use.counts += np.bincount(ids, minlength=use.counts.size)
-            use.num_bytes += utf8_size(text)
-            use.characters += len(text)
-            if not use.sample and text.strip():
-                use.sample = tokenizer.encode(text.strip()[:SAMPLE_CHARACTERS]).tolist()
-        use.documents += sum(part.ends for part in stretch)
-    return use
+            statistics.counts += np.bincount(ids, minlength=statistics.counts.size)
+            statistics.num_bytes += utf8_size(text)
+            statistics.characters += len(text)
+            if not statistics.sample and text.strip():
+                statistics.sample = tokenizer.encode(text.strip()[:SAMPLE_CHARACTERS]).tolist()
+        statistics.documents += sum(part.ends for part in chunk)
+    return statistics

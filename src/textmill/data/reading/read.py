@@ -12,7 +12,7 @@ from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats import columns, compressed, csv_table, epub, json_objects, jsonl, markup, pdf, text
 from textmill.data.sources.file_formats import FORMATS, IDS, format_of
 from textmill.data.sources.notes import Notes
-from textmill.errors import DataError, MissingInputError, TextmillError
+from textmill.errors import DataError, MissingInputError, TextmillError, one_line
 
 Read = Callable[[BinaryIO, str, Reading, Notes], Iterator[Document]]
 
@@ -68,8 +68,8 @@ def _guarded(documents: Iterator[Document], path: Path) -> Iterator[Document]:
     except (TextmillError, MemoryError):
         raise
     except Exception as error:  # archives, markup and tables each have errors of their own kinds
-        ending, reason = "".join(format_of(path)) or "text", " ".join(str(error).split())[:120]
-        raise DataError(f"{path} cannot be read as {ending}: {type(error).__name__}: {reason}") from error
+        ending = "".join(format_of(path)) or "text"
+        raise DataError(f"{path} cannot be read as {ending}: {type(error).__name__}: {one_line(error, 120)}") from error
 
 
 def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:

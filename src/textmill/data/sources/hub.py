@@ -7,15 +7,14 @@ converts, and from there on a dataset is a list of files like any other corpus.
 from __future__ import annotations
 
 import os
-import socket
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
-from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError
+from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, one_line
 from textmill.files import parse_json
 from textmill.names import optional
+from textmill.network import hub_client
 
 HUB_PREFIX = "hf:"
 
@@ -69,15 +68,18 @@ def _load(named: str) -> Any:
     """Return the DatasetDict of `NAME`, `NAME:CONFIG` or `NAME/CONFIG`, by the library `datasets`."""
     datasets = optional("datasets", f"the dataset {HUB_PREFIX}{named}")
     for name, config in (readings := _readings(named)):
-        _refuse_offline(named, name, datasets.config.HF_ENDPOINT, Path(datasets.config.HF_DATASETS_CACHE))
+        fetched = Path(datasets.config.HF_DATASETS_CACHE).glob(f"*{name.replace('/', '___')}*")
+        known = Path(name).is_dir() or any(fetched)  # then the library needs no hub
         try:
-            return datasets.load_dataset(name, config)
+            with nullcontext() if known else hub_client(datasets.config.HF_ENDPOINT):
+                return datasets.load_dataset(name, config)
         except datasets.exceptions.DatasetNotFoundError as error:
             if (name, config) == readings[-1]:
-                raise MissingInputError(f"there is no dataset {HUB_PREFIX}{named}: {_one_line(error)}") from error
+                raise MissingInputError(f"there is no dataset {HUB_PREFIX}{named}: {one_line(error)}") from error
         except (ConnectionError, TimeoutError) as error:
             raise MissingInputError(
-                f"cannot get {HUB_PREFIX}{named} ({_one_line(error)}): check the network, or give local files"
+                f"cannot fetch the dataset {HUB_PREFIX}{named} ({one_line(error)}): check the network, or give local "
+                f"files, or a folder as {HUB_PREFIX}FOLDER"
             ) from error
         except Exception as error:  # of the builders; they share no base class
             raise _refusal(named, error) from error
@@ -85,7 +87,7 @@ def _load(named: str) -> Any:
 
 
 def _refusal(named: str, error: Exception) -> TextmillError:
-    text = _one_line(error)
+    text = one_line(error)
     if "config name is missing" in text.lower() or "BuilderConfig" in text:
         return ConfigError(f"{HUB_PREFIX}{named}: {text}; name it as {HUB_PREFIX}{named.split(':')[0]}:CONFIG")
     return DataError(f"{HUB_PREFIX}{named} cannot be used: {text}")
@@ -105,22 +107,6 @@ def _readings(named: str) -> list[tuple[str, str | None]]:
     if len(parts) == 3:
         return [("/".join(parts[:2]), parts[2])]
     return [(named, None), (parts[0], parts[1])] if len(parts) == 2 else [(named, None)]
-
-
-def _refuse_offline(named: str, name: str, endpoint: str, cache: Path) -> None:
-    """Raise MissingInputError at once when the hub has no address and nothing of `name` is in the cache.
-
-    The hub's client would try for half a minute first.
-    """
-    if Path(name).is_dir() or getproxies() or any(cache.glob(f"*{name.replace('/', '___')}*")):
-        return
-    try:
-        socket.getaddrinfo(urlsplit(endpoint).hostname, None)
-    except OSError as error:
-        raise MissingInputError(
-            f"cannot get the dataset {HUB_PREFIX}{named}: there is no network and it was not fetched before "
-            f"({error.strerror or error}); give local files, or a folder as {HUB_PREFIX}FOLDER"
-        ) from error
 
 
 def _files(dataset: Any, item: str | Path, split: str) -> list[Path]:
@@ -146,8 +132,3 @@ def _saved_splits(folder: Path) -> dict[str, list[Path]]:
 def _saved_files(folder: Path) -> list[Path]:
     state = parse_json((folder / "state.json").read_bytes())
     return [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from textmill.config.field_types import closest
-from textmill.data.sources.downloads import CORPORA, fetch, is_named
 from textmill.data.sources.file_formats import SETTINGS, TEXT_SUFFIXES, extension_of, missing_package
 from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_files
+from textmill.data.sources.named_corpora import fetch, is_named, named_corpora
 from textmill.data.sources.notes import Notes
 from textmill.errors import DataError, MissingInputError
 from textmill.runs.layout import is_clearly_run
@@ -33,7 +33,7 @@ def list_files(
 
     An item is a file, a folder (every file below with one of TEXT_SUFFIXES, sorted, hidden ones left out), a pattern
     such as `books/**/*.txt`, a dataset (see `split_files`), of which `split` is taken, or the name of a corpus in
-    CORPORA, which is fetched into `cache_dir`. What a folder holds beside text is said through `say`.
+    named_corpora.yaml, which is fetched into `cache_dir`. What a folder holds beside text is said through `say`.
 
     Raises:
         MissingInputError: a path is not there, may not be read, or a folder or pattern yields no file.
@@ -73,7 +73,7 @@ def _files_of(
     if is_dataset(item):
         return split_files(item, split)
     if is_named(item):
-        corpus = CORPORA[str(item)]
+        corpus = named_corpora()[str(item)]
         wanted = corpus.validation if split == DEFAULT_VALIDATION and corpus.validation else corpus.train
         return [fetch(wanted, cache_dir=cache_dir, say=say)]
     path = Path(item).expanduser()
@@ -106,7 +106,7 @@ def _files_of(
 def _nearest(path: Path) -> str:
     """Return a hint at what a misspelt name may have meant: something in its folder, or a corpus with a name."""
     beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
-    return closest(path.name, [*beside, *([] if path.suffix else CORPORA)])
+    return closest(path.name, [*beside, *([] if path.suffix else named_corpora())])
 
 
 def _matching(pattern: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import ConfigError, DataError, TextmillError
+from textmill.errors import ConfigError, DataError, TextmillError, one_line
 
 WHAT_IS_TAKEN = (
     "an iterable of texts or Documents, a function that returns one, a torch Dataset, or a Hugging Face dataset"
@@ -77,8 +77,9 @@ class TextRows:
         except (TextmillError, MemoryError):
             raise
         except Exception as error:  # of the program, of any kind
-            reason = " ".join(str(error).split())[:200]
-            raise DataError(f"{self._name} failed at item {self._index}: {type(error).__name__}: {reason}") from error
+            raise DataError(
+                f"{self._name} failed at item {self._index}: {type(error).__name__}: {one_line(error)}"
+            ) from error
 
     def _text(self, item: Any) -> str | None:
         where, column = f"{self._name}: item {self._index}", self._column

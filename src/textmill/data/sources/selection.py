@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from textmill.data.sources.downloads import CORPORA, is_named
 from textmill.data.sources.given_once import is_given_once
 from textmill.data.sources.hub import DEFAULT_VALIDATION, HUB_PREFIX, dataset_item, dataset_splits, is_dataset
 from textmill.data.sources.listing import default_corpus, list_files
+from textmill.data.sources.named_corpora import is_named, named_corpora
 from textmill.errors import ConfigError
 
 Paths = Sequence[str | Path] | str | Path
@@ -180,7 +180,7 @@ def _split_of_datasets(
     without = []
     for item in items:
         if is_named(item):
-            if CORPORA[str(item)].validation is None:
+            if named_corpora()[str(item)].validation is None:
                 without.append(item)
         elif validation_split not in (splits := dataset_splits(item)):
             if validation_split != DEFAULT_VALIDATION:

@@ -10,13 +10,10 @@ from textmill import files
 from textmill.data.store.mixture import Mixture, Part
 from textmill.data.store.shards import TokenStore
 from textmill.errors import DataError, MissingInputError
-from textmill.runs.layout import PREPARED, TOKENIZER
+from textmill.runs.layout import FURTHER, PREPARED, TOKENIZER
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT = 4
-
-FURTHER = "further"
-"""Folder of the stores of further validation sets, each under its name."""
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from textmill.data.store.shards import TokenStore
+from textmill.errors import DataError
 from textmill.files import json_sha256
 
 
 @dataclass(frozen=True)
 class Part:
-    """One corpus of a mixture: a stretch of the training ids.
+    """One corpus of a mixture: a range of the training ids.
 
     Attributes:
-        name: what it was given as.
+        name: as it was given.
         weight: its share of what is trained on, relative to the other weights.
         tokens: its ids, at least one.
         bytes: UTF-8 bytes of its text.
@@ -27,6 +28,21 @@ class Part:
     weight: float
     tokens: int
     bytes: int
+
+
+def mixture_parts(weights: Sequence[tuple[str, float, int]], sizes: Sequence[Sequence[int]]) -> list[Part]:
+    """Return the corpora of a mixture; none where nothing is mixed.
+
+    weights: name, weight and number of files of each. sizes: its training tokens and bytes. Raises DataError for a
+    corpus without any.
+    """
+    parts = []
+    for number, (name, weight, _) in enumerate(weights):
+        tokens, num_bytes = sizes[number] if number < len(sizes) else (0, 0)
+        if not tokens:
+            raise DataError(f"no text of {name} is left to train on: give --val-data, or leave it out")
+        parts.append(Part(name, weight, tokens, num_bytes))
+    return parts
 
 
 class Mixture(TokenStore):

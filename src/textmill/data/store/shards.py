@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from textmill import files
+from textmill.data.preparing.encoded_chunks import id_type
 from textmill.errors import DataError, MissingInputError
 
 DESCRIPTION = "shards.json"
@@ -35,7 +36,7 @@ class ShardWriter:
     ) -> None:
         self.folder = files.make_directory(folder)
         self.eos_id = eos_id
-        self.dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+        self.dtype = id_type(vocab_size)
         self._vocab_size = vocab_size
         self._capacity = max(shard_bytes // self.dtype.itemsize, 1)
         self._shards: list[dict[str, Any]] = []

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.rows import known
 from textmill.data.sources.notes import Notes
-from textmill.errors import DataError
+from textmill.errors import DataError, one_line
 from textmill.names import optional
 
 _ROWS_AT_ONCE = 1024
@@ -80,5 +80,4 @@ def _texts(batches: Iterator[Any], name: str, column: str, notes: Notes) -> Iter
 
 
 def _damaged(name: str, error: BaseException) -> DataError:
-    reason = " ".join(str(error).split())[:160]
-    return DataError(f"{name} is damaged or cut off: {reason}")
+    return DataError(f"{name} is damaged or cut off: {one_line(error, 160)}")

@@ -9,7 +9,7 @@ import lzma
 import zlib
 from typing import Any, BinaryIO
 
-from textmill.errors import DataError
+from textmill.errors import DataError, one_line
 from textmill.names import optional
 
 MOST_RATIO = 250
@@ -56,8 +56,7 @@ class _Unpacked(io.RawIOBase):
         except EOFError as error:
             raise DataError(f"{self._name} is cut off: the compressed data end in the middle") from error
         except (OSError, zlib.error, lzma.LZMAError, ValueError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise DataError(f"{self._name} is damaged and cannot be unpacked: {reason}") from error
+            raise DataError(f"{self._name} is damaged and cannot be unpacked: {one_line(error, 120)}") from error
         self._given += len(block)
         if self._given > max(ALLOWED_ANYWAY, MOST_RATIO * self._packed.tell()):
             raise DataError(

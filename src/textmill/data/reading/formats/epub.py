@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.compressed import ALLOWED_ANYWAY, MOST_RATIO
 from textmill.data.sources.notes import Notes
-from textmill.errors import DataError
+from textmill.errors import DataError, one_line
 
 LARGEST_CHAPTER = 64 << 20
 """Bytes. A chapter is held in memory whole."""
@@ -45,8 +45,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
                 last = number == len(chapters) - 1
                 yield Document(chapter_text(_member(book, chapter, name)), name, continues=not last)
     except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, EOFError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{name} is not an EPUB book that can be read: {reason}") from error
+        raise DataError(f"{name} is not an EPUB book that can be read: {one_line(error, 120)}") from error
 
 
 def _reading_order(book: zipfile.ZipFile, name: str) -> list[str]:

@@ -19,7 +19,7 @@ from textmill.errors import DataError
 LONGEST_OBJECT = 256 << 20
 """Characters."""
 
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
 _HEAD = 4096  # bytes that tell what a file is
 _NEAR_THE_END = 16  # characters; an error so close to the end may be a word or an escape that was cut
 
@@ -112,7 +112,7 @@ class _Source:
         if len(waiting) > LONGEST_OBJECT:
             raise DataError(f"{self.where}: an object is longer than {LONGEST_OBJECT >> 20} million characters")
         head = _HEAD if self._offset == 0 else 0
-        block = self._file.read(min(max(_BLOCK, len(waiting), head), LONGEST_OBJECT + 1 - len(waiting)))
+        block = self._file.read(min(max(BLOCK, len(waiting), head), LONGEST_OBJECT + 1 - len(waiting)))
         start = block_start(block, self._name, self._notes) if self._offset == 0 else 0
         pending = len(self._decoder.getstate()[0])
         try:

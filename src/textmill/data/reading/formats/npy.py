@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
-from textmill.errors import DataError
+from textmill.errors import DataError, one_line
 
 _BLOCK = 1 << 20  # ids
 _REMEDY = "save a one-dimensional array of integers, as np.save(path, ids.astype(np.uint16))"
@@ -96,8 +96,7 @@ def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype]:
         else:
             raise ValueError(f"format version {version[0]}.{version[1]}")
     except Exception as error:  # the header is a Python literal, and its parsers have errors of many kinds
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{path} is not a .npy file ({reason}): {_REMEDY}") from error
+        raise DataError(f"{path} is not a .npy file ({one_line(error, 120)}): {_REMEDY}") from error
     return shape, dtype
 
 

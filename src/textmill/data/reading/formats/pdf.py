@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
 from textmill.data.sources.notes import Notes
-from textmill.errors import DataError
+from textmill.errors import DataError, one_line
 from textmill.names import optional
 
 
@@ -27,8 +27,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
             found = found or bool(text.strip())
             yield Document(text + ("\n\n" if number < count - 1 else "\n"), name, continues=number < count - 1)
     except pypdfium2.PdfiumError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{name} is not a PDF that can be read: {reason}") from error
+        raise DataError(f"{name} is not a PDF that can be read: {one_line(error, 120)}") from error
     if not found:
         notes.add("no text in the PDF (scanned pages need OCR first)", name)
 

@@ -12,7 +12,7 @@ from textmill.errors import DataError
 from textmill.tokenizers.cutting import last_cut
 
 PART_BYTES = 1 << 20
-_LONGEST_PART = 8 << 20  # characters; a stretch without a space is cut here, wherever that is
+LONGEST_PART = 8 << 20  # characters; a stretch without a space is cut here, wherever that is
 
 _WIDE = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
@@ -52,7 +52,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
         offset += len(block)
         if len(text) < PART_BYTES:
             continue
-        cut = last_cut(text) or (len(text) if len(text) > _LONGEST_PART else 0)
+        cut = last_cut(text) or (len(text) if len(text) > LONGEST_PART else 0)
         if cut:
             _note(text[:cut], name, notes, told)
             yield Document(text[:cut], name, continues=True)

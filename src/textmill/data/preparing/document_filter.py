@@ -1,4 +1,4 @@
-"""Which documents of a corpus stay, why the others go, and which stand on both sides."""
+"""Which documents of a corpus stay, why the others are left out, and which are on both sides."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _ALONE, _LIKE_ANOTHER, _LIKE_VALIDATION = range(3)
 
 
 @dataclass
-class Verdict:
-    """What is to become of the documents of one set.
+class FilterResult:
+    """Which documents of one set stay.
 
     Attributes:
-        found: the survey, `kept` being what stays.
+        found: the survey, whose `kept` says it.
         dropped: reason -> bool (documents,), in the order of the reasons; a document has one reason.
-        repaired: where documents stand whose encoding was mended.
-        leaked: documents of a training set that stand in the validation text too, equal to the letter.
-        examples: number of a dropped document -> where it stands, for the first few of every reason; filled later.
+        repaired: sources of the documents whose encoding was repaired.
+        leaked: documents of a training set that are validation documents too, letter by letter.
+        examples: number of a dropped document -> its source, for the first few of every reason; filled in later.
     """
 
     found: Survey
@@ -42,8 +42,8 @@ class Verdict:
         for documents in self.dropped.values():
             self.examples |= dict.fromkeys(np.flatnonzero(documents)[:EXAMPLES].tolist(), "")
 
-    def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Yield `documents`, the same as were judged, and note where the examples stand."""
+    def note_examples(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Yield `documents`, the same as were filtered, and note the sources of the examples."""
         number = 0
         for part in documents:
             if number in self.examples:
@@ -52,7 +52,7 @@ class Verdict:
             number += not part.continues
 
     def sentences(self) -> list[str]:
-        """Return what a person should hear, one sentence per finding."""
+        """Return what a person should be told, one sentence per finding."""
         total = self.found.kept.size
         said = [
             f"skipped {int(documents.sum()):,} of {total:,} documents: {reason}"
@@ -85,8 +85,8 @@ class Verdict:
         }
 
 
-class Judge:
-    """Judges the sets of a corpus, validation sets first, so that training text can be compared with them."""
+class DocumentFilter:
+    """Filters the sets of a corpus, validation sets first, so that training text can be compared with them."""
 
     def __init__(self, cleaning: Cleaning, min_length: int) -> None:
         self._cleaning = cleaning
@@ -94,17 +94,17 @@ class Judge:
         self._validation_keys: list[np.ndarray] = []
         self._validation_index = NearDuplicates() if cleaning.dedup == "near" else None
 
-    def judge(self, documents: Iterable[Document], *, validates: bool) -> Verdict:
-        """Read `documents` once and return what is to become of them."""
+    def filter(self, documents: Iterable[Document], *, validates: bool) -> FilterResult:
+        """Read `documents` once and return which of them stay."""
         repaired: list[str] = []
-        seen = _Seen(self._cleaning, self._validation_index, validates)
-        found = survey(seen.watch(self._cleaning.mended(documents, repaired)), self._min_length)
+        inspector = _Inspector(self._cleaning, self._validation_index, validates)
+        found = survey(inspector.inspect(self._cleaning.repaired(documents, repaired)), self._min_length)
         blank = ~found.kept & (found.characters >= self._min_length)
         reasons = {"empty or blank": blank, f"shorter than {self._min_length} characters": ~found.kept & ~blank}
         kept = found.kept.copy()
-        for reason, documents_of in seen.reasons(kept.size).items():
-            reasons[reason] = documents_of & kept
-            kept &= ~documents_of
+        for reason, affected in inspector.low_quality(kept.size).items():
+            reasons[reason] = affected & kept
+            kept &= ~affected
         leaks = np.zeros(kept.size, dtype=bool)
         if not validates and self._validation_keys:
             leaks = np.isin(found.keys, np.concatenate(self._validation_keys)) & kept
@@ -114,24 +114,24 @@ class Judge:
             copies = kept & ~_first_of_each(found.keys, kept)
             reasons["copies of other documents"] = copies
             kept &= ~copies
-            for reason, documents_of in seen.nearness(kept.size).items():
-                reasons[reason] = documents_of & kept
-                kept &= ~documents_of
+            for reason, affected in inspector.near_copies(kept.size).items():
+                reasons[reason] = affected & kept
+                kept &= ~affected
         if validates:
             self._validation_keys.append(found.keys[kept])
-        return Verdict(replace(found, kept=kept), reasons, repaired, int(leaks.sum()))
+        return FilterResult(replace(found, kept=kept), reasons, repaired, int(leaks.sum()))
 
 
-class _Seen:
-    """Looks at documents while they pass, at no more than the cleaning asks for."""
+class _Inspector:
+    """Looks at documents as they pass, at no more than the cleaning asks for."""
 
     def __init__(self, cleaning: Cleaning, validation: NearDuplicates | None, validates: bool) -> None:
         self._cleaning, self._validation, self._validates = cleaning, validation, validates
         self._measure = Measure() if cleaning.measures else None
         self._index = NearDuplicates() if cleaning.dedup == "near" else None
-        self._faults, self._alike = bytearray(), bytearray()
+        self._faults, self._likeness = bytearray(), bytearray()
 
-    def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
+    def inspect(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yield `documents` unchanged."""
         measure, index = self._measure, self._index
         sketch = index.sketch() if index is not None else None
@@ -148,7 +148,7 @@ class _Seen:
             if sketch is not None and index is not None:
                 sketch.finish()
                 fine = measure is None or self._faults[-1] == _FINE
-                self._alike.append(self._place(sketch) if fine else _ALONE)
+                self._likeness.append(self._compare(sketch) if fine else _ALONE)
                 sketch = index.sketch()
 
     def _fault(self, shares: Shares) -> int:
@@ -161,8 +161,8 @@ class _Seen:
             return _ALPHABETIC
         return _FINE
 
-    def _place(self, sketch: Any) -> int:
-        """Return whom the document is like; one that is like nobody is known from now on."""
+    def _compare(self, sketch: Any) -> int:
+        """Return whether the document is like an earlier one; add it to the index if not."""
         assert self._index is not None and self._validation is not None
         if not self._validates and self._validation.find(sketch):
             return _LIKE_VALIDATION
@@ -173,23 +173,23 @@ class _Seen:
             self._validation.add(sketch)
         return _ALONE
 
-    def reasons(self, count: int) -> dict[str, np.ndarray]:
-        """Return the documents with a fault by the reason that people read."""
+    def low_quality(self, count: int) -> dict[str, np.ndarray]:
+        """Return reason -> the documents that are hardly text, bool (count,)."""
         limits = self._cleaning
         named = {
-            _REPETITION: f"more than {limits.max_repetition} of their word sequences are repeated",
-            _SYMBOLS: f"more than {limits.max_symbols} of their signs are symbols",
-            _ALPHABETIC: f"less than {limits.min_alphabetic} of their signs are letters",
+            _REPETITION: f"more than {limits.max_repetition} of the word sequences are repeated",
+            _SYMBOLS: f"more than {limits.max_symbols} of the characters are symbols",
+            _ALPHABETIC: f"less than {limits.min_alphabetic} of the characters are letters",
         }
         return _by_code(self._faults, count, named)
 
-    def nearness(self, count: int) -> dict[str, np.ndarray]:
-        """Return the documents that are nearly another one."""
+    def near_copies(self, count: int) -> dict[str, np.ndarray]:
+        """Return reason -> the documents that are nearly another one, bool (count,)."""
         named = {
             _LIKE_VALIDATION: "near-copies of validation documents",
             _LIKE_ANOTHER: "near-copies of other documents",
         }
-        return _by_code(self._alike, count, named)
+        return _by_code(self._likeness, count, named)
 
 
 def _by_code(codes: bytearray, count: int, named: dict[int, str]) -> dict[str, np.ndarray]:
@@ -202,7 +202,7 @@ def _by_code(codes: bytearray, count: int, named: dict[int, str]) -> dict[str, n
 
 def _first_of_each(keys: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Return which kept document is the first of its content, bool (documents,)."""
-    places = np.flatnonzero(kept)
+    indices = np.flatnonzero(kept)
     first = np.zeros(kept.size, dtype=bool)
-    first[places[np.unique(keys[places], return_index=True)[1]]] = True
+    first[indices[np.unique(keys[indices], return_index=True)[1]]] = True
     return first

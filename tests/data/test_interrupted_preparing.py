@@ -1,4 +1,4 @@
-"""Preparing goes on where it was stopped, and of a corpus in which a file has changed encodes that file alone."""
+"""Preparing continues where it was stopped, and encodes only the file that has changed in a corpus."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.data import Corpus, prepare
-from textmill.data.preparing import encoding as write
-from textmill.data.preparing.encoded_chunks import LEDGER, EarlierStretches, Ledger, Stretch, encoding_key, stretch_key
-from textmill.data.preparing.resume_preparing import PREFIX
+from textmill.data.preparing import chunking
+from textmill.data.preparing.encoded_chunks import EncodedChunk, Encoding, chunk_key
 from textmill.data.preparing.split import Fragment
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.reading.formats import text as text_format
+from textmill.data.store.chunk_index import INDEX, ChunkIndex, IndexedWriter
 from textmill.data.store.shards import ShardWriter
+from textmill.data.store.unfinished_corpus import PREFIX
 from textmill.errors import DataError, Interrupted
+from textmill.machine.devices import cores
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, train_bpe
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -37,8 +39,8 @@ LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of thousands of characters, so that small texts have many."""
     monkeypatch.setattr(text_format, "PART_BYTES", 4_000)
-    monkeypatch.setattr(write, "_MOST", 20_000)
-    monkeypatch.setattr(write, "_LARGE", 2_000)
+    monkeypatch.setattr(chunking, "MOST", 20_000)
+    monkeypatch.setattr(chunking, "LARGE", 2_000)
 
 
 @pytest.fixture
@@ -122,9 +124,9 @@ def test_more_corpora_than_open_files(tmp_path: Path) -> None:
     os.close(probe)
     resource.setrlimit(resource.RLIMIT_NOFILE, (probe + 80, most))
     try:
-        with EarlierStretches(corpora, encoding_key(tokenizer, None)) as known:
+        with ChunkIndex(corpora, Encoding(tokenizer, None).key) as known:
             for path in (tmp_path / "all").iterdir():
-                found = known.find(stretch_key([Fragment(0, path.read_text(), True)]))
+                found = known.find(chunk_key([Fragment(0, path.read_text(), True)]))
                 assert found is not None and found.ids.tolist() == list(path.read_bytes())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (now, most))
@@ -161,13 +163,13 @@ def test_an_interrupted_preparation_goes_on(
             prepare(library, **arguments, cache_dir=tmp_path / "b", interrupted=stop, say=said.append)
         assert not [path for path in tmp_path.glob("b/corpora/*") if not path.name.startswith(PREFIX)]
         limits.pop()
-    assert sum("the same command goes on from there" in sentence for sentence in said) == 3
+    assert sum("the same command continues from there" in sentence for sentence in said) == 3
     made = prepare(library, **arguments, cache_dir=tmp_path / "b")
     assert made.fingerprint == whole.fingerprint and contents(made) == contents(whole)
     assert made.notes == whole.notes and made.report == whole.report
     assert learned == 1
     # What was encoded and not yet written when the signal came is encoded again: at most two batches for each thread.
-    assert sum(map(len, encoded)) <= total + 3 * 5 * write.cores() * write._MOST
+    assert sum(map(len, encoded)) <= total + 3 * 5 * cores() * chunking.MOST
     assert list(tmp_path.glob("b/corpora/*")) == [made.folder]
 
 
@@ -180,33 +182,33 @@ def test_a_refusal_leaves_nothing(tmp_path: Path, library: Path) -> None:
 
 
 def test_what_was_left_is_checked_before_it_is_used(tmp_path: Path) -> None:
-    """A stretch whose ids have changed, or whose file is short, or whose ledger is torn, is not found."""
+    """A chunk whose ids have changed, or whose file is short, or whose index is torn, is not found."""
     writer = ShardWriter(tmp_path / "half" / "train", 300, shard_bytes=8)
-    ledger = Ledger(writer, encoding := b"an encoding.....")
-    stretches = {
-        bytes([number] * 16): Stretch(np.arange(7, dtype=np.uint16) + number, np.array([3, 7], np.uint32), 9, 1)
+    indexed = IndexedWriter(writer, encoding := b"an encoding.....")
+    chunks = {
+        bytes([number] * 16): EncodedChunk(np.arange(7, dtype=np.uint16) + number, np.array([3, 7], np.uint32), 9, 1)
         for number in range(3)
     }
-    for key, stretch in stretches.items():
-        ledger.write(key, stretch)  # over files of four ids
-    ledger.flush()
-    found = EarlierStretches([tmp_path / "half", tmp_path / "nowhere"], encoding)
-    assert len(EarlierStretches([tmp_path / "half"], b"another encoding")) == 0
-    for key, stretch in stretches.items():
+    for key, chunk in chunks.items():
+        indexed.write(key, chunk)  # over files of four ids
+    indexed.flush()
+    found = ChunkIndex([tmp_path / "half", tmp_path / "nowhere"], encoding)
+    assert len(ChunkIndex([tmp_path / "half"], b"another encoding")) == 0
+    for key, chunk in chunks.items():
         same = found.find(key)
-        assert same is not None and same.ids.tolist() == stretch.ids.tolist()
+        assert same is not None and same.ids.tolist() == chunk.ids.tolist()
         assert (same.ends.tolist(), same.num_bytes, same.unknown) == ([3, 7], 9, 1)
     assert found.find(b"another key.....") is None
-    path = tmp_path / "half" / "train" / "00002.bin"  # ids 8 to 11: the second stretch alone
+    path = tmp_path / "half" / "train" / "00002.bin"  # ids 8 to 11: the second chunk alone
     path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
-    assert [found.find(key) is None for key in stretches] == [False, True, False]
+    assert [found.find(key) is None for key in chunks] == [False, True, False]
     path.unlink()
-    assert [found.find(key) is None for key in stretches] == [False, True, False]
-    torn = tmp_path / "half" / "train" / LEDGER
+    assert [found.find(key) is None for key in chunks] == [False, True, False]
+    torn = tmp_path / "half" / "train" / INDEX
     torn.write_bytes(torn.read_bytes()[:-50])
-    assert len(EarlierStretches([tmp_path / "half"], encoding)) == 2
+    assert len(ChunkIndex([tmp_path / "half"], encoding)) == 2
     torn.write_bytes(b"something else")
-    assert len(EarlierStretches([tmp_path / "half"], encoding)) == 0
+    assert len(ChunkIndex([tmp_path / "half"], encoding)) == 0
 
 
 PLACES = [Path(str(number)) for number in range(10)]
@@ -215,31 +217,31 @@ documents = st.lists(st.text("ab ", min_size=1, max_size=60), min_size=1, max_si
 
 @settings(deadline=None)
 @given(documents=documents, data=st.data())
-def test_stretches_hold_everything_and_change_locally(documents: list[str], data: st.DataObject) -> None:
-    """Stretches are the fragments in their order, and a changed document changes few of them, none of other files."""
-    before = write._MOST, write._LARGE
-    write._MOST, write._LARGE = 100, 20  # type: ignore[misc]
+def test_chunks_contain_everything_and_change_locally(documents: list[str], data: st.DataObject) -> None:
+    """Chunks are the fragments in their order, and a changed document changes few of them, none of other files."""
+    before = chunking.MOST, chunking.LARGE
+    chunking.MOST, chunking.LARGE = 100, 20  # type: ignore[misc]
     try:
         files = [PLACES[number] for number in sorted(data.draw(st.integers(0, 9)) for _ in documents)]
         parts = [Fragment(0, text, True, file=file) for text, file in zip(documents, files)]
-        made = list(write.stretches(parts))
-        assert [part for stretch in made for part in stretch] == parts
-        assert all(sum(len(part.text) for part in stretch) <= 100 for stretch in made)
-        assert all(part.file is stretch[0].file for stretch in made for part in stretch)
+        made = list(chunking.chunks(parts))
+        assert [part for chunk in made for part in chunk] == parts
+        assert all(sum(len(part.text) for part in chunk) <= 100 for chunk in made)
+        assert all(part.file is chunk[0].file for chunk in made for part in chunk)
         number = data.draw(st.integers(0, len(documents) - 1))
         altered = [*parts]
         altered[number] = parts[number]._replace(text="x" * len(parts[number].text))
-        again = list(write.stretches(altered))
-        new = [stretch for stretch in again if stretch not in made]
-        assert all(stretch[0].file == files[number] for stretch in new)
+        again = list(chunking.chunks(altered))
+        new = [chunk for chunk in again if chunk not in made]
+        assert all(chunk[0].file == files[number] for chunk in new)
         # Until the first border that lies where it lay; a large text is one, so each large text bounds the change.
         large = [at for at, part in enumerate(parts) if at > number and len(part.text) >= 20]
         if new and large:
             after = again[again.index(new[0]) :]
-            same = [stretch for stretch in after if stretch[0] is parts[large[0]]]
+            same = [chunk for chunk in after if chunk[0] is parts[large[0]]]
             assert not same or same[0] in made
     finally:
-        write._MOST, write._LARGE = before  # type: ignore[misc]
+        chunking.MOST, chunking.LARGE = before  # type: ignore[misc]
 
 
 SCRIPT = """
@@ -276,7 +278,7 @@ def test_a_kill_leaves_what_was_done(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(data), str(tmp_path / "tok"), str(cache)])
     deadline = time.monotonic() + 60
-    while not any(path.stat().st_size > 200 for path in cache.glob(f"corpora/{PREFIX}*/now/train/{LEDGER}")):
+    while not any(path.stat().st_size > 200 for path in cache.glob(f"corpora/{PREFIX}*/now/train/{INDEX}")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
     process.kill()
@@ -284,7 +286,7 @@ def test_a_kill_leaves_what_was_done(tmp_path: Path) -> None:
     left = list(cache.glob("corpora/*"))
     assert [path.name.startswith(PREFIX) for path in left] == [True]
     tokenizer = load_tokenizer(tmp_path / "tok")
-    assert len(EarlierStretches([left[0] / "now"], encoding_key(tokenizer, tokenizer.eos_id))) > 0
+    assert len(ChunkIndex([left[0] / "now"], Encoding(tokenizer, tokenizer.eos_id).key)) > 0
     fresh = prepare(data, tokenizer=tmp_path / "tok", cache_dir=tmp_path / "fresh")
     again = prepare(data, tokenizer=tmp_path / "tok", cache_dir=cache)
     assert again.fingerprint == fresh.fingerprint and again.train.verify() == []
@@ -312,7 +314,7 @@ def test_fifty_kills_at_random_instants(tmp_path: Path) -> None:
 
 
 def test_marks_and_lengths_are_those_of_single_documents(tmp_path: Path) -> None:
-    """A store written in stretches is the store written document by document."""
+    """A store written in chunks is the store written document by document."""
     texts = [f"Document {number} " * number for number in range(1, 40)]
     path = tmp_path / "d.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))

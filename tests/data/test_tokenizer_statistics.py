@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from textmill.cli.main import main
-from textmill.data.preparing.tokenizer_statistics import measure_use
+from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
 from textmill.data.reading.document import Reading
 from textmill.tokenizers import make_byte, make_char, train_bpe
 
@@ -17,7 +17,7 @@ def test_bytes_are_counted_as_they_stand(tmp_path: Path) -> None:
     """Bytes of two files: each letter as often as it is there, every other byte unused."""
     (tmp_path / "a.txt").write_text("aab\n")
     (tmp_path / "b.jsonl").write_text(json.dumps({"text": "é"}) + "\n" + json.dumps({"text": "b"}) + "\n")
-    use = measure_use(make_byte(), [tmp_path / "a.txt", tmp_path / "b.jsonl"], Reading())
+    use = tokenizer_statistics(make_byte(), [tmp_path / "a.txt", tmp_path / "b.jsonl"], Reading())
     assert {number: count for number, count in enumerate(use.counts.tolist()) if count} == {
         ord("a"): 2,
         ord("b"): 2,
@@ -34,9 +34,10 @@ def test_bytes_are_counted_as_they_stand(tmp_path: Path) -> None:
 def test_a_vocabulary_that_fits_is_used_whole(tmp_path: Path) -> None:
     """Characters of the text itself: none is unused; those of another text are."""
     (tmp_path / "a.txt").write_text("some text")
-    assert measure_use(make_char(["some text"]), [tmp_path / "a.txt"], Reading()).unused(make_char(["some text"])) == []
+    exact = make_char(["some text"])
+    assert tokenizer_statistics(exact, [tmp_path / "a.txt"], Reading()).unused(exact) == []
     wider = make_char(["some text, and more"])
-    unused = measure_use(wider, [tmp_path / "a.txt"], Reading()).unused(wider)
+    unused = tokenizer_statistics(wider, [tmp_path / "a.txt"], Reading()).unused(wider)
     assert sorted(wider.token_text(number) for number in unused) == sorted(set(", and more") - set("some text"))
 
 

@@ -1,0 +1,130 @@
+"""A corpus in the making: what an interrupted process has done of it is kept, and used by the next one.
+
+Beside the folder that is to be made lies `.unfinished-NAME`, with the tokenizer once it is learned and with the stores
+as far as they are written. Nothing in it is ever taken for a corpus.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from textmill import files
+from textmill.data.preparing.encoded_chunks import Encoding
+from textmill.data.store.chunk_index import ChunkIndex, IndexedWriter, indexed_bytes
+from textmill.data.store.shards import ShardWriter
+from textmill.errors import DataError, Interrupted, MissingInputError
+from textmill.runs.layout import is_prepared
+from textmill.tokenizers import Tokenizer, load_tokenizer
+
+PREFIX = ".unfinished-"
+
+_LOCK, _NOW, _BEFORE, _LEARNED, _SAID = "lock", "now", "before", "learned", "said.json"
+_STOPS = (Interrupted, KeyboardInterrupt)
+
+
+@dataclass(frozen=True)
+class UnfinishedCorpus:
+    """A Destination (see preparing): the folder of a corpus that is being made.
+
+    Attributes:
+        key: of the corpus.
+        folder: becomes the corpus.
+        before: what an earlier process made of it, or None.
+        kept: the `.unfinished-` folder; None if another process is making the same corpus.
+    """
+
+    key: str
+    folder: Path
+    before: Path | None = None
+    kept: Path | None = None
+
+    def learned(self) -> tuple[Tokenizer, list[str]] | None:
+        """Return the tokenizer that was learned for this corpus, and what was said of it, if it was kept."""
+        if self.kept is None:
+            return None
+        try:
+            said = files.read_json(self.kept / _LEARNED / _SAID)
+            return (load_tokenizer(self.kept / _LEARNED), list(said["said"])) if said["key"] == self.key else None
+        except (OSError, ValueError, KeyError, TypeError, DataError, MissingInputError):
+            return None
+
+    def keep_learned(self, tokenizer: Tokenizer, said: list[str]) -> None:
+        """Keep the tokenizer, so that it is not learned again if this process is stopped. Raises CannotWriteError."""
+        if self.kept is not None:
+            with files.new_directory(self.kept / _LEARNED) as folder:
+                tokenizer.save(folder)
+                files.write_json(folder / _SAID, {"key": self.key, "said": said})
+
+    def chunk_writer(self, folder: str, encoding: Encoding) -> IndexedWriter:
+        """Return a writer of the encoded chunks of one side."""
+        writer = ShardWriter(self.folder / folder, encoding.tokenizer.vocab_size, encoding.eos_id)
+        return IndexedWriter(writer, encoding.key)
+
+    def id_writer(self, folder: str, vocab_size: int) -> ShardWriter:
+        """Return a writer of the ids of one side."""
+        return ShardWriter(self.folder / folder, vocab_size)
+
+    def earlier(self, encoding: Encoding) -> ChunkIndex:
+        """Return the chunks of what a stopped process left, and of the corpora beside this one."""
+        beside = (self.kept or self.folder).parent
+        corpora = [entry for entry in beside.iterdir() if is_prepared(entry)]
+        return ChunkIndex(corpora if self.before is None else [self.before, *corpora], encoding.key)
+
+
+@contextmanager
+def unfinished(final: Path, key: str, say: Callable[[str], None]) -> Iterator[UnfinishedCorpus]:
+    """Yield the corpus `key` to make; when the block ends without an error it is at `final`, durably.
+
+    After a signal or a kill the work is kept for the next call with the same `final`; after any other error nothing is
+    left. Raises CannotWriteError.
+    """
+    root = final.with_name(PREFIX + final.name)
+    lock = _lock(root)
+    if lock is None:  # another process is at it: two are slower than one, and both are right
+        with files.new_directory(final) as folder:
+            yield UnfinishedCorpus(key, folder)
+        return
+    with lock:
+        try:
+            before = _latest(root)
+            with files.new_directory(final, temporary=root / _NOW, kept_after=_STOPS) as folder:
+                yield UnfinishedCorpus(key, folder, before, root)
+        except _STOPS:
+            if (root / _LEARNED).is_dir() or indexed_bytes(root / _NOW) or indexed_bytes(root / _BEFORE):
+                say("what is prepared so far is kept: the same command continues from there")
+            else:
+                shutil.rmtree(root, ignore_errors=True)
+            raise
+        except BaseException:
+            shutil.rmtree(root, ignore_errors=True)
+            raise
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _lock(root: Path) -> BinaryIO | None:
+    """Return the locked file that makes `root` this process's own; None if another process has it, or without locks."""
+    try:
+        return files.lock_file(root / _LOCK)
+    except files.NoLocksError:
+        return None
+
+
+def _latest(root: Path) -> Path | None:
+    """Return the larger of the two attempts that may be there, under the name of the earlier; delete the other."""
+    now, before = root / _NOW, root / _BEFORE
+    if indexed_bytes(now) > indexed_bytes(before):
+        shutil.rmtree(before, ignore_errors=True)
+        now.rename(before)
+    else:
+        shutil.rmtree(now, ignore_errors=True)
+    return before if before.is_dir() else None
+
+
+def is_in_use(root: Path) -> bool:
+    """Whether a process is at work in this `.unfinished-` folder."""
+    return files.is_locked(root / _LOCK)

@@ -1,0 +1,86 @@
+"""What an engine is: the verbs by which the loop trains, whatever executes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from textmill.engine.skipped_steps import SkippedSteps
+from textmill.engine.world import World
+from textmill.machine.precision import Precision
+
+MakeOptimizer = Callable[[nn.Module], Optimizer]
+"""From a module to the optimizer of its parameters."""
+
+
+class Engine(Protocol):
+    """Executes optimizer steps on `module`. Scaling, clipping, zeroing and skipping happen here and nowhere else.
+
+    The loop uses four verbs: `set_learning_rate`, `micro_batch`, `backward` and `step`. Checkpoints use `snapshot` and
+    `whole` to save, `loading` to load, and `state` and `load_state` for what is neither weights nor optimizer.
+
+    Attributes:
+        name: what `--engine` calls it.
+        module: the network itself, for evaluation, generation and saving.
+        model: what the loss calls: `module`, or a wrapper of it.
+        optimizer: what the engine's maker got from `make_optimizer`.
+        skipped: the steps not taken because a gradient was not finite.
+        writers: how many processes write a checkpoint, the first ones: as many as have something that others lack.
+    """
+
+    name: str
+    module: nn.Module
+    model: nn.Module
+    optimizer: Optimizer
+    precision: Precision
+    world: World
+    skipped: SkippedSteps
+    writers: int
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Use `learning_rate` in the next step, in every group times the group's `lr_scale` if it has one."""
+        ...
+
+    def micro_batch(self, *, last: bool) -> AbstractContextManager[None]:
+        """Return the context for forward and backward of one micro-batch; after the `last` gradients are complete."""
+        ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of `loss`, this process's share of the whole batch's mean, to those already there."""
+        ...
+
+    def step(self, max_norm: float) -> Tensor:
+        """Move the weights by one update and clear the gradients; return the gradients' norm before clipping, ().
+
+        max_norm: gradients are scaled down to this norm (L2 over all parameters); 0 leaves them alone. When the norm
+        is not finite nothing moves and the step counts as skipped, on all processes alike.
+        """
+        ...
+
+    def scale_is_minimal(self) -> bool:
+        """Return whether fp16's loss scale cannot be lowered further; true where there is no scale."""
+        ...
+
+    def snapshot(self) -> tuple[nn.Module, Optimizer]:
+        """Return a module and an optimizer of its parameters to save from, by the `writers`; all processes call it."""
+        ...
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of the snapshot undivided; if it is divided, all processes call it."""
+        ...
+
+    def loading(self) -> AbstractContextManager[tuple[nn.Module, Optimizer]]:
+        """Return a context that yields a module and an optimizer; what is loaded into them is in force afterwards."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint needs besides weights and optimizer, as JSON-ready values."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue where the engine that returned `state` was."""
+        ...

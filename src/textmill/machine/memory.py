@@ -1,0 +1,43 @@
+"""Memory: how much is free, how much was used, and whether an error says that it ran out. PyTorch is not needed."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_CPU_ALLOCATOR = "DefaultCPUAllocator"
+"""Occurs in the RuntimeError that PyTorch raises when the memory of the machine ran out."""
+
+
+def free_memory() -> int | None:
+    """Return the bytes of memory that programs can still have on this machine, or None where it is not known."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Return the most memory used so far in GiB: by PyTorch on a GPU, by the process (resident) on a CPU."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out: of a GPU, of PyTorch on a CPU, or of Python.
+
+    PyTorch's own error is a RuntimeError with these words.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and (_CPU_ALLOCATOR in str(error) or "out of memory" in str(error).lower())

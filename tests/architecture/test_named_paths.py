@@ -1,0 +1,34 @@
+"""Pages that tell where things are name files that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PATH = re.compile(r"`((?:src|tests|docs|examples|benchmarks)/[\w./-]*|[A-Z]+\.md)`")
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md"])
+def test_named_files_exist(page: str) -> None:
+    """Every path in backticks, from the top of the repository, is there."""
+    named = PATH.findall((ROOT / page).read_text(encoding="utf-8"))
+    assert len(named) > 10
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "README.md", "docs/index.md"])
+def test_linked_files_exist(page: str) -> None:
+    """Every relative link leads to a file or a folder."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
+    assert links
+    assert not [link for link in links if not ((ROOT / page).parent / link).exists()]
+
+
+def test_the_test_command_is_the_readmes() -> None:
+    """CONTRIBUTING.md repeats the command that the README gives and that is run on a clean clone."""
+    command = next(line for line in (ROOT / "README.md").read_text().splitlines() if "-e '.[test]'" in line)
+    assert command in (ROOT / "CONTRIBUTING.md").read_text()
