@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.claims import tests_without_claims
+from support.assertions import find_tests_without_assertions
+from support.private_names import private_names_in_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,6 +36,11 @@ def test_no_file_names_a_host() -> None:
         assert not re.search(r"https?://|index-url|find-links", (ROOT / name).read_text(encoding="utf-8")), name
 
 
-def test_every_test_claims_something() -> None:
+def test_every_test_asserts_something() -> None:
     """No test consists of calls alone, which only an accident would fail."""
-    assert tests_without_claims() == []
+    assert find_tests_without_assertions() == []
+
+
+def test_no_test_needs_a_private_name() -> None:
+    """Tests use and replace public names of textmill only."""
+    assert private_names_in_tests() == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ import pytest
 
 from textmill.cli.doctor import advice
 from textmill.cli.main import VERBS, main
-from textmill.machine import cpu_contention as load
 from textmill.machine.cpu_contention import contention_warning, foreign_load
+from textmill.machine.devices import cores
 
 
 def test_the_doctor_measures(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,24 +41,30 @@ def test_advice_follows_from_what_was_found() -> None:
         "cache": {"free": 1e10, "folder": "cache"},
     }
     assert not [said for said in advice(good) if "NVIDIA" not in said]
-    assert "busy" in advice({**good, "foreign_load": 1.9, "threads": load.cores()})[0] or load.cores() > 2
+    assert "busy" in advice({**good, "foreign_load": 1.9, "threads": cores()})[0] or cores() > 2
     assert "bfloat16" in advice({**good, "bf16_instructions": False})[0]
     assert "1 of 2 cores" in advice({**good, "threads": 1})[0]
     assert "little" in advice({**good, "flops": {"fp32": 1e9}})[0]
     assert "slower than float32" in advice({**good, "flops": {"fp32": 2e11, "bf16": 1e11}})[0]
 
 
-def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(cores() < 2, reason="needs two cores")
+def test_a_busy_machine_is_said() -> None:
     """Only when the threads find no free cores is there a sentence, and it names how many threads would."""
-    monkeypatch.setattr(load, "cores", lambda: 4)
-    assert contention_warning(4, 0.1) is None
-    assert contention_warning(2, 1.5) is None
-    assert contention_warning(4, 2.0) == (
-        "the machine is busy: other processes use about 2.0 of 4 cores, and oversubscribed threads, which wait for "
-        "each other, can be ten times slower; --threads 2 may be faster"
+    number = cores()
+    assert contention_warning(number, 0.1) is None
+    assert contention_warning(number - 1, 0.5) is None
+    assert contention_warning(number, 1.0) == (
+        f"the machine is busy: other processes use about 1.0 of {number} cores, and oversubscribed threads, which wait "
+        f"for each other, can be ten times slower; --threads {number - 1} may be faster"
     )
-    assert "slower than it could be" in (contention_warning(1, 3.9) or "")
-    monkeypatch.setattr(load.os, "getloadavg", lambda: (0.1, 0, 0))
+    assert "slower than it could be" in (contention_warning(1, number - 0.1) or "")
+
+
+def test_a_quiet_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load average near zero says enough: nobody waits for a measurement."""
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0, 0))
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it measures"))
     assert contention_warning(4) is None
 
 

@@ -10,13 +10,11 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from textmill import __version__
-from textmill.cli import main as main_module
-from textmill.cli.main import VERBS, console, main
+from textmill.cli.main import VERBS, console, main, parse
 from textmill.config.settings import setting_names
 from textmill.errors import DataError, Interrupted
 
@@ -78,9 +76,8 @@ def test_help_says_all_of_the_docstring(
     assert "ARGS" not in text.splitlines()[0]
     examples = [line.strip() for line in text.partition("Examples:")[2].splitlines() if line.strip()]
     assert examples or words in (["completion"], ["tokenizer"], ["config"], ["cache"], ["cache", "list"])
-    monkeypatch.setattr(main_module, "_call", lambda app, typed, spelling: app.parse_args(typed, exit_on_error=False))
     for example in examples:
-        main_module._run(shlex.split(example.partition(" > ")[0])[1:])
+        assert callable(parse(shlex.split(example.partition(" > ")[0])[1:]))
 
 
 def test_where_the_scripts_of_completion_go(capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,11 +186,10 @@ def test_exit_codes(
 ) -> None:
     """Each family of errors has its code and its line; --debug adds the traceback."""
 
-    def fail(arguments: Any) -> int:
+    def fail() -> int:
         raise error
 
-    monkeypatch.setattr(main_module, "_run", fail)
-    monkeypatch.setattr(main_module, "_silence_stdout", lambda: None)
+    monkeypatch.setattr("textmill.cli.presets.presets", fail)
     assert main(["presets"]) == code
     assert capsys.readouterr().err.startswith(line)
     assert main(["presets", "--debug"]) == code

@@ -12,9 +12,9 @@ from torch import nn
 from support.live_bytes import LiveBytes, kept_bytes
 from textmill.config import ModelConfig
 from textmill.errors import ConfigError
-from textmill.model import attention, build_model, cross_entropy_sum
+from textmill.model import build_model, cross_entropy_sum
 from textmill.optim.optimizer_choice import build_optimizer
-from textmill.planning.memory import WRITTEN_OUT_LIMIT, Memory, StepSettings, estimate_memory, optimizer_bytes
+from textmill.planning.memory import Memory, StepSettings, estimate_memory, optimizer_bytes
 
 SMALL: dict[str, Any] = {"vocab_size": 97, "d_model": 48, "num_layers": 3, "num_heads": 4, "max_seq_len": 32}
 SHAPES: list[dict[str, Any]] = [
@@ -127,8 +127,6 @@ def test_checkpointing_takes_what_is_said(bf16: bool) -> None:
 
 def test_attention_is_quadratic_until_it_is_not_stored() -> None:
     """Doubling the row quadruples the stored weights on a CPU; a GPU stores one number per query instead."""
-    bound = attention.WRITTEN_OUT_LIMIT
-    assert bound == WRITTEN_OUT_LIMIT
 
     def activations(length: int, device: str) -> int:
         config = ModelConfig(**{**SMALL, "num_layers": 1, "max_seq_len": length})

@@ -109,6 +109,8 @@ def test_a_trial_that_falls_behind_is_pruned(words: list[str], tmp_path: Path) -
     from textmill.sweep.trial import run_trial
 
     class Strict:
+        number = 0
+
         def __init__(self) -> None:
             self.reported: list[int] = []
 

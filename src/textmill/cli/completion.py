@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 
-def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL")], /) -> None:
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL")],
+    /,
+    *,
+    app: Annotated[Any, Parameter(parse=False)],
+) -> None:
     """Print the script with which a shell completes verbs, flags and their choices.
 
     bash: eval "$(textmill completion bash)" in ~/.bashrc. zsh: the script as _textmill in a folder of $fpath. fish: as
@@ -18,6 +23,4 @@ def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="
     shell
         bash, zsh or fish.
     """
-    from textmill.cli.main import make_app
-
-    print(make_app().generate_completion(shell=shell, prog_name="textmill"))
+    print(app.generate_completion(shell=shell, prog_name="textmill"))

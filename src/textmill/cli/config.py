@@ -74,11 +74,12 @@ def _settled(values: Config) -> str:
     """The values of preset auto are in `values`, where the size of the text can be known; return what to say of it."""
     from textmill.config.presets import apply_auto_preset
     from textmill.data.batches.text_size import size_of
+    from textmill.data.preparing.prepare_settings import PrepareSettings
     from textmill.errors import TextmillError
     from textmill.machine.devices import likely_device
 
     try:
-        size = size_of(values.data)
+        size = size_of(PrepareSettings.of(values))
     except TextmillError as error:
         return f"preset: auto is not chosen yet, because {error}"
     device = values.training.device.partition(":")[0]

@@ -6,10 +6,11 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textmill.errors import ConfigError, Interrupted, TextmillError
 from textmill.files import not_accessible
@@ -87,33 +88,38 @@ def _strip_launcher(argv: Sequence[str]) -> list[str]:
 
 
 def _run(arguments: list[str]) -> int:
+    result = parse(arguments)()
+    return result if isinstance(result, int) else 0
+
+
+def parse(arguments: list[str]) -> Callable[[], Any]:
+    """Return what a command line calls, its arguments converted and bound. Raises ConfigError."""
     app = make_app()
     words = _check_verb(arguments)
     before_end = words[: words.index("--")] if "--" in words else words
     if wants_help := not _HELP.isdisjoint(before_end):
         words = [word for word in before_end if word not in _HELP]
     chain, apps, rest = app.parse_commands(words)
+    spelling: dict[str, str] = {}
     if wants_help:
         from textmill.cli.help_pages import complete
 
         complete(apps[-1], chain)
-        return _call(app, [*chain, "--help"], {})
-    spelling: dict[str, str] = {}
-    if rest and apps[-1].default_command is not None:
+        words = [*chain, "--help"]
+    elif rest and apps[-1].default_command is not None:
         words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
-    return _call(app, words, spelling)
+    return _bind(app, words, spelling)
 
 
-def _call(app: App, words: list[str], spelling: dict[str, str]) -> int:
+def _bind(app: App, words: list[str], spelling: dict[str, str]) -> Callable[[], Any]:
     from cyclopts import CycloptsError
 
     try:
         command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise ConfigError(_sentence(error)) from None
-    extra = {"spelling": spelling} if "spelling" in injected else {}
-    result = command(*bound.args, **bound.kwargs, **extra)
-    return result if isinstance(result, int) else 0
+    given = {"app": app, "spelling": spelling}
+    return partial(command, *bound.args, **bound.kwargs, **{name: given[name] for name in injected if name in given})
 
 
 def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], dict[str, str]]:

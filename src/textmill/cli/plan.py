@@ -50,7 +50,8 @@ def plan(
     """
     from textmill.config.consistency import free_vocab
     from textmill.config.presets import apply_auto_preset
-    from textmill.data.batches.text_size import names_ids, size_of, text_ahead
+    from textmill.data.batches.text_size import estimated_text, names_ids, size_of
+    from textmill.data.preparing.prepare_settings import PrepareSettings
     from textmill.machine.devices import likely_device, likely_precision
     from textmill.planning.plan import plan_run
 
@@ -60,13 +61,14 @@ def plan(
     precision = values.training.precision
     if tokens_per_second is not None and not 0 < tokens_per_second < math.inf:
         raise ConfigError(f"--tokens-per-second: must be a number above zero, not {tokens_per_second}")
-    size = size_of(values.data)
+    text = PrepareSettings.of(values)
+    size = size_of(text)
     if values.training.preset == "auto":
         note(f"preset: {apply_auto_preset(values, device, size)}")
-    free_vocab(values, ids=names_ids(values.data))
+    free_vocab(values, ids=names_ids(text))
     made, said = plan_run(
         values,
-        text_ahead(values, size),
+        estimated_text(values, size),
         device=device,
         precision=likely_precision(device) if precision == "auto" else precision,
         world_size=values.training.world_size or 1,

@@ -29,7 +29,7 @@ from textmill.data.store.mixture import Mixture, mixture_parts
 from textmill.data.store.shards import TokenStore
 from textmill.data.store.unfinished_corpus import UnfinishedCorpus, unfinished
 from textmill.errors import ConfigError, DataError
-from textmill.runs.layout import TOKENIZER, is_prepared
+from textmill.runs.layout import TOKENIZER
 from textmill.tokenizers import Tokenizer
 
 Say = Callable[[str], None]
@@ -117,12 +117,12 @@ def prepare_corpus(
 ) -> Corpus:
     """Return the corpus that `settings` describe; see `prepare`, whose keywords they are."""
     keeper = Keeper(settings.reading.text_column, settings.cache_dir, say, interrupted or (lambda: None))
-    items = keeper.keep(settings.data)
-    settings = replace(settings, data=items, val_data=keeper.keep(settings.val_data, "val_data"))
-    if items is not None and len(items) == 1 and is_prepared(Path(items[0]).expanduser()):
-        return _ready(Path(items[0]).expanduser(), settings, output, say)
+    kept, val_data = keeper.keep(settings.data), keeper.keep(settings.val_data, "val_data")
+    settings = replace(settings, data=kept, val_data=val_data)
+    if (ready := settings.prepared_folder) is not None:
+        return _open_prepared(ready, settings, output, say)
     files = select_files(
-        items,
+        settings.data,
         settings.val_data,
         dataset_split=settings.dataset_split,
         validation_split=settings.validation_split,
@@ -174,7 +174,7 @@ def _make(
     return Made(tokenizer, files.sources, files.main, list(files.further), notes.sentences, report, parts)
 
 
-def _ready(folder: Path, settings: PrepareSettings, output: str | Path | None, say: Say) -> Corpus:
+def _open_prepared(folder: Path, settings: PrepareSettings, output: str | Path | None, say: Say) -> Corpus:
     """Return the prepared corpus that was named instead of text."""
     if settings.val_data or output is not None:
         raise ConfigError(f"{folder} is a prepared corpus: it takes neither other validation data nor an output folder")

@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WRITTEN_OUT_LIMIT = 64 * 2**20
-"""Scores of one layer, B*H*T*S, above which the CPU too uses the fused kernel (which does not store them)."""
+from textmill.planning.memory import WRITTEN_OUT_LIMIT
 
 
 @dataclass(frozen=True)

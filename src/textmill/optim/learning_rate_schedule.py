@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
-SCHEDULES = ("cosine", "linear", "constant", "wsd", "step", "exponential", "polynomial")
+from textmill.config.fields.training import ScheduleName
+
+SCHEDULES = get_args(ScheduleName)
 WSD_COOLDOWN = 0.4
 """Share of a `wsd` run that is its cool-down, unless `decay_steps` says otherwise."""
 

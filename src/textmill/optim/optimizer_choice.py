@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
+from textmill.config.fields.training import OptimizerName
 from textmill.errors import ConfigError
 from textmill.names import resolve_callable
 from textmill.optim.muon import Muon
 from textmill.optim.parameter_groups import parameter_groups
 
-OPTIMIZERS = ("adamw", "adam", "sgd", "muon")
-
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class AdamSettings:
+    """The numbers of Adam's update: decay rates of the two moments, and the term against division by zero."""
+
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
 
 
 def build_optimizer(
@@ -24,8 +33,7 @@ def build_optimizer(
     *,
     learning_rate: float,
     weight_decay: float = 0.0,
-    betas: tuple[float, float] = (0.9, 0.95),
-    eps: float = 1e-8,
+    adam: AdamSettings = AdamSettings(),
     momentum: float | None = None,
     muon_dtype: torch.dtype = torch.float32,
 ) -> torch.optim.Optimizer:
@@ -33,12 +41,14 @@ def build_optimizer(
 
     name: `adamw` (decoupled decay), `adam` (decay added to the gradient), `sgd`, `muon`, an import string
         `package.module:factory`, or the factory itself: a function from parameter groups to an optimizer.
+    adam: also of `muon`, for vectors and embeddings.
     momentum: of `sgd` (None: 0.9) and `muon` (None: 0.95).
     muon_dtype: number format of `muon`'s iterations; see `Muon`.
 
     Raises:
         ConfigError: an unknown name, or the factory does not return an optimizer.
     """
+    betas = adam.beta1, adam.beta2
     groups = parameter_groups(model, weight_decay=weight_decay)
     if callable(name) or ":" in name:
         factory = name if callable(name) else resolve_callable(name)
@@ -47,9 +57,9 @@ def build_optimizer(
             raise ConfigError(f"optimizer {name!r} returned {type(optimizer).__name__}, not a torch.optim.Optimizer")
         return optimizer
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=eps, fused=_fused(model))
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=adam.eps, fused=_fused(model))
     if name == "adam":
-        return torch.optim.Adam(groups, lr=learning_rate, betas=betas, eps=eps, fused=_fused(model))
+        return torch.optim.Adam(groups, lr=learning_rate, betas=betas, eps=adam.eps, fused=_fused(model))
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9 if momentum is None else momentum)
     if name == "muon":
@@ -58,10 +68,12 @@ def build_optimizer(
             learning_rate,
             momentum=0.95 if momentum is None else momentum,
             betas=betas,
-            eps=eps,
+            eps=adam.eps,
             iteration_dtype=muon_dtype,
         )
-    raise ConfigError(f"unknown optimizer {name!r}; choose one of {', '.join(OPTIMIZERS)}, or 'package.module:factory'")
+    raise ConfigError(
+        f"unknown optimizer {name!r}; choose one of {', '.join(get_args(OptimizerName))}, or 'package.module:factory'"
+    )
 
 
 def _fused(model: nn.Module) -> bool:

@@ -90,30 +90,33 @@ def sweep(
         stack.enter_context(RunLock(folder, say=say))
         settle_definition(folder, config, dimensions)
         study = open_study(folder, config.training.seed)
-        code = _search(study, config, dimensions, folder, metric, trials, max_seconds, say)
+        code = _search(_Search(study, config, dimensions, folder, metric, say), trials, max_seconds)
         return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(study)], code)
 
 
-def _search(
-    study: optuna.Study,
-    config: Config,
-    dimensions: Sequence[Dimension],
-    folder: Path,
-    metric: str,
-    trials: int,
-    max_seconds: float | None,
-    say: Say,
-) -> int:
-    """Trials are run until there are `trials` of them or the time is up; return the exit code of the sweep."""
+@dataclass(frozen=True)
+class _Search:
+    """What all trials of a sweep share."""
+
+    study: optuna.Study
+    config: Config
+    dimensions: Sequence[Dimension]
+    folder: Path
+    metric: str
+    say: Say
+
+
+def _search(search: _Search, trials: int, max_seconds: float | None) -> int:
+    """Run trials until there are `trials` of them or the time is up; return the exit code of the sweep."""
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
     failed = 0
-    while len(_over(study)) < trials:
+    while (done := len(_over(search.study))) < trials:
         if deadline is not None and time.monotonic() >= deadline:
-            say(f"the time is up after {len(_over(study))} of {trials} trials; the same command goes on with them")
+            search.say(f"the time is up after {done} of {trials} trials; the same command goes on with them")
             return 0
-        trial = _next(study)
-        values = {dimension.leaf: dimension.suggest(trial) for dimension in dimensions}
-        error, code = _try(study, trial, config, values, folder, metric, say)
+        trial = _next(search.study)
+        values = {dimension.leaf: dimension.suggest(trial) for dimension in search.dimensions}
+        error, code = _try(search, trial, values)
         if code:
             return code
         failed = 0 if error is None else failed + 1
@@ -130,39 +133,31 @@ def _next(study: optuna.Study) -> optuna.Trial:
     return study.ask()
 
 
-def _try(
-    study: optuna.Study,
-    trial: optuna.Trial,
-    config: Config,
-    values: dict[str, Any],
-    folder: Path,
-    metric: str,
-    say: Say,
-) -> tuple[TextmillError | None, int]:
-    """The trial is over and said; return its error, and an exit code other than 0 when a signal ended it."""
+def _try(search: _Search, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TextmillError | None, int]:
+    """Run a trial and say how it went; return its error, and an exit code other than 0 when a signal ended it."""
     optuna = import_optuna()
     states = optuna.trial.TrialState
     told = ", ".join(f"{leaf} {_short(value)}" for leaf, value in values.items())
     started = time.monotonic()
     try:
-        outcome = run_trial(config, values, trial_folder(folder, trial.number), trial, metric)
+        outcome = run_trial(search.config, values, trial_folder(search.folder, trial.number), trial, search.metric)
     except CannotWriteError:
         raise  # no values are to blame for a full disk
     except TextmillError as error:
-        study.tell(trial, state=states.FAIL)
-        say(f"trial {trial.number:<4} failed      {told}: {error}")
+        search.study.tell(trial, state=states.FAIL)
+        search.say(f"trial {trial.number:<4} failed      {told}: {error}")
         return error, 0
     if outcome.exit_code:
-        say(f"trial {trial.number:<4} interrupted; the same command goes on with it")
+        search.say(f"trial {trial.number:<4} interrupted; the same command goes on with it")
         return None, outcome.exit_code
     if outcome.value is None:
-        study.tell(trial, state=states.FAIL)
-        say(f"trial {trial.number:<4} failed      {told}: it has no finite validation loss")
+        search.study.tell(trial, state=states.FAIL)
+        search.say(f"trial {trial.number:<4} failed      {told}: it has no finite validation loss")
         return ConfigError("no trial has a finite validation loss"), 0
-    study.tell(trial, None if outcome.pruned else outcome.value, state=states.PRUNED if outcome.pruned else None)
+    search.study.tell(trial, None if outcome.pruned else outcome.value, state=states.PRUNED if outcome.pruned else None)
     note = f", pruned at step {outcome.step}" if outcome.pruned else ""
     seconds = time.monotonic() - started
-    say(f"trial {trial.number:<4} {metric} {outcome.value:.4f}  {told}{note} ({seconds:.0f} s)")
+    search.say(f"trial {trial.number:<4} {search.metric} {outcome.value:.4f}  {told}{note} ({seconds:.0f} s)")
     return None, 0
 
 

@@ -20,7 +20,7 @@ from textmill.names import optional
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.cutting import pieces
 
-_WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 """GPT-2's word pattern in the form that does not go back; the last two alternatives are its `\\s+`."""
 
 _OTHERWISE = (
@@ -41,12 +41,15 @@ _COMPARED = 1 << 16  # characters of the first text that both libraries encode
 class RankEncoder:
     """Encodes what it can prove to encode as the backend does, and leaves the rest to it."""
 
-    def __init__(self, described: dict[str, Any], backend: Backend) -> None:
-        """`described` is the content of tokenizer.json and `backend` what it makes; use `rank_encoder`."""
+    def __init__(self, described: dict[str, Any], backend: Backend, words: str = WORDS) -> None:
+        """`described` is the content of tokenizer.json and `backend` what it makes; use `rank_encoder`.
+
+        words: the pattern by which tiktoken splits text.
+        """
         self._backend = backend
         self._ids, ranks = _ranks(described["model"])
-        self._encoding = _encoding(ranks)
-        self._kinds = _Kinds()
+        self._encoding = _encoding(ranks, words)
+        self._kinds = _Kinds(words)
         self._compared = False
 
     def encode(self, text: str) -> np.ndarray | None:
@@ -101,9 +104,9 @@ def _pair(merge: str | list[str]) -> list[str]:
     return merge.split(" ", 1) if isinstance(merge, str) else merge
 
 
-def _encoding(ranks: dict[bytes, int]) -> Any:
+def _encoding(ranks: dict[bytes, int], words: str) -> Any:
     tiktoken = optional("tiktoken", "encoding by rank")
-    return tiktoken.Encoding("textmill", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
+    return tiktoken.Encoding("textmill", pat_str=words, mergeable_ranks=ranks, special_tokens={})
 
 
 class _Kinds:
@@ -115,13 +118,13 @@ class _Kinds:
 
     _BEFORE = "a1!"
 
-    def __init__(self) -> None:
+    def __init__(self, words: str) -> None:
         alphabet = list(CHARACTER_OF_BYTE.values())
         merges = [(before, after) for before in self._BEFORE for after in alphabet]
         vocabulary = {token: number for number, token in enumerate([*alphabet, *map("".join, merges)])}
         self._backend = Backend(models.BPE(vocab=vocabulary, merges=merges))
         self._backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-        self._encoding = _encoding({token_bytes(token): number for token, number in vocabulary.items()})
+        self._encoding = _encoding({token_bytes(token): number for token, number in vocabulary.items()}, words)
         self._tried = np.zeros(0x110000, dtype=bool)
         self._differ = np.zeros(0x110000, dtype=bool)
         self._ascii_agrees = self._all_agree("".join(map(chr, range(128))))

@@ -10,7 +10,7 @@ from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.model_folder import load_weights
 from textmill.config import Config
 from textmill.console.screen import Screen
-from textmill.data.batches.text_size import text_of
+from textmill.data.batches.text_size import counted_text
 from textmill.model.from_config import empty_model
 from textmill.planning.plan import Plan, plan_run
 from textmill.training.open_run import OpenedRun, Parts, open_run
@@ -41,6 +41,6 @@ def _preview(opened: OpenedRun) -> Preview:
         model = empty_model(config.model)
         if config.training.init_from is not None:
             load_weights(model, resolve_model(config.training.init_from))
-    text = text_of(config, opened.corpus)
+    text = counted_text(config, opened.corpus)
     plan, _ = plan_run(config, text, device=device.type, precision=opened.precision.name, world_size=opened.world.size)
     return Preview(config, plan, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None)

@@ -15,7 +15,7 @@ from textmill.data.batches.dataset import TextDataset
 from textmill.data.batches.text_size import corpus_size_bytes
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
-from textmill.data.sources.selection import data_or_dataset, weighted_items
+from textmill.data.sources.selection import weighted_items
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
 from textmill.errors import ConfigError
@@ -23,21 +23,20 @@ from textmill.tokenizers.existing_tokenizers import is_missing_folder
 
 
 def settle_preset(config: Config, device_type: str) -> str | None:
-    """The values that nobody chose are those of the preset that fits device and corpus; return the sentence about it.
+    """Set what nobody chose to the preset that fits device and corpus; return the sentence about it.
 
-    Nothing happens, and None is returned, when a preset was named.
+    Does nothing, and returns None, when a preset was named.
     """
     if config.training.preset != "auto":
         return None
-    settings = config.data
-    items = data_or_dataset(settings.data, settings.dataset_name, settings.dataset_config)
-    items, _ = weighted_items(items)
+    settings = PrepareSettings.of(config)
+    items, _ = weighted_items(settings.data)
     num_bytes = corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
     return apply_auto_preset(config, device_type, num_bytes)
 
 
 def settle_tokenizer(config: Config, say: Callable[[str], None]) -> None:
-    """A tokenizer's path means the same from every folder; where none is there, BPE is trained, and `say` hears of it.
+    """Make the path of a tokenizer absolute; if its folder is missing, choose BPE instead, and say so.
 
     Only what is plainly a folder's path may be missing, so that a misspelled name stays an error.
     """
@@ -48,7 +47,7 @@ def settle_tokenizer(config: Config, say: Callable[[str], None]) -> None:
     if path.exists():
         settings.tokenizer = str(path.absolute())
     elif is_missing_folder(settings.tokenizer):
-        say(f"there is no tokenizer in {path}: one is trained on the text, and kept in the folder of the run")
+        say(f"there is no tokenizer in {path}: one is trained on the text and saved in the run's folder")
         settings.derive("tokenizer", "bpe", force=True)
 
 

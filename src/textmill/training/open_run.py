@@ -15,6 +15,7 @@ from textmill.console.screen import Screen
 from textmill.data.batches.augment import Augment
 from textmill.data.batches.loader import Rows
 from textmill.data.batches.text_size import learned, names_ids
+from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.store.corpus import Corpus
 from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
@@ -110,7 +111,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         with world.together():
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type)
-            consistency.free_vocab(config, ids=data is None and names_ids(config.data))
+            consistency.free_vocab(config, ids=data is None and names_ids(PrepareSettings.of(config)))
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)

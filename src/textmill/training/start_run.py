@@ -15,7 +15,7 @@ from textmill.checkpoint.model_folder import load_weights
 from textmill.engine.engine_choice import build_engine
 from textmill.machine.devices import peak_flops
 from textmill.model.from_config import build_model
-from textmill.optim.optimizer_choice import build_optimizer
+from textmill.optim.optimizer_choice import AdamSettings, build_optimizer
 from textmill.planning.parameter_count import flops_per_token
 from textmill.runs import layout
 from textmill.training.advice import Advice
@@ -77,8 +77,7 @@ def _build(opened: OpenedRun) -> Run:
             parts.optimizer or settings.optimizer,
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.eps,
+            adam=AdamSettings(settings.beta1, settings.beta2, settings.eps),
             momentum=settings.momentum,
             muon_dtype=torch.bfloat16 if opened.precision.name == "bf16" else torch.float32,
         )

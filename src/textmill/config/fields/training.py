@@ -31,8 +31,8 @@ from textmill.config.field_types import (
     whole,
 )
 
-Optimizer = Literal["adamw", "adam", "sgd", "muon"]
-Schedule = Literal["cosine", "linear", "constant", "wsd", "step", "exponential", "polynomial"]
+OptimizerName = Literal["adamw", "adam", "sgd", "muon"]
+ScheduleName = Literal["cosine", "linear", "constant", "wsd", "step", "exponential", "polynomial"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EngineName = Literal["auto", "single", "ddp", "fsdp", "deepspeed"]
 Backend = Literal["auto", "nccl", "gloo"]
@@ -51,7 +51,7 @@ PRECISION_NAMES = {
 
 def _optimizer(value: Any) -> str:
     """Return the name of an optimizer or `package.module:attribute`."""
-    return import_string(value) if isinstance(value, str) and ":" in value else one_of(Optimizer)(value)
+    return import_string(value) if isinstance(value, str) and ":" in value else one_of(OptimizerName)(value)
 
 
 def _device(value: Any) -> str:
@@ -125,8 +125,8 @@ class TrainingFields(Fields):
     min_learning_rate: MaybeNumber = Field(default=None, ge=0)
     """Final learning rate, instead of min_lr_ratio."""
     lr_schedule: Annotated[
-        Schedule,
-        BeforeValidator(one_of(Schedule, warmup_cosine="cosine", cosine_annealing="cosine", exp="exponential")),
+        ScheduleName,
+        BeforeValidator(one_of(ScheduleName, warmup_cosine="cosine", cosine_annealing="cosine", exp="exponential")),
     ] = "cosine"
     """Shape of the learning rate schedule after warm-up."""
     warmup_steps: MaybeWhole = Field(default=None, ge=0)

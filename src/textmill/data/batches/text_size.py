@@ -1,4 +1,4 @@
-"""What is known of a run's text without training on it: how much it is, in how many rows, and whether it is text."""
+"""The size of a run's text, for its preset and its plan: counted in a prepared corpus, estimated in files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 from textmill.config import Config, DataConfig
 from textmill.data.batches.packing import pack
+from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
 from textmill.data.reading.formats.bin import open_token_ids
 from textmill.data.sources.file_formats import IDS, format_of
 from textmill.data.sources.given_once import is_given_once
+from textmill.data.sources.hub import is_dataset
 from textmill.data.sources.listing import default_corpus, list_files
 from textmill.data.sources.selection import named_set, weighted_items
 from textmill.data.store.corpus import Corpus, open_corpus
@@ -41,7 +43,29 @@ def corpus_size_bytes(
     return sum(path.stat().st_size for path in files)
 
 
-def text_of(config: Config, corpus: Corpus) -> Text:
+def size_of(settings: PrepareSettings) -> int:
+    """Return the bytes of the files to train on. Raises ConfigError where they are only known once they are read."""
+    items, _ = weighted_items(settings.data)
+    if any(is_dataset(item) for item in items or ()):
+        raise ConfigError("the size of a dataset of the hub is not known here: textmill train --dry-run loads it")
+    if once := [item for item in items or () if is_given_once(item)]:
+        raise ConfigError(f"data {once[0]} is given once and not read for a plan: textmill train --dry-run reads it")
+    return corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
+
+
+def names_ids(settings: PrepareSettings) -> bool:
+    """Whether the training data are arrays of token ids and not text; of a mixture of both, what its first file is.
+
+    Raises what `list_files` raises.
+    """
+    items, _ = weighted_items(settings.data)
+    if not items or any(is_dataset(item) for item in items) or settings.prepared_folder is not None:
+        return False
+    files = list_files(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
+    return format_of(files[0])[0] in IDS
+
+
+def counted_text(config: Config, corpus: Corpus) -> Text:
     """Return the text of a run on `corpus`, counted, packed as the run would."""
     held_out = corpus.validation.num_tokens if corpus.validation is not None else 0
     text = Text(corpus.train.num_tokens, held_out, corpus.vocab_size, learned(config, corpus))
@@ -52,31 +76,21 @@ def text_of(config: Config, corpus: Corpus) -> Text:
     return replace(text, rows=targets.size, row_tokens=max(1, round(int(targets.sum()) / targets.size)))
 
 
-def size_of(settings: DataConfig) -> int:
-    """Return the bytes of the files to train on. Raises ConfigError where they are only known once they are read."""
-    items, _ = weighted_items(settings.data)
-    if settings.dataset_name is not None or any(str(item).startswith("hf:") for item in items or ()):
-        raise ConfigError("the size of a dataset of the hub is not known here: textmill train --dry-run loads it")
-    if once := [item for item in items or () if is_given_once(item)]:
-        raise ConfigError(f"data {once[0]} is given once and not read for a plan: textmill train --dry-run reads it")
-    return corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
+def estimated_text(config: Config, num_bytes: int) -> Text:
+    """Return the text of a run that has not been read: counted where it is prepared or ids, else worked out.
 
-
-def text_ahead(config: Config, num_bytes: int) -> Text:
-    """Return the text of a run that has not been read: counted where it is prepared, else worked out.
-
-    num_bytes: its size, from which follow the tokens of text; arrays of ids say themselves how many they are. Its
-    documents are not known, so that rows are those of one stream.
+    num_bytes: its size, from which follow the tokens of text. Its documents are not known, so that rows are those of
+    one stream.
     """
-    settings, kind = config.data, config.tokenizer.tokenizer
-    kind = "bpe" if is_missing_folder(kind) else kind
-    if settings.data is not None and len(settings.data) == 1 and is_prepared(Path(settings.data[0])):
-        return text_of(config, open_corpus(Path(settings.data[0])))
+    settings = PrepareSettings.of(config)
+    if settings.prepared_folder is not None:
+        return counted_text(config, open_corpus(settings.prepared_folder))
+    kind = "bpe" if is_missing_folder(str(settings.tokenizer)) else str(settings.tokenizer)
     items, weights = weighted_items(settings.data)
     sets = [named_set(item)[1] for item in settings.val_data or ()][:1]
     if names_ids(settings):
-        return _ids_ahead(config, kind, list_files(items or ()), list_files(sets))
-    sizes = {"byte": 257, "char": _USUAL_CHARACTERS, "bpe": config.model.vocab_size or suitable_vocab_size(num_bytes)}
+        return _text_of_ids(settings, kind, list_files(items or ()), list_files(sets))
+    sizes = {"byte": 257, "char": _USUAL_CHARACTERS, "bpe": settings.vocab_size or suitable_vocab_size(num_bytes)}
     vocab_size = sizes.get(kind) or load_tokenizer(kind).vocab_size
     if weights:  # the mixture is as long as its largest part asks for
         parts = [corpus_size_bytes(item, cache_dir=settings.cache_dir) for item in items or ()]
@@ -85,25 +99,23 @@ def text_ahead(config: Config, num_bytes: int) -> Text:
     if sets:
         held_out = tokens_of_bytes(corpus_size_bytes(sets, cache_dir=settings.cache_dir), kind, vocab_size)
     else:
-        held_out = int(tokens * settings.val_split)
+        held_out = int(tokens * settings.share)
         tokens -= held_out
     return Text(tokens, held_out, vocab_size, learned=kind == "bpe", estimated=True)
 
 
-def _ids_ahead(config: Config, kind: str, train: list[Path], validation: list[Path]) -> Text:
-    """Return the text that arrays of ids are; they are read through where the size of the vocabulary is not given."""
-    arrays, others = (
-        [open_token_ids(path, config.model.vocab_size) for path in paths] for paths in (train, validation)
-    )
+def _text_of_ids(settings: PrepareSettings, kind: str, train: list[Path], validation: list[Path]) -> Text:
+    """Return the text that arrays of ids are; they are read if the size of the vocabulary is not given."""
+    vocab_size = settings.vocab_size
+    arrays, others = ([open_token_ids(path, vocab_size) for path in paths] for paths in (train, validation))
     tokens = sum(array.count for array in arrays)
-    vocab_size = config.model.vocab_size
     if kind != "bpe":
         vocab_size = 257 if kind == "byte" else load_tokenizer(kind).vocab_size
     elif vocab_size is None:
         vocab_size = 1 + max(array.highest(None, lambda num_bytes: None) for array in (*arrays, *others))
     if others:
         return Text(tokens, sum(array.count for array in others), vocab_size)
-    kept = int(tokens * (1 - config.data.val_split))
+    kept = int(tokens * (1 - settings.share))
     return Text(kept, tokens - kept, vocab_size)
 
 
@@ -117,15 +129,3 @@ def packing_of(settings: DataConfig, corpus: Corpus) -> str:
     """Return how documents share rows: concat, where there is a single one, or one of `packing.STRATEGIES`."""
     strategy = settings.packing_strategy if settings.pack_sequences else "alone"
     return strategy if strategy == "concat" or corpus.train.document_lengths().size > 1 else "concat"
-
-
-def names_ids(settings: DataConfig) -> bool:
-    """Whether the training data are arrays of token ids and not text; of a mixture of both, what its first file is.
-
-    Raises what `list_files` raises.
-    """
-    items, _ = weighted_items(settings.data)
-    if settings.dataset_name is not None or not items or (len(items) == 1 and is_prepared(Path(items[0]))):
-        return False
-    files = list_files(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
-    return format_of(files[0])[0] in IDS

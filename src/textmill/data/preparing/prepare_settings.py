@@ -14,6 +14,7 @@ from textmill.data.reading.document import Reading
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.data.sources.selection import data_or_dataset
 from textmill.errors import ConfigError
+from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer
 
 
@@ -50,8 +51,9 @@ class PrepareSettings:
         """Raises ConfigError for a share that leaves nothing to train on, and for an empty list of data."""
         if self.val_split is not None and not 0 <= self.val_split < 1:
             raise ConfigError(f"val_split is {self.val_split}: give a share from 0 up to, not including, 1")
-        if self.val_split == DEFAULT_SHARE:  # a saved configuration spells the default out
-            object.__setattr__(self, "val_split", None)
+        # One value for one meaning: a saved configuration spells the default out, and 0 is 0.0.
+        share = None if self.val_split in (None, DEFAULT_SHARE) else float(self.val_split)
+        object.__setattr__(self, "val_split", share)
         if isinstance(self.data, list | tuple) and not self.data:
             raise ConfigError("data is an empty list: name files, or leave it out for the default corpus")
 
@@ -73,6 +75,15 @@ class PrepareSettings:
             "workers": data.preprocessing_num_workers,
         }
         return cls(**{**values, **others})
+
+    @property
+    def prepared_folder(self) -> Path | None:
+        """The prepared corpus that `data` names, None for text."""
+        items = [self.data] if isinstance(self.data, str | Path) else self.data
+        if not isinstance(items, list | tuple) or len(items) != 1:
+            return None
+        folder = Path(items[0]).expanduser()
+        return folder if is_prepared(folder) else None
 
     @property
     def share(self) -> float:

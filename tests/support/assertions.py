@@ -1,4 +1,4 @@
-"""Which tests claim something: they assert, expect an error, or call a helper that does."""
+"""Which tests assert something, expect an error, or call a helper that does."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ Key = tuple[Path, str]
 """A function by its file and name."""
 
 
-def tests_without_claims() -> list[str]:
+def find_tests_without_assertions() -> list[str]:
     """Return `file:test` of every test that only an accident can fail."""
     tests = [(path, each) for path in TESTS.rglob("test_*.py") for each in _functions(path)]
-    claiming = _claiming()
+    asserting = _asserting()
     return sorted(
         f"{path.relative_to(TESTS)}:{each.name}"
         for path, each in tests
-        if each.name.startswith("test_") and (path, each.name) not in claiming
+        if each.name.startswith("test_") and (path, each.name) not in asserting
     )
 
 
-def _claiming() -> set[Key]:
-    """Return the functions of tests and helpers that claim something, by themselves or by what they call."""
+def _asserting() -> set[Key]:
+    """Return the functions of tests and helpers that assert something, by themselves or by what they call."""
     defined = [(path, each) for path in TESTS.rglob("*.py") for each in _functions(path)]
-    claiming: set[Key] = set()
+    asserting: set[Key] = set()
     while True:
-        now = {(path, each.name) for path, each in defined if _claims(path, each, claiming)}
-        if now <= claiming:
-            return claiming
-        claiming |= now
+        now = {(path, each.name) for path, each in defined if _asserts(path, each, asserting)}
+        if now <= asserting:
+            return asserting
+        asserting |= now
 
 
-def _claims(path: Path, function: Definition, claiming: set[Key]) -> bool:
+def _asserts(path: Path, function: Definition, asserting: set[Key]) -> bool:
     for node in ast.walk(function):
         if isinstance(node, ast.Assert):
             return True
@@ -45,7 +45,7 @@ def _claims(path: Path, function: Definition, claiming: set[Key]) -> bool:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             checks = any(word.arg == "check" and getattr(word.value, "value", 0) is True for word in node.keywords)
             by_itself = checks or name in _EXPECTING or name.startswith("assert")
-            if by_itself or any((other, name) in claiming for other in _scope(path)):
+            if by_itself or any((other, name) in asserting for other in _scope(path)):
                 return True
     return False
 
