@@ -65,7 +65,7 @@ def test_a_step_sees_the_corpora_in_their_proportions(tmp_path: Path) -> None:
         cache_dir=tmp_path / "cache",
         say=said.append,
     )
-    assert any("b.txt is 30.0% of what is trained on: an epoch reads it 4.76 times" in sentence for sentence in said)
+    assert any("b.txt is 30.0% of the training tokens: an epoch reads it 4.76 times" in sentence for sentence in said)
     rows = Rows(corpus.train, 50)
     loader = TrainLoader(rows, batch_size=64, seed=1)
     seen = np.concatenate([loader.batches(step)[0].tokens.numpy().ravel() for step in range(20)])

@@ -19,7 +19,7 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def small_command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The arguments of a run without dropout in float32, whose epochs of 43 rows no batch size here divides."""
     text = tmp_path_factory.mktemp("text") / "book.txt"
     text.write_text((Path(sysconfig.get_paths()["stdlib"]) / "bisect.py").read_text()[:1505])
@@ -32,7 +32,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def twenty() -> list[str]:
+def twenty_steps() -> list[str]:
     """The length of a whole run."""
     return [
         "--max-steps",
@@ -49,15 +49,17 @@ def twenty() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def golden(small: list[str], twenty: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def single_process_run(
+    small_command: list[str], twenty_steps: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The run in one process: 20 steps of 8 rows."""
     folder = tmp_path_factory.mktemp("golden")
-    run_together(folder, [*small, *twenty, "--batch-size", "8", "--output-dir", str(folder / "run")], 1)
+    run_together(folder, [*small_command, *twenty_steps, "--batch-size", "8", "--output-dir", str(folder / "run")], 1)
     return folder / "run"
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Ranks]]:
+def start_ranks(tmp_path: Path) -> Iterator[Callable[..., Ranks]]:
     """Start processes; whatever is left of them is killed at the end."""
     started: list[Ranks] = []
 

@@ -11,13 +11,15 @@ import pytest
 from support.rank_processes import Ranks, run_together, values
 
 
-def test_resume_across_one_two_and_four_processes_and_engines(small: list[str], golden: Path, tmp_path: Path) -> None:
+def test_resume_across_one_two_and_four_processes_and_engines(
+    small_command: list[str], single_process_run: Path, tmp_path: Path
+) -> None:
     """5 steps each in 1 process, 2 with FSDP, 4 with DDP and 2 with DDP are the 20 steps of one process, to 1e-5."""
     run = tmp_path / "run"
     every = ["--eval-steps", "7", "--save-steps", "10", "--sample-steps", "0", "--output-dir", str(run)]
     stages = [(1, "auto", 5), (2, "fsdp", 10), (4, "ddp", 15), (2, "ddp", 20)]
     for number, (size, engine, steps) in enumerate(stages):
-        begin = [*small, "--batch-size", "8"] if number == 0 else ["train", "--resume"]
+        begin = [*small_command, "--batch-size", "8"] if number == 0 else ["train", "--resume"]
 
         def stop(rank: int, *, steps: int = steps) -> None:
             """The run plans its schedule for 20 steps and is left after `steps`."""
@@ -36,17 +38,19 @@ def test_resume_across_one_two_and_four_processes_and_engines(small: list[str], 
         assert ranks.wait() == [143 if steps < 20 else 0] * size, ranks.said()
         assert "global batch" not in ranks.said()
     for name in ("train_loss", "grad_norm", "tokens"):
-        assert values(run / "steps.jsonl", name) == pytest.approx(values(golden / "steps.jsonl", name), rel=1e-5), name
+        assert values(run / "steps.jsonl", name) == pytest.approx(
+            values(single_process_run / "steps.jsonl", name), rel=1e-5
+        ), name
     assert values(run / "metrics.jsonl", "val_loss") == pytest.approx(
-        values(golden / "metrics.jsonl", "val_loss"), abs=1e-5
+        values(single_process_run / "metrics.jsonl", "val_loss"), abs=1e-5
     )
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
 
 
-def test_muon_computes_whole_matrices_from_parts(small: list[str], tmp_path: Path) -> None:
+def test_muon_computes_whole_matrices_from_parts(small_command: list[str], tmp_path: Path) -> None:
     """Muon under FSDP gives the losses of one process: its matrices are whole when they are orthogonalised."""
     length = ["--max-steps", "6", "--eval-steps", "6", "--sample-steps", "0"]
-    muon = ["muon" if word == "adamw" else word for word in small]
+    muon = ["muon" if word == "adamw" else word for word in small_command]
     for size, engine in ((1, "single"), (2, "fsdp")):
         command = [*muon, *length, "--batch-size", str(8 // size), "--engine", engine]
         run_together(tmp_path / f"said-{size}", [*command, "--output-dir", str(tmp_path / engine)], size)
@@ -57,13 +61,13 @@ def test_muon_computes_whole_matrices_from_parts(small: list[str], tmp_path: Pat
 
 
 def test_a_global_batch_that_cannot_be_split_is_refused(
-    small: list[str], tmp_path: Path, start: Callable[..., Ranks]
+    small_command: list[str], tmp_path: Path, start_ranks: Callable[..., Ranks]
 ) -> None:
     """Two processes for a global batch of three rows: exit code 78 on both, and one line that names what would do."""
     run = tmp_path / "run"
-    begin = [*small, "--batch-size", "3", "--max-steps", "2", "--sample-steps", "0", "--output-dir", str(run)]
+    begin = [*small_command, "--batch-size", "3", "--max-steps", "2", "--sample-steps", "0", "--output-dir", str(run)]
     run_together(tmp_path / "said", begin, 1)
-    ranks = start(["train", "--output-dir", str(run), "--resume", "--max-steps", "4"], 2)
+    ranks = start_ranks(["train", "--output-dir", str(run), "--resume", "--max-steps", "4"], 2)
     assert ranks.wait() == [78, 78], ranks.said()
     errors = [line for line in ranks.said().splitlines() if "error:" in line]
     assert len(errors) == 1

@@ -99,11 +99,11 @@ def test_the_batch_script_of_the_documentation_trains_and_stops_on_sigterm(tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["torch.distributed.run", "torch.distributed.launch"])
-def test_both_launchers_start_the_same_run(small: list[str], tmp_path: Path, launcher: str) -> None:
+def test_both_launchers_start_the_same_run(small_command: list[str], tmp_path: Path, launcher: str) -> None:
     """torchrun, and the older launcher whose --local-rank comes before the verb, train to the end."""
     run = tmp_path / "run"
     command = [sys.executable, "-m", launcher, "--nproc_per_node=2", f"--master_port={free_port()}", "-m", "textmill"]
-    command += [*small, "--max-steps", "3", "--sample-steps", "0", "--device", "cpu", "--output-dir", str(run)]
+    command += [*small_command, "--max-steps", "3", "--sample-steps", "0", "--device", "cpu", "--output-dir", str(run)]
     done = subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=200
     )

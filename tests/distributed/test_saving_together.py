@@ -51,7 +51,7 @@ def in_save(number: int, act: Callable[[int], None]) -> Callable[[int], None]:
 
 @pytest.mark.parametrize(("engine", "victim"), [("ddp", 0), ("fsdp", 0), ("fsdp", 1)])
 def test_a_process_killed_while_it_writes(
-    small: list[str], tmp_path: Path, start: Start, engine: str, victim: int
+    small_command: list[str], tmp_path: Path, start_ranks: Start, engine: str, victim: int
 ) -> None:
     """SIGKILL in the third save: the other exits 69, two checkpoints are whole; the next start clears up, goes on."""
 
@@ -60,8 +60,8 @@ def test_a_process_killed_while_it_writes(
             os.kill(os.getpid(), signal.SIGKILL)
 
     run = tmp_path / "run"
-    command = [*small, *SAVING, "--max-steps", "12", "--engine", engine, "--output-dir", str(run)]
-    ranks = start(command, 2, before=in_save(3, die))
+    command = [*small_command, *SAVING, "--max-steps", "12", "--engine", engine, "--output-dir", str(run)]
+    ranks = start_ranks(command, 2, before=in_save(3, die))
     codes = ranks.wait(30)
     assert (codes[victim], codes[1 - victim]) == (-signal.SIGKILL, 69), ranks.said()
     if victim == 0:  # nobody was left to clear up
@@ -75,7 +75,9 @@ def test_a_process_killed_while_it_writes(
 
 
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
-def test_processes_that_come_apart_to_a_save_wait_for_each_other(small: list[str], tmp_path: Path, engine: str) -> None:
+def test_processes_that_come_apart_to_a_save_wait_for_each_other(
+    small_command: list[str], tmp_path: Path, engine: str
+) -> None:
     """One comes late to every save, and one writes for longer than a step may take: the run does not mind."""
 
     def before(rank: int) -> None:
@@ -98,7 +100,7 @@ def test_processes_that_come_apart_to_a_save_wait_for_each_other(small: list[str
         in_save(1, lambda rank: time.sleep(6.0 if rank == 0 else 0.0))(rank)
 
     run = tmp_path / "run"
-    command = [*small, *SAVING, "--max-steps", "4", "--engine", engine, "--output-dir", str(run)]
+    command = [*small_command, *SAVING, "--max-steps", "4", "--engine", engine, "--output-dir", str(run)]
     run_together(tmp_path / "said", command, 2, before=before)
     assert_sound(run, [2, 4])
     names = [path.name.partition("-of-")[0].removesuffix(".safetensors") for path in step(run, 4).glob("*.safetensors")]
@@ -109,7 +111,9 @@ def step(run: Path, number: int) -> Path:
     return run / "checkpoints" / f"step-{number:07d}"
 
 
-def test_a_disk_that_is_full_for_one_ends_the_save_for_all(small: list[str], tmp_path: Path, start: Start) -> None:
+def test_a_disk_that_is_full_for_one_ends_the_save_for_all(
+    small_command: list[str], tmp_path: Path, start_ranks: Start
+) -> None:
     """The second process alone cannot write: all train on, and end with 74 at the third time; one line says why."""
 
     def before(rank: int) -> None:
@@ -117,8 +121,8 @@ def test_a_disk_that_is_full_for_one_ends_the_save_for_all(small: list[str], tmp
             in_save(2, lambda rank: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))(rank)
 
     run = tmp_path / "run"
-    command = [*small, *SAVING, "--max-steps", "12", "--engine", "fsdp", "--output-dir", str(run)]
-    ranks = start(command, 2, before=before)
+    command = [*small_command, *SAVING, "--max-steps", "12", "--engine", "fsdp", "--output-dir", str(run)]
+    ranks = start_ranks(command, 2, before=before)
     assert ranks.wait() == [74, 74], ranks.said()
     assert_sound(run, [2])
     assert len(stored(step(run, 2))) > 10
@@ -130,17 +134,19 @@ def test_a_disk_that_is_full_for_one_ends_the_save_for_all(small: list[str], tmp
 
 
 @pytest.mark.slow
-def test_processes_killed_at_random_instants_lose_nothing(small: list[str], tmp_path: Path, start: Start) -> None:
+def test_processes_killed_at_random_instants_lose_nothing(
+    small_command: list[str], tmp_path: Path, start_ranks: Start
+) -> None:
     """Six kills of one or both in a run that saves all the time, then its end: the bits of a run left in peace."""
     generator = random.Random(5)
     length = [*SAVING[2:], "--max-steps", "60", "--save-total-limit", "2", "--engine", "fsdp"]
     peace, run = tmp_path / "peace", tmp_path / "run"
-    run_together(tmp_path / "said", [*small, *length, "--save-steps", "100", "--output-dir", str(peace)], 2)
-    command = [*small, *length, "--save-steps", "1", "--output-dir", str(run)]
+    run_together(tmp_path / "said", [*small_command, *length, "--save-steps", "100", "--output-dir", str(peace)], 2)
+    command = [*small_command, *length, "--save-steps", "1", "--output-dir", str(run)]
     store = CheckpointStore(run / "checkpoints", say=lambda sentence: None)
     reached = 0
     for _ in range(6):
-        ranks = start(command, 2)
+        ranks = start_ranks(command, 2)
         wait_until(lambda: max(store.steps(), default=0) > reached)  # noqa: B023
         time.sleep(generator.uniform(0, 0.2))
         victims = generator.choice([(0,), (1,), (0, 1)])
@@ -152,7 +158,7 @@ def test_processes_killed_at_random_instants_lose_nothing(small: list[str], tmp_
         reached = max(store.steps())
         command = ["train", "--resume", "--output-dir", str(run)]
     assert reached < 60
-    assert start(command, 2).wait(200) == [0, 0]
+    assert start_ranks(command, 2).wait(200) == [0, 0]
     for name in (path.name for path in step(peace, 60).glob("*.safetensors")):
         assert (step(run, 60) / name).read_bytes() == (step(peace, 60) / name).read_bytes(), name
     assert not list(run.rglob(".tmp-*"))

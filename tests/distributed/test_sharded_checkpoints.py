@@ -45,10 +45,19 @@ def record(folder: Path) -> Callable[[int], None]:
 
 
 @pytest.fixture(scope="module")
-def divided(small: list[str], twenty: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def divided(small_command: list[str], twenty_steps: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 20 steps in two processes that hold a part each, with checkpoints at 10 and 20."""
     folder = tmp_path_factory.mktemp("divided")
-    command = [*small, *twenty, "--batch-size", "4", "--engine", "fsdp", "--output-dir", str(folder / "run")]
+    command = [
+        *small_command,
+        *twenty_steps,
+        "--batch-size",
+        "4",
+        "--engine",
+        "fsdp",
+        "--output-dir",
+        str(folder / "run"),
+    ]
     run_together(folder, command, 2, before=record(folder))
     return folder / "run"
 
@@ -145,16 +154,18 @@ def test_as_many_processes_go_on_bit_for_bit(divided: Path, copy: Path, tmp_path
 
 
 @pytest.mark.parametrize(("engine", "size"), [("single", 1), ("ddp", 2), ("fsdp", 4)])
-def test_other_numbers_and_engines_go_on(golden: Path, copy: Path, tmp_path: Path, engine: str, size: int) -> None:
+def test_other_numbers_and_engines_go_on(
+    single_process_run: Path, copy: Path, tmp_path: Path, engine: str, size: int
+) -> None:
     """From step 10: losses, gradient norms, weights and averages of one process to 1e-5."""
     command = ["train", "--resume-from", "step-10", "--engine", engine, "--output-dir", str(copy)]
     run_together(tmp_path / "said", command, size)
     for name in ("train_loss", "grad_norm", "tokens"):
         assert values(copy / "steps.jsonl", name) == pytest.approx(
-            values(golden / "steps.jsonl", name), rel=1e-5, abs=1e-5
+            values(single_process_run / "steps.jsonl", name), rel=1e-5, abs=1e-5
         ), name
     for stem in ("model", "optimizer"):
-        ours, theirs = stored(last(copy), stem), stored(last(golden), stem)
+        ours, theirs = stored(last(copy), stem), stored(last(single_process_run), stem)
         assert ours and ours.keys() == theirs.keys()
         assert all((tensor - theirs[name]).abs().max() < 5e-4 for name, tensor in ours.items())
 

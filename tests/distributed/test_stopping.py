@@ -27,11 +27,11 @@ def checkpoints(run: Path) -> list[str]:
 
 @pytest.mark.parametrize(("engine", "rank"), [("ddp", 1), ("fsdp", 0)])
 def test_a_signal_to_one_stops_all_at_the_same_step(
-    small: list[str], tmp_path: Path, start: Start, engine: str, rank: int
+    small_command: list[str], tmp_path: Path, start_ranks: Start, engine: str, rank: int
 ) -> None:
     """SIGTERM to any one process: both exit 143, one checkpoint is saved, and a resumed run goes on from its step."""
     run = tmp_path / "run"
-    ranks = start([*small, *LONG, *RARELY, "--engine", engine, "--output-dir", str(run)], 2)
+    ranks = start_ranks([*small_command, *LONG, *RARELY, "--engine", engine, "--output-dir", str(run)], 2)
     ranks.wait_for_steps(run)
     ranks.send(rank, signal.SIGTERM)
     assert ranks.wait() == [143, 143], ranks.said()
@@ -45,7 +45,7 @@ def test_a_signal_to_one_stops_all_at_the_same_step(
 
 
 def test_a_signal_during_evaluation_stops_all(
-    small: list[str], twenty: list[str], tmp_path: Path, start: Start
+    small_command: list[str], twenty_steps: list[str], tmp_path: Path, start_ranks: Start
 ) -> None:
     """A signal that comes to one process in the middle of an evaluation ends it on both; resumed, it is made up for."""
 
@@ -63,8 +63,8 @@ def test_a_signal_during_evaluation_stops_all(
         evaluation.evaluate = evaluate  # type: ignore[assignment]
 
     run = tmp_path / "run"
-    command = [*small, *twenty, "--batch-size", "4", "--output-dir", str(run)]
-    ranks = start(command, 2, before=before)
+    command = [*small_command, *twenty_steps, "--batch-size", "4", "--output-dir", str(run)]
+    ranks = start_ranks(command, 2, before=before)
     assert ranks.wait() == [143, 143], ranks.said()
     assert checkpoints(run)[-1] == "step-0000014"
     assert values(run / "metrics.jsonl", "step") == [7]
@@ -74,11 +74,11 @@ def test_a_signal_during_evaluation_stops_all(
 
 @pytest.mark.parametrize(("engine", "victim"), [("ddp", 0), ("fsdp", 1)])
 def test_a_killed_process_ends_the_others_in_bounded_time(
-    small: list[str], tmp_path: Path, start: Start, engine: str, victim: int
+    small_command: list[str], tmp_path: Path, start_ranks: Start, engine: str, victim: int
 ) -> None:
     """SIGKILL to one of two: the other exits 69 instead of waiting for it, and says what happened in one line."""
     run = tmp_path / "run"
-    ranks = start([*small, *LONG, *RARELY, "--engine", engine, "--output-dir", str(run)], 2)
+    ranks = start_ranks([*small_command, *LONG, *RARELY, "--engine", engine, "--output-dir", str(run)], 2)
     ranks.wait_for_steps(run)
     ranks.kill(victim)
     codes = ranks.wait()
@@ -92,7 +92,9 @@ def test_a_killed_process_ends_the_others_in_bounded_time(
         assert (told["state"], told["exit_code"]) == ("failed", 69)
 
 
-def test_a_process_that_fails_alone_takes_the_others_with_it(small: list[str], tmp_path: Path, start: Start) -> None:
+def test_a_process_that_fails_alone_takes_the_others_with_it(
+    small_command: list[str], tmp_path: Path, start_ranks: Start
+) -> None:
     """A defect in one process while it trains: it exits 70, and the other 69, neither waiting for the other."""
 
     def before(rank: int) -> None:
@@ -107,7 +109,7 @@ def test_a_process_that_fails_alone_takes_the_others_with_it(small: list[str], t
 
         Run.finish_step = finish_step  # type: ignore[method-assign,assignment]
 
-    ranks = start([*small, *LONG, *RARELY, "--output-dir", str(tmp_path / "run")], 2, before=before)
+    ranks = start_ranks([*small_command, *LONG, *RARELY, "--output-dir", str(tmp_path / "run")], 2, before=before)
     assert ranks.wait() == [69, 70], ranks.said()
 
 
@@ -122,17 +124,28 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_refusal_is_one_for_all_and_said_once(small: list[str], tmp_path: Path, start: Start, case: str) -> None:
+def test_a_refusal_is_one_for_all_and_said_once(
+    small_command: list[str], tmp_path: Path, start_ranks: Start, case: str
+) -> None:
     """What only the first process can see, such as broken text, ends all of them at once, with one line in total."""
     extra, code, words = REFUSALS[case]
     if case == "backend without GPUs" and torch.cuda.is_available():
         pytest.skip("there are GPUs here")
-    arguments = [*small, "--max-steps", "4", "--sample-steps", "0", *extra, "--output-dir", str(tmp_path / "run")]
+    arguments = [
+        *small_command,
+        "--max-steps",
+        "4",
+        "--sample-steps",
+        "0",
+        *extra,
+        "--output-dir",
+        str(tmp_path / "run"),
+    ]
     if case == "unreadable text":
         broken = tmp_path / "broken.txt"
         broken.write_bytes(b"some text \xff\xfe\xff" * 50)
         arguments[1] = str(broken)
-    ranks = start(arguments, 2)
+    ranks = start_ranks(arguments, 2)
     assert ranks.wait() == [code, code], ranks.said()
     lines = [line for line in ranks.said().splitlines() if line.startswith("textmill: error:")]
     assert words.lower() in lines[0].lower(), ranks.said()
@@ -140,7 +153,7 @@ def test_a_refusal_is_one_for_all_and_said_once(small: list[str], tmp_path: Path
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_a_full_disk_does_not_part_the_processes(small: list[str], tmp_path: Path, start: Start) -> None:
+def test_a_full_disk_does_not_part_the_processes(small_command: list[str], tmp_path: Path, start_ranks: Start) -> None:
     """A checkpoint that the first process cannot write is said, and all train on; after three in a row all end, 74."""
 
     def before(rank: int) -> None:
@@ -153,7 +166,7 @@ def test_a_full_disk_does_not_part_the_processes(small: list[str], tmp_path: Pat
         CheckpointStore.saving = saving  # type: ignore[method-assign,assignment]
 
     run = tmp_path / "run"
-    ranks = start([*small, *LONG, "--save-steps", "2", "--output-dir", str(run)], 2, before=before)
+    ranks = start_ranks([*small_command, *LONG, "--save-steps", "2", "--output-dir", str(run)], 2, before=before)
     assert ranks.wait() == [74, 74], ranks.said()
     assert "training continues" in ranks.said(0)
     assert ranks.said(1) == ""
@@ -161,11 +174,11 @@ def test_a_full_disk_does_not_part_the_processes(small: list[str], tmp_path: Pat
 
 
 def test_the_same_new_run_directory_for_all(
-    small: list[str], tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+    small_command: list[str], tmp_path: Path, start_ranks: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without --output-dir the first process chooses runs/experiment_N, and the others use it."""
     monkeypatch.chdir(tmp_path)
-    ranks = start([*small, "--max-steps", "2", "--sample-steps", "0"], 2)
+    ranks = start_ranks([*small_command, "--max-steps", "2", "--sample-steps", "0"], 2)
     assert ranks.wait() == [0, 0], ranks.said()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["experiment_1"]
 

@@ -23,16 +23,18 @@ def stories():
 
 
 def test_the_first_process_reads_for_all(
-    tmp_path: Path, small: list[str], start: Callable[..., Ranks], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_command: list[str], start_ranks: Callable[..., Ranks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A generator named by an import string is read by rank 0 alone, and all train on the file it kept."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "texts_for_ranks.py").write_text(MODULE)
-    options = small[small.index("--tokenizer") :]
+    options = small_command[small_command.index("--tokenizer") :]
     run = tmp_path / "run"
     words = ["train", "texts_for_ranks:stories", "--cache-dir", str(tmp_path / "cache"), *options]
-    ranks = start([*words, "--max-steps", "2", "--batch-size", "4", "--sample-steps", "0", "--output-dir", str(run)], 2)
+    ranks = start_ranks(
+        [*words, "--max-steps", "2", "--batch-size", "4", "--sample-steps", "0", "--output-dir", str(run)], 2
+    )
     assert ranks.wait() == [0, 0], ranks.said()
     assert (tmp_path / "reads").read_text() == "0"
     (kept,) = load_config(run / "config.yaml").data.data or []

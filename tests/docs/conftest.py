@@ -118,7 +118,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def reader_folder(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     """The reader's place: small runs, a cache of its own, one thread, no pictures drawn."""
     desk = Desk(workshop, tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(workshop / "cache"))

@@ -16,10 +16,10 @@ from textmill.config import load_config
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page_runs(page: Path, desk: Any) -> None:
+def test_page_runs(page: Path, reader_folder: Any) -> None:
     """Every block of the page that can be run runs, one after the other, in one folder."""
-    desk.lay_out(given(page))
-    folder = desk.folder
+    reader_folder.lay_out(given(page))
+    folder = reader_folder.folder
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page):
         if block.not_run:
@@ -36,7 +36,7 @@ def test_page_runs(page: Path, desk: Any) -> None:
                 assert done.code == 0, f"{place}: {command} exits {done.code}: {done.errors or done.output}"
         elif block.language == "console":
             for command, printed in dialogue(block.text):
-                compare(command, printed, place, desk)
+                compare(command, printed, place, reader_folder)
         elif block.language in ("yaml", "toml"):
             path = folder / f"snippet.{block.language}"
             path.write_text(block.text, encoding="utf-8")

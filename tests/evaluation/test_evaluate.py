@@ -107,7 +107,7 @@ def test_own_metrics_are_sums_over_counts() -> None:
     assert report["ones"] == pytest.approx(3 / 5)
     assert report["rows"] == 1.5
     assert math.isnan(report["never"])
-    with pytest.raises(ConfigError, match="the metric loss has the name of a built-in one"):
+    with pytest.raises(ConfigError, match="the metric name loss is built in"):
         evaluate(Guess(3), batches, {"loss": rows})
 
 

@@ -90,7 +90,7 @@ def test_a_lost_store_is_made_again_from_the_text(run: Path, tmp_path: Path) -> 
     assert any("store of the run is gone" in sentence for sentence in said)
     shutil.rmtree(tmp_path / "other cache")
     (tmp_path / "text.txt").write_text(TEXT + "Ein Zusatz.\n", encoding="utf-8")
-    with pytest.raises(DataError, match="have changed since"):
+    with pytest.raises(DataError, match="has changed since"):
         evaluate_model(run, device="cpu")
     (tmp_path / "text.txt").unlink()
     with pytest.raises(MissingInputError):
@@ -106,11 +106,11 @@ def test_what_cannot_be_evaluated_is_refused(run: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", np.arange(30, dtype=np.int64))
     other = prepare(text, tokenizer="char", output=tmp_path / "prepared")
     options: dict[str, Any] = {"device": "cpu", "cache_dir": tmp_path / "cache"}
-    with pytest.raises(ConfigError, match="is not part of a run"):
+    with pytest.raises(ConfigError, match="belongs to no run"):
         evaluate_model(alone, **options)
     with pytest.raises(ConfigError, match="has no tokenizer"):
         evaluate_model(mute, text, **options)
-    with pytest.raises(DataError, match="the id 29, and the model accepts ids 0 to 19"):
+    with pytest.raises(DataError, match="the id 29, and the model accepts 0 to 19"):
         evaluate_model(mute, tmp_path / "ids.npy", **options)
     with pytest.raises(DataError, match="another tokenizer"):
         evaluate_model(alone, other.folder, **options)

@@ -130,8 +130,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     """No model, two models, no tokenizer, no such folder, an empty stop string: one line each."""
     save_model_folder(tmp_path / "final", small_model(vocab_size=257), None)
     wrong: Sequence[tuple[dict[str, Any], type[Exception], str]] = [
-        ({}, ConfigError, "give one of model and model_path"),
-        ({"model": tmp_path, "model_path": tmp_path}, ConfigError, "give one of"),
+        ({}, ConfigError, "give either model or model_path"),
+        ({"model": tmp_path, "model_path": tmp_path}, ConfigError, "give either"),
         ({"model": tmp_path}, ConfigError, "has no tokenizer"),
         ({"model": small_model()}, ConfigError, "a tokenizer is needed"),
         ({"model": tmp_path / "none", "tokenizer": BYTE}, MissingInputError, "no model"),

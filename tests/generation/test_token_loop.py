@@ -122,7 +122,7 @@ def test_a_compiled_model_is_not_compiled_for_every_length() -> None:
     ("options", "words"),
     [
         ({"prompts": [[1], []]}, "prompt 1 is empty"),
-        ({"prompts": [[61]]}, "contains the id 61, and the model accepts ids 0 to 60"),
+        ({"prompts": [[61]]}, "contains the id 61, and the model accepts 0 to 60"),
         ({"prompts": [[-1]]}, "contains the id -1"),
         ({"max_new_tokens": -1}, "max_new_tokens must be"),
         ({"max_new_tokens": 1.5}, "max_new_tokens must be"),

@@ -30,7 +30,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path, cache: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def guide_folder(tmp_path: Path, cache: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with the files that the guides' command lines name."""
     for name in (
         *("data/raw/shakespeare/shakespeare25k.txt", "data/raw/shakespeare/shakespeare100k.txt"),

@@ -17,15 +17,17 @@ TINY = ["--tokenizer", "byte", "--d-model", "32", "--num-layers", "1", "--num-he
 TINY += ["--batch-size", "8", "--sample-steps", "0"]
 
 
-def test_the_best_model_is_the_best_evaluated_and_stays(place: Path, textmill_says: Says, text: str) -> None:
+def test_the_best_model_is_the_best_evaluated_and_stays(guide_folder: Path, textmill_says: Says, text: str) -> None:
     """best_model/ scores the lowest loss of all rows, though later models are worse, one checkpoint is kept, and the
     run was resumed in between."""
-    (place / "small.txt").write_text(text[:1500])
+    (guide_folder / "small.txt").write_text(text[:1500])
     words = ["train", "small.txt", "--output-dir", "run", *TINY, "--learning-rate", "3e-2", "--eval-steps", "20"]
     words += ["--save-total-limit", "1", "--lr-schedule", "constant", "--optimizer", "muon"]
     textmill_says(*words, "--max-steps", "100")
     textmill_says(*words, "--max-steps", "160", "--resume")
-    losses = [json.loads(line)["val_loss"] for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [
+        json.loads(line)["val_loss"] for line in (guide_folder / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert losses[-1] > min(losses) + 0.1
     assert resolve_checkpoint("run/best") != resolve_checkpoint("run/last")  # and so does its checkpoint
     scored = json.loads(textmill_says("evaluate", "run/best", "--json"))
@@ -48,24 +50,24 @@ def test_the_best_model_is_the_best_evaluated_and_stays(place: Path, textmill_sa
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(
-    place: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, names: str
+    guide_folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, names: str
 ) -> None:
     """An exit code, one line that names what is wrong, no traceback, and no folder of a run."""
-    (place / "empty.txt").write_text("")
-    (place / "unknown.yaml").write_text("learning_rat: 3e-4\n")
+    (guide_folder / "empty.txt").write_text("")
+    (guide_folder / "unknown.yaml").write_text("learning_rat: 3e-4\n")
     assert main(["train", *words, "--output-dir", "run"]) == code
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("textmill: error:")
     assert names in lines[-1]
     assert not any("Traceback" in line for line in lines)
-    assert not (place / "run").exists()
+    assert not (guide_folder / "run").exists()
 
 
-def test_a_tiny_text_shrinks_what_does_not_fit(place: Path, textmill_says: Says, text: str) -> None:
+def test_a_tiny_text_shrinks_what_does_not_fit(guide_folder: Path, textmill_says: Says, text: str) -> None:
     """A vocabulary of 8000 and a warm-up of 1000 steps become what a page of text allows, each said in a line; rows
     longer than the text, and a learning rate in quotes, are no obstacle."""
-    (place / "page.txt").write_text(text[:2000])
-    (place / "quoted.yaml").write_text('learning_rate: "3e-4"\nvocab_size: 8000\nwarmup_steps: 1000\n')
+    (guide_folder / "page.txt").write_text(text[:2000])
+    (guide_folder / "quoted.yaml").write_text('learning_rate: "3e-4"\nvocab_size: 8000\nwarmup_steps: 1000\n')
     out = textmill_says(
         *(
             "train",
@@ -83,4 +85,4 @@ def test_a_tiny_text_shrinks_what_does_not_fit(place: Path, textmill_says: Says,
     )
     assert " instead of 8000, because the text has no more pairs" in out
     assert "warmup_steps: 0 instead of 1000" in out
-    assert json.loads((place / "run" / "metrics.jsonl").read_text().splitlines()[-1])["learning_rate"] <= 3e-4
+    assert json.loads((guide_folder / "run" / "metrics.jsonl").read_text().splitlines()[-1])["learning_rate"] <= 3e-4

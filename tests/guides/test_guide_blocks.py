@@ -47,7 +47,7 @@ def tiny_model(**options: Any) -> nn.Module:
     return tm.build_model(ModelConfig(**{**SHAPE, **options}), seed=1)
 
 
-def test_the_steps_of_the_first_guide(shared: Path, place: Path, text: str) -> None:
+def test_the_steps_of_the_first_guide(shared: Path, guide_folder: Path, text: str) -> None:
     """From the text to the weights' update in the guide's own six blocks: our tokenizer and model fit into them."""
     tokenizer = make_char(iter([text]))
     model = tiny_model(vocab_size=tokenizer.vocab_size, max_seq_len=256)
@@ -62,7 +62,7 @@ def test_the_steps_of_the_first_guide(shared: Path, place: Path, text: str) -> N
     assert any(not torch.equal(weight, before[name]) for name, weight in model.named_parameters())
 
 
-def test_the_configurations_of_the_second_guide(shared: Path, place: Path) -> None:
+def test_the_configurations_of_the_second_guide(shared: Path, guide_folder: Path) -> None:
     """Every Python block of the guide runs, and the sections that it makes are taken together."""
     made: list[ModelConfig | TrainingConfig | DataConfig] = []
     names: dict[str, Any] = {"Trainer": Trainer, "compute_custom_metric": lambda: 1.5}
@@ -79,11 +79,11 @@ def test_the_configurations_of_the_second_guide(shared: Path, place: Path) -> No
     dataset = TextDataset("data.txt", block_size=32)
     training = TrainingConfig(max_steps=2, batch_size=4, logging_steps=1, checkpoint_dir="run", sample_steps=0)
     names["CustomTrainer"](tiny_model(), dataset, None, training, screen=QUIET).train()
-    last = json.loads((place / "run" / "steps.jsonl").read_text().splitlines()[-1])
+    last = json.loads((guide_folder / "run" / "steps.jsonl").read_text().splitlines()[-1])
     assert (last["step"], last["custom/metric1"], last["custom/metric2"]) == (2, 1.5, 2.5)
 
 
-def test_the_files_of_the_third_guide(shared: Path, place: Path) -> None:
+def test_the_files_of_the_third_guide(shared: Path, guide_folder: Path) -> None:
     """Its config.yaml is read as it stands, and so is every other YAML block, alone."""
     first, *others = blocks(guides(shared)["002"], "yaml")
     Path("config.yaml").write_text(first)
@@ -101,7 +101,7 @@ def test_the_files_of_the_third_guide(shared: Path, place: Path) -> None:
         assert any(config.given(leaf) for leaf in config.values()), block
 
 
-def test_the_training_step_of_the_third_guide(shared: Path, place: Path) -> None:
+def test_the_training_step_of_the_third_guide(shared: Path, guide_folder: Path) -> None:
     """Its fragments of Python, in their order, around a model and a checkpoint of ours: the loop goes on."""
     training = TrainingConfig(
         epochs=2, batch_size=16, output_dir="runs/experiment_1", sample_steps=0, optimizer="adamw"
@@ -128,7 +128,7 @@ def test_the_training_step_of_the_third_guide(shared: Path, place: Path) -> None
     assert (names["trainer"].global_step, names["start_epoch"]) == (result.total_steps, 2)
 
 
-def test_the_one_liners_of_the_third_guide(shared: Path, place: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_one_liners_of_the_third_guide(shared: Path, guide_folder: Path, capsys: pytest.CaptureFixture) -> None:
     """Its `python -c` lines look at metrics.jsonl through pandas and draw it; only the one with torch.load cannot."""
     pytest.importorskip("pandas")
     training = TrainingConfig(max_steps=6, eval_steps=2, batch_size=4, output_dir="runs/experiment_1", sample_steps=0)
@@ -143,7 +143,9 @@ def test_the_one_liners_of_the_third_guide(shared: Path, place: Path, capsys: py
     assert Path("training_curves.png").stat().st_size > 10_000
 
 
-def test_the_python_of_the_fourth_guide(shared: Path, place: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_of_the_fourth_guide(
+    shared: Path, guide_folder: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Quick start, example script, trainer, configurations and troubleshooting lines, in the guide's order."""
     Path("training_data.txt").write_text(text[:400])
     monkeypatch.setattr(sys, "argv", ["train_model.py", *SCRIPT.split()])
@@ -175,7 +177,7 @@ SCRIPT = "--data_dir ./Model_Test --output_dir ./Model_Test/output --epochs 1 --
 SCRIPT += " --embed_dim 32 --layers 1 --heads 2"
 
 
-def test_the_one_liner_of_the_fourth_guide(shared: Path, place: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_one_liner_of_the_fourth_guide(shared: Path, guide_folder: Path, capsys: pytest.CaptureFixture) -> None:
     """`python -c` with generate_text, its paths written as on Windows."""
     training = TrainingConfig(max_steps=2, batch_size=4, output_dir="Model_Test/output", sample_steps=0)
     tm.train(training, data="Model_Test", tokenizer="byte", **SHAPE, screen=QUIET)

@@ -41,7 +41,7 @@ def tiny_training(folder: str, **options: Any) -> TrainingConfig:
     return TrainingConfig(**{**values, **options})
 
 
-def test_a_trainer_of_parts(place: Path) -> None:
+def test_a_trainer_of_parts(guide_folder: Path) -> None:
     """`Trainer(model=, train_dataset=, val_dataset=, config=).train()` has its results as attributes and as keys."""
     train_dataset = TextDataset("data.txt", block_size=32)
     val_dataset = TextDataset("Model_Test/text0.txt", block_size=32)
@@ -53,14 +53,14 @@ def test_a_trainer_of_parts(place: Path) -> None:
         assert 1 < results[name] < 6
     assert results.training_time > 0
     assert results.total_steps == 6
-    last = rows(place / "run" / "metrics.jsonl")[-1]
+    last = rows(guide_folder / "run" / "metrics.jsonl")[-1]
     assert (last["train_loss"], last["val_loss"]) == (results.final_train_loss, results.final_val_loss)
     assert trainer.run is not None
     text = tm.generate_text("run", prompt="def ", max_new_tokens=4)
     assert text.startswith("def ")
 
 
-def test_a_trainer_takes_any_module(place: Path) -> None:
+def test_a_trainer_takes_any_module(guide_folder: Path) -> None:
     """A module from ids to logits that is not ours trains, learns, and goes on from its own checkpoint."""
     torch.manual_seed(0)
     dataset = TextDataset("data.txt", block_size=16)
@@ -73,7 +73,7 @@ def test_a_trainer_takes_any_module(place: Path) -> None:
     assert Trainer(again, dataset, None, config, screen=QUIET).train().total_steps == 32
 
 
-def test_own_metrics_by_overriding(place: Path) -> None:
+def test_own_metrics_by_overriding(guide_folder: Path) -> None:
     """`class CustomTrainer(Trainer)` with `_log_metrics`: what it measures is in steps.jsonl and with the trackers."""
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -91,16 +91,16 @@ def test_own_metrics_by_overriding(place: Path) -> None:
     dataset = TextDataset("data.txt", block_size=32)
     config = tiny_training("run", report_to=["tensorboard"], logging_steps=2)
     CustomTrainer(tiny_model(), dataset, None, config, screen=QUIET).train()
-    logged = rows(place / "run" / "steps.jsonl")
+    logged = rows(guide_folder / "run" / "steps.jsonl")
     assert [row["step"] for row in logged] == [2, 4, 6]
     assert all(row["custom/metric2"] == pytest.approx(math.exp(row["train_loss"])) for row in logged)
-    events = EventAccumulator(str(place / "run" / "logs"))
+    events = EventAccumulator(str(guide_folder / "run" / "logs"))
     events.Reload()
     shown = [event.value for event in events.Scalars("custom/metric1")]
     assert shown == pytest.approx([row["custom/metric1"] for row in logged])
 
 
-def test_an_own_metric_needs_an_own_name(place: Path) -> None:
+def test_an_own_metric_needs_an_own_name(guide_folder: Path) -> None:
     """A metric called as a built-in one would hide it, and is refused."""
 
     class Wrong(Trainer):
@@ -111,13 +111,13 @@ def test_an_own_metric_needs_an_own_name(place: Path) -> None:
         Wrong(tiny_model(), TextDataset("data.txt", block_size=32), None, tiny_training("run", logging_steps=1)).train()
 
 
-def test_rows_longer_than_the_context_are_refused(place: Path) -> None:
+def test_rows_longer_than_the_context_are_refused(guide_folder: Path) -> None:
     """A dataset and a model that do not fit each other are one line, before anything is written."""
     with pytest.raises(ConfigError, match="block_size 64"):
         Trainer(tiny_model(), TextDataset("data.txt", block_size=64))
 
 
-def test_three_calls_from_preset_to_result(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_calls_from_preset_to_result(guide_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """load_config(preset=), build_model, TextDataset, train_model: the quick start in Python."""
     config = tm.load_config(preset="cpu_small")
     config.model.num_layers = 1
@@ -150,7 +150,7 @@ def test_settings_are_assigned_after_construction() -> None:
         config.batch_size = "many"  # type: ignore[assignment]
 
 
-def test_the_three_sections_meet_in_one_run(place: Path) -> None:
+def test_the_three_sections_meet_in_one_run(guide_folder: Path) -> None:
     """Model, training and data configurations of the first trainer guide make a run together."""
     model_config = ModelConfig(d_model=32, n_heads=4, n_layers=1, d_ff=64, max_seq_len=32, activation="gelu")
     training_config = tiny_training(
@@ -159,7 +159,7 @@ def test_the_three_sections_meet_in_one_run(place: Path) -> None:
     data_config = DataConfig(data="data.txt", max_length=32, min_length=10, pack_sequences=True)
     result = tm.train(tm.load_config(model=model_config, training=training_config, data=data_config), screen=QUIET)
     assert result.output_dir == Path("checkpoints")
-    assert (place / "checkpoints" / "best_model" / "model.safetensors").is_file()
+    assert (guide_folder / "checkpoints" / "best_model" / "model.safetensors").is_file()
 
 
 def script(arguments: list[str]) -> str | None:
@@ -212,14 +212,14 @@ def script(arguments: list[str]) -> str | None:
     )
 
 
-def test_the_example_script(place: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_example_script(guide_folder: Path, capsys: pytest.CaptureFixture) -> None:
     """Train on a folder of small texts and write: vocabulary shrunk and said, one checkpoint per epoch, a text."""
     words = ["--data_dir", "./Model_Test", "--output_dir", "./Model_Test/output", "--epochs", "2", "--batch_size", "8"]
     text = script([*words, "--embed_dim", "32", "--layers", "1", "--heads", "2"])
     assert text is not None
     assert text.startswith("Cybersecurity is important because")
     assert "instead of 8000" in capsys.readouterr().out
-    output = place / "Model_Test" / "output"
+    output = guide_folder / "Model_Test" / "output"
     epochs = [row["epoch"] for row in rows(output / "metrics.jsonl")]
     assert [math.floor(epoch) for epoch in epochs] == [1, 2]
     later = tm.generate_text(
@@ -234,7 +234,7 @@ def test_the_example_script(place: Path, capsys: pytest.CaptureFixture) -> None:
     assert tm.generate_text(model_path=str(output / "checkpoint_epoch_1.pt"), prompt="a", max_new_tokens=1)
 
 
-def test_metrics_open_in_pandas(place: Path) -> None:
+def test_metrics_open_in_pandas(guide_folder: Path) -> None:
     """`pd.read_json("metrics.jsonl", lines=True)`: every row has the four columns, and they can be drawn."""
     pandas = pytest.importorskip("pandas")
     tm.train(tiny_training("runs/experiment_1", eval_steps=2), data="data.txt", d_model=32, num_layers=1, num_heads=2)
@@ -251,7 +251,7 @@ def test_metrics_open_in_pandas(place: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ours", "plain"])
-def test_a_loop_of_ones_own_goes_on(place: Path, kind: str) -> None:
+def test_a_loop_of_ones_own_goes_on(guide_folder: Path, kind: str) -> None:
     """load_checkpoint: step, next epoch, weights, the optimizer's moments by name, and the scheduler's place."""
     result = tm.train(
         tiny_training(
@@ -281,7 +281,7 @@ def test_a_loop_of_ones_own_goes_on(place: Path, kind: str) -> None:
     assert scheduler.last_epoch == global_step
     assert cosine.last_epoch == global_step - 10
     saved = tm.generate_text("runs/experiment_1/last", prompt="def", max_new_tokens=8, temperature=0)
-    tokenizer = str(place / "runs" / "experiment_1" / "tokenizer")
+    tokenizer = str(guide_folder / "runs" / "experiment_1" / "tokenizer")
     assert tm.generate_text(model, tokenizer, "def", max_new_tokens=8, temperature=0) == saved
     name, parameter = next(iter(model.named_parameters()))
     moments = load_file(result.output_dir / "checkpoints" / f"step-{global_step:07d}" / "optimizer.safetensors")
@@ -290,7 +290,7 @@ def test_a_loop_of_ones_own_goes_on(place: Path, kind: str) -> None:
     assert (epoch, first < global_step) == (1, True)
 
 
-def test_smoothing_does_not_show_in_the_loss(place: Path) -> None:
+def test_smoothing_does_not_show_in_the_loss(guide_folder: Path) -> None:
     """With label smoothing `train_loss` is the plain cross-entropy, and `train_objective` what is minimised."""
     model = tiny_model()
     dataset = TextDataset("data.txt", block_size=32)
@@ -304,8 +304,8 @@ def test_smoothing_does_not_show_in_the_loss(place: Path) -> None:
     plain = causal_loss()(model, batch)
     torch.testing.assert_close(plain, expected)
     Trainer(model, dataset, None, tiny_training("run", label_smoothing=0.1, logging_steps=3), screen=QUIET).train()
-    logged = rows(place / "run" / "steps.jsonl")
+    logged = rows(guide_folder / "run" / "steps.jsonl")
     assert all(row["train_objective"] > row["train_loss"] * 0.5 for row in logged)
     assert all(row["train_objective"] != row["train_loss"] for row in logged)
     Trainer(tiny_model(), dataset, None, tiny_training("plain"), screen=QUIET).train()
-    assert "train_objective" not in (place / "plain" / "steps.jsonl").read_text()
+    assert "train_objective" not in (guide_folder / "plain" / "steps.jsonl").read_text()

@@ -159,7 +159,7 @@ CASES = [
     Case(
         "B22", {}, ["prepare", "text.txt", "--tokenizer", "nowhere", "--output", "out"], 66, "no tokenizer at nowhere"
     ),
-    Case("B22", {"t/": None}, ["tokenizer", "inspect", "t"], 66, "t holds no tokenizer: expected tokenizer.json"),
+    Case("B22", {"t/": None}, ["tokenizer", "inspect", "t"], 66, "t contains no tokenizer: expected tokenizer.json"),
     Case(
         "B22", {"t/tokenizer.json": "{"}, ["tokenizer", "encode", "t", "x"], 65, "t/tokenizer.json is not a tokenizer"
     ),
@@ -273,37 +273,37 @@ def refused(place: Path, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=named)
-def test_bad_input_is_refused_in_one_line(place: Path, case: Case) -> None:
+def test_bad_input_is_refused_in_one_line(text_folder: Path, case: Case) -> None:
     """Its exit code, one line that says what, where and what to do, nothing on standard output, nothing written."""
-    refused(place, case)
+    refused(text_folder, case)
 
 
 @pytest.mark.parametrize("case", ON_A_MODEL, ids=named)
-def test_bad_input_for_a_model_is_refused_in_one_line(place: Path, trained: Path, case: Case) -> None:
+def test_bad_input_for_a_model_is_refused_in_one_line(text_folder: Path, trained_folder: Path, case: Case) -> None:
     """The same of commands that use a model."""
-    shutil.copytree(trained / "run", place / "run")
-    refused(place, case)
+    shutil.copytree(trained_folder / "run", text_folder / "run")
+    refused(text_folder, case)
 
 
-def test_bad_tables_are_refused_in_one_line(place: Path) -> None:
+def test_bad_tables_are_refused_in_one_line(text_folder: Path) -> None:
     """The same of Parquet files."""
     pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow, of the extra data")
     tables = pytest.importorskip("pyarrow.parquet")
-    tables.write_table(pyarrow.table({"body": ["a"], "text": [1]}), place / "good.parquet")
-    good = (place / "good.parquet").read_bytes()
+    tables.write_table(pyarrow.table({"body": ["a"], "text": [1]}), text_folder / "good.parquet")
+    good = (text_folder / "good.parquet").read_bytes()
     for case in (
         prepared("B20", "a.parquet", good, "the column 'text' holds int64, not text.*--text-column"),
         prepared("B20", "a.parquet", good, "no column 'x', it has 'body', 'text'.*--text-column", "--text-column", "x"),
         prepared("B20", "a.parquet", good[:-9], "damaged or cut off"),
         prepared("B20", "a.parquet", b"", "damaged or cut off"),
     ):
-        refused(place, case)
+        refused(text_folder, case)
 
 
-def test_what_is_no_refusal_is_said(place: Path) -> None:
+def test_what_is_no_refusal_is_said(text_folder: Path) -> None:
     """Byte order marks, carriage returns and NULs are kept or dropped, and that is said; rows longer than the text, and
     a warm-up longer than the run, are made to fit, and that is said."""
-    (place / "odd.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\0three\rfour " * 9)
+    (text_folder / "odd.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\0three\rfour " * 9)
     said = well_behaved(["prepare", "odd.txt", "--tokenizer", "byte", "--output", "out"])
     assert said.code == 0
     for sentence in ("byte order mark dropped", "carriage returns", "NUL characters"):
@@ -314,12 +314,12 @@ def test_what_is_no_refusal_is_said(place: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["日本語 😀 with space", "-a=b[1]*?..", "x" * 200])
-def test_names_of_every_kind_are_names(place: Path, name: str) -> None:
+def test_names_of_every_kind_are_names(text_folder: Path, name: str) -> None:
     """Spaces, other scripts, signs of shells, length: files of text and folders of runs are called as one likes."""
-    (place / f"{name}.txt").write_text(TEXT)
+    (text_folder / f"{name}.txt").write_text(TEXT)
     words = ["train", f"./{name}.txt", *TINY, "--run-name", name, "--cache-dir", f"cache/{name}"]
     assert well_behaved(words).code == 0
-    assert (place / "runs" / name / "config.yaml").is_file()
+    assert (text_folder / "runs" / name / "config.yaml").is_file()
     repeated = ["train", "--config", f"runs/{name}/config.yaml", "--output-dir", "again", "--dry-run"]
     assert well_behaved(repeated).code == 0
 
@@ -334,10 +334,10 @@ def test_every_row_has_its_cases_and_its_tests() -> None:
             assert re.search(rf"^def {function}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), test
 
 
-def test_json_that_is_deep_is_told_from_json_that_is_wrong(place: Path) -> None:
+def test_json_that_is_deep_is_told_from_json_that_is_wrong(text_folder: Path) -> None:
     """A value nested a hundred thousand times is refused wherever JSON is read."""
     deep = "[" * 100_000
-    (place / "c.json").write_text(deep)
-    (place / "a.jsonl").write_text(json.dumps({"text": "x"}) + "\n" + deep)
+    (text_folder / "c.json").write_text(deep)
+    (text_folder / "a.jsonl").write_text(json.dumps({"text": "x"}) + "\n" + deep)
     assert "nested too deeply" in well_behaved(["config", "show", "--config", "c.json"]).error
     assert "line 2" in well_behaved(["prepare", "a.jsonl", "--output", "out"]).error

@@ -131,17 +131,19 @@ COMMANDS = [
 
 
 @few_or_many
-def test_any_configuration_is_understood_or_refused(place: Path, examples: int) -> None:
+def test_any_configuration_is_understood_or_refused(text_folder: Path, examples: int) -> None:
     """Random trees in three languages, tricks of YAML, broken bytes: exit code, one line, no file, no hang."""
 
     def check(one: tuple[tuple[str, bytes], list[str]]) -> None:
         (ending, content), words = one
-        file = place / f"config{ending}"
+        file = text_folder / f"config{ending}"
         file.write_bytes(content)
-        before = files_below(place)
+        before = files_below(text_folder)
         try:
             said = well_behaved([str(file) if word == "FILE" else word for word in words])
-            new = {path for path in files_below(place) - before if not path.startswith(str(place / "cache/"))}
+            new = {
+                path for path in files_below(text_folder) - before if not path.startswith(str(text_folder / "cache/"))
+            }
             assert not new, (said, new)
         finally:
             file.unlink()

@@ -120,27 +120,27 @@ GOOD: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @few_or_many
 @pytest.mark.parametrize("name", GOOD)
-def test_any_file_of_text_or_ids_is_read_or_refused(place: Path, name: str, examples: int) -> None:
+def test_any_file_of_text_or_ids_is_read_or_refused(text_folder: Path, name: str, examples: int) -> None:
     """Flipped, cut, swapped and random bytes: prepared whole, or refused by name with the folder left empty."""
     make, package = GOOD[name]
     if package and find_spec(package) is None:
         pytest.skip(f"needs {package}, of the extra data")
-    good, before = cached_bytes(name), files_below(place)
+    good, before = cached_bytes(name), files_below(text_folder)
     del make
 
     def check(one: tuple[bytes, bytes]) -> None:
         content, inner = one
         if name == "a.epub":
             content = content if len(inner) % 2 else repacked(content, inner)
-        (place / name).write_bytes(content)
+        (text_folder / name).write_bytes(content)
         words = ["prepare", name, "--tokenizer", "byte", "--val-split", "0", "--output", "out", "--cache-dir", "cache"]
         try:
             said = well_behaved(words)
             if said.code:
                 assert said.code == 65 and name in said.error, said
-                assert files_below(place) - before == {str(place / name)} and not said.out
+                assert files_below(text_folder) - before == {str(text_folder / name)} and not said.out
         finally:
-            shutil.rmtree(place / "out", ignore_errors=True)
+            shutil.rmtree(text_folder / "out", ignore_errors=True)
 
     inner = damaged_bytes(_html()) if name == "a.epub" else st.just(b"")
     campaign(examples, st.tuples(damaged_bytes(good), inner), check)
@@ -192,11 +192,13 @@ PARTS: dict[str, list[list[str]]] = {
 
 @few_or_many
 @pytest.mark.parametrize("name", PARTS)
-def test_any_part_of_a_run_is_used_or_refused(place: Path, trained: Path, name: str, examples: int) -> None:
+def test_any_part_of_a_run_is_used_or_refused(
+    text_folder: Path, trained_folder: Path, name: str, examples: int
+) -> None:
     """Models, tokenizers, checkpoints and logs whose bytes or values are not what they were: one line, nothing lost."""
-    shutil.copytree(trained / "run", place / "run")
-    shutil.copytree(trained / "prepared", place / "prepared")
-    file, before = place / name, files_below(place)
+    shutil.copytree(trained_folder / "run", text_folder / "run")
+    shutil.copytree(trained_folder / "prepared", text_folder / "prepared")
+    file, before = text_folder / name, files_below(text_folder)
     good = file.read_bytes()
 
     def check(one: tuple[bytes, bool, list[str]]) -> None:
@@ -207,11 +209,11 @@ def test_any_part_of_a_run_is_used_or_refused(place: Path, trained: Path, name: 
             write_manifest(folder, 1)  # as if it had been saved so
         try:
             said = well_behaved([str(folder) if word == "F" else word for word in words])
-            new = {path for path in files_below(place) - before if not path.startswith(f"{place}/cache/")}
+            new = {path for path in files_below(text_folder) - before if not path.startswith(f"{text_folder}/cache/")}
             assert said.code == 0 or not new, (words, said, new)
-            assert not before - files_below(place), words
+            assert not before - files_below(text_folder), words
         finally:
-            (place / "page.html").unlink(missing_ok=True)
+            (text_folder / "page.html").unlink(missing_ok=True)
 
     other = damaged_json(json.loads(good)) if name.endswith(".json") else header_changed(good, name)
     inputs = st.tuples(st.one_of(other, damaged_bytes(good)), st.booleans(), st.sampled_from(PARTS[name]))

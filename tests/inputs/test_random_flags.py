@@ -119,25 +119,25 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 
 @few_or_many
 def test_any_command_line_is_done_or_refused(
-    place: Path, trained: Path, examples: int, monkeypatch: pytest.MonkeyPatch
+    text_folder: Path, trained_folder: Path, examples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every verb with flags and values at random: exit code, one line, and nothing written by what was refused."""
     for name in ("run", "prepared"):
-        shutil.copytree(trained / name, place / name)
+        shutil.copytree(trained_folder / name, text_folder / name)
     monkeypatch.setattr("textmill.cli.doctor.doctor", lambda **options: None)  # it measures for half a minute
-    kept = files_below(place)
+    kept = files_below(text_folder)
 
     def check(words: list[str]) -> None:
-        before = files_below(place)
+        before = files_below(text_folder)
         try:
             said = well_behaved(words)
-            new = {path for path in files_below(place) - before if not path.startswith(f"{place}/cache/")}
+            new = {path for path in files_below(text_folder) - before if not path.startswith(f"{text_folder}/cache/")}
             assert said.code == 0 or not new, (words, said, new)
         finally:
-            for path in files_below(place) - kept:
+            for path in files_below(text_folder) - kept:
                 Path(path).unlink()
             for name in ("out", "runs", "cache"):
-                shutil.rmtree(place / name, ignore_errors=True)
-        assert not kept - files_below(place), words
+                shutil.rmtree(text_folder / name, ignore_errors=True)
+        assert not kept - files_below(text_folder), words
 
     campaign(examples, command_lines(), check)

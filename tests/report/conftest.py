@@ -17,10 +17,10 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory, book: Path, cache: Path) -> Path:
-    return train_small(tmp_path_factory.mktemp("runs") / "one", book, cache)
+def small_run(tmp_path_factory: pytest.TempPathFactory, book: Path, cache_dir: Path) -> Path:
+    return train_small(tmp_path_factory.mktemp("runs") / "one", book, cache_dir)

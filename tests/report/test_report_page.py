@@ -57,21 +57,21 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def test_the_page_tells_the_whole_run(run: Path) -> None:
+def test_the_page_tells_the_whole_run(small_run: Path) -> None:
     """State, best loss, every chart, the sample, settings with their origin, machine and commands are on it."""
-    page = Page(render(open_record(run)))
+    page = Page(render(open_record(small_run)))
     text = "".join(page.text)
-    record = Record(run)
+    record = Record(small_run)
     assert f"{record.best['val_loss']:.4f}" in text
-    for word in ("finished", "Loss", "Learning rate", "Throughput", "What it writes", "--d-model", "textmill train"):
+    for word in ("finished", "Loss", "Learning rate", "Throughput", "Samples", "--d-model", "textmill train"):
         assert word in text
     assert "torch" in text and "model.d_model" in text
     assert page.tags <= TAGS
 
 
-def test_nothing_is_requested_from_anywhere(run: Path) -> None:
+def test_nothing_is_requested_from_anywhere(small_run: Path) -> None:
     """No attribute names another resource, no script is there, and the page's own policy forbids both."""
-    html = render(open_record(run))
+    html = render(open_record(small_run))
     names = {name for name, _ in Page(html).attributes}
     assert not names & {"src", "href", "srcset", "action", "data", "onload", "onerror", "style", "xlink:href"}
     assert "http:" not in html and "https:" not in html and "url(" not in html and "@import" not in html
@@ -97,11 +97,11 @@ def test_half_a_run_has_a_page(tmp_path: Path, files: dict[str, str]) -> None:
 
 
 def test_the_verb_writes_the_file_and_prints_its_path(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The page is written where asked, and the path is all that is printed; a folder without a run is refused (66)."""
     target = tmp_path / "page.html"
-    assert main(["report", str(run), "--output", str(target)]) == 0
+    assert main(["report", str(small_run), "--output", str(target)]) == 0
     assert capsys.readouterr().out.strip() == str(target)
     assert target.read_text().startswith("<!doctype html>")
     assert main(["report", str(tmp_path)]) == 66

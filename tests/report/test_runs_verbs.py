@@ -16,19 +16,19 @@ from textmill.report.run_record import Record, find_records
 
 
 @pytest.fixture
-def copied(run: Path, tmp_path: Path) -> Path:
+def copied(small_run: Path, tmp_path: Path) -> Path:
     """A run to damage."""
-    return Path(shutil.copytree(run, tmp_path / "copied"))
+    return Path(shutil.copytree(small_run, tmp_path / "copied"))
 
 
-def test_runs_are_listed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_listed(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table has the run with state, steps and best loss; JSON has the same as numbers."""
-    assert main(["runs", str(run.parent)]) == 0
+    assert main(["runs", str(small_run.parent)]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split()[:2] == ["run", "state"] and shown[1].split()[:3] == ["one", "finished", "4"]
-    assert main(["runs", "list", str(run.parent), "--json"]) == 0
+    assert main(["runs", "list", str(small_run.parent), "--json"]) == 0
     [summary] = json.loads(capsys.readouterr().out)
-    assert summary["best_val_loss"] == min(row["val_loss"] for row in Record(run).evaluations)
+    assert summary["best_val_loss"] == min(row["val_loss"] for row in Record(small_run).evaluations)
 
 
 def test_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,30 +49,30 @@ def test_a_run_that_died_is_not_running(copied: Path) -> None:
 
 
 def test_runs_are_compared(
-    run: Path, tmp_path: Path, book: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+    small_run: Path, tmp_path: Path, book: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exactly the settings that differ are shown, beside the results."""
-    other = train_small(tmp_path / "other", book, cache, "--max-grad-norm", "0.5", "--seed", "9")
+    other = train_small(tmp_path / "other", book, cache_dir, "--max-grad-norm", "0.5", "--seed", "9")
     capsys.readouterr()
-    assert main(["runs", "compare", str(run), str(other), "--json"]) == 0
+    assert main(["runs", "compare", str(small_run), str(other), "--json"]) == 0
     compared = json.loads(capsys.readouterr().out)
     assert set(compared["settings"]) == {"max_grad_norm", "seed"}
     assert compared["settings"]["seed"] == [42, 9] and compared["same_data"]
-    assert main(["runs", "compare", str(run), str(other)]) == 0
+    assert main(["runs", "compare", str(small_run), str(other)]) == 0
     assert "max_grad_norm" in capsys.readouterr().out
-    assert main(["runs", "compare", str(run)]) == 2
+    assert main(["runs", "compare", str(small_run)]) == 2
 
 
-def test_runs_below_runs(run: Path, tmp_path: Path) -> None:
+def test_runs_below_runs(small_run: Path, tmp_path: Path) -> None:
     """Runs two levels down are found, checkpoints and model folders are not taken for runs."""
     nested = tmp_path / "sweep" / "trial-0001"
-    shutil.copytree(run, nested)
+    shutil.copytree(small_run, nested)
     assert [record.folder for record in find_records(tmp_path)] == [nested]
 
 
-def test_a_whole_run_verifies(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_run_verifies(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every part is whole, the token store included; exit code 0."""
-    assert main(["verify", str(run), "--json"]) == 0
+    assert main(["verify", str(small_run), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     names = " ".join(finding["name"] for finding in told["findings"])
     assert told["whole"]
@@ -119,5 +119,5 @@ def test_a_prepared_folder_verifies(book: Path, tmp_path: Path, capsys: pytest.C
     [shard, *_] = [path for path in (folder / "train").iterdir() if path.suffix != ".json"]
     flip(shard)
     assert main(["verify", str(folder)]) == 65
-    assert "does not hold the ids" in capsys.readouterr().out
+    assert "does not contain the ids" in capsys.readouterr().out
     assert main(["verify", str(tmp_path)]) == 66

@@ -9,15 +9,15 @@ from textmill.tokenizers import Tokenizer, make_byte, make_char, train_bpe
 
 
 @pytest.fixture(scope="session")
-def byte() -> Tokenizer:
+def byte_tokenizer() -> Tokenizer:
     return make_byte()
 
 
 @pytest.fixture(scope="session")
-def char() -> Tokenizer:
+def char_tokenizer() -> Tokenizer:
     return make_char([PROSE])
 
 
 @pytest.fixture(scope="session")
-def bpe() -> Tokenizer:
+def bpe_tokenizer() -> Tokenizer:
     return train_bpe([PROSE], 400)

@@ -13,9 +13,9 @@ from support.awkward_texts import any_text
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
 
-def test_half_a_character_waits(byte: Tokenizer) -> None:
+def test_half_a_character_waits(byte_tokenizer: Tokenizer) -> None:
     """The bytes of an emoji come out together, at the last of them."""
-    stream = byte.stream()
+    stream = byte_tokenizer.stream()
     assert [stream.push(b) for b in "a😀b".encode()] == ["a", "", "", "", "😀", "b"]
     assert stream.flush() == ""
     assert [stream.push(0xF0), stream.push(0x9F), stream.flush(), stream.push(65)] == ["", "", "\ufffd", "A"]
@@ -23,17 +23,17 @@ def test_half_a_character_waits(byte: Tokenizer) -> None:
 
 @settings(deadline=None)
 @given(ids=st.lists(st.integers(0, 256), max_size=40))
-def test_any_bytes_stream_as_they_decode(byte: Tokenizer, ids: list[int]) -> None:
+def test_any_bytes_stream_as_they_decode(byte_tokenizer: Tokenizer, ids: list[int]) -> None:
     """An untrained model emits broken UTF-8; the stream shows what decoding the whole shows."""
-    stream = byte.stream()
-    assert "".join(map(stream.push, ids)) + stream.flush() == byte.decode(ids)
+    stream = byte_tokenizer.stream()
+    assert "".join(map(stream.push, ids)) + stream.flush() == byte_tokenizer.decode(ids)
 
 
 @settings(deadline=None)
 @given(text=any_text)
-def test_texts_stream_as_they_decode(char: Tokenizer, bpe: Tokenizer, text: str) -> None:
+def test_texts_stream_as_they_decode(char_tokenizer: Tokenizer, bpe_tokenizer: Tokenizer, text: str) -> None:
     """The pieces add up to the text."""
-    for tokenizer in (char, bpe):
+    for tokenizer in (char_tokenizer, bpe_tokenizer):
         ids = tokenizer.encode(text).tolist()
         stream = tokenizer.stream()
         assert "".join(map(stream.push, ids)) + stream.flush() == tokenizer.decode(ids)
@@ -58,7 +58,7 @@ def test_a_tokenizer_that_marks_words_streams_too(tmp_path: Path) -> None:
     assert not any("\ufffd" in part for part in shown)
 
 
-def test_special_tokens_are_not_shown(bpe: Tokenizer) -> None:
+def test_special_tokens_are_not_shown(bpe_tokenizer: Tokenizer) -> None:
     """The end-of-text token is silent in the stream."""
-    assert bpe.eos_id is not None
-    assert bpe.stream().push(bpe.eos_id) == ""
+    assert bpe_tokenizer.eos_id is not None
+    assert bpe_tokenizer.stream().push(bpe_tokenizer.eos_id) == ""

@@ -16,11 +16,11 @@ from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char,
 
 @pytest.mark.parametrize("family", ["qwen3", "llama", "gpt2"])
 def test_transformers_reads_the_same_ids(
-    family: str, byte: Tokenizer, char: Tokenizer, bpe: Tokenizer, tmp_path: Path
+    family: str, byte_tokenizer: Tokenizer, char_tokenizer: Tokenizer, bpe_tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     """AutoTokenizer gives our ids and our text for every kind, whatever model lies beside the tokenizer."""
     transformers = pytest.importorskip("transformers")
-    for tokenizer in (byte, char, bpe):
+    for tokenizer in (byte_tokenizer, char_tokenizer, bpe_tokenizer):
         folder = tmp_path / tokenizer.kind
         tokenizer.save(folder)
         (folder / "config.json").write_text(json.dumps({"model_type": family}))
@@ -34,9 +34,11 @@ def test_transformers_reads_the_same_ids(
             assert theirs.decode(theirs(text)["input_ids"]) == text
 
 
-def test_saving_and_loading_changes_nothing(byte: Tokenizer, char: Tokenizer, bpe: Tokenizer, tmp_path: Path) -> None:
+def test_saving_and_loading_changes_nothing(
+    byte_tokenizer: Tokenizer, char_tokenizer: Tokenizer, bpe_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
     """A loaded tokenizer is the saved one, from its folder, its file or the folder around it."""
-    for tokenizer in (byte, char, bpe):
+    for tokenizer in (byte_tokenizer, char_tokenizer, bpe_tokenizer):
         tokenizer.save(tmp_path / tokenizer.kind / "tokenizer")
         for source in ("", "tokenizer", "tokenizer/tokenizer.json"):
             loaded = load_tokenizer(tmp_path / tokenizer.kind / source)
@@ -85,7 +87,7 @@ def test_missing_and_broken_tokenizers(tmp_path: Path) -> None:
     (tmp_path / "vocab.json").write_text("{}")
     cases: dict[str, tuple[type[Exception], str]] = {
         "nowhere": (MissingInputError, "there is no tokenizer"),
-        "empty": (MissingInputError, "holds no tokenizer"),
+        "empty": (MissingInputError, "contains no tokenizer"),
         "vocab.json": (MissingInputError, "merges.txt is missing"),
     }
     broken = {

@@ -21,36 +21,38 @@ from textmill.tokenizers.cutting import last_cut, pieces
 
 @settings(deadline=None)
 @given(text=any_text)
-def test_bytes_and_bpe_spell_every_text(byte: Tokenizer, bpe: Tokenizer, text: str) -> None:
+def test_bytes_and_bpe_spell_every_text(byte_tokenizer: Tokenizer, bpe_tokenizer: Tokenizer, text: str) -> None:
     """Whatever UTF-8 can spell comes back from its ids, and byte ids are the bytes."""
-    assert byte.encode(text).tolist() == list(text.encode("utf-8"))
-    assert byte.decode(byte.encode(text)) == text
-    assert bpe.decode(bpe.encode(text)) == text
+    assert byte_tokenizer.encode(text).tolist() == list(text.encode("utf-8"))
+    assert byte_tokenizer.decode(byte_tokenizer.encode(text)) == text
+    assert bpe_tokenizer.decode(bpe_tokenizer.encode(text)) == text
 
 
-def test_awkward_texts_come_back(byte: Tokenizer, char: Tokenizer, bpe: Tokenizer) -> None:
+def test_awkward_texts_come_back(
+    byte_tokenizer: Tokenizer, char_tokenizer: Tokenizer, bpe_tokenizer: Tokenizer
+) -> None:
     """Newlines, capitals, emoji, control characters and names of special tokens survive every kind."""
     for text in AWKWARD:
-        for tokenizer in (byte, char, bpe):
+        for tokenizer in (byte_tokenizer, char_tokenizer, bpe_tokenizer):
             assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def test_special_tokens_in_a_text_are_plain_text(
-    byte: Tokenizer, char: Tokenizer, bpe: Tokenizer, shared: Path
+    byte_tokenizer: Tokenizer, char_tokenizer: Tokenizer, bpe_tokenizer: Tokenizer, shared: Path
 ) -> None:
     """No text can produce the end-of-text id or <unk>."""
     gpt2 = load_tokenizer(shared / "data/gpt2-tokenizer")
-    for tokenizer in (byte, bpe, gpt2):
+    for tokenizer in (byte_tokenizer, bpe_tokenizer, gpt2):
         ids = tokenizer.encode(f"a{EOS}b")
         assert tokenizer.eos_id is not None and tokenizer.eos_id not in ids.tolist()
         assert tokenizer.decode([*ids, tokenizer.eos_id]) == f"a{EOS}b"
         assert tokenizer.decode([tokenizer.eos_id], skip_special_tokens=False) == EOS
-    assert char.eos_id is None and char.unk_id not in char.encode("<unk>").tolist()
+    assert char_tokenizer.eos_id is None and char_tokenizer.unk_id not in char_tokenizer.encode("<unk>").tolist()
 
 
-def test_ids_of_bytes_and_characters(byte: Tokenizer) -> None:
+def test_ids_of_bytes_and_characters(byte_tokenizer: Tokenizer) -> None:
     """Bytes are 0..255 and 256 ends a text; characters are numbered by code point with <unk> behind them."""
-    assert (byte.vocab_size, byte.eos_id, byte.unk_id) == (257, 256, None)
+    assert (byte_tokenizer.vocab_size, byte_tokenizer.eos_id, byte_tokenizer.unk_id) == (257, 256, None)
     tokenizer = make_char(["banana\n"])
     assert tokenizer.encode("\nabn").tolist() == [0, 1, 2, 3]
     assert (tokenizer.vocab_size, tokenizer.unk_id, tokenizer.eos_id) == (5, 4, None)
@@ -60,9 +62,11 @@ def test_ids_of_bytes_and_characters(byte: Tokenizer) -> None:
 
 @settings(deadline=None)
 @given(text=any_text)
-def test_short_cuts_give_the_ids_of_the_saved_form(byte: Tokenizer, char: Tokenizer, text: str) -> None:
+def test_short_cuts_give_the_ids_of_the_saved_form(
+    byte_tokenizer: Tokenizer, char_tokenizer: Tokenizer, text: str
+) -> None:
     """Array arithmetic and tokenizer.json agree, known characters or not."""
-    for tokenizer in (byte, char):
+    for tokenizer in (byte_tokenizer, char_tokenizer):
         backend = Backend.from_str(tokenizer.content)
         backend.encode_special_tokens = True
         assert tokenizer.encode(text).tolist() == backend.encode(text, add_special_tokens=False).ids
@@ -70,28 +74,28 @@ def test_short_cuts_give_the_ids_of_the_saved_form(byte: Tokenizer, char: Tokeni
 
 @settings(deadline=None)
 @given(text=spaced_text)
-def test_cutting_before_white_space_changes_no_id(bpe: Tokenizer, text: str) -> None:
+def test_cutting_before_white_space_changes_no_id(bpe_tokenizer: Tokenizer, text: str) -> None:
     """The ids of the parts are the ids of the whole, for any size of part."""
-    whole = Backend.from_str(bpe.content)
+    whole = Backend.from_str(bpe_tokenizer.content)
     whole.encode_special_tokens = True
     expected = whole.encode(text, add_special_tokens=False).ids
     for size in (1, 3, 10):
         parts = list(pieces(text, size))
         assert "".join(parts) == text
-        assert np.concatenate([bpe.encode(""), *map(bpe.encode, parts)]).tolist() == expected
+        assert np.concatenate([bpe_tokenizer.encode(""), *map(bpe_tokenizer.encode, parts)]).tolist() == expected
     cut = last_cut(text)
-    assert [*bpe.encode(text[:cut]), *bpe.encode(text[cut:])] == expected
+    assert [*bpe_tokenizer.encode(text[:cut]), *bpe_tokenizer.encode(text[cut:])] == expected
 
 
-def test_long_texts_and_batches_equal_single_calls(bpe: Tokenizer, shared: Path) -> None:
+def test_long_texts_and_batches_equal_single_calls(bpe_tokenizer: Tokenizer, shared: Path) -> None:
     """A megabyte in parallel pieces has the ids of one plain call; so has a batch, on any number of threads."""
     text = (shared / "data/wikitext2-test.txt").read_text(encoding="utf-8")[:200_000]
-    plain = Backend.from_str(bpe.content).encode(text, add_special_tokens=False).ids
-    assert bpe.encode(text).tolist() == plain
+    plain = Backend.from_str(bpe_tokenizer.content).encode(text, add_special_tokens=False).ids
+    assert bpe_tokenizer.encode(text).tolist() == plain
     batch = [text[:50_000], "", "x", text[50_000:]]
     for workers in (None, 1, 3):
-        for ids, part in zip(bpe.encode_batch(batch, workers), batch):
-            assert ids.tolist() == bpe.encode(part).tolist()
+        for ids, part in zip(bpe_tokenizer.encode_batch(batch, workers), batch):
+            assert ids.tolist() == bpe_tokenizer.encode(part).tolist()
 
 
 def test_gpt2_gives_the_published_ids(shared: Path) -> None:
@@ -156,22 +160,30 @@ def test_merges_are_not_wasted_on_named_words() -> None:
     assert tokenizer.vocab_size == 258
 
 
-def test_a_lone_surrogate_is_refused_in_one_line(byte: Tokenizer, char: Tokenizer, bpe: Tokenizer) -> None:
+def test_a_lone_surrogate_is_refused_in_one_line(
+    byte_tokenizer: Tokenizer, char_tokenizer: Tokenizer, bpe_tokenizer: Tokenizer
+) -> None:
     """Half a character cannot be encoded, and the message says where it stands."""
-    for tokenizer in (byte, char, bpe):
-        with pytest.raises(DataError, match=r"U\+D800, half a character, at position 2"):
+    for tokenizer in (byte_tokenizer, char_tokenizer, bpe_tokenizer):
+        with pytest.raises(DataError, match=r"U\+D800, a lone surrogate, at position 2"):
             tokenizer.encode("ab\ud800c")
 
 
-def test_tokens_for_human_eyes(byte: Tokenizer, char: Tokenizer, bpe: Tokenizer) -> None:
+def test_tokens_for_human_eyes(byte_tokenizer: Tokenizer, char_tokenizer: Tokenizer, bpe_tokenizer: Tokenizer) -> None:
     """Single tokens show their text, their bytes, or their name."""
-    assert [byte.token_text(i) for i in (65, 10, 0xE2, 256, 999)] == ["A", "\n", "<E2>", EOS, "<no token 999>"]
-    assert char.token_text(int(char.encode("é")[0])) == "é"
-    assert char.token_text(char.unk_id or 0) == "<unk>"
-    assert bpe.token_text(int(bpe.encode(" times")[0])).startswith(" ")
+    assert [byte_tokenizer.token_text(i) for i in (65, 10, 0xE2, 256, 999)] == [
+        "A",
+        "\n",
+        "<E2>",
+        EOS,
+        "<no token 999>",
+    ]
+    assert char_tokenizer.token_text(int(char_tokenizer.encode("é")[0])) == "é"
+    assert char_tokenizer.token_text(char_tokenizer.unk_id or 0) == "<unk>"
+    assert bpe_tokenizer.token_text(int(bpe_tokenizer.encode(" times")[0])).startswith(" ")
 
 
-def test_a_tokenizer_survives_pickling(bpe: Tokenizer) -> None:
+def test_a_tokenizer_survives_pickling(bpe_tokenizer: Tokenizer) -> None:
     """Worker processes get the same tokenizer."""
-    copy = pickle.loads(pickle.dumps(bpe))  # noqa: S301 (our own bytes)
-    assert (copy.fingerprint, copy.eos_id) == (bpe.fingerprint, bpe.eos_id)
+    copy = pickle.loads(pickle.dumps(bpe_tokenizer))  # noqa: S301 (our own bytes)
+    assert (copy.fingerprint, copy.eos_id) == (bpe_tokenizer.fingerprint, bpe_tokenizer.eos_id)

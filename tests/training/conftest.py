@@ -29,15 +29,15 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
-def small(book: Path, cache: Path) -> list[str]:
+def small_command(book: Path, cache_dir: Path) -> list[str]:
     """The arguments of a run of a few seconds that uses what makes resuming hard: dropout, accumulation, bf16."""
     return [
-        *("train", str(book), "--cache-dir", str(cache), "--tokenizer", "byte"),
+        *("train", str(book), "--cache-dir", str(cache_dir), "--tokenizer", "byte"),
         *("--d-model", "32", "--num-layers", "2", "--num-heads", "2", "--max-seq-len", "32", "--dropout", "0.1"),
         *("--batch-size", "4", "--gradient-accumulation-steps", "2", "--learning-rate", "3e-3"),
         *("--precision", "bf16", "--logging-steps", "3", "--sample-tokens", "8", "--seed", "7"),
@@ -45,7 +45,7 @@ def small(book: Path, cache: Path) -> list[str]:
 
 
 @pytest.fixture
-def command() -> Iterator[Callable[[list[str]], Command]]:
+def start_command() -> Iterator[Callable[[list[str]], Command]]:
     """Start a command in a process of its own; whatever is left of it is killed at the end."""
     started: list[Command] = []
 

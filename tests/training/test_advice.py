@@ -154,10 +154,10 @@ HEALTHY = {
 
 
 @pytest.mark.parametrize("flags", HEALTHY.values(), ids=HEALTHY)
-def test_real_runs_that_are_well_hear_nothing(small: list[str], tmp_path: Path, flags: list[str]) -> None:
+def test_real_runs_that_are_well_hear_nothing(small_command: list[str], tmp_path: Path, flags: list[str]) -> None:
     """Three families of settings, a hundred steps each."""
     arguments = ["--output-dir", str(tmp_path / "run"), "--max-steps", "100", "--sample-steps", "0", *flags]
-    assert main(replaced(small, arguments)) == 0
+    assert main(replaced(small_command, arguments)) == 0
     log = (tmp_path / "run" / "train.log").read_text()
     assert "advice" not in log and "val loss" in log
 
@@ -170,27 +170,29 @@ SICK = {
 
 @pytest.mark.parametrize(("symptom", "flags"), SICK.items(), ids=SICK)
 def test_real_runs_that_are_sick_hear_of_it(
-    small: list[str], tmp_path: Path, symptom: str, flags: list[str], capsys: pytest.CaptureFixture[str]
+    small_command: list[str], tmp_path: Path, symptom: str, flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On the screen and in the log, in one line."""
     text = tmp_path / "short.txt"
-    text.write_text(Path(small[1]).read_text()[:1500])
+    text.write_text(Path(small_command[1]).read_text()[:1500])
     more = ["--output-dir", str(tmp_path / "run"), "--max-steps", "150", "--sample-steps", "0", "--logging-steps", "2"]
-    assert main(replaced(["train", str(text), *small[2:]], [*more, *flags])) in (0, 70)
+    assert main(replaced(["train", str(text), *small_command[2:]], [*more, *flags])) in (0, 70)
     lines = [line for line in (tmp_path / "run" / "train.log").read_text().splitlines() if line.startswith("advice")]
     assert lines and any(word in line for line in lines for word in symptom.split("|"))
     assert lines[0] in capsys.readouterr().out
 
 
 def test_memory_that_runs_out_is_explained(
-    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A real failure of PyTorch's allocator becomes one line with the largest parts and what shrinks them; exit 70."""
 
     def greedy(model: torch.nn.Module, batch: Any) -> torch.Tensor:
         return torch.empty(1 << 50).sum()
 
-    config = load_config(d_model=64, max_seq_len=128, batch_size=8, data=[small[1]], tokenizer="byte", max_steps=2)
+    config = load_config(
+        d_model=64, max_seq_len=128, batch_size=8, data=[small_command[1]], tokenizer="byte", max_steps=2
+    )
     with pytest.raises(OutOfMemoryError) as caught:
         train(config, loss=greedy, output_dir=str(tmp_path / "run"), cache_dir=str(tmp_path / "cache"))
     line = str(caught.value)
@@ -199,7 +201,7 @@ def test_memory_that_runs_out_is_explained(
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert status["exit_code"] == 70 and status["reason"] == line
     big = ["--output-dir", str(tmp_path / "big"), "--d-model", "1048576", "--num-heads", "8192"]
-    assert main(replaced(small, big)) == 70
+    assert main(replaced(small_command, big)) == 70
     assert "out of memory" in capsys.readouterr().err
 
 

@@ -22,9 +22,20 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(stories: Path, cache: Path) -> list[str]:
+def base(stories: Path, cache_dir: Path) -> list[str]:
     return [
-        *("train", str(stories), "--cache-dir", str(cache), "--sample-steps", "0", "--batch-size", "4", "--seed", "3"),
+        *(
+            "train",
+            str(stories),
+            "--cache-dir",
+            str(cache_dir),
+            "--sample-steps",
+            "0",
+            "--batch-size",
+            "4",
+            "--seed",
+            "3",
+        ),
         *("--d-model", "32", "--num-layers", "1", "--num-heads", "2", "--max-seq-len", "64", "--save-steps", "4"),
         *("--learning-rate", "3e-3", "--eval-steps", "4", "--logging-steps", "2", "--precision", "fp32"),
     ]

@@ -51,10 +51,15 @@ def test_examples_run(name: str, book: Path, tmp_path: Path, monkeypatch: pytest
     assert (status["state"], status["step"]) == ("finished", 30)
 
 
-def test_a_result_has_attributes_and_keys(book: Path, cache: Path, tmp_path: Path, quiet: Screen) -> None:
+def test_a_result_has_attributes_and_keys(book: Path, cache_dir: Path, tmp_path: Path, quiet: Screen) -> None:
     """What train returns can be read either way, and says where the model is."""
     result = textmill.train(
-        SMALL, data_path=str(book), cache_dir=str(cache), output_dir=str(tmp_path / "run"), max_steps=12, screen=quiet
+        SMALL,
+        data_path=str(book),
+        cache_dir=str(cache_dir),
+        output_dir=str(tmp_path / "run"),
+        max_steps=12,
+        screen=quiet,
     )
     assert result["final_val_loss"] == result.final_val_loss
     assert result.best_val_loss is not None
@@ -69,11 +74,11 @@ def test_a_result_has_attributes_and_keys(book: Path, cache: Path, tmp_path: Pat
 
 
 def test_an_untrained_model_scores_about_the_logarithm_of_the_vocabulary(
-    book: Path, cache: Path, tmp_path: Path, quiet: Screen
+    book: Path, cache_dir: Path, tmp_path: Path, quiet: Screen
 ) -> None:
     """The loss of the first step is about ln(257), as for a model that knows nothing."""
     config = textmill.load_config(
-        SMALL, data=str(book), cache_dir=str(cache), output_dir=str(tmp_path / "run"), max_steps=1
+        SMALL, data=str(book), cache_dir=str(cache_dir), output_dir=str(tmp_path / "run"), max_steps=1
     )
     with textmill.assemble(config, screen=quiet) as run:
         step = next(iter(textmill.steps(run)))
@@ -81,11 +86,11 @@ def test_an_untrained_model_scores_about_the_logarithm_of_the_vocabulary(
 
 
 def test_the_learning_rate_of_each_step_is_the_schedules(
-    book: Path, cache: Path, tmp_path: Path, quiet: Screen
+    book: Path, cache_dir: Path, tmp_path: Path, quiet: Screen
 ) -> None:
     """The optimizer really uses the schedule's value at every step, and logs it."""
     config = textmill.load_config(
-        SMALL, data=str(book), cache_dir=str(cache), output_dir=str(tmp_path / "run"), max_steps=10, warmup_steps=4
+        SMALL, data=str(book), cache_dir=str(cache_dir), output_dir=str(tmp_path / "run"), max_steps=10, warmup_steps=4
     )
     with textmill.assemble(config, screen=quiet) as run:
         for step in textmill.steps(run):
@@ -94,14 +99,14 @@ def test_the_learning_rate_of_each_step_is_the_schedules(
         assert run.schedule(3) == 3e-3
 
 
-def test_accumulation_is_the_larger_batch(book: Path, cache: Path, tmp_path: Path, quiet: Screen) -> None:
+def test_accumulation_is_the_larger_batch(book: Path, cache_dir: Path, tmp_path: Path, quiet: Screen) -> None:
     """Four micro-batches of two rows take the same steps as one batch of eight, but for rounding."""
     losses = []
     for batch_size, accumulation in ((8, 1), (2, 4)):
         config = textmill.load_config(
             SMALL,
             data=str(book),
-            cache_dir=str(cache),
+            cache_dir=str(cache_dir),
             output_dir=str(tmp_path / f"run{batch_size}"),
             max_steps=10,
             batch_size=batch_size,

@@ -26,10 +26,10 @@ SAVES = ["--save-steps", "5"]
 
 
 @pytest.fixture(scope="session")
-def golden(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole_run(small_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run of about 60 steps."""
     folder = tmp_path_factory.mktemp("golden") / "run"
-    assert main([*small, *LENGTH, *SAVES, "--output-dir", str(folder)]) == 0
+    assert main([*small_command, *LENGTH, *SAVES, "--output-dir", str(folder)]) == 0
     return folder
 
 
@@ -37,53 +37,58 @@ def duration_of(folder: Path) -> float:
     return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["elapsed_time"]
 
 
-def test_the_same_run_twice_is_the_same(small: list[str], golden: Path, tmp_path: Path) -> None:
+def test_the_same_run_twice_is_the_same(small_command: list[str], whole_run: Path, tmp_path: Path) -> None:
     """Two runs of one configuration are equal; every other test here relies on it."""
-    assert main([*small, *LENGTH, *SAVES, "--output-dir", str(tmp_path / "again")]) == 0
-    assert_same_run(golden, tmp_path / "again")
+    assert main([*small_command, *LENGTH, *SAVES, "--output-dir", str(tmp_path / "again")]) == 0
+    assert_same_run(whole_run, tmp_path / "again")
 
 
 def test_five_kills_at_random_instants_leave_no_trace(
-    small: list[str], golden: Path, tmp_path: Path, command: Callable[[list[str]], Command]
+    small_command: list[str], whole_run: Path, tmp_path: Path, start_command: Callable[[list[str]], Command]
 ) -> None:
     """SIGKILL at five random instants, each followed by --resume, ends in the same bits and the same logs."""
     clock = random.Random(11)
     folder = tmp_path / "killed"
-    first = command([*small, *LENGTH, *SAVES, "--output-dir", str(folder)])
+    first = start_command([*small_command, *LENGTH, *SAVES, "--output-dir", str(folder)])
     wait_for(folder / "checkpoints")
     killed = 0
-    codes = [first.kill_after(clock.uniform(0.05, 0.3) * duration_of(golden))]
+    codes = [first.kill_after(clock.uniform(0.05, 0.3) * duration_of(whole_run))]
     for _ in range(4):
-        again = command(["train", "--output-dir", str(folder), "--resume"])
-        codes.append(again.kill_after(clock.uniform(0.2, 0.5) * duration_of(golden)))
+        again = start_command(["train", "--output-dir", str(folder), "--resume"])
+        codes.append(again.kill_after(clock.uniform(0.2, 0.5) * duration_of(whole_run)))
     killed = codes.count(-signal.SIGKILL)
     assert killed >= 3, codes
-    assert command(["train", "--output-dir", str(folder), "--resume"]).wait() == 0
-    assert_same_run(golden, folder)
+    assert start_command(["train", "--output-dir", str(folder), "--resume"]).wait() == 0
+    assert_same_run(whole_run, folder)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_save_and_exit(
-    small: list[str], golden: Path, tmp_path: Path, command: Callable[[list[str]], Command], number: int, code: int
+    small_command: list[str],
+    whole_run: Path,
+    tmp_path: Path,
+    start_command: Callable[[list[str]], Command],
+    number: int,
+    code: int,
 ) -> None:
     """SIGTERM and SIGINT, wherever they hit, save a checkpoint and exit 143 or 130; resumed, the run is whole."""
     clock = random.Random(number)
     folder = tmp_path / "stopped"
-    start = [*small, *LENGTH, "--save-steps", "1000", "--output-dir", str(folder)]
+    start = [*small_command, *LENGTH, "--save-steps", "1000", "--output-dir", str(folder)]
     codes = []
     for attempt in range(3):
-        running = command(start if attempt == 0 else ["train", "--output-dir", str(folder), "--resume"])
+        running = start_command(start if attempt == 0 else ["train", "--output-dir", str(folder), "--resume"])
         if attempt == 0:
             wait_for(folder / "steps.jsonl")
         time.sleep(0.2)
-        codes.append(running.kill_after(clock.uniform(0.05, 0.3) * duration_of(golden), number))
+        codes.append(running.kill_after(clock.uniform(0.05, 0.3) * duration_of(whole_run), number))
         if codes[-1] == code:
             status = json.loads((folder / "status.json").read_text())
             assert (status["state"], status["exit_code"], status["resumable"]) == ("interrupted", code, True)
             assert (folder / "checkpoints" / f"step-{status['step']:07d}").is_dir()
     assert codes[0] == code
-    assert command(["train", "--output-dir", str(folder), "--resume"]).wait() == 0
-    assert_same_run(golden, folder)
+    assert start_command(["train", "--output-dir", str(folder), "--resume"]).wait() == 0
+    assert_same_run(whole_run, folder)
 
 
 def write_in_format_1(checkpoint: Path) -> None:
@@ -97,7 +102,7 @@ def write_in_format_1(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("format", [1, 2])
 def test_actions_that_a_signal_interrupts_are_done_after_the_resume(
-    small: list[str], golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: int
+    small_command: list[str], whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: int
 ) -> None:
     """A signal inside evaluation or sampling discards what was half done; the resumed run does it again, once.
 
@@ -124,21 +129,21 @@ def test_actions_that_a_signal_interrupts_are_done_after_the_resume(
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     monkeypatch.setattr(sampling, "generate_text", generate_text)
-    assert main([*small, *LENGTH, *SAVES, "--output-dir", str(folder)]) == 143
+    assert main([*small_command, *LENGTH, *SAVES, "--output-dir", str(folder)]) == 143
     last = sorted((folder / "checkpoints").iterdir())[-1]
     assert json.loads((last / "state.json").read_text())["progress"]["actions_pending"]
     if format == 1:
         write_in_format_1(last)
     assert main(["train", "--output-dir", str(folder), "--resume"]) == 130
     assert main(["train", "--output-dir", str(folder), "--resume"]) == 0
-    assert_same_run(golden, folder)
+    assert_same_run(whole_run, folder)
 
 
-def test_early_stopping_is_carried_over(small: list[str], tmp_path: Path) -> None:
+def test_early_stopping_is_carried_over(small_command: list[str], tmp_path: Path) -> None:
     """Patience counts on across a stop: a run stopped early ends at the same step, resumed or not."""
     stops = ["--max-steps", "400", "--eval-steps", "2", "--save-steps", "2", "--early-stopping-patience", "2"]
     stops += ["--early-stopping-min-delta", "0.08"]
-    assert main([*small, *stops, "--output-dir", str(tmp_path / "whole")]) == 0
+    assert main([*small_command, *stops, "--output-dir", str(tmp_path / "whole")]) == 0
     status = json.loads((tmp_path / "whole" / "status.json").read_text())
     assert status["reason"] == "early stopping"
     assert status["step"] < 200
@@ -153,7 +158,7 @@ def test_early_stopping_is_carried_over(small: list[str], tmp_path: Path) -> Non
 
     Run.finish_step = finish_step  # type: ignore[method-assign,assignment]
     try:
-        assert main([*small, *stops, "--output-dir", str(halves)]) == 143
+        assert main([*small_command, *stops, "--output-dir", str(halves)]) == 143
     finally:
         Run.finish_step = original  # type: ignore[method-assign]
     assert main(["train", "--output-dir", str(halves), "--resume"]) == 0
@@ -161,11 +166,16 @@ def test_early_stopping_is_carried_over(small: list[str], tmp_path: Path) -> Non
     assert_same_run(tmp_path / "whole", halves)
 
 
-def test_a_run_limited_by_time_acts_as_often_after_a_stop(book: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_run_limited_by_time_acts_as_often_after_a_stop(book: Path, cache_dir: Path, tmp_path: Path) -> None:
     """Its length is planned after twenty steps; resumed, it evaluates, samples and saves when it was to before."""
     shape: dict[str, Any] = {"d_model": 32, "num_layers": 1, "num_heads": 2, "max_seq_len": 32, "batch_size": 4}
     config = load_config(
-        data=str(book), cache_dir=str(cache), tokenizer="byte", max_time="1h", output_dir=str(tmp_path / "run"), **shape
+        data=str(book),
+        cache_dir=str(cache_dir),
+        tokenizer="byte",
+        max_time="1h",
+        output_dir=str(tmp_path / "run"),
+        **shape,
     )
     planned = []
     for resume in (False, True):

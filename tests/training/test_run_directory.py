@@ -21,10 +21,10 @@ STEPS = ["--max-steps", "12", "--eval-steps", "4", "--save-steps", "4"]
 
 
 @pytest.fixture(scope="module")
-def finished(small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(small_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of twelve steps."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    assert main([*small, *STEPS, "--output-dir", str(folder)]) == 0
+    assert main([*small_command, *STEPS, "--output-dir", str(folder)]) == 0
     return folder
 
 
@@ -83,10 +83,10 @@ def test_transformers_opens_every_model_folder(finished: Path, name: str) -> Non
     assert difference.abs().max() <= 1e-4
 
 
-def test_a_new_run_can_start_from_weights(finished: Path, small: list[str], tmp_path: Path) -> None:
+def test_a_new_run_can_start_from_weights(finished: Path, small_command: list[str], tmp_path: Path) -> None:
     """--init-from begins at step 0 with the weights of a model folder: its loss is what that model had reached."""
     folder = tmp_path / "run"
-    arguments = [*small, "--max-steps", "2", "--learning-rate", "1e-9", "--init-from", str(finished)]
+    arguments = [*small_command, "--max-steps", "2", "--learning-rate", "1e-9", "--init-from", str(finished)]
     arguments.remove("3e-3")
     arguments.remove("--learning-rate")
     assert main([*arguments, "--output-dir", str(folder)]) == 0
@@ -97,11 +97,11 @@ def test_a_new_run_can_start_from_weights(finished: Path, small: list[str], tmp_
 
 
 def test_a_directory_with_a_run_is_not_overwritten(
-    finished: Path, small: list[str], capsys: pytest.CaptureFixture[str]
+    finished: Path, small_command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A second run into the same directory is refused with exit code 2, naming both ways out."""
     before = (finished / "metrics.jsonl").read_bytes()
-    assert main([*small, *STEPS, "--output-dir", str(finished)]) == 2
+    assert main([*small_command, *STEPS, "--output-dir", str(finished)]) == 2
     error = capsys.readouterr().err.strip()
     assert "\n" not in error
     assert "--resume" in error
@@ -145,11 +145,11 @@ def test_another_run_is_not_taken_for_this_one(
     assert word in capsys.readouterr().err
 
 
-def test_changed_data_are_noticed(small: list[str], book: Path, tmp_path: Path) -> None:
+def test_changed_data_are_noticed(small_command: list[str], book: Path, tmp_path: Path) -> None:
     """A run whose text has changed since is refused with 78."""
     text = tmp_path / "text.txt"
     text.write_text(book.read_text())
-    arguments = [str(text) if argument == str(book) else argument for argument in small]
+    arguments = [str(text) if argument == str(book) else argument for argument in small_command]
     folder = tmp_path / "run"
     assert main([*arguments, *STEPS, "--output-dir", str(folder)]) == 0
     text.write_text(book.read_text() + "one more line\n")
@@ -180,11 +180,11 @@ def test_a_run_with_no_good_checkpoint_never_starts_over(copy: Path, capsys: pyt
     assert (copy / "metrics.jsonl").read_bytes() == before
 
 
-def test_nothing_to_resume(small: list[str], tmp_path: Path) -> None:
+def test_nothing_to_resume(small_command: list[str], tmp_path: Path) -> None:
     """--resume of a directory without a run exits 66; --resume auto begins one there."""
-    assert main([*small, *STEPS, "--output-dir", str(tmp_path / "none"), "--resume"]) == 66
+    assert main([*small_command, *STEPS, "--output-dir", str(tmp_path / "none"), "--resume"]) == 66
     assert not (tmp_path / "none").exists()
-    assert main([*small, "--max-steps", "2", "--output-dir", str(tmp_path / "some"), "--resume", "auto"]) == 0
+    assert main([*small_command, "--max-steps", "2", "--output-dir", str(tmp_path / "some"), "--resume", "auto"]) == 0
 
 
 def test_a_fork_goes_on_elsewhere(finished: Path, tmp_path: Path) -> None:
@@ -198,11 +198,14 @@ def test_a_fork_goes_on_elsewhere(finished: Path, tmp_path: Path) -> None:
 
 
 def test_one_process_per_directory(
-    small: list[str], tmp_path: Path, command: Callable[[list[str]], Command], capsys: pytest.CaptureFixture[str]
+    small_command: list[str],
+    tmp_path: Path,
+    start_command: Callable[[list[str]], Command],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """While a run is under way, a second process on its directory is refused with exit code 2, naming the first."""
     folder = tmp_path / "run"
-    first = command([*small, "--max-steps", "100000", "--output-dir", str(folder)])
+    first = start_command([*small_command, "--max-steps", "100000", "--output-dir", str(folder)])
     wait_for(folder / "steps.jsonl")
     assert main(["train", "--output-dir", str(folder), "--resume"]) == 2
     assert f"process {first.process.pid}" in capsys.readouterr().err

@@ -61,9 +61,9 @@ def prepare(
     Args:
         data: files, folders, patterns, datasets, names of corpora (see `list_files`), `-` for standard input; one
             folder that `output` made earlier, used as it is; None for the source of Python's standard library. Files
-            ending in .npy and .bin hold ids and are not mixed with text. Or texts of a program, which are kept in the
-            cache: an iterable of strings or Documents (strings in a list or tuple are paths), a function that returns
-            one, a torch Dataset, a Hugging Face dataset; or `package.module:attribute`, which names one.
+            ending in .npy and .bin contain ids and cannot be mixed with text. Or texts of a program, which are kept in
+            the cache: an iterable of strings or Documents (strings in a list or tuple are paths), a function that
+            returns one, a torch Dataset, a Hugging Face dataset; or `package.module:attribute`, which names one.
         val_data: text to validate on; without it the datasets' own validation split, or a part of `data`. Several sets
             as `NAME=FILE`, of which the first is the main one.
         val_split: the share to split off, 0 for none. None is a tenth. A tenth, given or not, is enlarged where it
@@ -71,23 +71,23 @@ def prepare(
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
         special_tokens: words that never split, for a new tokenizer.
-        text_column: the field of JSON lines that holds the text.
-        min_length: documents of fewer characters are passed over.
+        text_column: the field of JSON lines that contains the text.
+        min_length: documents of fewer characters are left out.
         encoding_errors: "strict", or "replace" for U+FFFD in place of bytes that are not UTF-8.
         dataset_split, validation_split: the splits of datasets to train and to validate on.
-        cleaning: what is mended and left out; None for nothing.
+        cleaning: what is repaired and left out; None for nothing.
         cache_dir: where prepared corpora are kept; None for the user's cache folder.
         output: make the prepared corpus here instead of in the cache.
         workers: threads that encode; None for one per core.
-        say: hears each thing worth knowing, one sentence per call.
-        progress: hears (bytes done, bytes in all) as files are read; a corpus is read two to four times.
-        interrupted: called about every megabyte; to stop, it raises. What Interrupted or a kill ends goes on from where
-            it was when it is asked for again.
+        say: gets what people should know, one sentence per call.
+        progress: gets (bytes done, bytes in all) as files are read; a corpus is read two to four times.
+        interrupted: called about every megabyte; to stop, it raises. After Interrupted or a kill the same call
+            continues where it was.
 
     Raises:
-        ConfigError: a setting is wrong or without effect; as RunExistsError, `output` holds something else.
-        MissingInputError: a file is not there.
-        DataError: a file cannot be used, or a side would have less than two tokens.
+        ConfigError: a setting is wrong or without effect; as RunExistsError, `output` contains something else.
+        MissingInputError: a file is missing.
+        DataError: a file cannot be used, or a side has less than two tokens.
         CannotWriteError: the cache or `output` cannot be written.
     """
     settings = PrepareSettings(
@@ -186,19 +186,19 @@ def _open_prepared(folder: Path, settings: PrepareSettings, output: str | Path |
 
 def _say_idle_share(settings: PrepareSettings, files: Files, say: Say) -> None:
     if settings.val_split and settings.val_data:
-        say("val_split has no effect beside val_data")
+        say("val_split has no effect because val_data is given")
     elif settings.val_split and files.validation:
-        say(f"val_split has no effect: the data have a split called {settings.validation_split}")
+        say(f"val_split has no effect: the data has a split called {settings.validation_split}")
 
 
 def _tokenizer_choice(settings: PrepareSettings, files: Files) -> TokenizerChoice:
-    """Return the tokenizer that is asked for. Raises ConfigError for settings that have no effect on token ids."""
+    """Return the tokenizer of the settings. Raises ConfigError for settings that have no effect on token ids."""
     ids = contains_ids(files)
     choice = TokenizerChoice(settings.tokenizer, settings.vocab_size, settings.special_tokens, for_ids=ids)
     if ids and files.weights:
-        raise ConfigError("weights are for text, and the data are token ids: mix them before")
+        raise ConfigError("weights are for text, and the data is token ids: mix the ids yourself")
     if ids and settings.cleaning != Cleaning():
-        raise ConfigError("the data are token ids: documents can be neither repaired nor left out")
+        raise ConfigError("the data is token ids: documents can be neither repaired nor left out")
     return choice
 
 
@@ -213,7 +213,7 @@ def contains_ids(files: Files) -> bool:
 
 
 def _check_bound(corpus: Corpus, vocab_size: int | None) -> None:
-    """Raise when the vocabulary of `corpus` is larger than the size that was asked for."""
+    """Raise if the vocabulary of `corpus` is larger than vocab_size."""
     if vocab_size is None or corpus.vocab_size <= vocab_size:
         return
     if corpus.tokenizer is None:

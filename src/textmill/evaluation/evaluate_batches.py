@@ -29,30 +29,30 @@ def evaluate(
 ) -> dict[str, float]:
     """Return the metrics of `model` over all targets of `batches`, each target weighing the same.
 
-    They are `loss` [nats per token], `perplexity` (e^loss), `bits_per_byte` [bits per byte of UTF-8 text, with
-    `num_bytes`], `accuracy` (share of targets that were the most likely token), `tokens` (targets counted), and the
-    means of `metrics`. Sums are kept in float64, so the batch size does not matter. The model
-    returns to the mode it was in; no gradients are recorded.
+    They are `loss` [nats per token], `perplexity` (e^loss), `bits_per_byte` [bits per byte of UTF-8 text, where
+    `num_bytes` is given], `accuracy` (share of targets that were the most likely token), `tokens` (targets counted),
+    and the means of `metrics`. Sums are in float64, so the batch size does not matter. The model stays in its mode, and
+    no gradients are recorded.
 
     Args:
         model: from ids (B, T) to logits (B, T, V), or to an object with `.logits`.
         batches: this process's share of the data.
-        metrics: further metrics by name.
+        metrics: additional metrics by name.
         num_bytes: UTF-8 bytes of the whole text, over all processes.
-        autocast: makes the context of each forward pass.
-        interrupted: called before every batch; returns true, or raises an error of its own, to end the evaluation.
+        autocast: returns the context of each forward pass.
+        interrupted: called before every batch; may itself raise the error that ends the evaluation.
         reduce: sums a number over all processes.
-        progress: called after every batch with the number of targets that this process has counted.
+        progress: called with the targets counted so far by this process, after every batch.
 
     Raises:
         Interrupted: `interrupted()` returned true.
         ConfigError: a metric has the name of a built-in one.
-        DataError: the batches contain no targets.
+        DataError: there are no targets.
     """
     measured: dict[str, Metric] = {"loss": nats, "accuracy": accuracy}
     for name, metric in (metrics or {}).items():
         if name in (*measured, "perplexity", "bits_per_byte", "tokens"):
-            raise ConfigError(f"the metric {name} has the name of a built-in one: choose another name")
+            raise ConfigError(f"the metric name {name} is built in: choose another")
         measured[name] = metric
     sums = _sums(model, batches, measured, autocast or nullcontext, interrupted, progress)
     totals = {}
@@ -70,7 +70,7 @@ def _sums(
     interrupted: Callable[[], bool | None] | None,
     progress: Callable[[int], None] | None,
 ) -> dict[str, list[Tensor | float]]:
-    """Return [sum, count] of every metric over the batches; values stay on the device, so nothing waits for it."""
+    """Return [sum, count] of every metric over the batches; sums stay on the device, so nothing waits."""
     sums: dict[str, list[Tensor | float]] = {name: [0.0, 0.0] for name in metrics}
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     counted = 0
@@ -98,7 +98,7 @@ def _sums(
 def _report(totals: Mapping[str, tuple[float, float]], num_bytes: float | None) -> dict[str, float]:
     summed, tokens = totals["loss"]
     if not tokens:
-        raise DataError("nothing to evaluate: the data contain no two consecutive tokens")
+        raise DataError("there is nothing to evaluate: the data contains fewer than two tokens in a row")
     loss = summed / tokens
     report = {"loss": loss, "perplexity": perplexity(loss)}
     if num_bytes:
@@ -111,7 +111,7 @@ def _report(totals: Mapping[str, tuple[float, float]], num_bytes: float | None) 
 
 
 def perplexity(loss: float) -> float:
-    """Return e^loss, infinite where it is too large for a float."""
+    """Return e^loss, or infinity if it is too large for a float."""
     try:
         return math.exp(loss)
     except OverflowError:

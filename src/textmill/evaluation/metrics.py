@@ -1,4 +1,4 @@
-"""What is measured of a model's scores. A metric is a sum and a count; the mean is made once, at the end."""
+"""Metrics of a model's logits. A metric is a sum and a count; the mean is taken once, at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from textmill.data.batches.loader import IGNORED, Batch
 
 Metric = Callable[[Tensor, Batch], tuple[Tensor | float, Tensor | float]]
-"""From logits (B, T, V) and the batch, whose targets are ids (B, T) with -100 where none counts, to (sum, count)."""
+"""From logits (B, T, V) and the batch, whose targets are ids (B, T) with -100 for none, to (sum, count)."""
 
 
 def nats(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,7 @@ def accuracy(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def exact_sum(values: Tensor) -> Tensor:
-    """Return the sum of all elements in float64, on the device where it has that format, else on the host."""
+    """Return the sum of all elements in float64, on the device if it supports float64, else on the host."""
     if values.device.type == "mps":
         values = values.cpu()
     return values.sum(dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""From logits to a token: pure functions.
+"""From scores to a token: pure functions of logits.
 
 Letters: N sequences, V tokens in the vocabulary.
 """
@@ -19,7 +19,7 @@ _HIDDEN = float("-inf")
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. The filters apply in this order, as in transformers.
+    """How the next token is chosen. The filters apply in the order of this list, as in transformers.
 
     repetition_penalty: tokens that occurred become less likely by this factor (1: no penalty).
     temperature: divides the logits; 0 takes the most likely token.
@@ -62,7 +62,7 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor, seen: Tensor | 
         seen: ids (N, T) that occurred so far, for the repetition penalty.
 
     Raises:
-        NonFiniteError: a logit is NaN, or no token has a finite logit.
+        NonFiniteError: a score is NaN, or no token has a finite score.
     """
     logits = logits.float()
     best = logits.amax(-1)  # (N,)
@@ -85,7 +85,7 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor, seen: Tensor | 
 def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """Return logits in which scores of the tokens in `seen` (N, T) are divided by `penalty`, negative ones multiplied.
 
-    Both make the token less likely; dividing a negative logit would make it more likely (Keskar et al. 2019,
+    Both make the token less likely; dividing a negative score would make it more likely (Keskar et al. 2019,
     arXiv:1909.05858, section 4.1, with the sign taken into account).
     """
     scores = logits.gather(-1, seen)  # (N, T)
@@ -101,9 +101,9 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """Return logits with only the most likely tokens whose probabilities together reach `p`.
+    """Return logits that keep only the most likely tokens whose probabilities together reach `p`.
 
-    The token that crosses `p` stays, so at least one is always left (Holtzman et al. 2020, arXiv:1904.09751, eq. 2).
+    The token that crosses `p` stays, so at least one is always kept (Holtzman et al. 2020, arXiv:1904.09751, eq. 2).
     """
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
     before = ordered.softmax(-1).cumsum(-1).roll(1, -1)  # probability of all more likely tokens
@@ -113,7 +113,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
-    """Return logits with -inf for tokens less than `p` times as likely as the top one (arXiv:2407.01082, section 3)."""
+    """Return logits with -inf for tokens less likely than `p` times the best one (arXiv:2407.01082, section 3)."""
     if p <= 0:
         return logits
     return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), _HIDDEN)
@@ -123,6 +123,6 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Return the token at which the summed probabilities pass the sequence's draw, (N,)."""
     device = torch.device("cpu") if logits.device.type == "mps" else logits.device  # no float64 there
     summed = logits.to(device).double().softmax(-1).cumsum(-1)  # (N, V)
-    # Scaled by the total, which rounding keeps from being exactly 1, so that the draw always falls on a token.
+    # Scaled by the total, which is not exactly 1 because of rounding, so that the draw always selects a token.
     target = uniforms.to(device).double()[:, None] * summed[:, -1:]
     return torch.searchsorted(summed, target, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)

@@ -1,4 +1,4 @@
-"""End a text at a given string, which may be spread over several tokens."""
+"""End a text at a given string, which may span several tokens."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from textmill.errors import ConfigError
 
 
 class StopStrings:
-    """Passes a stream of text on until one of the strings appears; that string and the rest are dropped.
+    """Passes a stream of text through until one of the strings appears; neither it nor what follows is passed on.
 
-    Text that could be the beginning of one of the strings is withheld until that is decided.
+    Text that could be the start of one of the strings is delayed until that is decided.
     """
 
     def __init__(self, strings: Sequence[str]) -> None:
@@ -24,7 +24,7 @@ class StopStrings:
         self._held = ""
 
     def push(self, text: str) -> str:
-        """Return what may be shown after `text`."""
+        """Return what may be shown now that `text` has arrived."""
         if self.stopped:
             return ""
         text = self._held + text
@@ -38,7 +38,7 @@ class StopStrings:
         return text[: len(text) - keep]
 
     def flush(self) -> str:
-        """Return what was withheld: nothing more will follow."""
+        """Return what was held back: nothing more will arrive."""
         held, self._held = self._held, ""
         return held
 

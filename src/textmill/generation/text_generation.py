@@ -1,8 +1,8 @@
-"""Text in, text out: prompt, tokenizer, model, and each character as soon as it is complete."""
+"""Generate text: prompt, tokenizer, model, and the characters as they become complete."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,56 +41,63 @@ def generate_text(
     model_path: str | Path | None = None,
     tokenizer_path: str | Path | None = None,
 ) -> Any:
-    """Return `prompt` and its continuation as text; a list of `num_samples` texts when more than one is asked for.
+    """Return `prompt` and its continuation as text; a list of `num_samples` texts if more than one is requested.
 
-    A text ends at `max_new_tokens`, at the EOS token, or before a `stop` string; it contains no special tokens.
+    A text ends at `max_new_tokens`, at the EOS token, or before one of the `stop` strings, without special tokens.
 
     Args:
-        model: a model, what `load_model` returned, or whatever `resolve_model` takes. `model_path` is the same.
-        tokenizer: one, or where one is stored; default that of the model's folder. `tokenizer_path` is the same.
-        prompt: text; an empty one starts from the EOS token, as a document does, or without one from a line break.
+        model: a model, what `load_model` returned, or whatever `resolve_model` accepts. `model_path` is the same.
+        tokenizer: a tokenizer or its path; by default that of the model folder. `tokenizer_path` is the same.
+        prompt: if empty, the text starts after the EOS token or, if the tokenizer has none, after a line break.
         max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, use_cache: see `generate`.
-        stop: strings that end a text.
-        num_samples: continuations of the same prompt, each with random draws of its own.
-        include_prompt: False returns the continuation only.
+        stop: strings that end a text. num_samples: continuations of the prompt, each with its own random draws.
+        include_prompt: False returns the continuation only. device: of a model that is loaded here.
         on_text: called with (sample, characters) as soon as characters of a continuation are final.
-        device: for a model that is loaded here.
-        interrupted: called before every token; true returns the text so far.
-        say: is told what the caller should know about the prompt.
+        interrupted: called before every token; true returns the text so far. say: called with remarks on the prompt.
 
     Raises:
-        ConfigError: an argument is out of range or missing.
-        MissingInputError, DataError: the model or tokenizer cannot be read.
+        ConfigError, MissingInputError, DataError: an argument is out of range or missing, or a file cannot be read.
     """
     network, tokenizer = _open(model, tokenizer, model_path, tokenizer_path, device, say)
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-        raise ConfigError(f"num_samples must be a whole number of at least 1, not {num_samples!r}")
     ids = prompt_ids(tokenizer, prompt, say)
+    writers = _writers(tokenizer, ids, stop, num_samples)
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     stops = frozenset(() if tokenizer.eos_id is None else (tokenizer.eos_id,))
     banned = tuple(unprintable_ids(tokenizer, network))
     decoding = Decoding(sampling, max_new_tokens, stops, banned, seed, use_cache, interrupted)
-    writers = [_Writer(tokenizer, ids, stop) for _ in range(num_samples)]
-    _write(writers, decode(network, [ids] * num_samples, decoding), on_text or (lambda index, text: None))
-    texts = [(prompt if include_prompt else "") + writer.text for writer in writers]
+    steps = decode(network, [ids] * num_samples, decoding)
+    texts = [(prompt if include_prompt else "") + text for text in _write(steps, writers, on_text)]
     return texts if num_samples > 1 else texts[0]
 
 
-def _write(writers: list[_Writer], steps: Iterator[list[int | None]], on_text: Callable[[int, str], None]) -> None:
-    """Pass the ids of each step to the writers, and their final characters to `on_text`, until all have stopped."""
+def _writers(tokenizer: Tokenizer, ids: list[int], stop: Sequence[str], num_samples: object) -> list[_Writer]:
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+        raise ConfigError(f"num_samples must be a whole number of at least 1, not {num_samples!r}")
+    return [_Writer(tokenizer, ids, stop) for _ in range(num_samples)]
+
+
+def _write(
+    steps: Iterable[list[int | None]], writers: Sequence[_Writer], on_text: Callable[[int, str], None] | None
+) -> list[str]:
+    """Pass every id to its writer and final characters to `on_text` until all texts have ended; return the texts."""
+
+    def show(index: int, text: str) -> None:
+        if text and on_text is not None:
+            on_text(index, text)
+
     for step in steps:
         for index, (writer, token) in enumerate(zip(writers, step)):
-            if token is not None and (text := writer.push(token)):
-                on_text(index, text)
+            if token is not None:
+                show(index, writer.push(token))
         if all(writer.stopped for writer in writers):
             break
     for index, writer in enumerate(writers):
-        if text := writer.flush():
-            on_text(index, text)
+        show(index, writer.flush())
+    return [writer.text for writer in writers]
 
 
 class _Writer:
-    """One continuation: takes ids, returns the characters that are final."""
+    """One continuation: turns ids into final characters."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str]) -> None:
         self._stream = tokenizer.stream()
@@ -117,7 +124,7 @@ class _Writer:
 def prompt_ids(tokenizer: Tokenizer, prompt: str, say: Say | None = None) -> list[int]:
     """Return the ids that a continuation of `prompt` starts from, at least one.
 
-    `say` is told what replaces an empty prompt, and how many tokens of the prompt are unknown.
+    `say` is called if an empty prompt was replaced, and if the tokenizer does not know all of the prompt.
     """
     say = say or (lambda sentence: None)
     ids = [int(token) for token in tokenizer.encode(prompt)]
@@ -130,9 +137,9 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str, say: Say | None = None) -> lis
         return [tokenizer.eos_id]
     newline = [int(token) for token in tokenizer.encode("\n")]
     if newline and newline[0] != tokenizer.unk_id:
-        say("the prompt is empty: the text starts from a line break")
+        say("the prompt is empty: the text starts after a line break")
         return newline
-    say(f"the prompt is empty: the text starts from token 0, {tokenizer.token_text(0)!r}")
+    say(f"the prompt is empty: the text starts after token 0, {tokenizer.token_text(0)!r}")
     return [0]
 
 
@@ -153,11 +160,11 @@ def _open(
     device: str,
     say: Say | None,
 ) -> tuple[nn.Module, Tokenizer]:
-    """Return the live model and tokenizer that the arguments mean. Raises ConfigError, MissingInputError, DataError."""
+    """Return the model and the tokenizer. Raises ConfigError, MissingInputError, DataError."""
     if (model is None) == (model_path is None):
-        raise ConfigError("give one of model and model_path")
+        raise ConfigError("give either model or model_path")
     if tokenizer is not None and tokenizer_path is not None:
-        raise ConfigError("give one of tokenizer and tokenizer_path")
+        raise ConfigError("give either tokenizer or tokenizer_path")
     source = model if model is not None else model_path
     assert source is not None
     loaded = load_model(source, device, say=say) if isinstance(source, str | Path) else source
@@ -165,9 +172,9 @@ def _open(
     if chosen is None and isinstance(loaded, Loaded):
         chosen = loaded.tokenizer
         if chosen is None:
-            raise ConfigError(f"the model in {loaded.path} has no tokenizer: give tokenizer a folder that has one")
+            raise ConfigError(f"the model in {loaded.path} has no tokenizer: pass a tokenizer or its folder")
     if chosen is None:
-        raise ConfigError("a tokenizer is needed to turn the prompt into ids")
+        raise ConfigError("a tokenizer is needed to encode the prompt")
     opened = chosen if isinstance(chosen, Tokenizer) else load_tokenizer(_posix(chosen))
     return loaded.model if isinstance(loaded, Loaded) else loaded, opened
 

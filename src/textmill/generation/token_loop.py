@@ -1,7 +1,7 @@
-"""Token by token: compute the logits of the next token, choose one, repeat.
+"""Generate token by token: compute the next-token logits, choose a token, repeat.
 
-A model sees at most `max_seq_len` tokens. `window_start`, a function of the length alone, decides which part of a
-longer sequence it sees, so that the result with a cache equals the result without one.
+A model sees at most `max_seq_len` tokens. Which part of a longer sequence it sees is decided by `window_start`, a
+function of the length alone, so that the result does not depend on the cache.
 
 Letters: N sequences of one length, T tokens so far, V tokens in the vocabulary.
 """
@@ -19,7 +19,7 @@ from textmill.errors import ConfigError
 from textmill.generation.sampling import Sampling, sample
 
 _GOLDEN = 0x9E3779B97F4A7C15
-"""2^64 over the golden ratio: spreads the seeds of neighbouring sequences over the whole range."""
+"""2^64 over the golden ratio: distributes the seeds of neighbouring sequences over the whole range."""
 
 
 def generate(
@@ -38,28 +38,28 @@ def generate(
     use_cache: bool = True,
     interrupted: Callable[[], bool | None] | None = None,
 ) -> Iterator[list[int | None]]:
-    """Yield one list per step: the next id of every prompt, or None where the sequence has ended.
+    """Yield one list per step: the next id of every prompt, or None if the sequence has ended.
 
     A sequence ends at `max_new_tokens` or at an id of `stop_ids`, which is not yielded; the iteration ends with the
-    last sequence, or when `interrupted()`, asked before every step, returns true. The arguments are checked at once,
-    before the first step. The sequence at index i draws from a generator of its own, seeded by (seed, i), so it does
-    not depend on how many others there are.
+    last sequence, or when `interrupted()`, called before every step, returns true. The arguments are checked at once,
+    before the first step. The sequence at index i has its own random generator, seeded by (seed, i), so it does not
+    depend on the number of sequences.
 
     Args:
         model: a Decoder, or any module from ids (N, T) to logits (N, T, V) or an object with `.logits`. It is switched
             to evaluation mode for the steps and back.
         prompts: ids; at least one each, of any lengths.
-        max_new_tokens: at most so many new ids per sequence.
+        max_new_tokens: most new ids per sequence.
         temperature, top_k, top_p, min_p, repetition_penalty: see `Sampling`.
         stop_ids: ids that end a sequence.
         banned_ids: ids that are never chosen.
-        seed: None draws differently every time.
-        use_cache: keep keys and values of what was read; off only to compare.
+        seed: None gives different results every time.
+        use_cache: keep keys and values of earlier positions; off only for comparison.
         interrupted: see above.
 
     Raises:
         ConfigError: an argument is out of range, a prompt is empty, or an id is not in the model's vocabulary.
-        NonFiniteError: the model's logits are not finite.
+        NonFiniteError: the logits are not finite.
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     stops, banned = frozenset(stop_ids), tuple(banned_ids)
@@ -86,13 +86,13 @@ class Decoding:
             raise ConfigError(f"seed must be a whole number, not {seed!r}")
 
     def generators(self, count: int) -> list[torch.Generator]:
-        """Return the source of random numbers of each sequence, seeded by (seed, index)."""
+        """Return the random generator of each sequence, seeded by (seed, index)."""
         first = secrets.randbits(63) if self.seed is None else self.seed
         return [torch.Generator().manual_seed((first + index * _GOLDEN) % 2**63) for index in range(count)]
 
 
 def decode(model: nn.Module, prompts: Sequence[Sequence[int]], decoding: Decoding) -> Iterator[list[int | None]]:
-    """Check the prompts, and yield what `generate` yields."""
+    """Check the prompts, and return what `generate` returns."""
     _check_prompts(prompts, getattr(getattr(model, "config", None), "vocab_size", None))
     # Sequences of one length advance together, so nothing has to be padded.
     by_length: dict[int, list[int]] = {}
@@ -123,11 +123,11 @@ def _steps(groups: list[_Group], generators: list[torch.Generator], decoding: De
 
 
 class _Group:
-    """Sequences of one length, and the model's cache of them."""
+    """Sequences of one length with their key-value cache."""
 
     def __init__(self, model: nn.Module, indices: list[int], prompts: list[Sequence[int]], decoding: Decoding) -> None:
         self.model = model
-        # Every step has a shape of its own: a model that was compiled in place would be compiled again for each.
+        # Every step has another shape, and a model that was compiled in place would be compiled again for each.
         compiled = getattr(model, "_compiled_call_impl", None) is not None
         self.compute = model.forward if compiled else model
         self.indices = indices
@@ -156,7 +156,7 @@ class _Group:
         """Return the scores of the next token, (N, V)."""
         start = window_start(self.length, self.context)
         if self.cache is not None and start != self.start:
-            self.cache.clear()  # the cached keys and values depend on tokens that are out of the window now
+            self.cache.clear()  # the cached positions attended to tokens that are outside the window now
         self.start = start
         training = self.model.training
         if training:
@@ -178,10 +178,10 @@ class _Group:
 
 
 def window_start(length: int, context: int | None) -> int:
-    """Return the index of the first token in the window of a sequence of `length` tokens.
+    """Return the index of the first token that the model sees of `length` tokens.
 
-    A full context drops its older half and fills up again: most steps then add one position to the cache, and one in
-    context/2 reads the whole window. The last context/2 tokens are always in it.
+    A full context drops its older half and fills up again: most steps then add one position to the cache, and one
+    in context/2 computes the whole window. The last context/2 tokens are always seen.
     """
     if context is None or length <= context:
         return 0
@@ -190,12 +190,12 @@ def window_start(length: int, context: int | None) -> int:
 
 
 def _check_prompts(prompts: Sequence[Sequence[int]], vocab_size: int | None) -> None:
-    """Refuse empty prompts and ids outside the vocabulary. Raises ConfigError."""
+    """Raise ConfigError if a prompt is empty or has an id outside the model's vocabulary."""
     for index, prompt in enumerate(prompts):
         if len(prompt) == 0:
-            raise ConfigError(f"prompt {index} is empty: it needs at least one token to continue")
+            raise ConfigError(f"prompt {index} is empty: it needs at least one token")
         outside = [token for token in prompt if token < 0 or (vocab_size is not None and token >= vocab_size)]
         if outside:
             raise ConfigError(
-                f"prompt {index} contains the id {outside[0]}, and the model accepts ids 0 to {(vocab_size or 0) - 1}"
+                f"prompt {index} contains the id {outside[0]}, and the model accepts 0 to {(vocab_size or 0) - 1}"
             )

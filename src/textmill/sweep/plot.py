@@ -1,4 +1,4 @@
-"""sweep.png: what was tried and what came of it, in one picture."""
+"""sweep.png: the trials of a sweep and their results in one picture."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
     figure.suptitle(f"{result.folder.name}: {len(result.trials)} trials", fontweight="bold", parse_math=False)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     measured = [trial for trial in result.trials if trial.value is not None]
-    _course(axes[0], measured)
+    _progress(axes[0], measured)
     for panel, dimension in zip(axes[1:], dimensions):
         _over(panel, measured, dimension)
     for panel in axes:
@@ -48,7 +48,7 @@ def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
     return target
 
 
-def _course(axes: Axes, trials: Sequence[Tried]) -> None:
+def _progress(axes: Axes, trials: Sequence[Tried]) -> None:
     _scatter(axes, trials, [trial.number for trial in trials])
     best: list[float] = []
     for trial in trials:
@@ -72,7 +72,7 @@ def _whole_numbers() -> Locator:
 
 
 def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
-    values: list[Any] = [trial.values.get(dimension.leaf) for trial in trials]
+    values: list[Any] = [trial.values.get(dimension.setting) for trial in trials]
     if dimension.choices:
         names = [str(choice) for choice in dimension.choices]
         values = [names.index(str(value)) for value in values]
@@ -80,12 +80,12 @@ def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
     elif dimension.log:
         axes.set_xscale("log")
     _scatter(axes, trials, values)
-    axes.set_xlabel(dimension.leaf, fontsize=9)
+    axes.set_xlabel(dimension.setting, fontsize=9)
 
 
-def _scatter(axes: Axes, trials: Sequence[Tried], places: Sequence[Any]) -> None:
-    """Complete trials are filled dots, pruned ones hollow."""
+def _scatter(axes: Axes, trials: Sequence[Tried], positions: Sequence[Any]) -> None:
+    """Draw complete trials as filled dots, pruned ones as hollow dots."""
     for state, face, edge in (("complete", _BLUE, _BLUE), ("pruned", "none", _GREY)):
-        chosen = [(place, trial.value) for place, trial in zip(places, trials) if trial.state == state]
+        chosen = [(position, trial.value) for position, trial in zip(positions, trials) if trial.state == state]
         if chosen:
             axes.scatter(*zip(*chosen), s=26, facecolors=face, edgecolors=edge)

@@ -1,4 +1,4 @@
-"""The sweep: ask for values, train, tell how it went, until enough was tried."""
+"""Run a sweep: choose values, train, record the result, until there are enough trials."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 FAILURES_ALLOWED = 5
-"""Trials in a row that may fail before the sweep is given up: then it is not the values that are wrong."""
+"""Failed trials in a row after which the sweep is given up: the cause is then not the values."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One trial that is over. state: complete, pruned or failed. value: of the metric, lower is better."""
+    """A finished trial. state: complete, pruned or failed. value: of the metric, lower is better."""
 
     number: int
     state: str
@@ -41,7 +41,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep found: its trials in the order in which they were begun, and the metric they were compared by."""
+    """The result of a sweep: its trials in the order of their start, and the metric that compares them."""
 
     folder: Path
     metric: str
@@ -69,34 +69,34 @@ def sweep(
     max_seconds: float | None = None,
     say: Say = lambda sentence: None,
 ) -> SweepResult:
-    """Return what `trials` runs of `config` with values from `dimensions` gave; a sweep in `folder` goes on.
+    """Run `config` `trials` times with values from `dimensions`; continue a sweep that is in `folder`.
 
-    Every trial is a normal run in a folder of its own. Trials that failed count; one that was interrupted is ended
-    first. After `max_seconds` no further trial begins.
+    Every trial is a normal run in its own folder. Failed trials count; an interrupted one is finished first. After
+    `max_seconds` no new trial starts.
 
     Raises:
-        ConfigError: there is no validation set to compare trials by, or what every trial would refuse.
-        ResumeError: `folder` holds another sweep. RunExistsError: it holds a run, or another process uses it.
+        ConfigError: there is no validation set, or no trial could start.
+        ResumeError: `folder` contains another sweep. RunExistsError: it contains a run, or another process uses it.
         MissingExtraError: Optuna is not installed.
     """
     import_optuna()
     if not validates(config):
         raise ConfigError("a sweep compares validation losses: give val_data or a val_split above 0")
     if is_run(folder) and not (folder / DEFINITION).exists():
-        raise RunExistsError(f"{folder} holds a run: give the sweep an --output-dir of its own")
+        raise RunExistsError(f"{folder} contains a run: give the sweep another --output-dir")
     metric = objective_of(dimensions)
     with ExitStack() as stack:
         files.make_directory(folder)
         stack.enter_context(RunLock(folder, say=say))
         settle_definition(folder, config, dimensions)
-        study = open_study(folder, config.training.seed)
-        code = _search(_Search(study, config, dimensions, folder, metric, say), trials, max_seconds)
-        return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(study)], code)
+        search = _Search(open_study(folder, config.training.seed), config, dimensions, folder, metric, say)
+        code = search.run(trials, max_seconds)
+        return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(search.study)], code)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """What all trials of a sweep share."""
+    """A sweep in progress."""
 
     study: optuna.Study
     config: Config
@@ -105,60 +105,58 @@ class _Search:
     metric: str
     say: Say
 
+    def run(self, trials: int, max_seconds: float | None) -> int:
+        """Run trials until there are `trials` of them or the time is up; return the exit code of the sweep."""
+        deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        failed = 0
+        while (done := len(_over(self.study))) < trials:
+            if deadline is not None and time.monotonic() >= deadline:
+                self.say(f"the time is up after {done} of {trials} trials; the same command continues with them")
+                return 0
+            trial = _next(self.study)
+            values = {dimension.setting: dimension.suggest(trial) for dimension in self.dimensions}
+            error, code = self._try(trial, values)
+            if code:
+                return code
+            failed = 0 if error is None else failed + 1
+            if error is not None and failed >= FAILURES_ALLOWED:
+                raise error
+        return 0
 
-def _search(search: _Search, trials: int, max_seconds: float | None) -> int:
-    """Run trials until there are `trials` of them or the time is up; return the exit code of the sweep."""
-    deadline = None if max_seconds is None else time.monotonic() + max_seconds
-    failed = 0
-    while (done := len(_over(search.study))) < trials:
-        if deadline is not None and time.monotonic() >= deadline:
-            search.say(f"the time is up after {done} of {trials} trials; the same command goes on with them")
-            return 0
-        trial = _next(search.study)
-        values = {dimension.leaf: dimension.suggest(trial) for dimension in search.dimensions}
-        error, code = _try(search, trial, values)
-        if code:
-            return code
-        failed = 0 if error is None else failed + 1
-        if error is not None and failed >= FAILURES_ALLOWED:
-            raise error
-    return 0
+    def _try(self, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TextmillError | None, int]:
+        """Run a trial and report it; return its error, and an exit code other than 0 if a signal ended it."""
+        states = import_optuna().trial.TrialState
+        chosen = ", ".join(f"{setting} {_short(value)}" for setting, value in values.items())
+        started = time.monotonic()
+        try:
+            outcome = run_trial(self.config, values, trial_folder(self.folder, trial.number), trial, self.metric)
+        except CannotWriteError:
+            raise  # the values are not to blame for a full disk
+        except TextmillError as error:
+            self.study.tell(trial, state=states.FAIL)
+            self.say(f"trial {trial.number:<4} failed      {chosen}: {error}")
+            return error, 0
+        if outcome.exit_code:
+            self.say(f"trial {trial.number:<4} interrupted; the same command continues with it")
+            return None, outcome.exit_code
+        if outcome.value is None:
+            self.study.tell(trial, state=states.FAIL)
+            self.say(f"trial {trial.number:<4} failed      {chosen}: it has no finite validation loss")
+            return ConfigError("no trial has a finite validation loss"), 0
+        state = states.PRUNED if outcome.pruned else None
+        self.study.tell(trial, None if outcome.pruned else outcome.value, state=state)
+        note = f", pruned at step {outcome.step}" if outcome.pruned else ""
+        seconds = time.monotonic() - started
+        self.say(f"trial {trial.number:<4} {self.metric} {outcome.value:.4f}  {chosen}{note} ({seconds:.0f} s)")
+        return None, 0
 
 
 def _next(study: optuna.Study) -> optuna.Trial:
-    """Return the trial that an earlier process left unfinished, or a new one."""
+    """Return the trial that an earlier process did not finish, or a new one."""
     optuna = import_optuna()
     for unfinished in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         return optuna.trial.Trial(study, unfinished._trial_id)
     return study.ask()
-
-
-def _try(search: _Search, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TextmillError | None, int]:
-    """Run a trial and say how it went; return its error, and an exit code other than 0 when a signal ended it."""
-    optuna = import_optuna()
-    states = optuna.trial.TrialState
-    told = ", ".join(f"{leaf} {_short(value)}" for leaf, value in values.items())
-    started = time.monotonic()
-    try:
-        outcome = run_trial(search.config, values, trial_folder(search.folder, trial.number), trial, search.metric)
-    except CannotWriteError:
-        raise  # no values are to blame for a full disk
-    except TextmillError as error:
-        search.study.tell(trial, state=states.FAIL)
-        search.say(f"trial {trial.number:<4} failed      {told}: {error}")
-        return error, 0
-    if outcome.exit_code:
-        search.say(f"trial {trial.number:<4} interrupted; the same command goes on with it")
-        return None, outcome.exit_code
-    if outcome.value is None:
-        search.study.tell(trial, state=states.FAIL)
-        search.say(f"trial {trial.number:<4} failed      {told}: it has no finite validation loss")
-        return ConfigError("no trial has a finite validation loss"), 0
-    search.study.tell(trial, None if outcome.pruned else outcome.value, state=states.PRUNED if outcome.pruned else None)
-    note = f", pruned at step {outcome.step}" if outcome.pruned else ""
-    seconds = time.monotonic() - started
-    search.say(f"trial {trial.number:<4} {search.metric} {outcome.value:.4f}  {told}{note} ({seconds:.0f} s)")
-    return None, 0
 
 
 def _over(study: optuna.Study) -> list[Any]:
@@ -166,7 +164,7 @@ def _over(study: optuna.Study) -> list[Any]:
 
 
 def tried(trial: Any, folder: Path) -> Tried:
-    """Return Optuna's record of a trial as ours."""
+    """Convert Optuna's record of a trial."""
     state = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
     value = trial.value if state == "complete" else min(trial.intermediate_values.values(), default=None)
     return Tried(trial.number, state, value, dict(trial.params), trial_folder(folder, trial.number))

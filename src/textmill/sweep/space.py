@@ -1,4 +1,4 @@
-"""What a sweep searches: settings with a range or a list of values, as people write them."""
+"""What a sweep searches: settings with a range or a list of values, parsed from --search."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 FORBIDDEN = frozenset({"output_dir", "overwrite", "resume", "resume_from", "run_name", "log_dir", "data", "val_data"})
-"""Settings that say where a trial is and what it is measured on: they must be the sweep's own."""
+"""Settings that the sweep itself needs: where a trial is written and what it is measured on."""
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting that varies: `choices`, or all numbers from `low` to `high`, whole ones only where `whole`.
+    """One setting that varies: `choices`, or all numbers from `low` to `high`, only whole ones if `whole`.
 
-    log: equal ratios are equally likely, as is right for learning rates.
+    log: equal ratios are equally likely, as suits learning rates.
     """
 
-    leaf: str
+    setting: str
     choices: tuple[Any, ...] = ()
     low: float = 0.0
     high: float = 0.0
@@ -33,72 +33,72 @@ class Dimension:
     whole: bool = False
 
     def suggest(self, trial: BaseTrial) -> Any:
-        """Return the value that `trial` is to try."""
+        """Return a value for `trial`."""
         if self.choices:
-            return trial.suggest_categorical(self.leaf, list(self.choices))
+            return trial.suggest_categorical(self.setting, list(self.choices))
         if self.whole:
-            return trial.suggest_int(self.leaf, int(self.low), int(self.high), log=self.log)
-        return trial.suggest_float(self.leaf, self.low, self.high, log=self.log)
+            return trial.suggest_int(self.setting, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.setting, self.low, self.high, log=self.log)
 
     def described(self) -> str:
-        """Return the dimension as it is written behind --search."""
+        """Return the dimension as written after --search."""
         if self.choices:
-            return f"{self.leaf}={','.join(map(str, self.choices))}"
-        return f"{self.leaf}={self.low:g}..{self.high:g}{':log' if self.log else ''}"
+            return f"{self.setting}={','.join(map(str, self.choices))}"
+        return f"{self.setting}={self.low:g}..{self.high:g}{':log' if self.log else ''}"
 
 
 def parse_search(texts: Sequence[str]) -> list[Dimension]:
     """Return the dimensions of `--search` texts such as `learning_rate=1e-4..1e-2:log` and `num_layers=2,4,6`.
 
     Raises:
-        ConfigError: an unknown setting, one that cannot vary, a value it does not take, an empty or reversed range.
+        ConfigError: an unknown setting, one that cannot vary, a value that it does not accept, an empty range.
     """
     dimensions = [_parse(text) for text in texts]
     if not dimensions:
         raise ConfigError("--search is missing: say what to vary, such as --search learning_rate=1e-4..1e-2:log")
-    leaves = [dimension.leaf for dimension in dimensions]
-    for leaf in leaves:
-        if leaves.count(leaf) > 1:
-            raise ConfigError(f"--search: {leaf} is there twice")
+    settings = [dimension.setting for dimension in dimensions]
+    for setting in settings:
+        if settings.count(setting) > 1:
+            raise ConfigError(f"--search: {setting} is repeated")
     return dimensions
 
 
 def _parse(text: str) -> Dimension:
     name, equals, values = text.partition("=")
-    leaf = canonical(name.strip().removeprefix("--").replace("-", "_"))
-    place = f"--search {name}"
-    if section_of(leaf) is None:
-        raise ConfigError(f"{place}: no such setting{closest(leaf, setting_names())}")
-    if leaf in FORBIDDEN or is_list(leaf):
-        raise ConfigError(f"{place}: this setting cannot vary within a sweep")
+    setting = canonical(name.strip().removeprefix("--").replace("-", "_"))
+    where = f"--search {name}"
+    if section_of(setting) is None:
+        raise ConfigError(f"{where}: no such setting{closest(setting, setting_names())}")
+    if setting in FORBIDDEN or is_list(setting):
+        raise ConfigError(f"{where}: this setting cannot vary within a sweep")
     if not equals or not values.strip():
-        raise ConfigError(f"{place}: needs values: {leaf}=LOW..HIGH, {leaf}=LOW..HIGH:log or {leaf}=A,B,C")
+        raise ConfigError(f"{where}: needs values: {setting}=LOW..HIGH, {setting}=LOW..HIGH:log or {setting}=A,B,C")
     if ".." in values:
-        return _range(leaf, values, place)
-    chosen = tuple(dict.fromkeys(_value(leaf, part.strip(), place) for part in values.split(",") if part.strip()))
+        return _range(setting, values, where)
+    chosen = tuple(dict.fromkeys(_value(setting, part.strip(), where) for part in values.split(",") if part.strip()))
     if len(chosen) < 2:
-        raise ConfigError(f"{place}: one value is no choice: give it as --{leaf.replace('_', '-')} {values}")
-    return Dimension(leaf, choices=chosen)
+        raise ConfigError(f"{where}: a single value does not vary: give it as --{setting.replace('_', '-')} {values}")
+    return Dimension(setting, choices=chosen)
 
 
-def _range(leaf: str, values: str, place: str) -> Dimension:
+def _range(setting: str, values: str, where: str) -> Dimension:
     span, colon, scale = values.partition(":")
     if colon and scale not in ("log", "linear"):
-        raise ConfigError(f"{place}: a range ends in :log or :linear, not :{scale}")
-    first, last = (_value(leaf, part.strip(), place) for part in span.split("..", 1))
+        raise ConfigError(f"{where}: a range ends in :log or :linear, not :{scale}")
+    first, last = (_value(setting, part.strip(), where) for part in span.split("..", 1))
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in (first, last)):
-        raise ConfigError(f"{place}: a range is between numbers, and {leaf} takes others: list them with commas")
+        raise ConfigError(f"{where}: a range needs two numbers: list other values with commas")
     if not first < last:
-        raise ConfigError(f"{place}: the range {span} is empty: the smaller number comes first")
+        raise ConfigError(f"{where}: the range {span} is empty: put the smaller number first")
     if scale == "log" and first <= 0:
-        raise ConfigError(f"{place}: a logarithmic range begins above 0")
+        raise ConfigError(f"{where}: a logarithmic range must start above 0")
     whole = isinstance(first, int) and isinstance(last, int)
-    return Dimension(leaf, low=float(first), high=float(last), log=scale == "log", whole=whole)
+    return Dimension(setting, low=float(first), high=float(last), log=scale == "log", whole=whole)
 
 
-def _value(leaf: str, text: str, place: str) -> Any:
-    """Return a value of `leaf` as the configuration understands the text. Raises ConfigError."""
-    value = validate(leaf, text, place)
+def _value(setting: str, text: str, where: str) -> Any:
+    """Return the text as a value of `setting`. Raises ConfigError."""
+    value = validate(setting, text, where)
     if value is not None and not isinstance(value, str | int | float | bool):
-        raise ConfigError(f"{place}: {text} is no plain value")
+        raise ConfigError(f"{where}: {text} is not a plain value")
     return value

@@ -1,4 +1,4 @@
-"""The memory of a sweep: Optuna's journal in the sweep's folder, and what the sweep is."""
+"""What a sweep stores in its folder: Optuna's journal, and the sweep's definition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKENS_CHANGE = frozenset({"tokenizer", "vocab_size", "special_tokens"})
 """Settings that change what a token is: losses per token are then not comparable, bits per byte are."""
 
 STARTUP_TRIALS = 5
-"""Trials that are drawn at random and never pruned, before the others are compared with them."""
+"""Trials at the start that are drawn at random and never pruned, for the others to be compared with."""
 
 
 def import_optuna() -> Any:
@@ -38,7 +38,7 @@ def import_optuna() -> Any:
 
 def objective_of(dimensions: Sequence[Dimension]) -> str:
     """Return the metric that trials are compared by: the validation loss, unless tokens differ between trials."""
-    return PER_BYTE if TOKENS_CHANGE & {dimension.leaf for dimension in dimensions} else COMPARABLE
+    return PER_BYTE if TOKENS_CHANGE & {dimension.setting for dimension in dimensions} else COMPARABLE
 
 
 def open_study(folder: Path, seed: int) -> optuna.Study:
@@ -59,11 +59,11 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
 
 
 def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimension]) -> None:
-    """`folder` holds what the sweep is: its dimensions and the configuration below them.
+    """Write the sweep's definition into `folder`: its dimensions and the configuration.
 
-    Raises ResumeError when it holds another sweep, naming the difference.
+    Raises ResumeError if the folder contains another sweep, naming the difference.
     """
-    values = {leaf: value for leaf, value in config.values().items() if leaf not in NOT_DUMPED}
+    values = {setting: value for setting, value in config.values().items() if setting not in NOT_DUMPED}
     wanted = {"search": sorted(dimension.described() for dimension in dimensions), "config": values}
     there = read_object(folder / DEFINITION)
     if not there:
@@ -71,8 +71,8 @@ def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimensi
         return
     differing = ["search"] if there.get("search") != wanted["search"] else []
     saved = there.get("config", {})
-    differing += [leaf for leaf, value in values.items() if saved.get(leaf) != value]
+    differing += [setting for setting, value in values.items() if saved.get(setting) != value]
     if differing:
         raise ResumeError(
-            f"{folder} holds another sweep: {', '.join(differing[:5])} differ; give this one an --output-dir of its own"
+            f"{folder} contains another sweep: {', '.join(differing[:5])} differ; give this one another --output-dir"
         )

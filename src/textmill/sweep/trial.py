@@ -1,4 +1,4 @@
-"""One trial: a normal run in a folder of its own, which may be ended early when it falls behind."""
+"""One trial: a normal run in its own folder, which is ended early if it falls behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended. value: the best of its evaluations, None without one. exit_code: that of its run."""
+    """The result of a trial. value: the best evaluation, or None. exit_code: of its run."""
 
     value: float | None
     step: int
@@ -30,7 +30,7 @@ class Outcome:
 
 
 class Watch:
-    """A tracker that tells Optuna of every evaluation and ends the run when Optuna gives it up."""
+    """A tracker that reports every evaluation to Optuna and ends the run if Optuna prunes it."""
 
     def __init__(self, run: Run, trial: Trial, metric: str) -> None:
         self.run, self.trial, self.metric = run, trial, metric
@@ -38,10 +38,10 @@ class Watch:
         self.pruned = False
 
     def start(self, run_info: Mapping[str, Any]) -> None:
-        """The run is open when it is watched."""
+        """Do nothing: the run is open already."""
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Report the row if it is an evaluation's."""
+        """Report the row to Optuna if it is an evaluation."""
         value = row.get(self.metric)
         if value is None or value != value:
             return
@@ -52,28 +52,28 @@ class Watch:
             self.run.progress.early_stopped = True  # the loop ends before its next step, and saves
 
     def text(self, name: str, text: str, step: int) -> None:
-        """Samples do not count."""
+        """Ignore samples."""
 
     def finish(self, status: str) -> None:
-        """Nothing is left to close."""
+        """Do nothing."""
 
 
 def trial_folder(sweep: Path, number: int) -> Path:
-    """Return the folder of a trial, so that no trial overwrites another."""
+    """Return the folder of a trial."""
     return sweep / f"trial-{number:04d}"
 
 
 def run_trial(config: Config, values: Mapping[str, Any], folder: Path, trial: Trial, metric: str) -> Outcome:
-    """Return how the run of `config` with `values` over it went in `folder`; one that was interrupted there goes on.
+    """Run `config` with `values` over it in `folder`, or resume that run; return its outcome.
 
     Raises:
         TextmillError: values contradict each other or do not fit the text; weights are not finite; the disk is full.
     """
-    goes_on = is_run(folder)
-    settled = load_config(config, dict(values), output_dir=str(folder), resume="auto" if goes_on else False)
+    resumes = is_run(folder)
+    settled = load_config(config, dict(values), output_dir=str(folder), resume="auto" if resumes else False)
     with assemble(settled, screen=Screen(quiet=True, title=f"trial {trial.number}")) as run:
         watch = Watch(run, trial, metric)
-        if goes_on and metric == "val_loss":
+        if resumes and metric == "val_loss":
             watch.best = run.progress.best_val_loss
         run.reporting.trackers.trackers.append(watch)
         run_loop(run)

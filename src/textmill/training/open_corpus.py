@@ -1,4 +1,4 @@
-"""The text of a run: which preset fits it, and the token stores that come of it."""
+"""The text of a run: the preset that fits it, and the corpus that it is prepared to."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def settle_tokenizer(config: Config, say: Callable[[str], None]) -> None:
     if path.exists():
         settings.tokenizer = str(path.absolute())
     elif is_missing_folder(settings.tokenizer):
-        say(f"there is no tokenizer in {path}: one is trained on the text and saved in the run's folder")
+        say(f"there is no tokenizer in {path}: one is trained on the text and saved in the run folder")
         settings.derive("tokenizer", "bpe", force=True)
 
 
@@ -82,7 +82,7 @@ def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) ->
 
 
 def _from_datasets(training: TextDataset, validation: Any) -> Corpus:
-    """Return the corpus that two datasets made by hand amount to."""
+    """Return one corpus from a training and a validation dataset."""
     if validation is None:
         return training.corpus
     if not isinstance(validation, TextDataset):

@@ -1,4 +1,4 @@
-"""The rows of a run: what it trains on, packed and changed as asked, and what it is measured on."""
+"""The rows of a run: those that it trains on, packed and augmented, and those that it is evaluated on."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from textmill.planning.memory import evaluation_rows
 def training_rows(
     config: Config, corpus: Corpus, *, say: Callable[[str], None], interrupted: Callable[[], None]
 ) -> tuple[Rows, Augment | None]:
-    """Return the rows that the configuration means and what changes their text, None where nothing does.
+    """Return the rows of the configuration, and what changes their text, None if nothing does.
 
-    Says what has no effect on this corpus. Raises ConfigError for what cannot be done with it.
+    Says which settings have no effect on this corpus. Raises ConfigError for what cannot be done with it.
     """
     data, length = config.data, config.model.max_seq_len
     augment = None
@@ -43,10 +43,10 @@ def training_rows(
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A text that the run is measured on.
+    """A text that the run is evaluated on.
 
     name: of a set that was given one. batches: of this process. num_bytes: UTF-8 bytes of the text that the batches of
-    all processes score, None where that is not known.
+    all processes score, None if that is not known.
     """
 
     name: str | None
@@ -55,7 +55,7 @@ class HeldOut:
 
 
 def held_out_sets(config: Config, corpus: Corpus, world: World) -> list[HeldOut]:
-    """Return the texts that the run is measured on, the main one first; none without validation text.
+    """Return the texts that the run is evaluated on, the main one first; none without validation text.
 
     Their rows are cut from the stream of all documents however training rows are packed: every token but the first is
     scored, so losses of differently packed runs are means over the same targets, and bits per byte count every byte.
@@ -82,7 +82,7 @@ def held_out_sets(config: Config, corpus: Corpus, world: World) -> list[HeldOut]
 
 
 def make_loader(config: Config, rows: Rows, augment: Augment | None, world: World) -> TrainLoader | Prefetch:
-    """Return the loader of this process's batches; they are read ahead where a GPU computes, and where asked for."""
+    """Return the loader of this process's batches; they are read ahead for a GPU, and if num_workers says so."""
     settings, on_gpu = config.training, world.device.type == "cuda"
     loader = TrainLoader(
         rows,
@@ -99,7 +99,7 @@ def make_loader(config: Config, rows: Rows, augment: Augment | None, world: Worl
 
 
 def rows_line(config: Config, rows: Rows) -> str | None:
-    """Return how documents share rows and how full these are; None where the text is one stream, as by default."""
+    """Return how documents share rows and how full these are; None if the text is one stream, as by default."""
     data = config.data
     if isinstance(rows, PackedRows):
         how = f"whole documents by {data.packing_strategy}" if data.pack_sequences else "each document on its own"

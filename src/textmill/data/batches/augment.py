@@ -1,8 +1,8 @@
 """Random changes of the training text: letter case, punctuation, white space. For tokens that are characters or bytes.
 
 There, changing ids is changing the text: nothing is decoded and no token boundary moves. Whether a character changes
-depends on the seed, the place of its row in the order of the run and its own place in the row, so every epoch sees
-other changes and a resumed run sees the same. What is not in the vocabulary is never put in: such a change is left out.
+depends on the seed, the position of its row in the order of the run and its own position in the row, so every epoch
+sees other changes and a resumed run sees the same. A change to what is not in the vocabulary is left out.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from textmill.tokenizers import Tokenizer
 KINDS = ("case", "punctuation", "whitespace")
 
 ALIKE = (".!?", ",;:", "\"'\u201c\u201d\u2018\u2019", "-\u2013\u2014", "([{", ")]}")
-"""Punctuation marks that stand for one another."""
+"""Punctuation marks that may replace one another."""
 
 _PURPOSE = 0x61756767
-"""Keeps the numbers drawn here apart from those that order the rows, whose purposes are epochs."""
+"""Separates the random numbers drawn here from those that order the rows, whose purposes are epochs."""
 
 
 class Augment:
@@ -69,37 +69,37 @@ class Augment:
             table[member, : len(others)] = others
         return table
 
-    def __call__(self, batch: Batch, places: np.ndarray) -> Batch:
-        """Return the changed batch; `places` (B,) tells where in the order of the run each row stands."""
+    def __call__(self, batch: Batch, positions: np.ndarray) -> Batch:
+        """Return the changed batch; `positions` (B,) are those of its rows in the order of the run."""
         tokens, targets = batch.tokens.numpy(), batch.targets.numpy()  # (B, T)
         counted = targets != IGNORED
         text = np.concatenate([tokens, np.where(counted, targets, 0)[:, -1:]], axis=1)  # (B, T + 1)
         new = text.copy()
         for kind, table in self._tables.items():
             choices = (table >= 0).sum(axis=1)[text]  # (B, T + 1)
-            chance, choice = self._random(places, text.shape[1], kind)
+            chance, choice = self._random(positions, text.shape[1], kind)
             changes = (chance < self._probability) & (choices > 0)
             new[changes] = table[text[changes], (choice[changes] * choices[changes]).astype(np.int64)]
-        new, kept = self._one_space(text, new, counted, places)
+        new, kept = self._one_space(text, new, counted, positions)
         return _rebuilt(batch, new, kept, counted)
 
-    def _random(self, places: np.ndarray, width: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    def _random(self, positions: np.ndarray, width: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Return two numbers in [0, 1) for every character, float64 (B, width) each."""
-        keys = derive(derive(self._key, KINDS.index(kind)), places)[:, None]  # (B, 1)
+        keys = derive(derive(self._key, KINDS.index(kind)), positions)[:, None]  # (B, 1)
         bits = [derive(keys, np.arange(width) + number * width) for number in (0, 1)]
         one, other = ((word >> np.uint64(11)).astype(np.float64) / 2**53 for word in bits)
         return one, other
 
     def _one_space(
-        self, text: np.ndarray, new: np.ndarray, counted: np.ndarray, places: np.ndarray
+        self, text: np.ndarray, new: np.ndarray, counted: np.ndarray, positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the text with chosen runs of white space begun by a space, and which characters stay (B, T + 1)."""
         white = self._spaces[text]
         inside = np.zeros_like(white)
-        inside[:, 1:] = white[:, 1:] & white[:, :-1] & counted  # goes on a run of its own document
+        inside[:, 1:] = white[:, 1:] & white[:, :-1] & counted  # continues a run of its own document
         column = np.arange(text.shape[1])
         begin = np.maximum.accumulate(np.where(inside, 0, column), axis=1)  # where the run of each character began
-        chance, _ = self._random(places, text.shape[1], "whitespace")
+        chance, _ = self._random(positions, text.shape[1], "whitespace")
         chosen = white & (np.take_along_axis(chance, begin, axis=1) < self._probability)
         return np.where(chosen & ~inside, self._ids.get(" ", 0), new), ~(chosen & inside)
 

@@ -1,4 +1,4 @@
-"""Rows to batches. The loader's whole state is the number of the step."""
+"""Rows to batches. The only state of the loader is the number of the step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Batch:
         tokens: int64 (B, T).
         targets: int64 (B, T): the token that follows, IGNORED where none is counted.
         num_targets: how many targets are counted; a host number, so that nobody waits for the device.
-        positions: int64 (B, T): the place in the document, or None for 0, 1, 2 ... in every row.
+        positions: int64 (B, T): the position in the document, or None for 0, 1, 2 ... in every row.
         segments: int64 (B, T): the document's number in the row, or None when attention may cross documents.
     """
 
@@ -41,7 +41,7 @@ class Batch:
     segments: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on `device`; towards a GPU the copy does not wait where memory is pinned."""
+        """Return the batch on `device`; a copy to a GPU does not wait if the memory is pinned."""
 
         def move(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else tensor.to(device, non_blocking=True)
@@ -70,7 +70,7 @@ class Rows:
     Attributes:
         num_targets: targets of all rows.
         targets_per_row: how many a typical row has.
-        filled: the share of the rows' T places that holds a token of the text.
+        filled: the share of the rows' T positions that have a token of the text.
 
     Raises DataError when the store has less than two tokens, ConfigError when documents are to be masked and the store
     has a single one.
@@ -123,9 +123,9 @@ class Rows:
         return batch
 
     def starts(self, indices: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Return at which places of the rows, whose `tokens` these are, a document begins: bool (B, T).
+        """Return at which positions of the rows, whose `tokens` these are, a document begins: bool (B, T).
 
-        A mark belongs to the document it ends. Rows begin one anyway, whether or not it is told.
+        An EOS token belongs to the document that it ends. The first position of a row begins one anyway.
         """
         begins = np.zeros(tokens.shape, dtype=bool)
         if self._first_tokens is None:
@@ -139,34 +139,34 @@ class Rows:
 
 
 def separates_documents(store: TokenStore) -> bool:
-    """Whether the store has, or may have, more than one document and tells where each begins."""
+    """Whether the store has, or may have, more than one document and shows where each begins."""
     return store.eos_id is not None or store.document_lengths().size > 1
 
 
 def segments_and_positions(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which document of its row each token is in, and its place in it, int64 (B, T) each.
+    """Return which document of its row each token is in, and its position in it, int64 (B, T) each.
 
     starts: where documents begin, bool (B, T).
     """
     starts = starts.copy()
     starts[:, 0] = False  # the first document is number 0
-    places = np.arange(starts.shape[1])
-    first = np.maximum.accumulate(np.where(starts, places, 0), axis=1)  # (B, T)
-    return starts.cumsum(axis=1).astype(np.int64), (places - first).astype(np.int64)
+    columns = np.arange(starts.shape[1])
+    first = np.maximum.accumulate(np.where(starts, columns, 0), axis=1)  # (B, T)
+    return starts.cumsum(axis=1).astype(np.int64), (columns - first).astype(np.int64)
 
 
 Augment = Callable[[Batch, np.ndarray], Batch]
-"""From a batch and the place of each of its rows (B,) in the order of the run to what is trained on instead."""
+"""From a batch and the position (B,) of each of its rows in the order of the run to the batch to train on instead."""
 
 
 class TrainLoader:
     """Batches of shuffled rows for every optimizer step, an endless run over the epochs.
 
-    Step s reads the places [s * G, (s + 1) * G) of the order, G = batch_size * accumulation * world_size, so the rows
-    of a step depend on nothing but seed, s and G: not on the number of ranks, not on what was read before. A rank owns
-    one stretch of them, cut into micro-batches. Steps may span epochs.
+    Step s reads positions [s * G, (s + 1) * G) of the order, G = batch_size * accumulation * world_size, so the rows of
+    a step depend on nothing but seed, s and G: not on the number of ranks, not on what was read before. A rank owns
+    one range of them, cut into micro-batches. Steps may span epochs.
 
-    augment: changes the batches, by nothing but their rows and the places of these in the order.
+    augment: changes the batches; the result depends on nothing but their rows and the positions of these in the order.
     """
 
     def __init__(
@@ -207,10 +207,10 @@ class TrainLoader:
 
     def row_indices(self, step: int) -> np.ndarray:
         """Return this rank's rows of optimizer step `step` (0-based), int64 (accumulation, batch_size)."""
-        return row_order(self._places(step), len(self.rows), self.seed, self._block_rows)
+        return row_order(self._order_positions(step), len(self.rows), self.seed, self._block_rows)
 
-    def _places(self, step: int) -> np.ndarray:
-        """Return the places in the order that this rank's rows of `step` have, int64 (accumulation, batch_size)."""
+    def _order_positions(self, step: int) -> np.ndarray:
+        """Return the positions in the order of this rank's rows of `step`, int64 (accumulation, batch_size)."""
         mine = self.batch_size * self.accumulation
         first = step * self.rows_per_step + self.rank * mine
         return np.arange(first, first + mine).reshape(self.accumulation, self.batch_size)
@@ -220,15 +220,14 @@ class TrainLoader:
         batches = [self.rows.batch(indices) for indices in self.row_indices(step)]
         if self.augment is None:
             return batches
-        return [self.augment(batch, places) for batch, places in zip(batches, self._places(step))]
+        return [self.augment(batch, positions) for batch, positions in zip(batches, self._order_positions(step))]
 
 
 class Prefetch:
     """A loader whose batches are read in the background while the steps before them are computed.
 
     `batches(step)` returns exactly what the loader returns. Asking for the steps in their order is what makes it fast;
-    any other order costs the reading that was done in vain. What goes wrong in the background is raised when the step
-    is asked for that it concerns.
+    in any other order, what was read ahead is wasted. An error in the background is raised when its step is asked for.
 
     ahead: steps that are read before they are asked for, each by a thread. pin: the batches are in pinned memory.
     """

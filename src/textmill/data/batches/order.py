@@ -2,8 +2,8 @@
 
 A keyed bijection of range(n): a Feistel network on pairs (a, b) with a * b just above n, walked along its cycles until
 it lands inside (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002, methods 2 and 3). It is our own
-arithmetic on uint64, because the streams of numpy's generators may change from version to version and a resumed run
-must not notice.
+arithmetic on uint64, because the streams of numpy's generators may change from version to version, and a resumed run
+must read the same rows.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ def row_order(position: np.ndarray, num_rows: int, seed: int, block_rows: int | 
 
 
 def _in_windows(index: np.ndarray, num_rows: int, keys: np.ndarray, block_rows: int) -> np.ndarray:
-    blocks = num_rows // block_rows  # whole ones; the few rows behind them are visited in the last window
+    blocks = num_rows // block_rows  # whole ones; the few rows after them are visited in the last window
     window_rows = WINDOW_BLOCKS * block_rows
     window, offset = np.divmod(index, window_rows)
     size = np.minimum(num_rows - window * window_rows, window_rows)
-    place = window * window_rows + permute(offset, size, derive(keys, window + 1))
-    slot, inside = np.divmod(place, block_rows)
+    shuffled = window * window_rows + permute(offset, size, derive(keys, window + 1))
+    slot, inside = np.divmod(shuffled, block_rows)
     block = permute(np.minimum(slot, blocks - 1), blocks, keys)
-    return np.where(slot < blocks, block * block_rows + inside, place)
+    return np.where(slot < blocks, block * block_rows + inside, shuffled)

@@ -11,13 +11,13 @@ from textmill.errors import DataError
 
 
 class PackedRows(Rows):
-    """A store seen as rows of T places in which whole documents stand one after the other, the rest of a row empty.
+    """A store seen as rows of T positions that contain whole documents, one after the other; the rest is empty.
 
-    A document is its tokens and the mark behind it, if the corpus has one. Each token is an input at one place, its
-    target the next token of the same document: the mark is the last target of a document, the first token of a document
-    is never one. Documents of more than T tokens are cut into pieces of T, whose targets go on into the next piece, and
-    a rest. A place without a target, or without a token, has target IGNORED and is in no loss. (A mark that would be a
-    piece of its own is left out as an input: it has nothing to predict.)
+    A document is its tokens and its EOS token, if the corpus has one. Each token is an input at one position, its
+    target is the next token of the same document: the EOS token is the last target of a document, the first token is
+    never one. Documents of more than T tokens are cut into pieces of T, whose targets continue in the next piece, and a
+    rest. A position without a target, or without a token, has target IGNORED and is in no loss. (An EOS token that
+    would be a piece of its own is left out as an input: it has nothing to predict.)
 
     With `mask_documents` the documents of a row do not see each other and each counts its positions from 0; without,
     a document sees those before it in its row, as in Rows.
@@ -59,7 +59,7 @@ class PackedRows(Rows):
         stored = np.zeros((len(indices), length + 1), dtype=self.store.dtype)  # (B, T + 1)
         counted = np.zeros((len(indices), length), dtype=bool)  # (B, T)
         for row, has_target, index in zip(stored, counted, np.asarray(indices).tolist()):
-            more = int(self.packing.targets[index] == length)  # the document goes on behind the row
+            more = int(self.packing.targets[index] == length)  # the document continues after the row
             at = 0
             for start, size in self._pieces(index):
                 self.store.read_into(start, row[at : at + size + more])
@@ -75,7 +75,7 @@ class PackedRows(Rows):
         return list(zip(self.packing.starts[pieces].tolist(), self.packing.lengths[pieces].tolist()))
 
     def starts(self, indices: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Return at which places a document begins, bool (B, T). What is empty is a document of its own."""
+        """Return at which positions a document begins, bool (B, T). The empty rest of a row counts as one."""
         begins = np.zeros((tokens.shape[0], self.seq_len + 1), dtype=bool)
         for row, index in zip(begins, np.asarray(indices).tolist()):
             pieces = slice(self.packing.first[index], self.packing.first[index + 1])

@@ -25,14 +25,14 @@ Tick = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Packing:
-    """What each of R rows holds: P pieces, those of a row one behind the other.
+    """What each of R rows contains: P pieces, those of a row one after the other.
 
     Attributes:
         starts: int64 (P,): the first token of a piece in the store.
         lengths: int32 (P,): its tokens, each an input once.
-        first: int64 (R + 1,): row r holds the pieces first[r] to first[r + 1].
-        targets: int32 (R,): tokens with one to predict. As many as a row has room for exactly where the document goes
-            on behind it, so that even the last token has its target.
+        first: int64 (R + 1,): row r contains the pieces first[r] to first[r + 1].
+        targets: int32 (R,): tokens that have a target. Exactly where the document continues after the row, they are as
+            many as the row has room for: even the last token has its target.
     """
 
     starts: np.ndarray
@@ -44,11 +44,11 @@ class Packing:
 def pack(documents: np.ndarray, capacity: int, strategy: str, tick: Tick | None = None) -> Packing:
     """Return the rows for `documents`, their lengths (D,) in the order of the store, one of STRATEGIES.
 
-    Every token is in one piece, except a last token that would stand alone in one: it has nothing to predict and
-    nothing behind it. `tick` hears (pieces placed, pieces in all) and may raise to stop. About 60 bytes of memory per
+    Every token is in one piece, except a last token that would be alone in one: it has nothing to predict and
+    nothing follows it. `tick` gets (pieces placed, pieces in all) and may raise to stop. About 60 bytes of memory per
     document while it works, 13 afterwards.
     """
-    starts, lengths, goes_on = _cut(np.asarray(documents, dtype=np.int64), capacity)
+    starts, lengths, continues = _cut(np.asarray(documents, dtype=np.int64), capacity)
     if strategy == "alone":
         rows = np.arange(lengths.size)
     elif strategy == "greedy":
@@ -57,13 +57,13 @@ def pack(documents: np.ndarray, capacity: int, strategy: str, tick: Tick | None 
         rows = _fitted(lengths, capacity, strategy, tick)
     order = np.argsort(rows, kind="stable")
     first = np.concatenate([[0], np.cumsum(np.bincount(rows))]).astype(np.int64) if rows.size else np.zeros(1, np.int64)
-    targets = (lengths - 1 + goes_on)[order]
+    targets = (lengths - 1 + continues)[order]
     per_row = np.add.reduceat(targets, first[:-1]) if rows.size else targets
     return Packing(starts[order], lengths[order].astype(np.int32), first, per_row.astype(np.int32))
 
 
 def _cut(documents: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return start, length and whether its document goes on behind it, of every piece (P,)."""
+    """Return start, length and whether its document continues after it, of every piece (P,)."""
     pieces = -(-np.maximum(documents - 1, 0) // capacity)  # (D,): as many as its targets need
     document = np.repeat(np.arange(documents.size), pieces)  # (P,)
     number = np.arange(document.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)  # within its document
@@ -113,7 +113,7 @@ def _next_fit(capacity: int) -> Callable[[int], int]:
 def _first_fit(capacity: int, most: int) -> Callable[[int], int]:
     """Return a function from a piece's length to its row: the earliest of `most` rows with room.
 
-    A tree over the rows knows the most room in each half, so the earliest is found by walking down.
+    A tree over the rows has the most room in each half, so the earliest row is found by walking down.
     """
     size = 1 << max(most - 1, 0).bit_length()
     room = array("i", [capacity]) * (2 * size)
@@ -141,7 +141,7 @@ def _first_fit(capacity: int, most: int) -> Callable[[int], int]:
 def _best_fit(capacity: int) -> Callable[[int], int]:
     """Return a function from a piece's length to its row: the one where it leaves the least room.
 
-    Of several, it is the one used last. Rows wait in stacks by the room they have; a mask tells which stacks have any.
+    Of several, it is the one used last. Rows wait in stacks by the room they have; a mask says which stacks have any.
     """
     stacks: list[list[int]] = [[] for _ in range(capacity + 1)]
     waiting, count = 0, 0

@@ -77,7 +77,7 @@ def counted_text(config: Config, corpus: Corpus) -> Text:
 
 
 def estimated_text(config: Config, num_bytes: int) -> Text:
-    """Return the text of a run that has not been read: counted where it is prepared or ids, else worked out.
+    """Return the text of a run that has not been read: counted if it is prepared or ids, else estimated.
 
     num_bytes: its size, from which follow the tokens of text. Its documents are not known, so that rows are those of
     one stream.
@@ -92,7 +92,7 @@ def estimated_text(config: Config, num_bytes: int) -> Text:
         return _text_of_ids(settings, kind, list_files(items or ()), list_files(sets))
     sizes = {"byte": 257, "char": _USUAL_CHARACTERS, "bpe": settings.vocab_size or suitable_vocab_size(num_bytes)}
     vocab_size = sizes.get(kind) or load_tokenizer(kind).vocab_size
-    if weights:  # the mixture is as long as its largest part asks for
+    if weights:  # the mixture is as long as its largest part requires
         parts = [corpus_size_bytes(item, cache_dir=settings.cache_dir) for item in items or ()]
         num_bytes = int(max(size * sum(weights) / weight for size, weight in zip(parts, weights)))
     tokens = tokens_of_bytes(num_bytes, kind, vocab_size)
@@ -126,6 +126,6 @@ def learned(config: Config, corpus: Corpus) -> bool:
 
 
 def packing_of(settings: DataConfig, corpus: Corpus) -> str:
-    """Return how documents share rows: concat, where there is a single one, or one of `packing.STRATEGIES`."""
+    """Return how documents share rows: concat if there is only one, or one of `packing.STRATEGIES`."""
     strategy = settings.packing_strategy if settings.pack_sequences else "alone"
     return strategy if strategy == "concat" or corpus.train.document_lengths().size > 1 else "concat"

@@ -1,4 +1,4 @@
-"""What was made of a text, as a page that people read: REPORT.md in the folder of a prepared corpus."""
+"""What became of a text, as a page for people: REPORT.md in the folder of a prepared corpus."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textmill.runs.layout import CORPUS_REPORT
 
 
 class CorpusNotes:
-    """What people should know of a corpus, said once when it is made and written beside it.
+    """What people should know of a corpus, reported when it is made and saved with it.
 
     say: gets each sentence.
     """
@@ -32,8 +32,8 @@ def write_report(folder: Path, report: dict[str, Any], notes: list[str]) -> None
 
 
 def page(report: dict[str, Any], notes: list[str]) -> str:
-    """Return the page as Markdown: a table of the sets, a table of what was left out of each, and what was said."""
-    lines = ["# What was made of the text", "", "| set | documents | kept | characters | kept | tokens |"]
+    """Return the page as Markdown: a table of the sets, a table of what was left out of each, and the notes."""
+    lines = ["# What became of the text", "", "| set | documents | kept | characters | kept | tokens |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for name, found in report.items():
         numbers = ("documents", "kept_documents", "characters", "kept_characters", "tokens")
@@ -44,11 +44,12 @@ def page(report: dict[str, Any], notes: list[str]) -> str:
             dropped.append(("encoding repaired (kept)", found["repaired"]))
         if not dropped:
             continue
-        lines += ["", f"## {name}", "", "| why left out | documents | characters | such as |", "|---|---:|---:|---|"]
+        lines += ["", f"## {name}", ""]
+        lines += ["| left out because | documents | characters | examples |", "|---|---:|---:|---|"]
         for reason, what in dropped:
             examples = ", ".join(f"`{source}`" for source in what["examples"])
             characters = f"{what['characters']:,}" if "characters" in what else ""
             lines.append(f"| {reason} | {what['documents']:,} | {characters} | {examples} |")
     if notes:
-        lines += ["", "## Said", "", *(f"- {note}" for note in notes)]
+        lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
 """Where a corpus that is being prepared is written, and what of it was prepared before: what the pipeline asks of both.
 
-The store implements it; the pipeline gets it as a value and knows no file of it.
+The store implements it; the pipeline gets it as a value and never sees its files.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class EarlierChunks(Protocol):
 
 
 class Destination(Protocol):
-    """A corpus in the making. The `folder` of a side is its path within the corpus."""
+    """An unfinished corpus. The `folder` of a side is its path within the corpus."""
 
     def learned(self) -> tuple[Tokenizer, list[str]] | None:
         """Return the tokenizer that an interrupted process learned for this corpus, and what it said; None without."""

@@ -42,7 +42,7 @@ class NearDuplicates:
         return any(self._known[number].jaccard(sketch.minhash) >= SIMILAR for number in found)
 
     def add(self, sketch: Sketch) -> None:
-        """The document of `sketch` is in the index."""
+        """Add the document of `sketch` to the index."""
         if not sketch.empty:
             self._index.insert(len(self._known), sketch.minhash)
             self._known.append(sketch.minhash)
@@ -57,14 +57,14 @@ class Sketch:
         self._before: list[str] = []
 
     def add(self, text: str) -> None:
-        """`text` is a further part of the document."""
+        """Add a further part of the document."""
         words = self._before + _WORD.findall(text.lower())
         if len(words) >= _SEQUENCE:
             self._update([" ".join(words[at : at + _SEQUENCE]) for at in range(len(words) - _SEQUENCE + 1)])
         self._before = words[-(_SEQUENCE - 1) :]
 
     def finish(self) -> None:
-        """The document is complete; one of fewer words than a sequence is a sequence by itself."""
+        """Complete the document; one of fewer words than a sequence is a sequence by itself."""
         if self.empty and self._before:
             self._update([" ".join(self._before)])
 

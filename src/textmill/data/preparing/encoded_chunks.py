@@ -18,7 +18,7 @@ class EncodedChunk:
 
     Attributes:
         ids: uint16 or uint32 (n,).
-        ends: uint32 (documents,): how many ids stand before the end of each document that ends here.
+        ends: uint32 (documents,): for each document that ends here, how many ids are up to its end.
         num_bytes: UTF-8 bytes of the text.
         unknown: how many ids are the unknown token.
     """

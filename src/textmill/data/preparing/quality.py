@@ -1,7 +1,7 @@
-"""What a document consists of, in three shares that tell text from what is hardly text.
+"""What a document consists of, as three shares that separate text from what is hardly text.
 
 The rules are those of the filters in Rae et al., "Scaling Language Models" (Gopher), appendix A, reduced to shares of
-characters and of five-word sequences, so that they hold for any language that puts spaces between words.
+characters and of five-word sequences, so that they suit any language that puts spaces between words.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from functools import cache
 import numpy as np
 
 MOST_WORDS = 1 << 20
-"""Repetition is judged on so many words from the start of a document."""
+"""Repetition is measured on so many words from the start of a document."""
 
 _SEQUENCE = 5
 _LETTER, _SYMBOL, _SPACE, _OTHER = range(4)
-_CODE_SIGNS = "#%&*@\\_/{}[]<>|"
+_CODE_CHARACTERS = "#%&*@\\_/{}[]<>|"
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Shares:
 
 
 class Measure:
-    """Counts one document after the other, part by part."""
+    """Measures one document after the other, part by part."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(4, dtype=np.int64)
         self._words: list[int] = []
 
     def add(self, text: str) -> None:
-        """`text` is a further part of the document."""
+        """Count a further part of the document."""
         code_points = np.frombuffer(text.encode("utf-32-le", "replace"), dtype="<u4")
         self._counts += np.bincount(_kinds()[code_points], minlength=4)
         if len(self._words) < MOST_WORDS:
@@ -52,13 +52,13 @@ class Measure:
 
 
 def _repetition(words: np.ndarray) -> float:
-    """Return the share of five-word sequences that stood in the document before; `words` are hashes (words,)."""
+    """Return the share of five-word sequences that occurred in the document before; `words` are hashes (words,)."""
     count = words.size - _SEQUENCE + 1
     if count < 2:
         return 0.0
     sequences = np.zeros(count, dtype=np.uint64)
-    for place in range(_SEQUENCE):
-        sequences = sequences * np.uint64(0x9E3779B97F4A7C15) + words[place : place + count]
+    for offset in range(_SEQUENCE):
+        sequences = sequences * np.uint64(0x9E3779B97F4A7C15) + words[offset : offset + count]
     return 1 - np.unique(sequences).size / count
 
 
@@ -73,6 +73,6 @@ def _kinds() -> np.ndarray:
             kinds[code_point] = _LETTER
         elif character.isspace():
             kinds[code_point] = _SPACE
-        elif category[0] in "SC" or character in _CODE_SIGNS:
+        elif category[0] in "SC" or character in _CODE_CHARACTERS:
             kinds[code_point] = _SYMBOL
     return kinds

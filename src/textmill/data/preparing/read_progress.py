@@ -45,7 +45,7 @@ class ReadProgress:
         self.tick(0)
 
     def check_unchanged(self) -> None:
-        """Raise DataError when a file is not what it was at the start: what was read is neither text then."""
+        """Raise DataError if a file has changed since the start: what was read may be a mixture of two texts."""
         for path, state in self._states.items():
             if _state(path) != state:
                 raise DataError(f"{path} changed while it was read: start again when it is complete")

@@ -1,7 +1,7 @@
 """Which text trains and which validates, decided before anything is learned from it.
 
 Few documents (a book, a handful of files): the validation text is the tail of the whole, in characters, as in nanoGPT.
-Many documents: the side of a document is a hash of its content, so that copies share a side, and adding documents moves
+Many documents: a hash of a document's content decides its side, so that copies share a side, and adding documents moves
 none.
 """
 
@@ -28,7 +28,7 @@ TRAIN, VALIDATION = 0, 1
 
 @dataclass(frozen=True)
 class Survey:
-    """What one reading of a corpus found; arrays have one entry per document, in order.
+    """What one pass over a corpus found; arrays have one entry per document, in order.
 
     Attributes:
         characters: int64 (documents,).
@@ -71,7 +71,7 @@ class Split:
     """Where every character of a surveyed corpus goes.
 
     Attributes:
-        kept: bool (documents,): the others are passed over.
+        kept: bool (documents,): the others are skipped.
         validates: bool (documents,) when whole documents change sides, else None.
         cut: the number of kept characters that train, the rest validates; used when `validates` is None.
     """
@@ -89,7 +89,7 @@ def everything(side: int, found: Survey) -> Split:
 def plan_split(found: Survey, share: float, say: Callable[[str], None]) -> Split:
     """Return the split of a corpus with `share` of it for validation.
 
-    A share of 0 validates nothing. DEFAULT_SHARE is enlarged, and that is said, where it is less than two characters.
+    With a share of 0 nothing validates. DEFAULT_SHARE is enlarged, with a message, if it is less than two characters.
     Raises DataError when a side would be left without two characters or without a document.
     """
     if share == 0:
@@ -130,7 +130,7 @@ def _by_content(found: Survey, share: float) -> np.ndarray:
 
 
 def leaked_documents(found: Survey, split: Split) -> int:
-    """Return how many training documents stand in the validation text too, equal to the letter."""
+    """Return how many training documents are in the validation text too, letter by letter."""
     if split.validates is not None:
         validates = split.validates[split.kept]
     else:
@@ -144,8 +144,8 @@ class Fragment(NamedTuple):
 
     Attributes:
         ends: whether a document ends here.
-        corpus: which of a mixture it is from.
-        file: where it is from; None where that does not matter.
+        corpus: the number of the corpus of a mixture that it is from.
+        file: the file that it is from; None if that does not matter.
     """
 
     side: int
@@ -184,13 +184,13 @@ def _divide_at(cut: int, part: Document) -> Iterator[Fragment]:
 
 
 def whole_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
-    """Join what belongs together, for tokenizers that look across places where a text could be cut."""
+    """Join the fragments of each document, for tokenizers whose tokens depend on the text on both sides of a cut."""
     waiting: defaultdict[int, list[Fragment]] = defaultdict(list)
     for part in fragments:
         waiting[part.side].append(part)
         if part.ends:
             yield _joined(waiting.pop(part.side))
-    for parts in waiting.values():  # a document that goes on on the other side
+    for parts in waiting.values():  # a document that continues on the other side
         yield _joined(parts)
 
 

@@ -29,11 +29,11 @@ _VOCABULARY_BELOW = (
 
 
 class TokenizerChoice:
-    """What was asked for: "char" and "bpe" are learned from text, everything else is `ready`.
+    """The tokenizer of the settings: "char" and "bpe" are learned from text, everything else is `ready`.
 
     Attributes:
         ready: the tokenizer, if nothing has to be learned.
-        for_ids: whether the data are ids already.
+        for_ids: whether the data is token ids already.
         learns: whether it is learned from the text.
         bound: ids must be below it; None if that is not known.
         identity: what its ids depend on besides the text, as plain values.

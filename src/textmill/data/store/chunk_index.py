@@ -1,8 +1,7 @@
 """An index of the encoded chunks of a store, so that text that was encoded before is not encoded again.
 
 The index lies beside the ids and is written as the store grows. So it serves twice: a corpus whose preparation was
-killed goes on from there, and a corpus of which a file has changed takes everything else from the corpus that was made
-before.
+killed continues from there, and a corpus in which a file has changed takes everything else from the corpus made before.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from textmill.data.preparing.encoded_chunks import EncodedChunk
 from textmill.data.store.shards import ShardWriter
 
 INDEX = "stretches.bin"
+"""The file's name, which says what chunks were called when its format was made."""
 
 _HEAD = struct.Struct("<8s16sII")  # format and version, key of the encoding, bytes of an id, ids in a full shard
 _FORMAT = b"tmstr\x00\x00\x02"

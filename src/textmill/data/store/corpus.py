@@ -22,15 +22,15 @@ class Corpus:
 
     Attributes:
         folder: where it is stored.
-        tokenizer: what made the ids, or None where ids were given without one.
-        train: the ids to learn from, a Mixture where corpora have weights.
-        validation: the ids to measure on, or None.
+        tokenizer: made the ids; None if ids were given without one.
+        train: the ids to train on, a Mixture if corpora have weights.
+        validation: the ids to validate on, or None.
         fingerprint: a hash of ids and tokenizer, hexadecimal: equal exactly when training would see the same.
         vocab_size: the tokenizer's, or the highest id plus one.
-        sources: the files it was made of.
-        notes: what was said about them.
+        sources: the files it was made from.
+        notes: what people should know about them.
         key: a hash of the files' content and of the settings they were prepared with.
-        main: the name of the validation text, where it was given one.
+        main: the name of the validation text, if it was given one.
         further: more validation sets, by name.
         report: set -> how many documents it had, how many were left out and why; empty for ids.
     """
@@ -51,7 +51,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Made:
-    """What is to be told of a corpus that was made, beside its stores; the fields are those of Corpus."""
+    """What describes a new corpus besides its stores; the fields are those of Corpus."""
 
     tokenizer: Tokenizer | None
     sources: list[str]
@@ -63,7 +63,7 @@ class Made:
 
 
 def describe(folder: Path, key: str, settings: dict[str, Any], made: Made) -> None:
-    """`folder`, which holds the stores and the tokenizer, is a prepared corpus."""
+    """Make `folder`, which contains the stores and the tokenizer, a prepared corpus."""
     described = {
         "format": FORMAT,
         "key": key,
@@ -106,7 +106,9 @@ def open_corpus(folder: Path) -> Corpus:
         further = {name: TokenStore.open(folder / FURTHER / name) for name in names}
     highest = max(store.max_id for store in (train, validation, *further.values()) if store is not None)
     if tokenizer is not None and highest >= tokenizer.vocab_size:
-        raise DataError(f"{folder} holds id {highest}, its tokenizer has {tokenizer.vocab_size}: prepare it again")
+        raise DataError(
+            f"{folder} contains the id {highest}, its tokenizer has {tokenizer.vocab_size}: prepare it again"
+        )
     identity = [train.fingerprint, validation.fingerprint if validation is not None else None, made_by]
     return Corpus(
         folder=folder,

@@ -19,7 +19,7 @@ class Part:
 
     Attributes:
         name: as it was given.
-        weight: its share of what is trained on, relative to the other weights.
+        weight: its share of the training tokens, relative to the other weights.
         tokens: its ids, at least one.
         bytes: UTF-8 bytes of its text.
     """
@@ -46,12 +46,11 @@ def mixture_parts(weights: Sequence[tuple[str, float, int]], sizes: Sequence[Seq
 
 
 class Mixture(TokenStore):
-    """A store seen as a stream in which every part has its share, and which is a view: nothing is copied.
+    """A view of a store as a stream in which every part has its share. Nothing is copied.
 
-    The stream is the shortest in which every part stands whole at least once: the part that is largest for its weight
-    once, the others over and over, each up to its share. So an epoch means that all text was read, and the rows of a
-    step stay a pure function of the step, as of any other store. Attributes are those of TokenStore, repetitions
-    counted.
+    The stream is the shortest that contains every part completely: the part that is largest for its weight once, the
+    others repeated, each up to its share. So an epoch reads all text, and the rows of a step remain a pure function of
+    the step, as with any other store. Attributes are those of TokenStore, with repetitions counted.
     """
 
     def __init__(self, store: TokenStore, parts: Sequence[Part]) -> None:
@@ -66,7 +65,7 @@ class Mixture(TokenStore):
         self.num_bytes = sum(round(part.bytes * self.repeats(n)) for n, part in enumerate(parts))
         self.num_documents = self.document_lengths().size
         self._starts = np.cumsum([0, *(part.tokens for part in parts)])  # of each part in the store
-        self._places = np.cumsum([0, *self.counts])  # of each part in the stream
+        self._stream_starts = np.cumsum([0, *self.counts])  # of each part in the stream
         identity = [store.fingerprint, [asdict(part) for part in parts]]
         self.fingerprint = json_sha256(identity)
 
@@ -83,15 +82,15 @@ class Mixture(TokenStore):
             raise IndexError(f"tokens {start}..{start + ids.size} of a mixture of {self.num_tokens}")
         done = 0
         while done < ids.size:
-            number = int(np.searchsorted(self._places, start + done, side="right")) - 1
-            into = int(start + done - self._places[number])
-            place = into % self.parts[number].tokens
-            size = min(ids.size - done, self.parts[number].tokens - place, self.counts[number] - into)
-            self.store.read_into(int(self._starts[number]) + place, ids[done : done + size])
+            number = int(np.searchsorted(self._stream_starts, start + done, side="right")) - 1
+            into = int(start + done - self._stream_starts[number])
+            offset = into % self.parts[number].tokens
+            size = min(ids.size - done, self.parts[number].tokens - offset, self.counts[number] - into)
+            self.store.read_into(int(self._starts[number]) + offset, ids[done : done + size])
             done += size
 
     def document_lengths(self) -> np.ndarray:
-        """See TokenStore. Where the last repetition of a part breaks off, a document ends."""
+        """See TokenStore. A document ends where the last repetition of a part breaks off."""
         lengths = self.store.document_lengths()
         ends = np.cumsum(lengths)
         found, start = [], 0
@@ -113,6 +112,6 @@ class Mixture(TokenStore):
         """Return how often an epoch reads each part, one sentence each."""
         shares = [count / self.num_tokens for count in self.counts]
         return [
-            f"{part.name} is {share:.1%} of what is trained on: an epoch reads it {self.repeats(number):.3g} times"
+            f"{part.name} is {share:.1%} of the training tokens: an epoch reads it {self.repeats(number):.3g} times"
             for number, (part, share) in enumerate(zip(self.parts, shares))
         ]

@@ -1,7 +1,7 @@
 """Token ids on disk: flat files of little-endian integers and one JSON file that describes them.
 
-Reading goes through `os.preadv` into the caller's memory: a store of any size costs no memory, and a file that lost its
-end is an error where a memory map would be a crash.
+Ids are read with `os.preadv` into the caller's memory: a store of any size costs no memory, and a truncated file is an
+error where a memory map would crash.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from textmill.errors import DataError, MissingInputError
 
 DESCRIPTION = "shards.json"
 DOCUMENTS = "documents.npy"
-"""The length of every document, its mark included: where a document begins is not always to be seen from the ids."""
+"""The length of every document, its EOS token included: the ids alone do not always show where a document begins."""
 
 FORMAT = 2
 SHARD_BYTES = 1 << 30
 
 
 class ShardWriter:
-    """Appends ids to a folder, a new file every `shard_bytes`. `close` makes it a store."""
+    """Appends ids to files in a folder, a new one every `shard_bytes`. `close` makes the folder a store."""
 
     def __init__(
         self, folder: Path, vocab_size: int, eos_id: int | None = None, shard_bytes: int = SHARD_BYTES
@@ -59,12 +59,12 @@ class ShardWriter:
     def write(self, ids: np.ndarray, num_bytes: int, ends: np.ndarray | None = None) -> None:
         """Append `ids`, the tokens of `num_bytes` bytes of text. Raises DataError for an id outside the vocabulary.
 
-        ends: how many of `ids` stand before the end of each document that ends among them, its mark included, rising.
+        ends: for each document that ends in `ids`, how many of them are up to its end, its EOS token included; rising.
         """
         if ends is not None and len(ends):
-            places = self.num_tokens + ends.astype(np.int64)
-            self._lengths.extend(np.diff(places, prepend=self._documents_end).tolist())
-            self._documents_end = int(places[-1])
+            ends_in_store = self.num_tokens + ends.astype(np.int64)
+            self._lengths.extend(np.diff(ends_in_store, prepend=self._documents_end).tolist())
+            self._documents_end = int(ends_in_store[-1])
         if ids.size:
             low, high = int(ids.min()), int(ids.max())
             if low < 0 or high >= self._vocab_size:
@@ -84,12 +84,12 @@ class ShardWriter:
             ids, first = ids[head.size :], False
 
     def end_document(self) -> None:
-        """One document more is complete, and the end-of-text id, if there is one, stands behind it."""
-        mark = np.array([] if self.eos_id is None else [self.eos_id], dtype=self.dtype)
-        self.write(mark, 0, np.array([mark.size]))
+        """Append the EOS token, if there is one, and end the document."""
+        eos = np.array([] if self.eos_id is None else [self.eos_id], dtype=self.dtype)
+        self.write(eos, 0, np.array([eos.size]))
 
     def flush(self) -> None:
-        """What was written is in the hands of the system: it is read again even if this process dies now."""
+        """Hand what was written to the system: it can be read even if this process dies now."""
         if self._file is not None:
             self._file.flush()
 
@@ -108,7 +108,7 @@ class ShardWriter:
             self._file = None
 
     def close(self) -> None:
-        """The store is complete: a reader may open it."""
+        """Complete the store, so that it can be opened."""
         self._close_file()
         lengths = np.array(self._lengths, dtype=np.uint64)
         dtype = np.uint32 if not lengths.size or lengths.max() < 1 << 32 else np.uint64
@@ -137,21 +137,21 @@ class _Shard:
 def _whole(value: Any, least: int = 0) -> int:
     """Return `value` if it is a whole number of at least `least`. Raises TypeError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise TypeError(f"{str(value)[:40]!r} is no whole number")
+        raise TypeError(f"{str(value)[:40]!r} is not a whole number")
     return value
 
 
 class TokenStore:
-    """The token ids of one side of a corpus, read at any place without being loaded.
+    """The token ids of one side of a corpus, read from any position without being loaded.
 
     Attributes:
         folder: where it is.
-        num_tokens: ids, end-of-text marks included.
+        num_tokens: ids, EOS tokens included.
         num_bytes: UTF-8 bytes of the text alone; 0 where the ids came without text.
         num_documents: documents that end in it.
         dtype: uint16 or uint32.
         max_id: the highest id.
-        eos_id: the id behind every document, or None.
+        eos_id: the id after every document, or None.
         fingerprint: a hash of the ids and of where documents end, hexadecimal.
     """
 
@@ -228,9 +228,9 @@ class TokenStore:
         return ids
 
     def read_into(self, start: int, ids: np.ndarray) -> None:
-        """The contiguous array `ids`, of the store's dtype, holds the ids from `start`.
+        """Fill the contiguous array `ids`, of the store's dtype, with the ids from `start`.
 
-        Raises IndexError outside the store, DataError when a file lost its end since it was opened.
+        Raises IndexError outside the store, DataError when a file was truncated after it was opened.
         """
         if start < 0 or start + ids.size > self.num_tokens:
             raise IndexError(f"tokens {start}..{start + ids.size} of a store of {self.num_tokens}")
@@ -252,10 +252,10 @@ class TokenStore:
             buffer, offset = buffer[got:], offset + got
 
     def document_lengths(self) -> np.ndarray:
-        """Return the tokens of every document in order, marks included, int64 (documents,); their sum is `num_tokens`.
+        """Return the tokens of every document, EOS tokens included, int64 (documents,); their sum is `num_tokens`.
 
-        What stands behind the last end, as in a text that was cut in two, is a document as well. Raises DataError when
-        the file that says so is missing or damaged.
+        What follows the last end, as in a text that was cut in two, is a document as well. Raises DataError when the
+        file of lengths is missing or damaged.
         """
         path = self.folder / DOCUMENTS
         try:
@@ -270,11 +270,11 @@ class TokenStore:
     def verify(self) -> list[str]:
         """Return what is wrong with the files, [] when every hash is as it was written. Reads everything."""
         wrong = [
-            f"the shard {self.folder / shard.name} does not hold the ids that were written"
+            f"the shard {self.folder / shard.name} does not contain the ids that were written"
             for shard in self._shards
             if files.sha256(self.folder / shard.name) != shard.sha256
         ]
         documents = self.folder / DOCUMENTS
         if not documents.is_file() or files.sha256(documents) != self._documents_sha256:
-            wrong.append(f"{documents} does not hold the lengths that were written")
+            wrong.append(f"{documents} does not contain the lengths that were written")
         return wrong

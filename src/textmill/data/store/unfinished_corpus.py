@@ -1,7 +1,7 @@
-"""A corpus in the making: what an interrupted process has done of it is kept, and used by the next one.
+"""An unfinished corpus: what an interrupted process has done of it is kept, and used by the next one.
 
 Beside the folder that is to be made lies `.unfinished-NAME`, with the tokenizer once it is learned and with the stores
-as far as they are written. Nothing in it is ever taken for a corpus.
+as far as they are written. It is never mistaken for a corpus.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def unfinished(final: Path, key: str, say: Callable[[str], None]) -> Iterator[Un
     """
     root = final.with_name(PREFIX + final.name)
     lock = _lock(root)
-    if lock is None:  # another process is at it: two are slower than one, and both are right
+    if lock is None:  # another process is preparing the same corpus: two are slower than one, and both are right
         with files.new_directory(final) as folder:
             yield UnfinishedCorpus(key, folder)
         return
