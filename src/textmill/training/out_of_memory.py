@@ -14,7 +14,7 @@ from textmill.machine.memory import is_out_of_memory
 from textmill.machine.precision import choose_precision
 from textmill.planning.memory import StepSettings, estimate_memory
 
-_PARTS = ("logits", "activations", "optimizer", "weights", "gradients", "evaluation")
+_PARTS: tuple[str, ...] = ("logits", "activations", "optimizer", "weights", "gradients", "evaluation")
 """The fields of `planning.memory.Memory` that settings can make smaller."""
 
 
