@@ -147,9 +147,9 @@ def given_on(command: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]
     assert code == 0, captured.err
     tree = json.loads(captured.out)
     return {
-        leaf: item["value"]
+        setting: item["value"]
         for section in tree.values()
-        for leaf, item in section.items()
+        for setting, item in section.items()
         if not item["origin"].startswith(("default", "derived", "fitted", "preset auto-"))
     }
 
@@ -257,7 +257,7 @@ OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 def given_in(config: Config) -> dict[str, Any]:
     """Return the settings of a configuration that somebody chose, by canonical name."""
-    return {leaf: value for leaf, value in config.values().items() if config.given(leaf)}
+    return {setting: value for setting, value in config.values().items() if config.given(setting)}
 
 
 def test_three_configuration_classes() -> None:
@@ -326,8 +326,8 @@ def test_presets_are_the_models_of_the_guides(shared: Path) -> None:
         sections = [names[name] for name in ("model_config", "training_config", "data_config") if name in names]
         config = load_config(preset=preset)
         wanted = given_in(load_config(*sections))
-        for leaf in wanted.keys() - {"dataset_name", "dataset_config", "engine", "precision"}:
-            assert config.values()[leaf] == wanted[leaf], (preset, leaf)
+        for setting in wanted.keys() - {"dataset_name", "dataset_config", "engine", "precision"}:
+            assert config.values()[setting] == wanted[setting], (preset, setting)
 
 
 def test_every_flag_anywhere_in_the_guides(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:

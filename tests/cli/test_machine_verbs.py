@@ -109,7 +109,7 @@ def test_the_cache_tells_of_what_was_begun(tmp_path: Path, capsys: pytest.Captur
         assert main(["cache", "list", *flags]) == 0 and json.loads(capsys.readouterr().out) == []
         raise Interrupted(2)
     assert main(["cache", "list", "--cache-dir", str(tmp_path)]) == 0
-    assert "begun and not finished" in capsys.readouterr().out
+    assert "unfinished" in capsys.readouterr().out
     assert main(["cache", "clean", "abc", *flags]) == 0
     assert not list((tmp_path / "corpora").iterdir())
 

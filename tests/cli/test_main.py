@@ -49,11 +49,11 @@ def test_help_fits_a_narrow_terminal(
 def test_help_of_train_groups_every_setting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each leaf has its flag under a heading, with choices and default; hidden spellings are not listed."""
+    """Each setting has its flag under a heading, with choices and default; hidden spellings are not listed."""
     monkeypatch.setenv("COLUMNS", "80")
     text = page(["train"], capsys)
-    for leaf in setting_names():
-        assert leaf == "data" or re.search(rf"--{leaf.replace('_', '-')}\b", text), leaf
+    for setting in setting_names():
+        assert setting == "data" or re.search(rf"--{setting.replace('_', '-')}\b", text), setting
     titles = re.findall(r"╭─ ([^─]+) ─", text)
     assert titles == [
         *("Arguments", "Run", "Data", "Tokenizer", "Model", "Length", "Batch and optimizer", "Machine"),
@@ -133,9 +133,9 @@ def test_no_arguments_show_the_verbs(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trian"], "'trian' is no verb of textmill; did you mean 'train'?"),
-        (["xyz"], "'xyz' is no verb of textmill; there are train, plan,"),
-        (["--lr", "3"], "--lr: a flag needs a verb before it, such as textmill train --lr ..."),
+        (["trian"], "unknown command 'trian'; did you mean 'train'?"),
+        (["xyz"], "unknown command 'xyz'; the commands are train, plan,"),
+        (["--lr", "3"], "--lr: a flag needs a command before it, such as textmill train --lr ..."),
         (["train", "--lr", "x"], "--lr: must be a number, not 'x'"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
         (

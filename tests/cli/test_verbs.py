@@ -84,7 +84,7 @@ def test_tokenizer_mistakes(
     """Ids outside the vocabulary, bytes that are no text and unknown kinds are refused."""
     run("tokenizer", "train", "--tokenizer", "byte", "--output", tmp_path, capsys=capsys)
     _, err = run("tokenizer", "decode", tmp_path, "999", capsys=capsys, code=2)
-    assert "999 is no id of this tokenizer, whose ids are 0 to 256" in err
+    assert "999 is not an id of this tokenizer, which accepts 0 to 256" in err
     _, err = run("tokenizer", "decode", tmp_path, "x", capsys=capsys, code=2)
     assert "IDS: must be a whole number" in err
     monkeypatch.setattr(sys, "stdin", Piped(b"ab\xff"))

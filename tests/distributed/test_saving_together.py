@@ -129,7 +129,7 @@ def test_a_disk_that_is_full_for_one_ends_the_save_for_all(
     errors = [line for line in ranks.said().splitlines() if line.startswith("textmill: error:")]
     assert len(errors) == 1, ranks.said()
     assert "checkpoints/step-0000008/model-00002-of-00002.safetensors: File too large" in errors[0]
-    assert ranks.said(0).count("training goes on") == 2
+    assert ranks.said(0).count("training continues") == 2
     assert values(run / "steps.jsonl", "step") == list(range(1, 9))
 
 

@@ -168,7 +168,7 @@ def test_a_full_disk_does_not_part_the_processes(small_command: list[str], tmp_p
     run = tmp_path / "run"
     ranks = start_ranks([*small_command, *LONG, "--save-steps", "2", "--output-dir", str(run)], 2, before=before)
     assert ranks.wait() == [74, 74], ranks.said()
-    assert "training goes on" in ranks.said(0)
+    assert "training continues" in ranks.said(0)
     assert ranks.said(1) == ""
     assert values(run / "steps.jsonl", "step") == [1, 2, 3, 4, 5, 6]
 

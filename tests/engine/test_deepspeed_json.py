@@ -110,7 +110,7 @@ def test_a_given_setting_that_differs_is_an_error(settings: dict[str, Any], word
     ("content", "words"),
     [
         ({"zero_optimisation": {}}, "unknown key 'zero_optimisation'.*zero_optimization"),
-        ({"scheduler": {"type": "WarmupLR"}}, "scheduler is textmill's own to do.*lr_schedule"),
+        ({"scheduler": {"type": "WarmupLR"}}, "textmill does scheduler itself.*lr_schedule"),
         ({"zero_optimization": {"stage": 0}}, "stage 0 is --engine ddp"),
         ({"zero_optimization": {"stage": 4}}, "stage 4: use 1, 2 or 3"),
         ({"zero_optimization": 2}, "zero_optimization must be an object"),

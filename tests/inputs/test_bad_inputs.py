@@ -159,7 +159,7 @@ CASES = [
     Case(
         "B22", {}, ["prepare", "text.txt", "--tokenizer", "nowhere", "--output", "out"], 66, "no tokenizer at nowhere"
     ),
-    Case("B22", {"t/": None}, ["tokenizer", "inspect", "t"], 66, "t holds no tokenizer: expected tokenizer.json"),
+    Case("B22", {"t/": None}, ["tokenizer", "inspect", "t"], 66, "t contains no tokenizer: expected tokenizer.json"),
     Case(
         "B22", {"t/tokenizer.json": "{"}, ["tokenizer", "encode", "t", "x"], 65, "t/tokenizer.json is not a tokenizer"
     ),

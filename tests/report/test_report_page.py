@@ -63,7 +63,7 @@ def test_the_page_tells_the_whole_run(small_run: Path) -> None:
     text = "".join(page.text)
     record = Record(small_run)
     assert f"{record.best['val_loss']:.4f}" in text
-    for word in ("finished", "Loss", "Learning rate", "Throughput", "What it writes", "--d-model", "textmill train"):
+    for word in ("finished", "Loss", "Learning rate", "Throughput", "Samples", "--d-model", "textmill train"):
         assert word in text
     assert "torch" in text and "model.d_model" in text
     assert page.tags <= TAGS

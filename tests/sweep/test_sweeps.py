@@ -112,7 +112,7 @@ def test_a_trial_that_falls_behind_is_pruned(words: list[str], tmp_path: Path) -
         number = 0
 
         def __init__(self) -> None:
-            self.reported: list[int] = []
+            self.number, self.reported = 0, list[int]()
 
         def report(self, value: float, step: int) -> None:
             self.reported.append(step)

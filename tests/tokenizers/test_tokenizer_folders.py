@@ -87,7 +87,7 @@ def test_missing_and_broken_tokenizers(tmp_path: Path) -> None:
     (tmp_path / "vocab.json").write_text("{}")
     cases: dict[str, tuple[type[Exception], str]] = {
         "nowhere": (MissingInputError, "there is no tokenizer"),
-        "empty": (MissingInputError, "holds no tokenizer"),
+        "empty": (MissingInputError, "contains no tokenizer"),
         "vocab.json": (MissingInputError, "merges.txt is missing"),
     }
     broken = {

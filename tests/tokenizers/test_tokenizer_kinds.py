@@ -165,7 +165,7 @@ def test_a_lone_surrogate_is_refused_in_one_line(
 ) -> None:
     """Half a character cannot be encoded, and the message says where it stands."""
     for tokenizer in (byte_tokenizer, char_tokenizer, bpe_tokenizer):
-        with pytest.raises(DataError, match=r"U\+D800, half a character, at position 2"):
+        with pytest.raises(DataError, match=r"U\+D800, a lone surrogate, at position 2"):
             tokenizer.encode("ab\ud800c")
 
 

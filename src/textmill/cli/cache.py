@@ -1,4 +1,4 @@
-"""textmill cache: the prepared text that is kept for the next run."""
+"""textmill cache: the prepared text that is kept for later runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from textmill.cli.help_pages import Json
 
-app = App(name="cache", help="List and clear the prepared text that is kept for the next run.")
+app = App(name="cache", help="List and clear the prepared text that is kept for later runs.")
 
 CacheDir = Annotated[
     Path | None, Parameter(name="--cache-dir", help="The cache. Unset: the user's cache folder.", show_default=False)
@@ -19,7 +19,7 @@ CacheDir = Annotated[
 
 @app.command(name="list", sort_key=0)
 def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
-    """List the prepared corpora of the cache, the one used longest ago first."""
+    """List the prepared corpora of the cache, least recently used first."""
     from textmill.console.format import size
     from textmill.console.terminal import write
 
@@ -28,7 +28,7 @@ def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
         write(json_format.dumps(entries, indent=2))
         return
     for entry in entries:
-        unknown = "damaged" if entry["finished"] else "begun and not finished"
+        unknown = "damaged" if entry["finished"] else "unfinished"
         source = entry["sources"][0] if entry["sources"] else unknown
         more = f" and {len(entry['sources']) - 1} more" if len(entry["sources"]) > 1 else ""
         write(f"{_short(entry['name'])}  {size(entry['bytes']):>9}  {entry['used']}  {source}{more}")
@@ -38,14 +38,14 @@ def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
 
 @app.command(sort_key=1)
 def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json: Json = False) -> None:
-    """Delete prepared corpora; they are made again when they are needed.
+    """Delete prepared corpora; they are prepared again when they are needed.
 
     Parameters
     ----------
     name
-        Those to delete, by the beginning of their names. Unset: all.
+        Beginnings of the names to delete. Unset: all.
     older_than_days
-        Only those that were not used for so many days.
+        Delete only what was not used for this many days.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     entries = _entries(cache_dir)
     unknown = [word for word in name if not any(_is_called(entry, word) for entry in entries)]
     if unknown:
-        raise MissingInputError(f"the cache has no corpus {unknown[0]}: textmill cache list shows what there is")
+        raise MissingInputError(f"the cache has no corpus {unknown[0]}: textmill cache list lists them")
     before = time.time() - older_than_days * 86400
     doomed = [
         entry
@@ -96,7 +96,7 @@ def _folder(cache_dir: Path | None) -> Path:
 
 
 def _entries(cache_dir: Path | None) -> list[dict[str, Any]]:
-    """Return every corpus of the cache, those begun and given up too: name, size, when used, what it was made of."""
+    """Return every corpus of the cache, unfinished ones too: name, size, time of last use, sources."""
     import time
 
     from textmill.data.store.unfinished_corpus import PREFIX, is_in_use

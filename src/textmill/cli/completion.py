@@ -13,7 +13,7 @@ def completion(
     *,
     app: Annotated[Any, Parameter(parse=False)],
 ) -> None:
-    """Print the script with which a shell completes verbs, flags and their choices.
+    """Print the script with which a shell completes commands, flags and their choices.
 
     bash: eval "$(textmill completion bash)" in ~/.bashrc. zsh: the script as _textmill in a folder of $fpath. fish: as
     ~/.config/fish/completions/textmill.fish.

@@ -1,4 +1,4 @@
-"""textmill config: what a run would be made with."""
+"""textmill config: the settings that a run would have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from textmill.config.run_config import Config
 from textmill.config.settings import Setting
 from textmill.console.terminal import note, write
 
-app = App(name="config", help="Show what a run would be made with, and where each value comes from.")
+app = App(name="config", help="Show every setting of a run, and where its value comes from.")
 
 
 @app.command(sort_key=0)
@@ -30,7 +30,7 @@ def show(
     json: Json = False,
     settings: list[Setting],
 ) -> None:
-    """Print every setting with its value and where that comes from, as a configuration file.
+    """Print every setting with its value and the origin of the value, as a configuration file.
 
     It takes the flags of textmill train. Preset auto is chosen by the size of the text and this machine.
 
@@ -49,14 +49,14 @@ def show(
         note(_settled(values))
     values.model = values.model.resolved(note)
     if json:
-        tree = {name: {leaf: _entry(values, name, leaf) for leaf in _leaves(values, name)} for name in SECTIONS}
+        tree = {name: {setting: _entry(values, name, setting) for setting in _names(values, name)} for name in SECTIONS}
         write(json_format.dumps(tree, indent=2, ensure_ascii=False))
         return
     for name in SECTIONS:
         print(f"{name}:")
-        for leaf in _leaves(values, name):
-            line = f"  {leaf}: {_scalar(getattr(getattr(values, name), leaf))}"
-            write(f"{line:<45} # {getattr(values, name).origin(leaf)}")
+        for setting in _names(values, name):
+            line = f"  {setting}: {_scalar(getattr(getattr(values, name), setting))}"
+            write(f"{line:<45} # {getattr(values, name).origin(setting)}")
 
 
 @app.command(sort_key=1)
@@ -71,7 +71,7 @@ def schema() -> None:
 
 
 def _settled(values: Config) -> str:
-    """The values of preset auto are in `values`, where the size of the text can be known; return what to say of it."""
+    """Apply preset auto to `values` if the size of the text can be known; return the sentence to say."""
     from textmill.config.presets import apply_auto_preset
     from textmill.data.batches.text_size import size_of
     from textmill.data.preparing.prepare_settings import PrepareSettings
@@ -86,12 +86,12 @@ def _settled(values: Config) -> str:
     return f"preset: {apply_auto_preset(values, likely_device() if device == 'auto' else device, size)}"
 
 
-def _leaves(values: Config, section: str) -> list[str]:
+def _names(values: Config, section: str) -> list[str]:
     return list(type(getattr(values, section)).model_fields)
 
 
-def _entry(values: Config, section: str, leaf: str) -> dict[str, Any]:
-    return {"value": getattr(getattr(values, section), leaf), "origin": getattr(values, section).origin(leaf)}
+def _entry(values: Config, section: str, setting: str) -> dict[str, Any]:
+    return {"value": getattr(getattr(values, section), setting), "origin": getattr(values, section).origin(setting)}
 
 
 def _scalar(value: Any) -> str:

@@ -16,11 +16,11 @@ from textmill.cli.help_pages import Json
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "cyclopts")
 
 SLOW_FLOPS = 20e9
-"""Float32 operations per second of one thread below which something is wrong with a processor of this century."""
+"""Float32 operations per second of one thread below which something is wrong with the processor."""
 
 
 def doctor(*, device: str = "auto", json: Json = False) -> None:
-    """Look at this machine: device, threads, formats, speed of a matrix product, what is installed, what is slow.
+    """Examine this machine: device, threads, formats, speed of a matrix product, what is installed, what is slow.
 
     Takes a few seconds. Nothing is changed.
 
@@ -51,7 +51,7 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
 
 
 def advice(found: dict[str, Any]) -> list[str]:
-    """Return what a person could change about this machine, from what was found of it."""
+    """Return what could be improved about this machine, from what `examine` found."""
     from textmill.machine.cpu_contention import contention_warning
 
     said = []
@@ -64,7 +64,7 @@ def advice(found: dict[str, Any]) -> list[str]:
             slow = f"a matrix product reaches {rate / 1e9:.0f} GFLOP/s on {threads} threads, which is little"
             said.append(f"{slow}: is the processor throttled, or shared with other machines?")
         if not found["bf16_instructions"]:
-            said.append("this processor has no bfloat16 products: training runs in fp32, about half as fast or less")
+            said.append("this processor has no bfloat16 instructions: training runs in fp32, at half the speed or less")
         if threads < found["cores"]:
             said.append(f"{threads} of {found['cores']} cores are used: see OMP_NUM_THREADS, or --threads")
         if shutil.which("nvidia-smi") is not None:
@@ -73,7 +73,7 @@ def advice(found: dict[str, Any]) -> list[str]:
     if half is not None and half < rate:
         said.append("bfloat16 products are slower than float32 here: try --precision fp32")
     if found["cache"]["free"] < 2e9:
-        said.append(f"little room is left for prepared text in {found['cache']['folder']}: textmill cache clean")
+        said.append(f"little disk space is left for prepared text in {found['cache']['folder']}: textmill cache clean")
     return said
 
 
@@ -137,7 +137,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("kernels", f"float32 products by {library}"),
         ("speed", f"a matrix product reaches {rates}"),
-        ("others", f"use {found['foreign_load']:.1f} cores now"),
+        ("contention", f"other processes use {found['foreign_load']:.1f} cores now"),
         ("memory", f"{size(memory)} free" if memory else "unknown"),
         ("cache", f"{found['cache']['folder']}, {size(found['cache']['free'])} free on the disk"),
         ("extras", "pip install 'textmill[NAME]' installs one"),

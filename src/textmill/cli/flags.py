@@ -110,7 +110,7 @@ class Rewriter:
         return None
 
     def _nearest(self, name: str) -> str:
-        known = [*self.flags, *self.aliases, *(alias for alias, leaf in ALIASES.items() if leaf in self.flags)]
+        known = [*self.flags, *self.aliases, *(alias for alias, setting in ALIASES.items() if setting in self.flags)]
         return closest(name, known).replace("_", "-").replace("'", "'--", 1)
 
     def _stands_alone(self, name: str) -> bool:

@@ -28,13 +28,13 @@ class Options:
     max_new_tokens
         Length of the continuation, in tokens.
     temperature
-        Randomness: 0 always takes the likeliest token, 1 draws as the model says.
+        Randomness: 0 always takes the most likely token, 1 samples from the model's own distribution.
     top_k
-        Choose among this many likeliest tokens.
+        Choose among this many of the most likely tokens.
     top_p
-        Choose among the likeliest tokens that together have this share of the probability.
+        Choose among the most likely tokens that together have this share of the probability.
     min_p
-        Leave out tokens below this share of the likeliest token's probability.
+        Leave out tokens below this share of the most likely token's probability.
     repetition_penalty
         Above 1, tokens that occurred already become less likely.
     stop

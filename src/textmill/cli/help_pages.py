@@ -1,6 +1,6 @@
 """How help pages look: the parser's own pages, with a first column wide enough for our longest flag at 80 columns.
 
-What a page says stands in the docstring of its verb: what it is for, and under `Examples` commands to try.
+The text of a page is the docstring of its verb: what it is for, and under `Examples` commands to try.
 """
 
 from __future__ import annotations

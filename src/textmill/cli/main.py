@@ -12,30 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textmill.cli.app import VERBS, make_app
 from textmill.errors import ConfigError, Interrupted, TextmillError
 from textmill.files import not_accessible
 
 if TYPE_CHECKING:
     from cyclopts import App, CycloptsError
-
-VERBS = {
-    "train": ("textmill.cli.train:train", "Train a model on your text."),
-    "plan": ("textmill.cli.plan:plan", "Say what a run will take: parameters, steps, memory, disk, time."),
-    "evaluate": ("textmill.cli.evaluate:evaluate", "Measure a model: loss, perplexity, bits per byte, accuracy."),
-    "generate": ("textmill.cli.generate:generate", "Let a model go on from a prompt."),
-    "prepare": ("textmill.cli.prepare:prepare", "Read and tokenize text once, to train on it many times."),
-    "sweep": ("textmill.cli.sweep:sweep", "Try many values of settings, and tell which are best."),
-    "report": ("textmill.cli.report:report", "Write a run as one HTML page."),
-    "runs": ("textmill.cli.runs:app", "List runs, and compare them."),
-    "verify": ("textmill.cli.verify:verify", "Check that everything a run left is whole."),
-    "tokenizer": ("textmill.cli.tokenizer:app", "Train a tokenizer, use it and look into it."),
-    "config": ("textmill.cli.config:app", "Show what a run would be made with, and where each value comes from."),
-    "presets": ("textmill.cli.presets:presets", "List the presets, or show the values of one."),
-    "doctor": ("textmill.cli.doctor:doctor", "Look at this machine: what it has, how fast it is, what is slow."),
-    "cache": ("textmill.cli.cache:app", "List and clear the prepared text that is kept for the next run."),
-    "completion": ("textmill.cli.completion:completion", "Print the script that completes commands in a shell."),
-}
-"""Verb -> where it is, and its line in the list of verbs."""
 
 _HELP = frozenset({"--help", "-h"})
 
@@ -67,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         refusal = not_accessible(error)
         return _failed(str(refusal), refusal.exit_code, debug)
     except MemoryError as error:
-        return _failed(f"the machine has not enough memory for this ({error or 'no more is to be had'})", 70, debug)
+        return _failed(f"out of memory{f': {error}' if str(error) else ''}", 70, debug)
     except Exception as error:
-        advice = "" if debug else "; run it again with --debug to see where, and report it"
+        advice = "" if debug else "; run it again with --debug, and report what it prints"
         return _failed(f"a defect of textmill: {type(error).__name__}: {error}{advice}", 70, debug)
 
 
 def console() -> None:
-    """The `textmill` command. Modules of one's own (`--metrics likely:top5`) are found in the current folder, last."""
+    """Run the `textmill` command. Modules of yours (`--metrics likely:top5`) are found in the current folder, last."""
     sys.path.append(str(Path.cwd()))
     sys.exit(main())
 
@@ -138,30 +120,8 @@ def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], 
     return [*chain, *rewriter.rewrite(rest)], rewriter.spelling
 
 
-def make_app() -> App:
-    """Return the command line's parser. The verbs are imported when they are needed."""
-    from cyclopts import App, Group
-
-    from textmill.cli.help_pages import formatter
-    from textmill.version import VERSION
-
-    app = App(
-        name="textmill",
-        help="Train transformer language models from scratch on your own text.",
-        help_epilogue="textmill VERB --help explains a verb. --debug shows where an error comes from.",
-        help_format="plaintext",
-        help_formatter=formatter(),
-        version=VERSION,
-        result_action="return_value",
-        group_commands=Group("Verbs", sort_key=0),
-    )
-    for order, (name, (target, text)) in enumerate(VERBS.items()):
-        app.command(target, name=name, help=text, sort_key=order)
-    return app
-
-
 def _check_verb(arguments: list[str]) -> list[str]:
-    """Return the arguments if their first word is a verb or a flag of the program. Raises ConfigError."""
+    """Return the arguments if their first word is a command or a flag of the program. Raises ConfigError."""
     if not arguments:
         return ["--help"]
     first = arguments[0]
@@ -172,17 +132,17 @@ def _check_verb(arguments: list[str]) -> list[str]:
     if first == "--version":
         return [first]
     if first.startswith("-"):
-        raise ConfigError(f"{first}: a flag needs a verb before it, such as textmill train {first} ...")
+        raise ConfigError(f"{first}: a flag needs a command before it, such as textmill train {first} ...")
     from textmill.config.field_types import closest
 
-    hint = closest(first, VERBS) or f"; there are {', '.join(VERBS)}"
+    hint = closest(first, VERBS) or f"; the commands are {', '.join(VERBS)}"
     if Path(first).exists():
         hint = f"; to train on it: textmill train {first}"
-    raise ConfigError(f"{first!r} is no verb of textmill{hint}")
+    raise ConfigError(f"unknown command {first!r}{hint}")
 
 
 def _sentence(error: CycloptsError) -> str:
-    """Return the parser's complaint as one line of ours."""
+    """Return the parser's complaint as one line in our words."""
     from cyclopts import CoercionError, MissingArgumentError
 
     if isinstance(error, MissingArgumentError) and error.argument is not None:
@@ -204,6 +164,6 @@ def _failed(message: str, code: int, debug: bool) -> int:
 
 
 def _silence_stdout() -> None:
-    """Nothing is written to the closed pipe when the interpreter flushes at exit."""
+    """Keep the interpreter from writing to the closed pipe when it flushes at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -33,7 +33,7 @@ def plan(
 ) -> None:
     """Say what a run will take: parameters, steps, memory, disk, and the time at a given speed.
 
-    It takes the flags of textmill train. Text is not read: its tokens are worked out from its size, unless DATA is a
+    It takes the flags of textmill train. Text is not read: its tokens are estimated from its size, unless DATA is a
     prepared folder. textmill train --dry-run reads it and counts.
 
     Parameters

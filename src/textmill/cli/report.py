@@ -20,7 +20,7 @@ def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | N
     run
         The folder of a run.
     output
-        File to write. Unset: report.html in the run's folder.
+        File to write. Unset: report.html in the run folder.
 
     Examples
     --------

@@ -83,7 +83,7 @@ def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) ->
         write(json_format.dumps(shown, indent=2))
         return
     rows = [("", *(record.name for record in records))]
-    rows += [(leaf, *map(as_text, values)) for leaf, values in differing.items()]
+    rows += [(setting, *map(as_text, values)) for setting, values in differing.items()]
     rows += [("", *("" for _ in records))] if differing else []
     rows += [(name.replace("_", " "), *(_result(name, one) for one in values)) for name, values in measured.items()]
     write(table(rows, right=set()))

@@ -1,4 +1,4 @@
-"""The flags that are settings of a run: one for every leaf of the configuration, as parameters of a verb."""
+"""The flags that are settings of a run: one for every setting of the configuration, as parameters of a verb."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _GROUPS = {
     "output_dir": "Run",
     "report_to": "Tracking",
 }
-"""First leaf of each group of flags, in the order of the sections -> the group's title, in the order of the page."""
+"""First setting of each group of flags, in the order of the sections -> the group's title, in the order of the page."""
 
 
-def takes_settings(*leaves: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def takes_settings(*chosen: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that gives a verb a flag for every setting in place of its parameter `settings`.
 
     `settings` is then the list of entries that were given on the command line, unvalidated. Positional arguments are
-    text, the leaf `data`. With `leaves`, only these settings become flags.
+    text, the setting `data`. With `chosen`, only these settings become flags.
     """
 
     def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,9 +56,9 @@ def takes_settings(*leaves: str) -> Callable[[Callable[..., Any]], Callable[...,
             inspect.Parameter("texts", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, text]),
             *(parameter for name, parameter in own.items() if name != "settings"),
             *(
-                leaf
-                for leaf in _parameters(by_preset=not leaves)
-                if leaf.name not in own and (not leaves or leaf.name in leaves)
+                setting
+                for setting in _parameters(by_preset=not chosen)
+                if setting.name not in own and (not chosen or setting.name in chosen)
             ),
             inspect.Parameter("spelling", inspect.Parameter.KEYWORD_ONLY, annotation=Spelling),
         ]
@@ -68,9 +68,9 @@ def takes_settings(*leaves: str) -> Callable[[Callable[..., Any]], Callable[...,
     return decorate
 
 
-def group_of(leaf: str) -> Group:
-    """Return the group of the help page that a flag belongs to, by the first leaf of the group."""
-    title = _GROUPS[leaf]
+def group_of(setting: str) -> Group:
+    """Return the group of the help page that a flag belongs to, by the first setting of the group."""
+    title = _GROUPS[setting]
     return Group(title, sort_key=10 + list(dict.fromkeys(_GROUPS.values())).index(title))
 
 
@@ -85,35 +85,35 @@ def _joined(entries: list[Setting]) -> list[Setting]:
 
 @cache
 def _parameters(*, by_preset: bool) -> list[inspect.Parameter]:
-    """Return one keyword parameter per leaf, with its help, and a hidden one per rewritten spelling.
+    """Return one keyword parameter per setting, with its help, and a hidden one per rewritten spelling.
 
     by_preset: a preset comes before the defaults, as in every verb that takes all settings of a run.
     """
     automatic = {name for kind in ("cpu", "gpu") for preset in auto_presets(kind).values() for name in preset.values}
-    leaves: dict[str, tuple[FieldInfo, Group]] = {}
+    chosen: dict[str, tuple[FieldInfo, Group]] = {}
     group = group_of("val_data")
     for section in SECTIONS.values():
-        for leaf, field in section.model_fields.items():
-            group = group_of(leaf) if leaf in _GROUPS else group
-            leaves[leaf] = field, group
+        for setting, field in section.model_fields.items():
+            group = group_of(setting) if setting in _GROUPS else group
+            chosen[setting] = field, group
     shown = [
         _parameter(
-            leaf,
+            setting,
             list[str] if "list[" in str(field.annotation) else str,
             Parameter(
-                name=f"--{leaf.replace('_', '-')}",
+                name=f"--{setting.replace('_', '-')}",
                 group=group,
-                help=_help(leaf, field, by_preset and leaf in automatic),
+                help=_help(setting, field, by_preset and setting in automatic),
                 metavar=_metavar(field),
                 negative=(),
-                show=leaf != "data",
+                show=setting != "data",
                 show_default=False,
             ),
         )
-        for leaf, (field, group) in leaves.items()
+        for setting, (field, group) in chosen.items()
     ]
     hidden = Parameter(show=False, negative=())
-    return shown + [_parameter(name, str, hidden) for name in REWRITES if name not in leaves]
+    return shown + [_parameter(name, str, hidden) for name in REWRITES if name not in chosen]
 
 
 def _parameter(name: str, kind: Any, parameter: Parameter) -> inspect.Parameter:
@@ -134,7 +134,7 @@ def _kinds(field: FieldInfo) -> list[Any]:
 
 
 def _choices(field: FieldInfo) -> list[str]:
-    """Return the words a leaf is chosen from, where its type lists them."""
+    """Return the words a setting is chosen from, where its type lists them."""
     return [member for member in _kinds(field) if isinstance(member, str)]
 
 
@@ -150,7 +150,7 @@ def _metavar(field: FieldInfo) -> str:
     return "NAME" if choices else "TEXT"
 
 
-def _help(leaf: str, field: FieldInfo, by_preset: bool) -> str:
+def _help(setting: str, field: FieldInfo, by_preset: bool) -> str:
     """Return the docstring of the field with its choices, where they are many, and its default."""
     text = (field.description or "").rstrip()
     choices = _choices(field)
@@ -158,7 +158,7 @@ def _help(leaf: str, field: FieldInfo, by_preset: bool) -> str:
         text += f" One of {', '.join(choices)}."
     default = field.get_default(call_default_factory=True)
     if default is True:
-        return f"{text} [default: true; --no-{leaf.replace('_', '-')} for false]"
+        return f"{text} [default: true; --no-{setting.replace('_', '-')} for false]"
     if default in (None, False) or default == []:
         return f"{text} [default: by preset]" if by_preset else text
     shown = f"{default:g}" if isinstance(default, float) else str(default)

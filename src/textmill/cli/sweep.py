@@ -35,10 +35,10 @@ def sweep(
     json: Annotated[Json, Parameter(group=group_of("preset"))] = False,
     settings: list[Setting],
 ) -> int:
-    """Try values of any settings in runs of their own, and tell which are best.
+    """Try values of any settings, each in a run of its own, and rank them.
 
     It takes the flags of textmill train for what stays the same. Trials are drawn by Optuna (TPE) and ended early when
-    they fall behind; each is a normal run in OUTPUT_DIR/trial-0007. The same command goes on with a sweep that was
+    they fall behind; each is a normal run in OUTPUT_DIR/trial-0007. The same command continues a sweep that was
     stopped. It needs the extra tune: pip install 'textmill[tune]'.
 
     Parameters
@@ -73,7 +73,7 @@ def sweep(
     from textmill.training.output_folder import next_free_run
 
     folder = Path(values.training.output_dir or next_free_run().with_name(_next_name(Path("runs"))))
-    given = {leaf: value for leaf, value in values.values().items() if values.given(leaf)}
+    given = {setting: value for setting, value in values.values().items() if values.given(setting)}
     screen = Screen(stream=sys.stderr if json else sys.stdout)
     searched = ", ".join(dimension.described() for dimension in dimensions)
     screen.field("sweep", f"{folder}, {plural(trials, 'trial')} of {searched}")
@@ -93,10 +93,15 @@ def _next_name(parent: Path) -> str:
 
 
 def _show(result: SweepResult, picture: Path, given: Mapping[str, Any]) -> None:
-    leaves = list(result.ranked[0].values)
-    head = ("trial", result.metric.replace("_", " "), "state", *leaves)
+    names = list(result.ranked[0].values)
+    head = ("trial", result.metric.replace("_", " "), "state", *names)
     rows = [
-        (str(trial.number), f"{trial.value:.4f}", trial.state, *(as_text(trial.values.get(leaf)) for leaf in leaves))
+        (
+            str(trial.number),
+            f"{trial.value:.4f}",
+            trial.state,
+            *(as_text(trial.values.get(setting)) for setting in names),
+        )
         for trial in result.ranked[:MOST_ROWS]
     ]
     write("\n" + table([head, *rows], right={0, 1}))
@@ -112,11 +117,11 @@ def _show(result: SweepResult, picture: Path, given: Mapping[str, Any]) -> None:
 def command(values: Mapping[str, Any]) -> str:
     """Return the command line of a run with these settings."""
     words = ["textmill", "train", *map(str, values.get("data") or [])]
-    for leaf, value in values.items():
-        if leaf in ("data", "output_dir", "run_name", "overwrite", "resume") or value is None:
+    for setting, value in values.items():
+        if setting in ("data", "output_dir", "run_name", "overwrite", "resume") or value is None:
             continue
         for item in value if isinstance(value, list) else [value]:
-            words += [f"--{leaf.replace('_', '-')}", str(item).lower() if isinstance(item, bool) else str(item)]
+            words += [f"--{setting.replace('_', '-')}", str(item).lower() if isinstance(item, bool) else str(item)]
     return shlex.join(words)
 
 

@@ -21,7 +21,7 @@ from textmill.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from textmill.tokenizers import Tokenizer
 
-app = App(name="tokenizer", help="Train a tokenizer, use it and look into it.")
+app = App(name="tokenizer", help="Train, use and inspect tokenizers.")
 
 DEFAULT_VOCAB_SIZE = 8192
 
@@ -154,7 +154,7 @@ def decode(tokenizer: TokenizerPath, /, *ids: Annotated[str, Parameter(name="IDS
             raise ConfigError(f"IDS: {error}") from None
         if not 0 <= numbers[-1] < loaded.vocab_size:
             raise ConfigError(
-                f"IDS: {numbers[-1]} is no id of this tokenizer, whose ids are 0 to {loaded.vocab_size - 1}"
+                f"IDS: {numbers[-1]} is not an id of this tokenizer, which accepts 0 to {loaded.vocab_size - 1}"
             )
     write(loaded.decode(numbers, skip_special_tokens=False))
 
@@ -179,7 +179,7 @@ def inspect(
         File, folder, pattern or dataset (may be repeated): how many bytes a token stands for there, which entries never
         occur, which occur most, and how the text begins.
     text_column
-        Field of rows that holds the text.
+        Field of rows that contains the text.
 
     Examples
     --------

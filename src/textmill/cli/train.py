@@ -15,7 +15,7 @@ from textmill.config.config_files import read_config
 from textmill.config.merge_layers import from_layers
 from textmill.config.settings import Setting
 
-_JSON = "Print the result as JSON at the end; what is said on the way goes to standard error."
+_JSON = "Print the result as JSON at the end; progress goes to standard error."
 
 
 @takes_settings()
@@ -30,7 +30,7 @@ def train(
 
     Without DATA it trains on Python's own source code. What you do not set comes from a preset that fits machine and
     text: textmill presets. Flags win over --config, and that over the preset. The names of other tools, such as --lr
-    or --n-layers, are understood too. A run is stopped by Ctrl-C and goes on with --resume.
+    or --n-layers, are understood too. Ctrl-C stops a run, --resume continues it.
 
     Parameters
     ----------

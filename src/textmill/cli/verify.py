@@ -1,4 +1,4 @@
-"""textmill verify: is everything that a run left still whole?"""
+"""textmill verify: whether all files of a run are intact."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from textmill.cli.help_pages import Json
 
 
 def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False) -> int:
-    """Check every checkpoint, model, log, tokenizer and token store of a run against what was written.
+    """Check every checkpoint, model, log, tokenizer and token store of a run against what was recorded.
 
-    Exit code 0: all is whole. 65: something is damaged; it is named.
+    Exit code 0: everything is intact. 65: something is damaged; the output names it.
 
     Parameters
     ----------
     run
-        The folder of a run, of a checkpoint, or one that textmill prepare made.
+        A run, a checkpoint or a prepared corpus.
 
     Examples
     --------
@@ -34,15 +34,15 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
     for finding in find(run):
         findings.append(finding)
         if not json:
-            state = "damaged" if finding.problems else "not there" if finding.absent else "whole"
-            field(state, finding.name + (": made again when it is needed" if finding.absent else ""))
+            state = "damaged" if finding.problems else "absent" if finding.absent else "intact"
+            field(state, finding.name + (": prepared again when it is needed" if finding.absent else ""))
             for problem in finding.problems:
                 field("", problem)
     damaged = [finding.name for finding in findings if finding.problems]
     if json:
         write(json_format.dumps({"whole": not damaged, "findings": [asdict(one) for one in findings]}, indent=2))
     elif not damaged:
-        write(f"\n{run} is whole")
+        write(f"\n{run} is intact")
     if damaged:
         raise DataError(f"{run}: damaged: {', '.join(damaged)}")
     return 0

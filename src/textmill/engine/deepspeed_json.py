@@ -79,7 +79,7 @@ def read_deepspeed(source: str | Path | Mapping[str, Any] | None) -> dict[str, A
     known = {*_PASSED_ON, *_BATCH, "optimizer", "gradient_clipping"}
     for key in source:
         if key in _OURS:
-            raise ConfigError(f"{where}: {key} is textmill's own to do: leave it out and set {_OURS[key]}")
+            raise ConfigError(f"{where}: textmill does {key} itself: leave it out and set {_OURS[key]}")
         if key not in known:
             raise ConfigError(f"{where}: unknown key {key!r}{closest(str(key), known)}")
     settings = {key: value for key, value in source.items() if value != "auto"}
@@ -94,12 +94,12 @@ def read_deepspeed(source: str | Path | Mapping[str, Any] | None) -> dict[str, A
 
 
 def implied_settings(settings: Mapping[str, Any], world_size: int) -> dict[str, Any]:
-    """Return the values of our settings that DeepSpeed's configuration fixes, by leaf.
+    """Return the values of our settings that DeepSpeed's configuration fixes, by name.
 
     Raises ConfigError when train_batch_size is not micro batch x accumulation x processes, naming the numbers, and for
     an optimizer or a parameter of one that textmill does not know.
     """
-    implied = {leaf: settings[key] for key, leaf in _BATCH.items() if key in settings}
+    implied = {setting: settings[key] for key, setting in _BATCH.items() if key in settings}
     implied |= _batch(settings, world_size)
     if "gradient_clipping" in settings:
         implied["max_grad_norm"] = float(settings["gradient_clipping"])
@@ -116,20 +116,21 @@ def _batch(settings: Mapping[str, Any], world_size: int) -> dict[str, int]:
     total = settings.get("train_batch_size")
     if total is None:
         return {}
-    known = {leaf: settings[key] for key, leaf in _BATCH.items() if key in settings}
+    known = {setting: settings[key] for key, setting in _BATCH.items() if key in settings}
     if len(known) == len(_BATCH):
         rows, accumulation = known["batch_size"], known["gradient_accumulation_steps"]
         if total != rows * accumulation * world_size:
             raise ConfigError(_wrong_total(total, rows, accumulation, world_size))
         return {}
     known = known or {"gradient_accumulation_steps": 1}
-    ((leaf, given),) = known.items()
-    missing = next(other for other in _BATCH.values() if other != leaf)
+    ((setting, given),) = known.items()
+    missing = next(other for other in _BATCH.values() if other != setting)
     if total % (given * world_size):
         raise ConfigError(
-            f"deepspeed_config: train_batch_size {total} is no multiple of {leaf} {given} x {world_size} processes"
+            f"deepspeed_config: train_batch_size {total} is not a multiple of "
+            f"{setting} {given} x {world_size} processes"
         )
-    return {leaf: given, missing: total // (given * world_size)}
+    return {setting: given, missing: total // (given * world_size)}
 
 
 def _wrong_total(total: int, rows: int, accumulation: int, world_size: int) -> str:

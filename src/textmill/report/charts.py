@@ -44,13 +44,13 @@ def chart(title: str, unit: str, lines: Sequence[Line], *, from_zero: bool = Fal
     bottom, top = forward(min(low, ticks[0])), forward(max(high, ticks[-1]))
     last = max(x for x, _ in points) or 1.0
 
-    def place(x: float, y: float) -> Point:
+    def point(x: float, y: float) -> Point:
         across = LEFT + (WIDTH - LEFT - RIGHT) * x / last
         up = (forward(y) - bottom) / ((top - bottom) or 1.0)
         return across, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * up
 
-    body = [_grid(ticks, place), _steps_axis(last, place)]
-    body += [_draw(line, place) for line in drawn]
+    body = [_grid(ticks, point), _steps_axis(last, point)]
+    body += [_draw(line, point) for line in drawn]
     label = escape(f"{title} over steps", quote=True)
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(body)}</svg>'
     return f'<figure class="chart">{heading}{svg}</figure>'
@@ -100,16 +100,16 @@ def _thin(points: Sequence[Point]) -> list[Point]:
     return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]
 
 
-def _grid(ticks: Sequence[float], place: Callable[[float, float], Point]) -> str:
+def _grid(ticks: Sequence[float], point: Callable[[float, float], Point]) -> str:
     parts = []
     for tick in ticks:
-        _, y = place(0.0, tick)
+        _, y = point(0.0, tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 3.5:.1f}" text-anchor="end">{short(tick)}</text>')
     return "".join(parts)
 
 
-def _steps_axis(last: float, place: Callable[[float, float], Point]) -> str:
+def _steps_axis(last: float, point: Callable[[float, float], Point]) -> str:
     y = HEIGHT - BOTTOM + 17
     inside = [tick for tick in nice_ticks(0.0, last) if tick <= last * 1.001]
     parts = []
@@ -119,20 +119,20 @@ def _steps_axis(last: float, place: Callable[[float, float], Point]) -> str:
     return "".join(parts) + f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">step</text>'
 
 
-def _draw(line: Line, place: Callable[[float, float], Point]) -> str:
+def _draw(line: Line, point: Callable[[float, float], Point]) -> str:
     """Return a path with gaps where values are missing, and a dot with its value in words on each point asked for."""
     path, pen_up = [], True
     for x, y in line.points:
         if not math.isfinite(y):
             pen_up = True
             continue
-        across, down = place(x, y)
+        across, down = point(x, y)
         path.append(f"{'M' if pen_up else 'L'}{across:.1f} {down:.1f}")
         pen_up = False
     marks = ""
     if line.dots or len(line.points) == 1:
         for x, y in _finite(line.points):
-            across, down = place(x, y)
+            across, down = point(x, y)
             told = escape(f"{line.label}: {y:.4g} at step {x:,.0f}")
             where = f'cx="{across:.1f}" cy="{down:.1f}" r="3"'
             marks += f'<circle class="dot-{line.kind}" {where}><title>{told}</title></circle>'

@@ -40,7 +40,7 @@ def render(record: Record) -> str:
         f"<title>{title} · textmill</title><style>{STYLE}</style>"
     )
     page = f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main></body></html>\n'
-    return page.encode("utf-8", "backslashreplace").decode("utf-8")  # half characters of a damaged file are no UTF-8
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates of a damaged file are not UTF-8
 
 
 def _badge(record: Record) -> str:
@@ -133,7 +133,7 @@ def _samples(rows: Sequence[Row]) -> str:
         return ""
     shown = [_sample(row) for row in reversed(rows[-MOST_SAMPLES:])]
     earlier = f"<details><summary>{len(shown) - 1} earlier</summary>{''.join(shown[1:])}</details>" if shown[1:] else ""
-    return f"<section><h2>What it writes</h2>{shown[0]}{earlier}</section>"
+    return f"<section><h2>Samples</h2>{shown[0]}{earlier}</section>"
 
 
 def _sample(row: Row) -> str:
@@ -163,17 +163,17 @@ def _configuration(record: Record) -> str:
     if not record.config:
         return ""
     chosen, others = [], []
-    for section, leaves in record.config.items():
-        for leaf, value in leaves.items():
-            origin = record.origin(leaf)
-            cells = (f"{section}.{leaf}", as_text(value), origin)
+    for section, settings in record.config.items():
+        for setting, value in settings.items():
+            origin = record.origin(setting)
+            cells = (f"{section}.{setting}", as_text(value), origin)
             row = "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
             (others if origin == "default" else chosen).append(row)
     head = "<thead><tr><th>setting</th><th>value</th><th>where from</th></tr></thead>"
     tables = f'<div class="scroll"><table>{head}<tbody>{"".join(chosen)}</tbody></table></div>' if chosen else ""
     if others:
         table = f'<div class="scroll"><table>{head}<tbody>{"".join(others)}</tbody></table></div>'
-        tables += f"<details><summary>{len(others)} settings as by default</summary>{table}</details>"
+        tables += f"<details><summary>{len(others)} settings with their default values</summary>{table}</details>"
     return f"<section><h2>Configuration</h2>{tables}</section>"
 
 
@@ -192,12 +192,12 @@ def _environment(record: Record) -> str:
 def _repeat(record: Record) -> str:
     folder = shlex.quote(str(record.folder))
     commands = {
-        "Make the same run again": f"textmill train --config {folder}/config.yaml",
-        "Go on with it": f"textmill train --output-dir {folder} --resume",
-        "Let it write": f"textmill generate {folder} --prompt 'Once'",
-        "Measure it on other text": f"textmill evaluate {folder} other.txt",
+        "Repeat the run": f"textmill train --config {folder}/config.yaml",
+        "Resume it": f"textmill train --output-dir {folder} --resume",
+        "Generate text": f"textmill generate {folder} --prompt 'Once'",
+        "Evaluate it on other text": f"textmill evaluate {folder} other.txt",
     }
     if not record.status.get("resumable"):
-        del commands["Go on with it"]
+        del commands["Resume it"]
     lines = "".join(f"<dt>{name}</dt><dd><pre>{escape(command)}</pre></dd>" for name, command in commands.items())
     return f"<section><h2>How to repeat it</h2><dl>{lines}</dl></section>"

@@ -1,4 +1,4 @@
-"""What is known of a run, from the files of its folder alone."""
+"""What the files of a run folder say about the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Record:
-    """A run read from its folder. Whatever is missing there is empty here: a run may be young, or half lost."""
+    """A run as read from its folder. What is missing or damaged there is empty here."""
 
     folder: Path
 
@@ -34,7 +34,7 @@ class Record:
 
     @property
     def state(self) -> str:
-        """Return running, finished, interrupted or failed; `killed` when it neither goes on nor could say why."""
+        """Return running, finished, interrupted or failed; `killed` when its process is gone without a reason."""
         state = str(self.status.get("state", "unknown"))
         return "killed" if state == "running" and not is_in_use(self.folder) else state
 
@@ -48,12 +48,12 @@ class Record:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Return leaf -> value of all sections."""
-        return {leaf: value for leaves in self.config.values() for leaf, value in leaves.items()}
+        """Return setting -> value of all sections."""
+        return {setting: value for section in self.config.values() for setting, value in section.items()}
 
-    def origin(self, leaf: str) -> str:
-        """Return where a leaf's value came from, as far as the run wrote it down."""
-        return str(self.environment.get("origins", {}).get(leaf, "default"))
+    def origin(self, setting: str) -> str:
+        """Return where a setting's value came from, as far as the run recorded it."""
+        return str(self.environment.get("origins", {}).get(setting, "default"))
 
     @cached_property
     def evaluations(self) -> list[Row]:
@@ -103,17 +103,17 @@ def open_record(folder: str | Path) -> Record:
     """Return the record of the run in `folder`. Raises MissingInputError when there is none."""
     path = Path(folder)
     if not layout.is_run(path):
-        raise MissingInputError(f"{path} holds no run: give the folder that training wrote, such as runs/experiment_1")
+        raise MissingInputError(f"{path} is not a run folder: give one that training wrote, such as runs/experiment_1")
     return Record(path)
 
 
 def find_records(folder: Path) -> list[Record]:
-    """Return the runs in and up to two levels below `folder`, those written last at the end.
+    """Return the runs in and up to two levels below `folder`, the newest last.
 
     Raises MissingInputError when the folder is not there.
     """
     if not folder.is_dir():
-        raise MissingInputError(f"there is no folder {folder}: name one that holds runs")
+        raise MissingInputError(f"there is no folder {folder}: name one that contains runs")
     found = [Record(path) for path in _runs_below(folder, depth=2)]
     return sorted(found, key=lambda record: str(record.status.get("time", "")))
 
@@ -140,7 +140,7 @@ def number(value: Any) -> float | None:
 
 
 def _measurements(path: Path) -> list[Row]:
-    """Return the rows of a log of numbers: what is no finite number is left out of its row."""
+    """Return the rows of a log of numbers: values that are not finite numbers are left out."""
     return [{key: value for key, value in row.items() if number(value) is not None} for row in _rows(path)]
 
 

@@ -1,4 +1,4 @@
-"""Is everything that a run left still as it was written? Reads every byte of it."""
+"""Check that the files of a run are as they were written: reads every byte of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from textmill.tokenizers import load_tokenizer
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `problems` is empty when it is whole; `absent`: it is not there and need not be."""
+    """The state of one part. `problems` is empty when it is intact. absent: it is missing, which is allowed."""
 
     name: str
     problems: list[str]
@@ -25,7 +25,7 @@ class Finding:
 
 
 def verify(folder: Path) -> Iterator[Finding]:
-    """Yield what was found of each part of a run, of a prepared corpus or of a single checkpoint in `folder`.
+    """Yield a finding for each part of the run, the prepared corpus or the single checkpoint in `folder`.
 
     Raises MissingInputError when `folder` is none of these.
     """
@@ -37,7 +37,7 @@ def verify(folder: Path) -> Iterator[Finding]:
     elif kind == "run":
         yield from _run(Record(folder))
     else:
-        raise MissingInputError(f"{folder} is neither a run nor a checkpoint nor a prepared corpus")
+        raise MissingInputError(f"{folder} is not a run, a checkpoint or a prepared corpus")
 
 
 def _run(record: Record) -> Iterator[Finding]:
@@ -75,7 +75,7 @@ def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
 
 
 def _model(folder: Path) -> None:
-    """The weights can be read, are finite, and fit the configuration beside them."""
+    """Read the weights. Raises DataError when they are not finite or do not fit the configuration beside them."""
     from textmill.checkpoint.model_folder import load_model
     from textmill.checkpoint.sharded import load_sharded
     from textmill.checkpoint.tensors import refuse_non_finite
@@ -115,7 +115,7 @@ def _tokenizer(folder: Path, fingerprint: str) -> None:
 
 
 def _corpus(folder: Path, fingerprint: str | None) -> Finding:
-    """Every shard has its hash, and the ids are those that the run saw."""
+    """Check every shard against its hash, and the ids against those that the run was trained on."""
     name = f"token store {folder}"
     if not folder.is_dir():
         return Finding(name, [], absent=True)
@@ -125,7 +125,7 @@ def _corpus(folder: Path, fingerprint: str | None) -> Finding:
         sides = [side for side in (corpus.train, corpus.validation) if side is not None]
         problems = [problem for side in sides for problem in side.verify()]
         if fingerprint is not None and corpus.fingerprint != fingerprint:
-            problems.append(f"{folder} holds other data than the run was trained on (the fingerprints differ)")
+            problems.append(f"{folder} contains other data than the run was trained on (the fingerprints differ)")
         if problems:
             raise DataError("; ".join(problems))
 
@@ -133,4 +133,4 @@ def _corpus(folder: Path, fingerprint: str | None) -> Finding:
 
 
 def _nothing(sentence: str) -> None:
-    """Damage is a finding here, not a remark."""
+    """Say nothing: damage is a finding here."""

@@ -1,1 +1,1 @@
-"""What lies in a run's folder: the names of its files, and what a folder is."""
+"""Run folders: the names of their files, and what a folder is."""

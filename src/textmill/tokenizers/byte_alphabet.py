@@ -1,4 +1,4 @@
-"""The alphabet with which byte-level tokenizers spell bytes: every byte is one printable character.
+"""The alphabet in which byte-level tokenizers write bytes: every byte is one printable character.
 
 Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2), and the `ByteLevel` parts of
 Hugging Face `tokenizers`, which write these characters into tokenizer.json.
@@ -16,7 +16,7 @@ BYTE_OF_CHARACTER: dict[str, int] = {character: byte for byte, character in CHAR
 
 
 def token_bytes(token: str) -> bytes:
-    """Return the bytes that a byte-level token stands for.
+    """Return the bytes of a byte-level token.
 
     A token with a character outside the alphabet was added by name and stands for its own UTF-8 bytes.
     """

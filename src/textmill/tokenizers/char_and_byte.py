@@ -13,11 +13,11 @@ def byte_ids(text: str) -> np.ndarray:
 
 
 class CharacterIds:
-    """Looks the id of every character up in one array that is indexed by code point."""
+    """Looks up the id of every character in an array indexed by code point."""
 
     def __init__(self, id_of_character: Mapping[str, int], unknown_id: int) -> None:
         highest = max(map(ord, id_of_character), default=0)
-        # One slot more than the highest known code point: everything beyond is clipped to it, and it is unknown.
+        # One slot beyond the highest known code point: everything above is clipped to it and unknown.
         self._id_of_code_point = np.full(highest + 2, unknown_id, dtype=np.uint32)
         for character, token_id in id_of_character.items():
             self._id_of_code_point[ord(character)] = token_id

@@ -1,8 +1,8 @@
 """Where a long text may be cut so that its parts, tokenised one by one, give the ids of the whole.
 
 The word pattern of GPT-2 matches either a run of white space or a word with at most one space before it. So a match
-always ends where white space follows something else, and no earlier match looks past that place: cutting there changes
-nothing.
+always ends where white space follows something else, and no earlier match looks past that position: cutting there
+changes nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TAIL = 4096
 
 
 def last_cut(text: str) -> int:
-    """Return the last place where `text` may be cut, 0 if there is none."""
+    """Return the last position where `text` may be cut, 0 if there is none."""
     for start in (max(len(text) - _TAIL, 0), 0):
         end = 0
         for found in _BEFORE_SPACE.finditer(text, start):
@@ -27,9 +27,9 @@ def last_cut(text: str) -> int:
 
 
 def pieces(text: str, size: int) -> Iterator[str]:
-    """Yield `text` in parts of about `size` characters that end before white space; their sum is `text`.
+    """Yield `text` in parts of about `size` characters that end before white space; together they are `text`.
 
-    A stretch without a place to cut is left as long as it is.
+    A part without a position to cut may be longer.
     """
     start = 0
     while len(text) - start > size:

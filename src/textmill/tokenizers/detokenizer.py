@@ -1,4 +1,4 @@
-"""Text out of ids one at a time, never half a character."""
+"""Turn ids into text one at a time; characters appear only when complete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _REPLACEMENT = "\ufffd"
 
 
 class ByteDetokenizer:
-    """Streams the text of a byte-level tokenizer: bytes wait until they are a whole character.
+    """Streams the text of a byte-level tokenizer: bytes wait until they form a complete character.
 
     Bytes that are not UTF-8 come out as U+FFFD, exactly where decoding all ids at once puts them.
     """
@@ -23,7 +23,7 @@ class ByteDetokenizer:
         return self._decoder.decode(self._bytes_of(token_id))
 
     def flush(self) -> str:
-        """Return what is left: U+FFFD for a character that never became whole. The stream starts afresh."""
+        """Return the rest: U+FFFD for an incomplete character. The stream starts again."""
         return self._decoder.decode(b"", final=True)
 
 
@@ -37,7 +37,7 @@ class TextDetokenizer:
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
         self._window: list[int] = []
-        self._given = 0  # how many ids of the window are already on the screen
+        self._given = 0  # ids of the window whose text has been returned
 
     def push(self, token_id: int) -> str:
         """Return the characters that `token_id` completed."""
@@ -50,7 +50,7 @@ class TextDetokenizer:
         return after[len(before) :]
 
     def flush(self) -> str:
-        """Return what is left, incomplete characters as U+FFFD. The stream starts afresh."""
+        """Return the rest, incomplete characters as U+FFFD. The stream starts again."""
         before, after = self._decode(self._window[: self._given]), self._decode(self._window)
         self._window, self._given = [], 0
         return after[len(before) :]

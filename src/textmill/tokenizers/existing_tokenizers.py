@@ -1,4 +1,4 @@
-"""Tokenizers that exist already: our folders, Hugging Face folders, GPT-2's pair of files, names on the hub."""
+"""Load existing tokenizers: our folders, Hugging Face folders, GPT-2's two files, names on the hub."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     path = Path(source).expanduser()
     if not path.exists():
         raise MissingInputError(
-            f"there is no tokenizer at {path}: give char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
+            f"there is no tokenizer at {path}: use char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
         )
     if path.is_file():
         return _from_file(path)
@@ -43,11 +43,11 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
             return _from_json(folder / "tokenizer.json", _declared_roles(folder))
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
             return from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
-    raise MissingInputError(f"{path} holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
+    raise MissingInputError(f"{path} contains no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
 
 
 def is_missing_folder(name: str) -> bool:
-    """Whether `name` is plainly a folder's path, and nothing is there: a tokenizer that is still to be trained."""
+    """Return whether `name` is clearly a path and does not exist: a tokenizer that is yet to be trained."""
     path = Path(name).expanduser()
     return "/" in name and not name.startswith(HUB_PREFIX) and not path.suffix and not path.exists()
 
@@ -97,7 +97,7 @@ def _from_json(path: Path, roles: dict[str, str]) -> Tokenizer:
 
 
 def _drop_additions(described: dict[str, Any]) -> bool:
-    """Cutting, padding and tokens put around a text are gone; return whether any was there.
+    """Remove truncation, padding and tokens added around a text; return whether there were any.
 
     textmill trains on the text alone, so the saved tokenizer must not put a token there that training never saw.
     """
@@ -111,7 +111,7 @@ def _drop_additions(described: dict[str, Any]) -> bool:
 
 
 def _declared_roles(folder: Path) -> dict[str, str]:
-    """Return what tokenizer_config.json beside tokenizer.json calls its end, start, unknown and padding tokens."""
+    """Return what tokenizer_config.json beside tokenizer.json names as EOS, start, unknown and padding tokens."""
     try:
         declared = files.parse_json((folder / "tokenizer_config.json").read_bytes())
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def _declared_roles(folder: Path) -> dict[str, str]:
 
 
 def _from_hub(name: str) -> Tokenizer:
-    """Return the tokenizer of a model on the hub, from the local cache where it has been fetched before."""
+    """Return the tokenizer of a model on the hub, from the local cache if it was downloaded before."""
     try:
         path = _hub_file(name, "tokenizer.json")
         if path is None:
@@ -148,7 +148,7 @@ def _from_hub(name: str) -> Tokenizer:
 
 
 def _hub_file(name: str, filename: str) -> Path | None:
-    """Return the local copy of a file of the hub, fetched if need be; None when the model has no such file."""
+    """Return the local copy of a file on the hub, downloaded if necessary; None if the model has no such file."""
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 

@@ -1,4 +1,4 @@
-"""New tokenizers: characters, bytes, and byte-level BPE learned from text."""
+"""Make new tokenizers: characters, bytes, and byte-level BPE trained on text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def make_char(texts: Iterable[str], special_tokens: Sequence[str] = ()) -> Token
     """Return the tokenizer of single characters: those of `texts` in code point order, <unk>, then `special_tokens`.
 
     Every other character becomes <unk>, which decodes to "<unk>". There is no end-of-text token. Raises DataError when
-    `texts` hold no character.
+    `texts` contain no character.
     """
     characters: set[str] = set()
     for text in texts:
@@ -47,7 +47,7 @@ def make_char(texts: Iterable[str], special_tokens: Sequence[str] = ()) -> Token
         raise DataError("there is no text to learn characters from")
     vocabulary = {character: index for index, character in enumerate(sorted(characters))}
     vocabulary[UNKNOWN] = len(vocabulary)
-    # <unk> is a word of the model and not an added token: the five characters "<unk>" in a text stay five characters.
+    # <unk> is in the vocabulary and not an added token: the five characters "<unk>" in a text stay five characters.
     backend = Backend(models.BPE(vocab=vocabulary, merges=[], unk_token=UNKNOWN, fuse_unk=False))
     backend.decoder = decoders.Fuse()
     _add(backend, special_tokens)
@@ -55,11 +55,11 @@ def make_char(texts: Iterable[str], special_tokens: Sequence[str] = ()) -> Token
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int, special_tokens: Sequence[str] = ()) -> Tokenizer:
-    """Return a byte-level BPE tokenizer with GPT-2's word pattern, learned from `texts`.
+    """Return a byte-level BPE tokenizer with GPT-2's word pattern, trained on `texts`.
 
     Its vocabulary is <|endoftext|> (id 0), the 256 bytes, merges of pairs seen at least twice, and `special_tokens`; so
     it spells every text, and it is smaller than `vocab_size` when the texts do not support as many merges. An exception
-    raised by `texts` passes through. Raises ConfigError when `vocab_size` leaves no room for the bytes.
+    raised by `texts` passes through. Raises ConfigError if `vocab_size` is too small for the bytes.
     """
     smallest = 257 + len(special_tokens)
     if vocab_size < smallest:
@@ -83,7 +83,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, special_tokens: Sequence[st
 
 
 def _without(special_tokens: Sequence[str], texts: Iterable[str]) -> Iterator[str]:
-    """Yield what stands between special tokens, in pieces: merges inside those words would never be used."""
+    """Yield the text between special tokens, in pieces: merges inside special tokens would never be used."""
     between = re.compile("|".join(map(re.escape, special_tokens))) if special_tokens else None
     for text in texts:
         for piece in pieces(text, _TRAINING_PIECE):
@@ -93,6 +93,6 @@ def _without(special_tokens: Sequence[str], texts: Iterable[str]) -> Iterator[st
 def _add(backend: Backend, special_tokens: Sequence[str]) -> None:
     for name in special_tokens:
         if not name or backend.token_to_id(name) is not None:
-            raise ConfigError(f"the special token {name!r} is empty or in the vocabulary already: choose another")
-        # To the backend a "special" token is one that texts cannot name; these are meant to be named by texts.
+            raise ConfigError(f"the special token {name!r} is empty or already in the vocabulary: choose another")
+        # The backend's "special" tokens are not found in texts; these are meant to be.
         backend.add_tokens([AddedToken(name, special=False, normalized=False)])

@@ -1,8 +1,8 @@
 """The ids of byte-level BPE with GPT-2's word pattern by tiktoken, which is several times as fast as the backend.
 
-Two things must hold for the ids to be the same, and both are looked at instead of being believed: the two libraries,
-which bring tables of Unicode of their own, take every character of the text for the same kind (letter, number, space,
-other), and merging by the rank of the result is merging by pairs for this vocabulary.
+Two conditions are needed for the ids to be the same, and both are tested: the two libraries, each with its own Unicode
+tables, classify every character of the text alike (letter, number, space, other); and for this vocabulary, merging by
+the rank of the result is the same as merging by pairs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.cutting import pieces
 
 WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-"""GPT-2's word pattern in the form that does not go back; the last two alternatives are its `\\s+`."""
+"""GPT-2's word pattern without backtracking; the last two alternatives are its `\\s+`."""
 
 _OTHERWISE = (
     "dropout",
@@ -39,7 +39,7 @@ _COMPARED = 1 << 16  # characters of the first text that both libraries encode
 
 
 class RankEncoder:
-    """Encodes what it can prove to encode as the backend does, and leaves the rest to it."""
+    """Encodes text if it can verify that the ids are the backend's, and leaves the rest to the backend."""
 
     def __init__(self, described: dict[str, Any], backend: Backend, words: str = WORDS) -> None:
         """`described` is the content of tokenizer.json and `backend` what it makes; use `rank_encoder`.
@@ -53,7 +53,7 @@ class RankEncoder:
         self._compared = False
 
     def encode(self, text: str) -> np.ndarray | None:
-        """Return the ids of `text`, uint32 (tokens,), or None where the backend has to be asked.
+        """Return the ids of `text`, uint32 (tokens,), or None if the backend has to encode it.
 
         Raises UnicodeEncodeError on a lone surrogate.
         """
@@ -67,8 +67,8 @@ class RankEncoder:
         return self._join(parts)
 
     def _join(self, parts: Iterable[str]) -> np.ndarray:
-        # The way through `encode_to_numpy` looks for special tokens, and takes half as long again.
-        found = array("I")  # an array takes a list of numbers over three times as fast as numpy does
+        # `encode_to_numpy` looks for special tokens, and takes one and a half times as long.
+        found = array("I")  # an array converts a list of numbers over three times as fast as numpy
         for part in parts:
             found.extend(array("I", self._encoding.encode_ordinary(part)))
         return self._ids[np.frombuffer(found, dtype=np.uint32)] if found else np.empty(0, dtype=np.uint32)
@@ -80,7 +80,7 @@ class RankEncoder:
 
 
 def rank_encoder(described: dict[str, Any], backend: Backend) -> RankEncoder | None:
-    """Return the encoder of a tokenizer that splits words as GPT-2 does, None where its merges cannot be ranks.
+    """Return the encoder of a tokenizer that splits words as GPT-2 does, None if its merges cannot be ranks.
 
     None also where tiktoken is not installed: it is faster, and nothing else.
     """
@@ -110,7 +110,7 @@ def _encoding(ranks: dict[bytes, int], words: str) -> Any:
 
 
 class _Kinds:
-    """Which characters both libraries take for the same kind; each is tried when a text first has it.
+    """Which characters both libraries classify alike; each is tested when a text first contains it.
 
     In the vocabulary of the trial a letter, a digit or a mark merges with whatever byte follows it. So the ids tell
     whether a character joins a word of letters, of digits or of marks, or none of them, as white space does.
@@ -130,7 +130,7 @@ class _Kinds:
         self._ascii_agrees = self._all_agree("".join(map(chr, range(128))))
 
     def agree(self, text: str) -> bool:
-        """Whether both libraries take every character of `text` for the same kind."""
+        """Return whether both libraries classify every character of `text` alike."""
         return self._ascii_agrees if text.isascii() else self._all_agree(text)
 
     def _all_agree(self, text: str) -> bool:

@@ -27,7 +27,7 @@ from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDe
 from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
 
 ROLES = ("eos_token", "bos_token", "unk_token", "pad_token")
-"""What tokenizer_config.json may call a token."""
+"""The keys of tokenizer_config.json that name a token."""
 
 _WORTH_RANKS = 1 << 16  # characters; the faster encoder takes a third of a second to start
 _PIECE_CHARACTERS = 16384  # the backend is several times faster, and parallel, on pieces than on one long string
@@ -48,14 +48,14 @@ class Tokenizer:
     """
 
     def __init__(self, content: str, roles: Mapping[str, str] | None = None) -> None:
-        """Open the tokenizer whose tokenizer.json reads `content`. Raises ValueError when it is not one."""
+        """Open the tokenizer whose tokenizer.json reads `content`. Raises ValueError if it is not valid."""
         self.content = content
         try:
             described: dict[str, Any] = json.loads(content)
             self._backend = Backend.from_str(content)
         except Exception as error:  # the backend raises plain Exception
             raise ValueError(str(error)) from error
-        # In data and prompts, "<|endoftext|>" is thirteen characters; the id is put there by us and by nobody's text.
+        # In data and prompts, "<|endoftext|>" is thirteen characters; only textmill itself adds the EOS id.
         self._backend.encode_special_tokens = True
         vocabulary = self._backend.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
@@ -67,7 +67,9 @@ class Tokenizer:
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
         added = described.get("added_tokens", [])
         self._special_ids = {token["id"] for token in added if token["special"]}
-        self._words = [token["content"] for token in added if not token["special"]]  # one id wherever a text has them
+        self._words = [
+            token["content"] for token in added if not token["special"]
+        ]  # one id wherever they occur in a text
         self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
         self._direct: Callable[[str], np.ndarray] | None = None
         if self.kind == "byte":
@@ -93,12 +95,12 @@ class Tokenizer:
         """Return the ids of `text`, uint32 (tokens,).
 
         No special token is ever added, and a special token that stands in the text is read as plain text. Raises
-        DataError when the text holds a lone surrogate, which no encoding can spell.
+        DataError if the text contains a lone surrogate, which UTF-8 cannot encode.
         """
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str], workers: int | None = None) -> list[np.ndarray]:
-        """Return `encode` of every text, on `workers` cores (None: all) where that is worth it."""
+        """Return `encode` of every text, on `workers` cores (None: all) if that is faster."""
         try:
             plain = not any(word in text for word in self._words for text in texts)
             if plain and self._direct is not None:
@@ -109,7 +111,7 @@ class Tokenizer:
         except (
             UnicodeEncodeError,
             TypeError,
-        ) as error:  # the backend's own complaint is a TypeError that names nothing
+        ) as error:  # the backend's own error is a TypeError without details
             for text in texts:
                 _refuse_surrogates(text)
             raise error
@@ -148,11 +150,11 @@ class Tokenizer:
         ]
 
     def decode(self, ids: Sequence[int] | np.ndarray, skip_special_tokens: bool = True) -> str:
-        """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD. Special tokens are left out by default."""
+        """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD. Special tokens are omitted by default."""
         return self._backend.decode(np.asarray(ids, dtype=np.int64).tolist(), skip_special_tokens=skip_special_tokens)
 
     def stream(self) -> Detokenizer:
-        """Return a detokenizer that gives the text of ids pushed one by one, special tokens left out."""
+        """Return a detokenizer that gives the text of ids pushed one by one, without special tokens."""
         return ByteDetokenizer(self._bytes_of) if self._spells_bytes else TextDetokenizer(self.decode)
 
     def _bytes_of(self, token_id: int) -> bytes:
@@ -160,7 +162,7 @@ class Tokenizer:
         return token_bytes(token) if token is not None else b""
 
     def token_text(self, token_id: int) -> str:
-        """Return one token for human eyes: its text, its bytes like `<E2><82>` where they are no text, or its name."""
+        """Return one token in readable form: its text, its bytes like `<E2><82>` if they are not text, or its name."""
         if token_id in self._special_ids or not self._spells_bytes:
             return self._backend.id_to_token(int(token_id)) or f"<no token {token_id}>"
         spelled = self._bytes_of(token_id)
@@ -170,7 +172,7 @@ class Tokenizer:
             return "".join(f"<{byte:02X}>" for byte in spelled)
 
     def save(self, folder: Path) -> None:
-        """`folder` holds tokenizer.json and tokenizer_config.json, which textmill and transformers load alike.
+        """Write tokenizer.json and tokenizer_config.json into `folder`, for textmill and transformers.
 
         Without tokenizer_config.json transformers would guess a class from the model's type, and guess wrong.
         """
@@ -186,7 +188,7 @@ def _refuse_surrogates(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(
-            f"the text holds U+{ord(text[error.start]):04X}, half a character, at position {error.start}: "
+            f"the text contains U+{ord(text[error.start]):04X}, a lone surrogate, at position {error.start}: "
             "UTF-8 cannot spell it"
         ) from error
 
@@ -208,7 +210,7 @@ def _kind(described: dict[str, Any]) -> str:
 
 
 def _splits_like_gpt2(described: dict[str, Any]) -> bool:
-    """Whether words are found by GPT-2's pattern and nothing else looks across them."""
+    """Return whether words are split by GPT-2's pattern alone."""
     splitter = described.get("pre_tokenizer") or {}
     return (
         described.get("normalizer") is None

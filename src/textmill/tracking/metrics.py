@@ -1,4 +1,4 @@
-"""The one table of what is measured: names, units, which way is better. Trackers, pictures and pages read it."""
+"""The table of all metrics: names, units, which direction is better. Trackers, plots and pages use it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Group = Literal["train", "eval", "system"]
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """One measured quantity. `unit` is empty for a pure number, `better` is None where no direction is better."""
+    """One measured quantity. `unit` is empty for a pure number, `better` is None if neither direction is better."""
 
     label: str
     unit: str
@@ -60,7 +60,7 @@ def tag(name: str) -> str:
 
 
 def tagged(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a row by tag. Of an evaluation's row (it has `val_loss`) only what an evaluation measured.
+    """Return the numbers of a row by tag. Of an evaluation row (it has `val_loss`) only the results of the evaluation.
 
     The rest of such a row says again, over another window, what the training rows say: two values for one step.
     """

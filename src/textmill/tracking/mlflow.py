@@ -1,4 +1,4 @@
-"""Report to MLflow: a local database, or the server that MLflow's own settings name."""
+"""Report to MLflow: a local database, or the server named in MLflow's own settings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from textmill.names import optional
 from textmill.tracking.metrics import tagged
 
 _STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
-_BATCH = 100  # parameters that MLflow takes in one call
-_LONGEST = 6000  # characters that it takes in one parameter
+_BATCH = 100  # parameters per call
+_LONGEST = 6000  # characters per parameter
 
 
 class MLflow:
-    """One MLflow run, kept across resumes: its id stands in `log_dir/mlflow_run_id`.
+    """One MLflow run, kept across resumes: its id is in `log_dir/mlflow_run_id`.
 
     Without MLFLOW_TRACKING_URI the runs are in the SQLite file `log_dir/mlflow.db` and texts below
     `log_dir/mlflow_artifacts`. MLflow keeps what it was once told: rows between the checkpoint and the interruption are
@@ -34,7 +34,7 @@ class MLflow:
         self._run_id = ""
 
     def start(self, run_info: Mapping[str, Any]) -> None:
-        """Open the run, the configuration being its parameters. Raises MissingExtraError without the mlflow package."""
+        """Open the run; its parameters are the configuration. Raises MissingExtraError without the mlflow package."""
         mlflow = optional("mlflow", "reporting to MLflow", "track")
         make_directory(self.log_dir)
         local = f"sqlite:///{(self.log_dir / 'mlflow.db').resolve()}"
@@ -56,17 +56,17 @@ class MLflow:
             self.say(f"MLflow shows the run with: mlflow ui --backend-store-uri {uri}")
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Each number of the row is a point of its curve."""
+        """Add each number of the row to its curve."""
         metric = optional("mlflow.entities", "reporting to MLflow", "track").Metric
         now = int(time.time() * 1000)
         self._client.log_batch(self._run_id, [metric(name, value, now, step) for name, value in tagged(row).items()])
 
     def text(self, name: str, text: str, step: int) -> None:
-        """The text is an artifact of the run, one file per step."""
+        """Store the text as an artifact of the run, one file per step."""
         self._client.log_text(self._run_id, text, f"{name}/step-{step:07d}.txt")
 
     def finish(self, status: str) -> None:
-        """The run is marked as ended."""
+        """Mark the run as ended."""
         self._client.set_terminated(self._run_id, _STATUS.get(status, "FAILED"))
 
     def _experiment_id(self, local: bool) -> str:
@@ -79,7 +79,7 @@ class MLflow:
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """A server that is not there is given up within seconds inside, not minutes; MLflow's own setting goes before."""
+    """Inside, give up on an unreachable server within seconds instead of minutes; MLflow's own setting wins."""
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     if name in os.environ:
         yield
@@ -92,7 +92,7 @@ def _impatient() -> Iterator[None]:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the leaves of nested values under dotted names."""
+    """Yield nested values under dotted names."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")

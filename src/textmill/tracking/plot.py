@@ -1,4 +1,4 @@
-"""training_curves.png: what a run did, in one picture."""
+"""training_curves.png: the curves of a run in one picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 
-# Distinguishable without colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color), and by marker and line too.
+# Distinguishable by colour-blind readers (Okabe and Ito, https://jfly.uni-koeln.de/color), and by marker and line.
 _BLUE, _ORANGE, _GREEN, _PURPLE, _GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#666666"
 _FEW_POINTS = 60  # up to here every point gets a marker
 
@@ -77,7 +77,7 @@ def _draw_loss(axes: Axes, evaluations: Rows, reports: Rows) -> None:
 
 
 def _series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
-    """Return the steps and the values of a metric; a value that was not finite is NaN and makes a gap in the line."""
+    """Return the steps and the values of a metric; a value that is not finite is NaN, a gap in the line."""
     points = [(row["step"], row[name]) for row in rows if name in row and "step" in row]
     return [float(step) for step, _ in points], [math.nan if value is None else float(value) for _, value in points]
 

@@ -32,17 +32,17 @@ class TensorBoard:
             self._writer.add_text("config", f"```json\n{json.dumps(run_info['config'], indent=2, default=str)}\n```")
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Each number of the row is a point of its curve."""
+        """Add each number of the row to its curve."""
         for name, value in tagged(row).items():
             self._writer.add_scalar(name, value, step)
 
     def text(self, name: str, text: str, step: int) -> None:
-        """The text stands in the text tab, unformatted."""
+        """Show the text in the text tab, unformatted."""
         fence = "`" * (max((len(run) for run in _backtick_runs(text)), default=2) + 1)
         self._writer.add_text(name, f"{fence}\n{text}\n{fence}", step)
 
     def finish(self, status: str) -> None:
-        """Everything reported is in the files."""
+        """Write everything to the files."""
         self._writer.close()
 
 

@@ -1,4 +1,4 @@
-"""What a tracker is, and how several are fed without one of them ever stopping a run."""
+"""Trackers: what they are, and reporting to several of them without a failure ever stopping a run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from textmill.errors import MissingExtraError
 
 
 class Tracker(Protocol):
-    """A place to which a run reports. Any object with these four methods is one."""
+    """A service or file that a run reports to. Any object with these four methods is a tracker."""
 
     def start(self, run_info: Mapping[str, Any]) -> None:
-        """Open it. `run_info`: "name" of the run, "config" as nested plain values, "step" of the last row that stays.
+        """Open it. `run_info`: "name" of the run, "config" as nested plain values, "step" of the last row that is kept.
 
         A step above 0 means that a run goes on: what was reported after that step is about to be reported again.
         """
@@ -21,21 +21,21 @@ class Tracker(Protocol):
         """Report one row of metrics, under the names of `metrics.METRICS` or the user's own, measured after `step`."""
 
     def text(self, name: str, text: str, step: int) -> None:
-        """Report a text, such as a sample of what the model writes."""
+        """Report a text, such as a sample."""
 
     def finish(self, status: str) -> None:
         """Close it. `status` is "finished", "interrupted" or "failed"."""
 
 
 class Trackers:
-    """Every tracker of `trackers` in turn. One that fails is dropped, and `say` hears of it once: the run goes on."""
+    """Reports to every tracker of `trackers`. One that fails is dropped with a sentence to `say`; the run continues."""
 
     def __init__(self, trackers: Sequence[Tracker], say: Callable[[str], None]) -> None:
         self.trackers = list(trackers)
         self.say = say
 
     def start(self, run_info: Mapping[str, Any]) -> None:
-        """Open all. Raises MissingExtraError, before anything was trained, where a tracker lacks its library."""
+        """Open all. Raises MissingExtraError, before training starts, if a tracker's library is not installed."""
         self._each(lambda tracker: tracker.start(run_info))
 
     def log(self, row: Mapping[str, Any], step: int) -> None:

@@ -1,4 +1,4 @@
-"""From the names in `report_to` to live trackers."""
+"""Make trackers from the names in `report_to`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from textmill.tracking.wandb import WandB
 def build_trackers(
     report_to: Sequence[str], log_dir: Path, *, project: str | None = None, say: Callable[[str], None]
 ) -> Trackers:
-    """Return the trackers named `tensorboard`, `wandb` and `mlflow`, writing below `log_dir`; nothing is opened yet.
+    """Return the trackers named `tensorboard`, `wandb` and `mlflow`, writing below `log_dir`; not opened yet.
 
     log_dir: of this run alone, because the trackers keep the ids of their runs in it.
     project: of Weights & Biases and the experiment of MLflow; None means textmill.

@@ -1,4 +1,4 @@
-"""Report to Weights & Biases, or into a local folder that `wandb sync` sends later."""
+"""Report to Weights & Biases, or to a local folder for `wandb sync`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textmill.tracking.metrics import tagged
 
 
 class WandB:
-    """One W&B run, kept across resumes: its id stands in `log_dir/wandb_run_id`.
+    """One W&B run, kept across resumes: its id is in `log_dir/wandb_run_id`.
 
     W&B's own step is the optimizer step, and it takes each step once: what a resumed run reports again, up to where the
     interrupted one had come, is ignored there, being the same. Where W&B cannot be reached or nobody is logged in, the
@@ -43,7 +43,7 @@ class WandB:
             self._run = wandb.init(**arguments)
         except (wandb.Error, OSError) as error:
             self.say(f"Weights & Biases cannot be used online: {(str(error).splitlines() or [''])[0]}")
-            wandb.teardown()  # the attempt that failed would keep the run's id for itself
+            wandb.teardown()  # the failed attempt would keep the run's id
             self._run = wandb.init(**arguments, mode="offline")
         if self._run.offline:
             self.say(f"Weights & Biases records offline; send it with: wandb sync {Path(self._run.dir).parent}")
@@ -51,16 +51,16 @@ class WandB:
             self.say(f"Weights & Biases shows the run at {self._run.url}")
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Each number of the row is a point of its curve."""
+        """Add each number of the row to its curve."""
         self._run.log(tagged(row), step=step)
 
     def text(self, name: str, text: str, step: int) -> None:
-        """The text is shown as it is, in a panel of its own."""
+        """Show the text as it is, in its own panel."""
         wandb = optional("wandb", "reporting to Weights & Biases", "track")
         self._run.log({name: wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False)}, step=step)
 
     def finish(self, status: str) -> None:
-        """The run is marked as ended well or not; everything reported is sent or on the disk when the process ends."""
+        """Mark the run as finished or failed; wait until everything is sent or on the disk."""
         self._run.finish(exit_code=0 if status == "finished" else 1)
 
     def _run_id(self, *, fresh: bool) -> str:
