@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -29,9 +30,9 @@ LAYERS = [
     {"model"},
     {"engine", "optim", "tracking", "checkpoint"},
     {"generation"},
-    {"evaluation", "export"},
+    {"evaluation"},
     {"training"},
-    {"serving", "dashboard", "sweep", "report"},
+    {"sweep", "report"},
     {"cli"},
 ]
 """Bottom to top; a room imports rooms of lower layers and itself, never a sibling. `data` is the `__init__` alone."""
@@ -104,6 +105,14 @@ def test_every_import_goes_down() -> None:
         if room(other)[1] != room(module)[1] and room(other)[0] >= room(module)[0]
     ]
     assert_no_news("upward", upward)
+
+
+def test_the_design_shows_these_layers() -> None:
+    """The table in docs/design.md has the same rooms in the same order, the top first."""
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (`[^|]+) \|", page, re.MULTILINE)
+    shown = {int(level): set(re.findall(r"`([^`]+)`", rooms)) for level, rooms in rows}
+    assert shown == dict(enumerate(LAYERS))
 
 
 def test_no_modules_import_each_other() -> None:

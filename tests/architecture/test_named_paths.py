@@ -12,12 +12,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PATH = re.compile(r"`((?:src|tests|docs|examples|benchmarks)/[\w./-]*|[A-Z]+\.md)`")
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/design.md"])
 def test_named_files_exist(page: str) -> None:
     """Every path in backticks, from the top of the repository, is there."""
     named = PATH.findall((ROOT / page).read_text(encoding="utf-8"))
     assert len(named) > 10
     assert not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_named_modules_exist() -> None:
+    """Every .py file that the design names, from the top of the repository or of the package, is there."""
+    named = set(re.findall(r"[\w./-]+\.py\b", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"))) - {"utils.py"}
+    assert len(named) > 15
+    assert not [path for path in named if not any((top / path).exists() for top in (ROOT, ROOT / "src" / "textmill"))]
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "README.md", "docs/index.md"])

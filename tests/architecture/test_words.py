@@ -18,7 +18,6 @@ GONE = {
     r"\bare a disaster\b": "CPU contention, oversubscription",
     r"\broom is taken\b": "buffers are allocated",
     r"\bleavings\b": "leftovers",
-    r"\bare a disaster\b": "CPU contention, oversubscription",
     r"\bknows (ids )?0 to\b": "accepts ids 0 to N",
     r"(?<![a-z])ledgers?\b": "index of encoded chunks",
     r"(?<![a-z])seal(s|ed)?(?![a-z])": "write_manifest: fsync and hash",
