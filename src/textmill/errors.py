@@ -7,6 +7,9 @@ follow sysexits.h.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 
 class TextmillError(Exception):
     """Base of all errors that a user can act on."""
@@ -97,3 +100,10 @@ def one_line(error: BaseException, longest: int = 200) -> str:
     """Return the text of an error in one line of at most so many characters, or the name of its kind."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Return names as an error lists them: in quotes, at most twenty."""
+    quoted = [repr(str(name)) for name in names]
+    more = f" and {len(quoted) - 20} more" if len(quoted) > 20 else ""
+    return (", ".join(quoted[:20]) or "none") + more

@@ -20,6 +20,14 @@ def test_named_files_exist(page: str) -> None:
     assert not [path for path in named if not (ROOT / path).exists()]
 
 
+def test_named_tables_are_in_their_files() -> None:
+    """A name in capitals that follows a file's path in CONTRIBUTING.md is defined in that file."""
+    pairs = re.findall(r"`([\w./]+\.py)` `([A-Z]+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(pairs) > 3
+    for path, name in pairs:
+        assert re.search(rf"^{name}\b.* = ", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), (path, name)
+
+
 def test_named_modules_exist() -> None:
     """Every .py file that the design names, from the top of the repository or of the package, is there."""
     named = set(re.findall(r"[\w./-]+\.py\b", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"))) - {"utils.py"}

@@ -104,15 +104,15 @@ def test_an_old_checkpoint_that_cannot_be_deleted_does_not_stop_the_run(
 
 
 def test_the_newest_good_one_is_found_and_each_bad_one_named(store: CheckpointStore, said: list[str]) -> None:
-    """Every one passed over is named with its reason."""
+    """Every one that is skipped is named with its reason."""
     for step in (1, 2, 3):
         store.save(step, write)
     (store.path(3) / "weights").unlink()
     (store.path(2) / "weights").write_bytes(b"x")
     assert store.latest() == store.path(1)
     assert said == [
-        "checkpoint step-0000003: weights is missing: passed over",
-        "checkpoint step-0000002: weights has 1 bytes instead of 100: passed over",
+        "skipped damaged checkpoint step-0000003: weights is missing",
+        "skipped damaged checkpoint step-0000002: weights has 1 bytes instead of 100",
     ]
 
 
@@ -159,7 +159,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, 1_000_000_000))
     called: list[Path] = []
-    with pytest.raises(WriteFailedError, match=r"it needs about 1.10 GB, and 1.00 GB are free") as caught:
+    with pytest.raises(WriteFailedError, match=r"it needs about 1.1 GB, and 1.0 GB are free") as caught:
         store.save(1, called.append, expected_bytes=1_000_000_001)
     assert caught.value.exit_code == 74
     assert called == []

@@ -213,7 +213,7 @@ def test_a_dataset_with_several_configurations(laid_out: Path) -> None:
     """The error lists them and says how to name one; named, it is read."""
     one, two = (f"- config_name: {name}\n  data_files: data/{name}-*.jsonl\n" for name in ("train", "validation"))
     (laid_out / "README.md").write_text(f"---\nconfigs:\n{one}{two}---\n")
-    with pytest.raises(ConfigError, match=r"'train', 'validation'\].*; name it as hf:.*:CONFIG"):
+    with pytest.raises(ConfigError, match=r"'train', 'validation'\].*; write it as hf:.*:CONFIG"):
         dataset_splits(f"hf:{laid_out}")
     assert list(dataset_splits(f"hf:{laid_out}:validation")) == ["train"]
     assert dataset_splits(f"hf:{laid_out}/validation") == dataset_splits(f"hf:{laid_out}:validation")

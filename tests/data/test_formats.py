@@ -123,10 +123,10 @@ def test_ordinary_compression_is_no_bomb(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('[{"text": "a"},\n{"text": "b"}', "cut off: the array that it begins with has no end"),
+        ('[{"text": "a"},\n{"text": "b"}', "cut off: its array has no end"),
         ('[{"text": "a"},\n{"text": "b', "line 2 is not JSON"),
         ('[{"text": "a"}\n{"text": "b"}]', "line 2 is not JSON: expected a comma"),
-        ('[{"text": "a"},\n]', "line 2 has a comma that nothing follows"),
+        ('[{"text": "a"},\n]', "line 2 has a comma with nothing after it"),
         ('[{"text": "a"}]\n[]', "line 2 is not JSON: something follows"),
         ('{"text": "a"}\n\n{"text": "a", }', "line 3 is not JSON"),
         ('[{"text": "a"},\n{"body": "b"}]', "line 2 has no field 'text', it has 'body'"),
@@ -134,7 +134,7 @@ def test_ordinary_compression_is_no_bomb(tmp_path: Path) -> None:
         ('{\n"a": "b",\n"train": [1]}', "line 1 has no field 'text', it has 'a', 'train'"),
         ('["a", "b"]', "line 1 is a string, not an object"),
         ("12345", "line 1 is a number"),
-        ('{"text": "a", "text": "b"}', "field 'text' twice"),
+        ('{"text": "a", "text": "b"}', "repeats the field 'text'"),
         ("[" * 100_000, "nested too deeply|not JSON"),
     ],
 )
@@ -160,7 +160,7 @@ def test_bytes_of_json_that_are_no_utf8(tmp_path: Path) -> None:
         ("id,text\n1,a\n2\n", "line 3 has 1 fields and the first line 2"),
         ('id,text\n1,a\n2,"b\n', r"line 3: broken row \(unexpected end of data\)"),
         ('id,text\n1,"a"b\n', "line 2: broken row"),
-        ("text,text\na,b\n", "has the column 'text' twice"),
+        ("text,text\na,b\n", "repeats the column 'text'"),
         ("text\na\n\xe9".encode("latin-1"), "line 3 is not UTF-8: byte 0xE9"),
     ],
 )
@@ -200,7 +200,7 @@ def test_parquet_and_arrow(tmp_path: Path) -> None:
             writer.write_table(table)
         assert texts(tmp_path / name) == TEXTS
     assert "has no column 'body', it has 'text', 'id'" in refusal(path, text_column="body")
-    assert "holds int64, not text" in refusal(path, text_column="id")
+    assert "contains int64, not text" in refusal(path, text_column="id")
     dictionary = pyarrow.table({"text": pyarrow.array(TEXTS).dictionary_encode()})
     parquet.write_table(dictionary, tmp_path / "d.parquet")
     assert texts(tmp_path / "d.parquet") == TEXTS
@@ -322,7 +322,12 @@ def test_ids_without_a_header(tmp_path: Path) -> None:
     (tmp_path / "torch.bin").write_bytes(b"PK\x03\x04archive/data.pkl")
     (tmp_path / "empty.bin").write_bytes(b"")
     (tmp_path / "wide.bin.json").write_text('{"dtype": "float16"}')
-    for name, message in (("odd", "no whole number"), ("torch", "PyTorch"), ("empty", "is empty"), ("wide", "uint32")):
+    for name, message in (
+        ("odd", "multiple of 2"),
+        ("torch", "PyTorch"),
+        ("empty", "is empty"),
+        ("wide", "uint32"),
+    ):
         with pytest.raises(DataError, match=message):
             open_bin(tmp_path / f"{name}.bin")
 
@@ -333,7 +338,7 @@ def test_what_a_folder_is_read_for(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
     said: list[str] = []
     assert [path.name for path in list_files(tmp_path, said.append)] == ["a.txt", "b.jsonl", "e.jsonl.gz"]
-    assert sum("taken for settings" in sentence for sentence in said) == 2
+    assert sum("assumed to be settings" in sentence for sentence in said) == 2
     for name in ("a.txt", "b.jsonl", "e.jsonl.gz"):
         (tmp_path / name).unlink()
     assert [path.name for path in list_files(tmp_path)] == ["c.csv", "d.json"]

@@ -82,18 +82,18 @@ def test_ids_with_the_tokenizer_that_made_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.array([1.0, 2.0]), "holds float64 values"),
-        (np.array([1, 2], dtype=np.int8), "holds int8 values"),
-        (np.array([1, 2], dtype=">i4"), "holds big-endian int32 values"),
-        (np.array([1j]), "holds complex128 values"),
-        (np.array([True, False]), "holds bool values"),
-        (np.array(["a", "b"]), "holds str"),
+        (np.array([1.0, 2.0]), "contains float64 values"),
+        (np.array([1, 2], dtype=np.int8), "contains int8 values"),
+        (np.array([1, 2], dtype=">i4"), "contains big-endian int32 values"),
+        (np.array([1j]), "contains complex128 values"),
+        (np.array([True, False]), "contains bool values"),
+        (np.array(["a", "b"]), "contains str"),
         (np.array([[1, 2], [3, 4]]), "has 2 dimensions"),
         (np.asfortranarray(np.array([[1, 2], [3, 4]])), "has 2 dimensions"),
         (np.array(7), "has 0 dimensions"),
-        (np.array([], dtype=np.int64), "holds no ids"),
+        (np.array([], dtype=np.int64), "contains no ids"),
         (np.array([[1], [2, 3]], dtype=object), "pickled Python objects, which are never loaded"),
-        (np.array([(1, 2)], dtype=[("a", "i4"), ("b", "i4")]), "holds void"),
+        (np.array([(1, 2)], dtype=[("a", "i4"), ("b", "i4")]), "contains void"),
     ],
 )
 def test_arrays_of_the_wrong_kind(tmp_path: Path, array: np.ndarray, message: str) -> None:

@@ -102,7 +102,7 @@ def test_weights_that_cannot_be_meant(tmp_path: Path) -> None:
     """Some without, zero, ids, a corpus of which validation took everything; a file of such a name is a file."""
     (tmp_path / "a.txt").write_text("some words " * 30)
     (tmp_path / "b.txt").write_text("x y")
-    with pytest.raises(ConfigError, match="has no weight and others have"):
+    with pytest.raises(ConfigError, match="has no weight, but others have"):
         weighted_items([f"{tmp_path / 'a.txt'}=1", tmp_path / "b.txt"])
     with pytest.raises(ConfigError, match="above zero"):
         weighted_items(f"{tmp_path / 'a.txt'}=0")

@@ -34,7 +34,7 @@ def texts(path: Path, **options: str) -> list[str]:
 
 
 def test_a_folder_yields_its_text_files_sorted(tmp_path: Path) -> None:
-    """Text endings at any depth, sorted, hidden ones left out; what is passed over is said once."""
+    """Text extensions at any depth, sorted, without hidden files; what is skipped is reported once."""
     names = [
         "b.txt",
         "a.md",
@@ -44,18 +44,18 @@ def test_a_folder_yields_its_text_files_sorted(tmp_path: Path) -> None:
         ".git/e.txt",
         "p.png",
         "q.png",
-        "noending",
+        "noextension",
     ]
     write(tmp_path, dict.fromkeys(names, "x"))
     said: list[str] = []
     found = list_files(tmp_path, said.append)
     assert [str(path.relative_to(tmp_path)) for path in found] == ["a.md", "b.txt", "sub/c.TXT", "sub/deep/d.jsonl"]
-    assert len(said) == 2 and any(".png" in s and "1 more" in s for s in said) and any("no ending" in s for s in said)
+    assert len(said) == 2 and any(".png" in s and "1 more" in s for s in said) and any("(none)" in s for s in said)
     assert corpus_size_bytes(tmp_path) == 4
 
 
 def test_files_patterns_and_repetitions(tmp_path: Path) -> None:
-    """Explicit files of any ending, patterns, several items; each file once, in the order given."""
+    """Explicit files of any extension, patterns, several items; each file once, in the order given."""
     write(tmp_path, dict.fromkeys(["b.txt", "a.txt", "x.weird", "d/e.txt", "d/.f.txt"], "x"))
     data = [str(tmp_path / "x.weird"), str(tmp_path / "**/*.txt"), tmp_path / "a.txt"]
     assert [path.name for path in list_files(data)] == ["x.weird", "a.txt", "b.txt", "e.txt"]
@@ -69,9 +69,9 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for item, kind, message in [
         ("missing.txt", MissingInputError, "missing.txt: No such file"),
-        ("empty", MissingInputError, "holds no text file"),
+        ("empty", MissingInputError, "contains no text file"),
         ("*.csv", MissingInputError, "no file matches"),
-        ("broken.txt", MissingInputError, "a link that leads nowhere"),
+        ("broken.txt", MissingInputError, "a broken link"),
         ("loop.txt", MissingInputError, "loop.txt"),
         ("pipe", DataError, "neither a file nor a folder"),
     ]:
@@ -211,8 +211,8 @@ def test_json_lines(tmp_path: Path) -> None:
         ('{"text": ["a"]}', "is a list"),
         ('[{"text": "a"}]', "line 2 is a list, not an object"),
         ('"text"', "line 2 is a string"),
-        ('{"text": "a", "text": "b"}', "line 2 has the field 'text' twice"),
-        ('{"text": "ab\\ud800"}', r"line 2: the text holds \\ud800, half a character, at position 2"),
+        ('{"text": "a", "text": "b"}', "line 2 repeats the field 'text'"),
+        ('{"text": "ab\\ud800"}', r"line 2: the text contains a lone surrogate, \\ud800, at position 2"),
     ],
 )
 def test_bad_json_lines_are_refused_by_number(tmp_path: Path, line: str, message: str) -> None:

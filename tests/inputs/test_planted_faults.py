@@ -154,8 +154,7 @@ def test_planted_signs_of_loss_are_said(tmp_path: Path, shared: Path, seed: int)
         (tmp_path / f"{number:02d}.txt").write_text(text + ("\ufffd" if number in planted else ""))
     notes = prepare(tmp_path, tokenizer="byte", val_split=0, cache_dir=tmp_path / "cache").notes
     assert notes == [
-        "U+FFFD, the sign for what could not be decoded, is part of the text: "
-        f"{tmp_path / f'{min(planted):02d}.txt'} and 11 more"
+        f"U+FFFD, the replacement character, is part of the text: {tmp_path / f'{min(planted):02d}.txt'} and 11 more"
     ]
 
 

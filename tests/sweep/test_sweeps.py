@@ -164,4 +164,4 @@ def test_a_shell_loop_overwrites_nothing(
     assert all((record.folder / "final" / "model.safetensors").is_file() for record in records.values())
     monkeypatch.chdir(tmp_path)
     assert main(["train", *words, "--run-name", "lr_1e-4"]) == 2
-    assert "already holds a run" in capsys.readouterr().err
+    assert "already contains a run" in capsys.readouterr().err

@@ -12,9 +12,9 @@ class Reading:
     """How files are read.
 
     Attributes:
-        text_column: the field of a JSON object, the column of a table, that holds the text.
+        text_column: the field of a JSON object, the column of a table, with the text.
         encoding_errors: "strict" refuses bytes that are not UTF-8, "replace" turns them into U+FFFD.
-        min_length: documents of fewer characters are passed over, by those who count them.
+        min_length: shorter documents, in characters, are skipped; preparing does that.
     """
 
     text_column: str = "text"
@@ -28,12 +28,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document, or one part of a long one, in the order of the text.
+    """A document, or one part of a long one.
 
     Attributes:
-        text: the text, byte order mark dropped and otherwise as it stands in the file.
-        source: where it stands, as `book.txt` or `stories.jsonl:17`.
-        continues: the next part belongs to the same document. Long texts come in parts so that they need no memory.
+        text: the text as it is in the file, without a byte order mark.
+        source: where it is, as `book.txt` or `stories.jsonl:17`.
+        continues: the next part belongs to the same document. Long texts come in parts so that memory stays flat.
     """
 
     text: str

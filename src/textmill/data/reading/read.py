@@ -1,4 +1,4 @@
-"""Files to documents, whatever their format, a part at a time."""
+"""Read files as documents, whatever their format, a part at a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ READERS: dict[str, Read] = {
 
 _SEEKING = {"parquet", "arrow", "pdf", "epub"}  # read in any order, so not from a compressed file
 
-_TELL_EVERY = 1 << 18  # characters
+_REPORT_EVERY = 1 << 18  # characters
 
 
 def read_documents(
@@ -41,51 +41,51 @@ def read_documents(
 ) -> Iterator[Document]:
     """Yield the documents of `files` in order; long ones come in parts (see Document).
 
-    `notes` collects what is worth saying; `on_bytes` hears how many more bytes have been read. Memory stays flat
-    however large a file is, except for the longest row of a table, web page, or stretch without a space. Raises
-    DataError and MissingInputError naming file and place.
+    `notes` collects findings; `on_bytes` is called with the number of bytes read since the last call. Memory stays flat
+    however large a file is, except for the longest table row, web page, or run of characters without a space. Raises
+    DataError and MissingInputError, naming file and line or byte.
     """
     reading, notes = reading or Reading(), notes or Notes()
     for path in files:
         with open_file(path) as file:
             in_order = FORMATS.get(format_of(path)[0]) not in _SEEKING
-            size, told, unheard = path.stat().st_size, 0, 0
+            size, reported, unreported = path.stat().st_size, 0, 0
             for document in _guarded(_documents(file, path, reading, notes), path):
                 yield document
-                unheard += len(document.text)
-                if on_bytes is not None and unheard >= _TELL_EVERY:
-                    more = file.tell() - told if in_order else min(unheard, size - told)
+                unreported += len(document.text)
+                if on_bytes is not None and unreported >= _REPORT_EVERY:
+                    more = file.tell() - reported if in_order else min(unreported, size - reported)
                     on_bytes(more)
-                    told, unheard = told + more, 0
+                    reported, unreported = reported + more, 0
             if on_bytes is not None:
-                on_bytes((file.tell() if in_order else size) - told)
+                on_bytes((file.tell() if in_order else size) - reported)
 
 
 def _guarded(documents: Iterator[Document], path: Path) -> Iterator[Document]:
-    """Yield `documents`. What the parsers of other people's formats make of a damaged file is a DataError about it."""
+    """Yield `documents`; turn whatever a format's parser raises about a damaged file into a DataError."""
     try:
         yield from documents
     except (TextmillError, MemoryError):
         raise
-    except Exception as error:  # archives, markup and tables each have errors of their own kinds
-        ending = "".join(format_of(path)) or "text"
-        raise DataError(f"{path} cannot be read as {ending}: {type(error).__name__}: {one_line(error, 120)}") from error
+    except Exception as error:  # parsers of archives, markup and tables share no error class
+        as_what = f"{''.join(format_of(path)) or 'text'}: {type(error).__name__}"
+        raise DataError(f"{path} cannot be read as {as_what}: {one_line(error, 120)}") from error
 
 
 def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:
-    ending, packing = format_of(path)
-    if ending in IDS or (packing and FORMATS.get(ending) in _SEEKING):
+    extension, compression = format_of(path)
+    if extension in IDS or (compression and FORMATS.get(extension) in _SEEKING):
         raise DataError(
-            f"{path} is compressed: unpack it first, because a {ending} file is not read from front to back"
+            f"{path} is compressed: unpack it first, because a {extension} file is not read from front to back"
         )
-    content = compressed.unpack(file, packing, str(path)) if packing else file
-    read = READERS[FORMATS[ending]] if ending in FORMATS else text.read
+    content = compressed.unpack(file, compression, str(path)) if compression else file
+    read = READERS[FORMATS[extension]] if extension in FORMATS else text.read
     return read(content, str(path), reading, notes)
 
 
 @contextmanager
 def open_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield the regular file `path`, open for reading bytes. A pipe or device is refused instead of waited for."""
+    """Open the regular file `path` for reading bytes; refuse a pipe or device, which could block forever."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path} is not a regular file")

@@ -1,4 +1,4 @@
-"""Where textmill keeps what it can make or fetch again."""
+"""The cache folder: everything in it can be made or fetched again."""
 
 from __future__ import annotations
 

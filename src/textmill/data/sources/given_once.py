@@ -38,7 +38,7 @@ class Keeper:
     Attributes:
         text_column: the key of mappings that holds the text, and the field of the file that is written.
         cache_dir: the cache; None for the user's.
-        say: hears where the text is kept.
+        say: called with a sentence about where the text is kept.
         interrupted: called for every document; to stop, it raises.
     """
 

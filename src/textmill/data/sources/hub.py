@@ -1,7 +1,7 @@
-"""Hugging Face datasets: from the hub, from a local dataset folder, and as `save_to_disk` leaves them.
+"""Hugging Face datasets: from the hub, from a local dataset folder, and as `save_to_disk` writes them.
 
-Whatever the form, what is read in the end are Arrow files on this disk: the library `datasets` finds, downloads and
-converts, and from there on a dataset is a list of files like any other corpus.
+In every case the library `datasets` finds, downloads and converts, and a dataset becomes a list of Arrow files on disk,
+read like any other corpus.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, one_line
+from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
 from textmill.files import parse_json
 from textmill.names import optional
 from textmill.network import hub_client
@@ -27,20 +27,20 @@ def dataset_item(name: str, config: str | None = None) -> str:
 
 
 def is_dataset(item: str | Path) -> bool:
-    """Whether `item` names a dataset, as against files: `hf:NAME`, or a folder that `save_to_disk` wrote."""
+    """Whether `item` names a dataset, not files: `hf:NAME`, or a folder that `save_to_disk` wrote."""
     return str(item).startswith(HUB_PREFIX) or is_saved(Path(item).expanduser())
 
 
 def is_saved(folder: Path) -> bool:
     """Whether `folder` was written by a dataset's `save_to_disk`."""
-    # os.path and not pathlib, whose answer to a name that is too long is an exception.
+    # os.path, because pathlib raises for a name that is too long
     names = ("dataset_dict.json", "state.json", "dataset_info.json")
     whole, state, about = (os.path.isfile(folder / name) for name in names)  # noqa: PTH113
     return whole or (state and about)
 
 
 def split_files(item: str | Path, split: str) -> list[Path]:
-    """Return the Arrow files of one split of the dataset `item`, fetched if need be.
+    """Return the Arrow files of one split of the dataset `item`; fetch it if necessary.
 
     `hf:NAME`, `hf:NAME/CONFIG` and `hf:NAME:CONFIG` name datasets of the hub, or a local folder of Parquet, JSON or CSV
     files in the layout of the hub. Raises ConfigError for an unknown split or configuration, MissingInputError for an
@@ -48,7 +48,7 @@ def split_files(item: str | Path, split: str) -> list[Path]:
     """
     splits = dataset_splits(item)
     if split not in splits:
-        raise ConfigError(f"{item} has no split {split!r}, it has {', '.join(map(repr, splits))}: name one of them")
+        raise ConfigError(f"{item} has no split {split!r}, it has {listed(splits)}: name one of them")
     return splits[split]
 
 
@@ -81,7 +81,7 @@ def _load(named: str) -> Any:
                 f"cannot fetch the dataset {HUB_PREFIX}{named} ({one_line(error)}): check the network, or give local "
                 f"files, or a folder as {HUB_PREFIX}FOLDER"
             ) from error
-        except Exception as error:  # of the builders; they share no base class
+        except Exception as error:  # the library's builders share no error class
             raise _refusal(named, error) from error
     raise AssertionError("every name has a reading")
 
@@ -89,12 +89,12 @@ def _load(named: str) -> Any:
 def _refusal(named: str, error: Exception) -> TextmillError:
     text = one_line(error)
     if "config name is missing" in text.lower() or "BuilderConfig" in text:
-        return ConfigError(f"{HUB_PREFIX}{named}: {text}; name it as {HUB_PREFIX}{named.split(':')[0]}:CONFIG")
+        return ConfigError(f"{HUB_PREFIX}{named}: {text}; write it as {HUB_PREFIX}{named.split(':')[0]}:CONFIG")
     return DataError(f"{HUB_PREFIX}{named} cannot be used: {text}")
 
 
 def _readings(named: str) -> list[tuple[str, str | None]]:
-    """Return what (name, configuration) `named` may mean, likeliest first: `a/b` is owner/name, else name/config."""
+    """Return what (name, configuration) `named` may mean, most likely first: `a/b` is owner/name, else name/config."""
     if ":" in named:
         name, _, config = named.partition(":")
         return [(name, config)]
@@ -112,7 +112,7 @@ def _readings(named: str) -> list[tuple[str, str | None]]:
 def _files(dataset: Any, item: str | Path, split: str) -> list[Path]:
     files = [Path(entry["filename"]) for entry in dataset.cache_files]
     if not files:
-        raise DataError(f"{item}: the split {split!r} is not stored in files; save it as .parquet and give that")
+        raise DataError(f"{item}: the split {split!r} is not stored in files: save it as .parquet and give that file")
     return files
 
 

@@ -1,4 +1,4 @@
-"""Which files a corpus is made of: paths, folders, patterns, and the corpus that every Python brings along."""
+"""List the files of a corpus: paths, folders, patterns, and the default corpus that every Python includes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from textmill.data.sources.notes import Notes
 from textmill.errors import DataError, MissingInputError
 from textmill.runs.layout import is_clearly_run
 
-_NOT_TEXT_OF_PEOPLE = frozenset(
-    # Tests hold broken encodings on purpose, `encodings` is tables, the rest is not part of the library.
+_SKIPPED_FOLDERS = frozenset(
+    # Tests contain broken encodings on purpose, `encodings` is tables, the rest is not part of the library.
     ["site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "lib2to3", "encodings"]
 )
 
@@ -33,7 +33,7 @@ def list_files(
 
     An item is a file, a folder (every file below with one of TEXT_SUFFIXES, sorted, hidden ones left out), a pattern
     such as `books/**/*.txt`, a dataset (see `split_files`), of which `split` is taken, or the name of a corpus in
-    named_corpora.yaml, which is fetched into `cache_dir`. What a folder holds beside text is said through `say`.
+    named_corpora.yaml, which is fetched into `cache_dir`. `say` is called with what a folder contains besides text.
 
     Raises:
         MissingInputError: a path is not there, may not be read, or a folder or pattern yields no file.
@@ -59,11 +59,11 @@ def default_corpus() -> list[Path]:
     library = Path(sysconfig.get_path("stdlib"))
     found = []
     for folder, folders, names in os.walk(library):
-        folders[:] = sorted(name for name in folders if name not in _NOT_TEXT_OF_PEOPLE)
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS)
         sources = (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
         found.extend(path for path in sources if path.stat().st_size)
     if not found:
-        raise MissingInputError(f"this Python has no library source in {library}: name a text file or a folder")
+        raise MissingInputError(f"this Python has no library source in {library}: name a text file or folder")
     return found
 
 
@@ -83,7 +83,7 @@ def _files_of(
         if any(sign in str(path) for sign in "*?["):
             return _matching(path)
         broken = os.path.islink(path)  # noqa: PTH114 (pathlib raises for a name that is too long)
-        reason = "a link that leads nowhere" if broken else (getattr(error, "strerror", None) or str(error))
+        reason = "a broken link" if broken else (getattr(error, "strerror", None) or str(error))
         raise MissingInputError(f"cannot read {path}: {reason}{_nearest(path)}") from error
     if stat.S_ISREG(mode):
         return [path]
@@ -93,18 +93,20 @@ def _files_of(
     found = [file for file in every if extension_of(file)[0] not in SETTINGS] or every
     for file in every if len(found) < len(every) else []:
         if (extension := extension_of(file)[0]) in SETTINGS:
-            notes.add(f"skipped, because {extension} beside text is taken for settings (name it to read it)", str(file))
+            notes.add(
+                f"skipped, because {extension} beside text is assumed to be settings (name it to read it)", str(file)
+            )
     if not found:
         hints = "".join(f"; {sentence}" for sentence in notes.sentences())
         raise MissingInputError(
-            f"the folder {path} holds no text file (looked for endings such as .txt, .md, .jsonl, .parquet, .py): "
-            f"name files of other endings one by one or by a pattern{hints}"
+            f"the folder {path} contains no text file (extensions such as .txt, .md, .jsonl, .parquet, .py): "
+            f"name files with other extensions one by one or by a pattern{hints}"
         )
     return found
 
 
 def _nearest(path: Path) -> str:
-    """Return a hint at what a misspelt name may have meant: something in its folder, or a corpus with a name."""
+    """Return a hint at what a misspelled name may mean: something in its folder, or a named corpus."""
     beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
     return closest(path.name, [*beside, *([] if path.suffix else named_corpora())])
 
@@ -135,7 +137,7 @@ def _below(folder: Path, notes: Notes, visited: set[tuple[int, int]]) -> Iterato
         if path.name.startswith("."):
             continue
         if path.is_dir() and is_clearly_run(path):
-            notes.add("skipped, because it is the output of a run and no text", str(path))
+            notes.add("skipped, because it is a run folder, not text", str(path))
         elif path.is_dir():
             yield from _below(path, notes, visited)
         elif missing := missing_package(path):
@@ -144,7 +146,7 @@ def _below(folder: Path, notes: Notes, visited: set[tuple[int, int]]) -> Iterato
                 str(path),
             )
         elif extension_of(path)[0] not in TEXT_SUFFIXES:
-            notes.add(f"skipped, because {path.suffix or 'no ending'} is not an ending of text files", str(path))
+            notes.add(f"skipped, because it is not text by its extension ({path.suffix or 'none'})", str(path))
         elif path.is_file():
             yield path
         else:

@@ -61,7 +61,7 @@ def fetch(
     Args:
         wanted: the file.
         cache_dir: the cache; None for the user's.
-        say: hears that something is fetched, and its hash where none was known.
+        say: called with a sentence about what is fetched, and its hash where none was known.
 
     Raises:
         MissingInputError: it cannot be reached.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import ConfigError, DataError, TextmillError, one_line
+from textmill.errors import ConfigError, DataError, TextmillError, listed, one_line
 
 WHAT_IS_TAKEN = (
     "an iterable of texts or Documents, a function that returns one, a torch Dataset, or a Hugging Face dataset"
@@ -36,8 +36,9 @@ class TextRows:
         self._index = self._documents = self._without_text = 0
         self._given = given
         if isinstance(given, Mapping) or hasattr(given, "iterrows"):
-            names = ", ".join(repr(key) for key in list(given)[:20])
-            raise ConfigError(f"{name} is {type(given).__name__} of {names}: give one of them, such as splits['train']")
+            raise ConfigError(
+                f"{name} is {type(given).__name__} of {listed(given)}: give one of them, such as splits['train']"
+            )
         if isinstance(given, list | tuple) and any(isinstance(item, str | Path) for item in given):
             other = next(item for item in given if not isinstance(item, str | Path))
             raise ConfigError(
@@ -85,8 +86,7 @@ class TextRows:
         where, column = f"{self._name}: item {self._index}", self._column
         if isinstance(item, Mapping):
             if column not in item:
-                names = ", ".join(map(repr, list(item)[:20]))
-                raise DataError(f"{where} has no {column!r}, it has {names}: name the text with text_column")
+                raise DataError(f"{where} has no {column!r}, it has {listed(item)}: name the text with text_column")
             where, item = f"{where}, {column!r}", item[column]
             if item is None:
                 return None
@@ -111,7 +111,7 @@ def _is_indexed(given: Any) -> bool:
 
 
 def _spelled(text: str) -> bytes:
-    """Return `text` as JSON. Lone surrogates, which UTF-8 cannot spell, are escaped: reading treats them as usual."""
+    """Return `text` as JSON. Lone surrogates are escaped, so that reading refuses or replaces them as in any file."""
     try:
         return json.dumps(text, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Which files train and which validate, from what people write as `data` and `val_data`."""
+"""Decide which files train and which validate, from what is given as `data` and `val_data`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textmill.data.sources.given_once import is_given_once
 from textmill.data.sources.hub import DEFAULT_VALIDATION, HUB_PREFIX, dataset_item, dataset_splits, is_dataset
 from textmill.data.sources.listing import default_corpus, list_files
 from textmill.data.sources.named_corpora import is_named, named_corpora
-from textmill.errors import ConfigError
+from textmill.errors import ConfigError, listed
 
 Paths = Sequence[str | Path] | str | Path
 Say = Callable[[str], None]
@@ -31,8 +31,8 @@ class Files:
         validation: the files to measure on; None means: split some text off `train`.
         further: more sets to measure on, by name, each by itself.
         main: the name of `validation`, where it has one.
-        sources: what people should read as the origin of the text.
-        weights: where corpora are mixed, the name, weight and number of files of each, in the order of `train`.
+        sources: the origin of the text, for people.
+        weights: name, weight and number of files of each corpus of a mixture, in the order of `train`.
     """
 
     train: Sequence[Path]
@@ -59,9 +59,8 @@ def select_files(
     """Return the files that `data` and `val_data` name; see `list_files` for what an item may be.
 
     An item of `data` may have a weight, `book.txt=0.7`; then all of them have. Validation files may come as several
-    named sets, `news=news.txt`; the first set is the main one. Where the data are datasets or named corpora with a
-    split for validation, and no `val_data` is given, that split validates. Raises what `list_files` and
-    `weighted_items` raise.
+    named sets, `news=news.txt`; the first set is the main one. Datasets and named corpora with a validation split are
+    validated on it, if no `val_data` is given. Raises what `list_files` and `weighted_items` raise.
     """
     items, weights = weighted_items(data)
     if items is None:
@@ -108,9 +107,9 @@ def weighted_items(data: Paths | None) -> tuple[list[str | Path] | None, list[fl
     weights = [weight for _, weight in pairs if weight is not None]
     if weights and len(weights) < len(pairs):
         plain = next(item for item, weight in pairs if weight is None)
-        raise ConfigError(f"data: {plain} has no weight and others have: write it as {plain}=0.5")
+        raise ConfigError(f"data: {plain} has no weight, but others have: write it as {plain}=0.5")
     if any(weight <= 0 for weight in weights):
-        raise ConfigError("data: a weight must be above zero; leave the text out instead")
+        raise ConfigError("data: a weight must be above zero: to leave a text out, do not name it")
     return [item for item, _ in pairs], weights
 
 
@@ -140,19 +139,19 @@ def data_or_dataset(
 
 
 def absolute_data(item: str) -> str:
-    """Return an item of `data` so that it means the same from every folder, its weight behind it."""
+    """Return an item of `data` that means the same in every folder, with its weight."""
     path, weight = _weighted(item)
     return absolute(path) if weight is None else f"{absolute(path)}={weight:g}"
 
 
 def absolute_set(item: str) -> str:
-    """Return an item of `val_data` so that it means the same from every folder, its name before it."""
+    """Return an item of `val_data` that means the same in every folder, with its name."""
     name, path = named_set(item)
     return f"{name}={absolute(path)}" if name else absolute(path)
 
 
 def absolute(path: str | Path) -> str:
-    """Return a path that means the same from every folder; datasets, names, objects and standard input as they are."""
+    """Return `path` made absolute; datasets, names, objects and standard input stay as they are."""
     if str(path).startswith(HUB_PREFIX):
         local = Path(str(path).removeprefix(HUB_PREFIX)).expanduser()
         path = f"{HUB_PREFIX}{local.absolute()}" if local.is_dir() else path
@@ -184,11 +183,12 @@ def _split_of_datasets(
                 without.append(item)
         elif validation_split not in (splits := dataset_splits(item)):
             if validation_split != DEFAULT_VALIDATION:
-                names = ", ".join(map(repr, splits))
-                raise ConfigError(f"{item} has no split {validation_split!r}, it has {names}: name one of them")
+                raise ConfigError(
+                    f"{item} has no split {validation_split!r}, it has {listed(splits)}: name one of them"
+                )
             without.append(item)
     if without:
         if is_dataset(without[0]):
-            say(f"{without[0]} has no split called {validation_split}: a share of its text validates")
+            say(f"{without[0]} has no split called {validation_split}: a share of its text is used for validation")
         return None
     return list_files(items, say, split=validation_split, cache_dir=cache_dir)

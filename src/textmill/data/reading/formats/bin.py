@@ -1,4 +1,4 @@
-"""Files of nothing but token ids (.bin), as nanoGPT writes them: little-endian integers without a header."""
+"""Files of token ids and nothing else (.bin), as nanoGPT writes them: little-endian integers without a header."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ def open_token_ids(path: Path, vocab_size: int | None = None) -> Ids:
 def open_bin(path: Path, vocab_size: int | None = None) -> Ids:
     """Return the ids in `path`.
 
-    Nothing in the file tells how wide they are. It is what `path` + ".json" says, as {"dtype": "uint32"}; without that
-    file 32 bits for a `vocab_size` above 65,536, and 16 bits otherwise. Raises DataError for a size that is no whole
-    number of ids, and for weights of a model, which have the same ending.
+    `path` + ".json" tells their width, as {"dtype": "uint32"}; without that file it is 32 bits for a `vocab_size` above
+    65,536, otherwise 16. Raises DataError for a size that is not a multiple of the width, and for weights of a
+    model, which have the same extension.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(256)
     if head.startswith((b"PK\x03\x04", b"\x80\x02")):
-        raise DataError(f"{path} is a PyTorch or zip file and not token ids, which a .bin file is taken for here")
+        raise DataError(f"{path} is a PyTorch or zip file, and a .bin file must contain token ids")
     dtype = np.dtype(_described(path) or ("<u4" if (vocab_size or 0) > 1 << 16 else "<u2"))
     if size == 0:
         raise DataError(f"{path} is empty")
     if size % dtype.itemsize:
-        raise DataError(f"{path} has {size:,} bytes, which are no whole number of {dtype.name} ids: it may be cut off")
+        raise DataError(
+            f"{path} has {size:,} bytes, which is not a multiple of {dtype.itemsize} ({dtype.name}): it may be cut off"
+        )
     return Ids(path, size // dtype.itemsize, dtype, 0)
 
 

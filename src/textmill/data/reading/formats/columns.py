@@ -1,4 +1,4 @@
-"""Tables stored by column: Parquet, and the Arrow files that Hugging Face datasets are kept in."""
+"""Tables stored by column: Parquet, and the Arrow files that Hugging Face datasets use."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.reading.formats.rows import known
 from textmill.data.sources.notes import Notes
-from textmill.errors import DataError, one_line
+from textmill.errors import DataError, listed, one_line
 from textmill.names import optional
 
 _ROWS_AT_ONCE = 1024
 
 
 def read_parquet(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
-    """Yield the value of column `reading.text_column` of every row; rows without one (null) are passed over and noted.
+    """Yield the value of column `reading.text_column` of every row; skip and note rows without one (null).
 
     Only that column is read, a thousand rows at a time. Raises DataError for a damaged file and for a missing column or
     one that is not text; MissingExtraError without pyarrow.
@@ -53,13 +52,13 @@ def read_arrow(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Ite
 def _check_column(arrow: Any, schema: Any, name: str, column: str) -> None:
     if column not in schema.names:
         raise DataError(
-            f"{name} has no column {column!r}, it has {known(schema.names)}: name the column with --text-column"
+            f"{name} has no column {column!r}, it has {listed(schema.names)}: name the column with --text-column"
         )
     kind = schema.field(column).type
     if arrow.types.is_dictionary(kind):
         kind = kind.value_type
     if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind) or arrow.types.is_string_view(kind)):
-        raise DataError(f"{name}: the column {column!r} holds {kind}, not text: name another with --text-column")
+        raise DataError(f"{name}: the column {column!r} contains {kind}, not text: name another with --text-column")
 
 
 def _texts(batches: Iterator[Any], name: str, column: str, notes: Notes) -> Iterator[Document]:
@@ -74,7 +73,7 @@ def _texts(batches: Iterator[Any], name: str, column: str, notes: Notes) -> Iter
             except UnicodeDecodeError as error:
                 raise DataError(f"{name}, row {number}: the column {column!r} is not UTF-8") from error
             if text is None:
-                notes.add("rows without a text (null) passed over", f"{name}:{number}")
+                notes.add("rows without a text (null) skipped", f"{name}:{number}")
             else:
                 yield Document(text, f"{name}:{number}")
 

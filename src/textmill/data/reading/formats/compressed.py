@@ -1,4 +1,4 @@
-"""Compressed files: .gz, .bz2, .xz and .zst, unpacked while they are read, never further than a text would go."""
+"""Compressed files: .gz, .bz2, .xz and .zst, unpacked while they are read, within the limits of a text."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ MOST_RATIO = 250
 ALLOWED_ANYWAY = 32 << 20
 """Bytes out that are never too many."""
 
-_ZSTD_INPUT = 1024  # bytes; a thousand of them hold at most 32 MB of a block that only repeats itself
+_ZSTD_INPUT = 1024  # bytes; a thousand of them expand to at most 32 MB
 
 
-def unpack(file: BinaryIO, ending: str, name: str) -> BinaryIO:
+def unpack(file: BinaryIO, extension: str, name: str) -> BinaryIO:
     """Return the content of the compressed `file`, to be read once from front to back.
 
     Reading raises DataError when the archive is damaged, cut off, or expands beyond MOST_RATIO. Raises
     MissingExtraError for .zst without zstandard.
     """
-    return io.BufferedReader(_Unpacked(file, _opened(file, ending, name), name), 1 << 16)
+    return io.BufferedReader(_Unpacked(file, _opened(file, extension, name), name), 1 << 16)
 
 
-def _opened(file: BinaryIO, ending: str, name: str) -> Any:
-    if ending == ".gz":
+def _opened(file: BinaryIO, extension: str, name: str) -> Any:
+    if extension == ".gz":
         return gzip.GzipFile(fileobj=file)
-    if ending == ".bz2":
+    if extension == ".bz2":
         return bz2.BZ2File(file)
-    if ending == ".xz":
+    if extension == ".xz":
         return lzma.LZMAFile(file)
     return _Zstd(file, name)
 
 
 class _Unpacked(io.RawIOBase):
-    """Counts what comes out, and names the file in every error."""
+    """Count the bytes that come out, and name the file in every error."""
 
     def __init__(self, packed: BinaryIO, content: Any, name: str) -> None:
         self._packed, self._content, self._name = packed, content, name
@@ -54,7 +54,7 @@ class _Unpacked(io.RawIOBase):
         try:
             block = self._content.read(len(buffer))
         except EOFError as error:
-            raise DataError(f"{self._name} is cut off: the compressed data end in the middle") from error
+            raise DataError(f"{self._name} is cut off: the compressed data ends in the middle") from error
         except (OSError, zlib.error, lzma.LZMAError, ValueError) as error:
             raise DataError(f"{self._name} is damaged and cannot be unpacked: {one_line(error, 120)}") from error
         self._given += len(block)

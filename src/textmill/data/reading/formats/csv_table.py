@@ -1,4 +1,4 @@
-"""Comma-separated values (.csv, .tsv): the first line names the columns, one of which holds a document per row."""
+"""Comma-separated values (.csv, .tsv): the first line names the columns, one of which is the text."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.lines import LONGEST_LINE, read_lines
-from textmill.data.reading.formats.rows import known
 from textmill.data.sources.notes import Notes
-from textmill.errors import DataError
+from textmill.errors import DataError, listed
 
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
-    """Yield the field of column `reading.text_column` of every row; quoted fields may hold commas and line breaks.
+    """Yield the field of column `reading.text_column` of every row; quoted fields may contain commas and line breaks.
 
-    Commas, semicolons and tabs separate: the one that the first line has most of. Raises DataError, naming the line,
+    The separator is comma, semicolon or tab, whichever the first line has most of. Raises DataError, naming the line,
     for a row of another width than the first, for a quote that does not close, and for a missing column.
     """
-    csv.field_size_limit(LONGEST_LINE)  # the module refuses fields of 128 KiB otherwise, for the whole process
+    csv.field_size_limit(LONGEST_LINE)  # otherwise fields of 128 KiB are refused; holds for the whole process
     last_line = 0
 
     def lines() -> Iterator[str]:
@@ -35,9 +34,9 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
         return
     separator = max(",;\t", key=first.count)
     rows = csv.reader(_again(first, source), delimiter=separator, strict=True)
-    place = width = None
+    column = width = None
     while True:
-        started = last_line + 1 if place is not None else 1
+        started = last_line + 1 if column is not None else 1
         where = f"{name}, line {started}"
         try:
             row = next(rows)
@@ -46,12 +45,12 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
         except csv.Error as error:
             reason = str(error).partition(" - ")[0]
             raise DataError(f"{where}: broken row ({reason}): check its quotes") from error
-        if place is None:
-            place, width = _column(row, name, reading.text_column), len(row)
+        if column is None:
+            column, width = _index(row, name, reading.text_column), len(row)
         elif row:
             if len(row) != width:
                 raise DataError(f"{where} has {len(row)} fields and the first line {width}: check its quotes")
-            yield Document(row[place], f"{name}:{started}")
+            yield Document(row[column], f"{name}:{started}")
 
 
 def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
@@ -59,9 +58,9 @@ def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-def _column(names: list[str], file: str, wanted: str) -> int:
+def _index(names: list[str], file: str, wanted: str) -> int:
     if wanted not in names:
-        raise DataError(f"{file} has no column {wanted!r}, it has {known(names)}: name the column with --text-column")
+        raise DataError(f"{file} has no column {wanted!r}, it has {listed(names)}: name the column with --text-column")
     if names.count(wanted) > 1:
-        raise DataError(f"{file} has the column {wanted!r} twice")
+        raise DataError(f"{file} repeats the column {wanted!r}")
     return names.index(wanted)

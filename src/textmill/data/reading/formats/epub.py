@@ -17,20 +17,20 @@ from textmill.data.sources.notes import Notes
 from textmill.errors import DataError, one_line
 
 LARGEST_CHAPTER = 64 << 20
-"""Bytes. A chapter is held in memory whole."""
+"""Bytes. A chapter is read into memory as a whole."""
 
 _CHAPTERS = {"application/xhtml+xml", "text/html", "application/x-dtbook+xml"}
 _LINE_ENDERS = {
     *("p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6"),
     *("blockquote", "section", "pre", "dt", "dd", "figcaption", "hr", "table", "ul", "ol"),
 }
-_UNSEEN = {"script", "style", "head", "title"}
+_INVISIBLE = {"script", "style", "head", "title"}
 
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the chapters as parts of one document.
 
-    Raises DataError for a file that is no such book, is damaged, protected against reading, or expands as no text does.
+    Raises DataError for a file that is not such a book, is damaged, is protected, or expands as no text does.
     """
     try:
         with zipfile.ZipFile(file) as book:
@@ -92,15 +92,15 @@ class _Text(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.found: list[str] = []
-        self._unseen = 0
+        self._invisible = 0
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
-        self._unseen += tag in _UNSEEN
+        self._invisible += tag in _INVISIBLE
         if tag in _LINE_ENDERS:
             self.found.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
-        self._unseen = max(0, self._unseen - (tag in _UNSEEN))
+        self._invisible = max(0, self._invisible - (tag in _INVISIBLE))
         if tag in _LINE_ENDERS:
             self.found.append("\n")
 
@@ -109,5 +109,5 @@ class _Text(HTMLParser):
             self.found.append("\n")
 
     def handle_data(self, data: str) -> None:
-        if not self._unseen:
+        if not self._invisible:
             self.found.append(data.replace("\n", " "))

@@ -1,6 +1,6 @@
-"""A .json file: objects in an array, or one behind the other, each with a field that is a document.
+"""A .json file: objects in an array, or one after the other, each with a field that is a document.
 
-The file is read a stretch at a time, so an array of any length needs the memory of its longest object.
+The file is read piece by piece, so an array of any length needs only the memory of its longest object.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     Raises DataError, naming file and line, for anything that is not such an object, and for a file that was cut off.
     """
     source = _Source(file, name, reading.encoding_errors, notes)
-    in_array = source.next_sign() == "["
+    in_array = source.next_character() == "["
     if in_array:
         source.skip(1)
     number = 0
-    while (sign := source.next_sign()) and sign != "]":
-        if number and sign == ",":
+    while (character := source.next_character()) and character != "]":
+        if number and character == ",":
             source.skip(1)
-            if source.next_sign() in ("]", ""):
-                raise DataError(f"{source.where} has a comma that nothing follows")
+            if source.next_character() in ("]", ""):
+                raise DataError(f"{source.where} has a comma with nothing after it")
         elif number and in_array:
             raise DataError(f"{source.where} is not JSON: expected a comma between objects")
         where = source.where
-        row, spelled = source.value()
+        row, source_text = source.value()
         number += 1
-        text = text_of_object(spelled, row, where, reading.encoding_errors, reading.text_column)
+        text = text_of_object(source_text, row, where, reading.encoding_errors, reading.text_column)
         yield Document(text, f"{name}:{where.rpartition(' ')[2]}")
-    if in_array and sign != "]":
-        raise DataError(f"{name} is cut off: the array that it begins with has no end (after {number:,} objects)")
-    if sign == "]":
+    if in_array and character != "]":
+        raise DataError(f"{name} is cut off: its array has no end (after {number:,} objects)")
+    if character == "]":
         source.skip(1)
-        if not in_array or source.next_sign():
+        if not in_array or source.next_character():
             raise DataError(f"{source.where} is not JSON: something follows the end")
 
 
@@ -66,10 +66,10 @@ class _Source:
 
     @property
     def where(self) -> str:
-        """The file and the line of the next sign."""
+        """The file and the line of the next character."""
         return f"{self._name}, line {self._line}"
 
-    def next_sign(self) -> str:
+    def next_character(self) -> str:
         """Return the next character that is not white space, without passing it; "" at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
@@ -81,11 +81,11 @@ class _Source:
                 return ""
 
     def skip(self, count: int) -> None:
-        """`count` characters are behind us."""
+        """Move past `count` characters."""
         self._at += count
 
     def value(self) -> tuple[object, str]:
-        """Return the next JSON value and its spelling, and pass it."""
+        """Return the next JSON value and its text, and move past it."""
         while True:
             try:
                 row, end = self._json.raw_decode(self._text, self._at)
@@ -98,14 +98,14 @@ class _Source:
             except RecursionError as error:
                 raise DataError(f"{self.where} is not JSON: it is nested too deeply") from error
             if end == len(self._text) and not isinstance(row, dict) and self._more():
-                continue  # a number may go on
-            spelled = self._text[self._at : end]
-            self._line += spelled.count("\n")
+                continue  # a number may continue
+            source_text = self._text[self._at : end]
+            self._line += source_text.count("\n")
             self._at = end
-            return row, spelled
+            return row, source_text
 
     def _more(self) -> bool:
-        """Read on, at least as much again as is being held; return whether there was anything."""
+        """Read at least as much again as is buffered; return whether there was anything."""
         if self._ended:
             return False
         waiting = self._text[self._at :]

@@ -14,7 +14,7 @@ from textmill.errors import DataError
 
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
-    """Yield the text in the field `reading.text_column` of every line; blank lines are passed over.
+    """Yield the text in the field `reading.text_column` of every line; skip blank lines.
 
     Raises DataError, naming file and line, for anything that is not such an object.
     """

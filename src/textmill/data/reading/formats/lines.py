@@ -10,14 +10,14 @@ from textmill.data.sources.notes import Notes
 from textmill.errors import DataError
 
 LONGEST_LINE = 256 << 20
-"""Bytes. A line is held in memory whole."""
+"""Bytes. A line is read into memory as a whole."""
 
 
 def read_lines(file: BinaryIO, name: str, errors: str, notes: Notes, kind: str) -> Iterator[tuple[int, str]]:
     """Yield (number, line with its end); the byte order mark is dropped.
 
-    Raises DataError, naming line and byte, for what is not UTF-8, and for a line beyond LONGEST_LINE: then `kind` tells
-    what a line should have been, as in "a .jsonl file has one object per line".
+    Raises DataError, naming line and byte, for what is not UTF-8, and for a line beyond LONGEST_LINE: then `kind` says
+    what a line should be, as in "a .jsonl file has one object per line".
     """
     number, offset = 0, 0
     while line := file.readline(LONGEST_LINE + 1):

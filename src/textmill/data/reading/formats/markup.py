@@ -11,11 +11,11 @@ from textmill.errors import DataError
 from textmill.names import optional
 
 LARGEST_PAGE = 64 << 20
-"""Bytes. A page is held in memory whole."""
+"""Bytes. A page is read into memory as a whole."""
 
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
-    """Yield the main text of the page; one without any is an empty document, noted.
+    """Yield the main text of the page; a page without any is an empty document and noted.
 
     The encoding is found as browsers find it, from the page itself. Raises DataError for a page beyond LARGEST_PAGE,
     MissingExtraError without trafilatura.

@@ -18,10 +18,10 @@ _REMEDY = "save a one-dimensional array of integers, as np.save(path, ids.astype
 
 @dataclass(frozen=True)
 class Ids:
-    """A .npy file of token ids whose header was read and whose size fits.
+    """A .npy file of token ids, its header read and its size checked.
 
     Attributes:
-        count: how many ids there are, at least one.
+        count: number of ids, at least one.
         dtype: their little-endian integer type.
         offset: where they begin in the file, in bytes.
     """
@@ -44,9 +44,9 @@ class Ids:
                 yield block
 
     def highest(self, vocab_size: int | None, tick: Callable[[int], None]) -> int:
-        """Return the highest id. `tick` hears the bytes read.
+        """Return the highest id. `tick` is called with the bytes read.
 
-        Raises DataError, with its place, for the first id that is negative, beyond `vocab_size` or beyond 32 bits.
+        Raises DataError, with its index, for the first id that is negative, beyond `vocab_size` or beyond 32 bits.
         """
         bound = 2**32 if vocab_size is None else vocab_size
         highest, start = 0, 0
@@ -70,18 +70,18 @@ def open_ids(path: Path) -> Ids:
         shape, dtype = _header(file, path)
         offset = file.tell()
     if dtype.hasobject:
-        raise DataError(f"{path} holds pickled Python objects, which are never loaded: {_REMEDY}")
+        raise DataError(f"{path} contains pickled Python objects, which are never loaded: {_REMEDY}")
     if len(shape) != 1:
         raise DataError(f"{path} has {len(shape)} dimensions {shape}: {_REMEDY}")
     if dtype.kind not in "iu" or dtype.str in ("|i1",) or dtype.byteorder == ">":
-        raise DataError(f"{path} holds {_type_name(dtype)}: {_REMEDY}")
+        raise DataError(f"{path} contains {_type_name(dtype)}: {_REMEDY}")
     count = shape[0]
     if count == 0:
-        raise DataError(f"{path} holds no ids")
+        raise DataError(f"{path} contains no ids")
     if size != offset + count * dtype.itemsize:
         raise DataError(
-            f"{path} is damaged: its header promises {count:,} ids, {offset + count * dtype.itemsize:,} bytes, "
-            f"and the file has {size:,}"
+            f"{path} is damaged: by its header it has {count:,} ids, {offset + count * dtype.itemsize:,} bytes, "
+            f"but it has {size:,}"
         )
     return Ids(path, count, dtype, offset)
 
@@ -95,7 +95,7 @@ def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype]:
             shape, _, dtype = npy_format.read_array_header_2_0(file)
         else:
             raise ValueError(f"format version {version[0]}.{version[1]}")
-    except Exception as error:  # the header is a Python literal, and its parsers have errors of many kinds
+    except Exception as error:  # the header is a Python literal, whose parsers raise errors of many classes
         raise DataError(f"{path} is not a .npy file ({one_line(error, 120)}): {_REMEDY}") from error
     return shape, dtype
 

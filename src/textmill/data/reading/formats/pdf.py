@@ -14,8 +14,8 @@ from textmill.names import optional
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the pages as parts of one document, a blank line between them.
 
-    Text is what the file stores as text: a scanned page has none, which is noted. Raises DataError for a damaged or
-    encrypted file, MissingExtraError without pypdfium2.
+    Text is what the file stores as text; a PDF without any, such as scanned pages, is noted. Raises DataError for a
+    damaged or encrypted file, MissingExtraError without pypdfium2.
     """
     pypdfium2 = optional("pypdfium2", f"reading {name}")
     try:
@@ -34,6 +34,6 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
 
 def _page_text(page: object) -> str:
     text = page.get_textpage().get_text_range()  # type: ignore[attr-defined]
-    # Line ends are \r\n; what the font cannot spell is U+FFFE or U+FFFF; half characters are possible.
+    # Line ends are \r\n; what the font has no character for is U+FFFE or U+FFFF; lone surrogates are possible.
     text = text.replace("\r\n", "\n").replace("\ufffe", "").replace("\uffff", "")
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

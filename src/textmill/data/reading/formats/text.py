@@ -12,7 +12,7 @@ from textmill.errors import DataError
 from textmill.tokenizers.cutting import last_cut
 
 PART_BYTES = 1 << 20
-LONGEST_PART = 8 << 20  # characters; a stretch without a space is cut here, wherever that is
+LONGEST_PART = 8 << 20  # characters; text without a space is cut here
 
 _WIDE = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
@@ -21,19 +21,19 @@ _WIDE = {
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 _FOREIGN = {
-    b"%PDF-": "a PDF (give it the ending .pdf)",
-    b"PK\x03\x04": "a zip archive (as .docx, .odt and .npz are; an .epub needs its ending)",
-    b"\x1f\x8b": "gzip-compressed (give it the ending .gz)",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed (give it the ending .zst)",
-    b"\xfd7zXZ": "xz-compressed (give it the ending .xz)",
-    b"BZh": "bzip2-compressed (give it the ending .bz2)",
+    b"%PDF-": "a PDF (give it the extension .pdf)",
+    b"PK\x03\x04": "a zip archive (as .docx, .odt and .npz are; an .epub needs its extension)",
+    b"\x1f\x8b": "gzip-compressed (give it the extension .gz)",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed (give it the extension .zst)",
+    b"\xfd7zXZ": "xz-compressed (give it the extension .xz)",
+    b"BZh": "bzip2-compressed (give it the extension .bz2)",
     b"\x89PNG": "an image",
     b"\xff\xd8\xff": "an image",
     b"GIF8": "an image",
     b"\x7fELF": "a program",
-    b"\x93NUMPY": "a NumPy array (give it the ending .npy)",
-    b"PAR1": "a Parquet table (give it the ending .parquet)",
-    b"ARROW1": "an Arrow table (give it the ending .arrow)",
+    b"\x93NUMPY": "a NumPy array (give it the extension .npy)",
+    b"PAR1": "a Parquet table (give it the extension .parquet)",
+    b"ARROW1": "an Arrow table (give it the extension .arrow)",
     b"SQLite format 3\x00": "a database",
 }
 
@@ -41,7 +41,7 @@ _FOREIGN = {
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the file as one document, in parts that end before white space.
 
-    The byte order mark is dropped, line ends are kept as they are, both are noted. Bytes that are not UTF-8 raise
+    Drop the byte order mark and keep line ends as they are; note both. Bytes that are not UTF-8 raise
     DataError with their offset, or become U+FFFD and are noted when `reading.encoding_errors` is "replace".
     """
     decoder = codecs.getincrementaldecoder("utf-8")(reading.encoding_errors)
@@ -63,7 +63,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
 
 
 def block_start(block: bytes, name: str, notes: Notes) -> int:
-    """Return where the text begins in the first bytes of a file: behind the byte order mark, if there is one.
+    """Return where the text begins in the first bytes of a file: after the byte order mark, if there is one.
 
     Raises DataError when the bytes are known not to be UTF-8 text.
     """
@@ -104,12 +104,12 @@ def invalid_utf8(where: str, offset: int, error: UnicodeDecodeError) -> DataErro
 
 
 def _note(text: str, name: str, notes: Notes, told: set[str]) -> None:
-    """Say once per file what is unusual in `text`."""
-    for sign, finding in (
+    """Note once per file what is unusual in `text`."""
+    for character, finding in (
         ("\r", "carriage returns (Windows line ends) kept as part of the text"),
         ("\0", "NUL characters kept as part of the text"),
-        ("\ufffd", "U+FFFD, the sign for what could not be decoded, is part of the text"),
+        ("\ufffd", "U+FFFD, the replacement character, is part of the text"),
     ):
-        if finding not in told and sign in text:
+        if finding not in told and character in text:
             told.add(finding)
             notes.add(finding, name)
