@@ -78,7 +78,7 @@ class Trainer:
         """Nothing is opened or written yet.
 
         model: any module from ids (B, T) to logits (B, T, V); None for the one that `config` describes.
-        train_dataset, val_dataset: TextDatasets or a prepared Corpus; None for the text that `config` names.
+        train_dataset, val_dataset: what `assemble` takes as data; None for the text that `config` names.
         config: a TrainingConfig, a Config, a mapping, or a configuration file's path.
         The other parts are described at `assemble`.
 
