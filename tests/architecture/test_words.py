@@ -29,30 +29,30 @@ GONE = {
     r"\bplays along\b": "supports it",
     r"\bin the making\b": "unfinished",
     r"\bis at it\b": "is preparing the same corpus",
-}
-"""Pattern -> what to say instead. A match anywhere in src, docs or README.md fails."""
-
-LATER = {
     r"\b(run|output) director(y|ies)\b": "run folder, output folder",
     r"\bby heart\b": "is overfitting, memorizes",
-    r"\bhalf (a )?characters?\b": "a lone surrogate",
-    r"\bno whole number of\b": "is not a multiple of",
-    r"\bstretch(es)?\b": "encoded chunk",
     r"\bjudges?\b": "filter",
-    r"(?<![a-z])leaf(?![a-z])": "setting",
-    r"\bthe data (hold|are)\b": "the data contains, the data is",
     r"\bwhat there is\b": "lists them",
     r"\bto be had\b": "available; out of memory",
     r"\bgo(es)? on from\b": "continue from",
     r"\bone's own\b": "your own, custom",
     r"\btakes? back\b": "removes",
-    r"\blikeliest\b": "most likely",
     r"\bwhole or absent\b": "complete or absent",
-    r"\bsaid once\b": "reported once",
-    r"\bcomes? of\b": "results from",
     r"\bworked out\b": "computed, estimated",
     r"\bspread over\b": "divided among",
     r"\brun's folder\b": "run folder",
+}
+"""Pattern -> what to say instead. A match anywhere in src, docs or README.md fails."""
+
+LATER = {
+    r"\bhalf (a )?characters?\b": "a lone surrogate",
+    r"\bno whole number of\b": "is not a multiple of",
+    r"\bstretch(es)?\b(?!\.bin)": "encoded chunk",
+    r"(?<![a-z])leaf(?![a-z])": "setting",
+    r"\bthe data (hold|are)\b": "the data contains, the data is",
+    r"\blikeliest\b": "most likely",
+    r"\bsaid once\b": "reported once",
+    r"\bcomes? of\b": "results from",
     r"\bplaces?\s*[:=]|\bplaces\b|\ba place\b": "path, label, device, row: the one that is meant",
     r"\bholds?\b(?! the lock)(?! back)": "contains, has",
 }

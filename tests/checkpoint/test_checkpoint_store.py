@@ -159,7 +159,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, 1_000_000_000))
     called: list[Path] = []
-    with pytest.raises(WriteFailedError, match=r"it needs about 1.10 GB, and 1.00 GB are free") as caught:
+    with pytest.raises(WriteFailedError, match=r"it needs about 1.1 GB, and 1.0 GB are free") as caught:
         store.save(1, called.append, expected_bytes=1_000_000_001)
     assert caught.value.exit_code == 74
     assert called == []

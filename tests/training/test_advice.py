@@ -101,7 +101,7 @@ def test_overfitting() -> None:
     training = [3.0, 2.5, 2.0, 1.6, 1.3, 1.1, 0.9, 0.7]
     assert evaluated(training, [3.1, 2.7, 2.4, 2.3, 2.2, 2.15, 2.14, 2.13]) == []
     said = evaluated(training, [3.1, 2.7, 2.4, 2.3, 2.35, 2.4, 2.5, 2.6])
-    assert len(said) == 1 and "learns the text by heart" in said[0] and "2.300 at best" in said[0]
+    assert len(said) == 1 and "is overfitting" in said[0] and "2.300 at best" in said[0]
     assert "--dropout 0.1" in said[0] and "--early-stopping-patience 3" in said[0]
     assert evaluated(training, [3.1, 2.7, 2.4, 2.3, 2.301, 2.302, 2.303, 2.304]) == []
     assert len(evaluated(training, [3.1, 2.7, 2.4, 2.3, 2.5, 2.4, 2.5, 2.4])) == 1

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, verified before use, free of pickle."""
+"""Checkpoints: complete or absent, verified before use, free of pickle."""
 
 from __future__ import annotations
 

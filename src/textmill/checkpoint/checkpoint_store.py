@@ -1,4 +1,4 @@
-"""A run's checkpoints: each is whole or absent, the newest good one is found, the old ones are cleared away.
+"""A run's checkpoints: each is complete or absent; finds the newest valid one and deletes old ones.
 
 A checkpoint exists if and only if its folder is called `step-0000500` and its manifest verifies. There is no pointer
 file that could be wrong: the newest is found by looking.
@@ -113,7 +113,7 @@ class CheckpointStore:
         return None
 
     def discard_after(self, step: int) -> list[int]:
-        """Return the steps newer than `step`, whose checkpoints are gone: the run goes on from `step` instead."""
+        """Return the steps newer than `step`, whose checkpoints are gone: the run continues from `step` instead."""
         newer = [other for other in self.steps() if other > step]
         for other in reversed(newer):
             self._delete(other)

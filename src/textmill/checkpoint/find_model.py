@@ -38,7 +38,7 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
     passed over because they are damaged.
 
     Raises:
-        MissingInputError: there is no such model; the message names what there is.
+        MissingInputError: there is no such model; the message names those that exist.
         DataError: it is a file that may run code when loaded, or a damaged checkpoint.
     """
     path = _path(name)

@@ -1,4 +1,4 @@
-"""Named tensors in one safetensors file, or spread over several that an index lists.
+"""Named tensors in one safetensors file, or in several that an index lists.
 
 Hugging Face gives this form to large models, so every tool that loads one reads it. Each tensor is whole in one of the
 files: whoever loads a part of it, on any number of processes, reads that part and nothing else.

@@ -14,7 +14,7 @@ VERBS = {
     "generate": ("textmill.cli.generate:generate", "Continue a prompt with a model."),
     "prepare": ("textmill.cli.prepare:prepare", "Read and tokenize text once, to train on it many times."),
     "sweep": ("textmill.cli.sweep:sweep", "Try many values of settings, and rank them."),
-    "report": ("textmill.cli.report:report", "Write a run as one HTML page."),
+    "report": ("textmill.cli.report:report", "Write a report of a run as one HTML page."),
     "runs": ("textmill.cli.runs:app", "List runs, and compare them."),
     "verify": ("textmill.cli.verify:verify", "Check that all files of a run are intact."),
     "tokenizer": ("textmill.cli.tokenizer:app", "Train, use and inspect tokenizers."),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json as json_format
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from textmill.cli.help_pages import Json
-from textmill.cli.setting_flags import group_of, takes_settings
-from textmill.config.config_files import read_config
+from textmill.cli.setting_flags import ConfigFiles, config_of, takes_settings
 from textmill.config.fields import SECTIONS
 from textmill.config.json_schema import schema as json_schema
-from textmill.config.merge_layers import from_layers
 from textmill.config.run_config import Config
 from textmill.config.settings import Setting
 from textmill.console.terminal import note, write
@@ -26,7 +23,7 @@ app = App(name="config", help="Show every setting of a run, and where its value 
 @takes_settings()
 def show(
     *,
-    config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
+    config: ConfigFiles = None,
     json: Json = False,
     settings: list[Setting],
 ) -> None:
@@ -34,17 +31,12 @@ def show(
 
     It takes the flags of textmill train. Preset auto is chosen by the size of the text and this machine.
 
-    Parameters
-    ----------
-    config
-        Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
-
     Examples
     --------
     textmill config show
     textmill config show --config run.yaml --learning-rate 1e-3
     """
-    values = from_layers([*(read_config(path) for path in config or ()), settings])
+    values = config_of(config, settings)
     if values.training.preset == "auto":
         note(_settled(values))
     values.model = values.model.resolved(note)

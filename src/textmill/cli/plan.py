@@ -1,4 +1,4 @@
-"""textmill plan: what a run will take, in a moment and without training."""
+"""textmill plan: what a run will take, estimated without training."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import json as json_format
 import math
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from textmill.cli.help_pages import Json
-from textmill.cli.setting_flags import group_of, takes_settings
-from textmill.config.config_files import read_config
-from textmill.config.merge_layers import from_layers
+from textmill.cli.setting_flags import ConfigFiles, config_of, takes_settings
 from textmill.config.settings import Setting
 from textmill.console.terminal import field, note
 from textmill.errors import ConfigError
@@ -26,22 +22,20 @@ if TYPE_CHECKING:
 @takes_settings()
 def plan(
     *,
-    config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
+    config: ConfigFiles = None,
     tokens_per_second: float | None = None,
     json: Json = False,
     settings: list[Setting],
 ) -> None:
-    """Say what a run will take: parameters, steps, memory, disk, and the time at a given speed.
+    """Estimate what a run will take: parameters, steps, memory, disk, and the time at a given speed.
 
     It takes the flags of textmill train. Text is not read: its tokens are estimated from its size, unless DATA is a
     prepared folder. textmill train --dry-run reads it and counts.
 
     Parameters
     ----------
-    config
-        Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
     tokens_per_second
-        Speed of training, of all processes together, for the time the run takes.
+        Training speed of all processes together; needed to estimate the time.
 
     Examples
     --------
@@ -55,7 +49,7 @@ def plan(
     from textmill.machine.devices import likely_device, likely_precision
     from textmill.planning.plan import plan_run
 
-    values = from_layers([*(read_config(path) for path in config or ()), settings])
+    values = config_of(config, settings)
     wanted = values.training.device.partition(":")[0]
     device = likely_device() if wanted == "auto" else wanted
     precision = values.training.precision
@@ -80,7 +74,7 @@ def plan(
 
 
 def show(config: Config, plan: Plan, *, json: bool, free: int | None = None) -> None:
-    """The plan stands on standard output: as a table, or as JSON. free: bytes of memory left on the device."""
+    """Print the plan as a table or as JSON. free: bytes of memory left on the device."""
     if json:
         print(json_format.dumps(plan.as_dict(), indent=2))
         return

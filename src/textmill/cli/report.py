@@ -11,14 +11,14 @@ from textmill.cli.help_pages import Output
 
 
 def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | None = None) -> None:
-    """Write a run as one HTML page: curves, samples, configuration, machine, how to repeat it.
+    """Write a report of a run as one HTML page: curves, samples, configuration, machine, how to repeat it.
 
     The page needs no network and no script; it can be mailed and printed.
 
     Parameters
     ----------
     run
-        The folder of a run.
+        The run folder.
     output
         File to write. Unset: report.html in the run folder.
 

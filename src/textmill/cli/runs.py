@@ -18,7 +18,7 @@ app = App(name="runs", help="List runs, and compare them.")
 @app.command(name="list")
 @app.default
 def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *, json: Json = False) -> None:
-    """List the runs below a folder: state, steps, best validation loss, bits per byte, when.
+    """List the runs below a folder: state, steps, best validation loss, bits per byte, time.
 
     Parameters
     ----------

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from cyclopts import Group, Parameter
 from pydantic.fields import FieldInfo
 
 from textmill.config.aliases import REWRITES
+from textmill.config.config_files import read_config
 from textmill.config.fields import SECTIONS
+from textmill.config.merge_layers import from_layers
 from textmill.config.presets import auto_presets
+from textmill.config.run_config import Config
 from textmill.config.settings import Setting
 
 Spelling = Annotated[Mapping[str, str], Parameter(parse=False)]
@@ -72,6 +76,22 @@ def group_of(setting: str) -> Group:
     """Return the group of the help page that a flag belongs to, by the first setting of the group."""
     title = _GROUPS[setting]
     return Group(title, sort_key=10 + list(dict.fromkeys(_GROUPS.values())).index(title))
+
+
+ConfigFiles = Annotated[
+    list[Path] | None,
+    Parameter(
+        negative=(),
+        group=group_of("preset"),
+        help="Configuration file (YAML, JSON, TOML), or a run folder to repeat the run; later files win.",
+    ),
+]
+"""The parameter `--config` of every verb that takes all settings of a run."""
+
+
+def config_of(files: Sequence[Path] | None, given: list[Setting]) -> Config:
+    """Return the configuration of `--config` files and of the settings given on the command line, which win."""
+    return from_layers([*(read_config(path) for path in files or ()), given])
 
 
 def _joined(entries: list[Setting]) -> list[Setting]:

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Json
-from textmill.cli.setting_flags import group_of, takes_settings
-from textmill.config.config_files import read_config
-from textmill.config.merge_layers import from_layers
+from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_settings
 from textmill.config.settings import Setting, validate
 from textmill.console.format import as_text, plural
 from textmill.console.terminal import field, named, table, write
@@ -31,7 +29,7 @@ def sweep(
     search: Annotated[list[str] | None, Parameter(negative=(), group=group_of("preset"))] = None,
     trials: Annotated[int, Parameter(group=group_of("preset"))] = 20,
     max_time: Annotated[str | None, Parameter(group=group_of("preset"))] = None,
-    config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
+    config: ConfigFiles = None,
     json: Annotated[Json, Parameter(group=group_of("preset"))] = False,
     settings: list[Setting],
 ) -> int:
@@ -49,8 +47,6 @@ def sweep(
         Number of trials, earlier ones of the same sweep included.
     max_time
         Time after which no further trial begins: seconds, or 10m, 2h.
-    config
-        Configuration file (YAML, JSON, TOML) or the folder of a run; later files win.
 
     Examples
     --------
@@ -65,7 +61,7 @@ def sweep(
     if trials < 1:
         raise ConfigError(f"--trials: must be at least 1, not {trials}")
     seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
-    values = from_layers([*(read_config(path) for path in config or ()), settings])
+    values = config_of(config, settings)
     import_optuna()
     from textmill.console.screen import Screen
     from textmill.sweep.plot import draw_sweep

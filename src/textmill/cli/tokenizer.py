@@ -41,7 +41,7 @@ TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tok
     "dataset_split",
 )
 def train(*, output: Output, settings: list[Setting]) -> None:
-    """Train a tokenizer on text and write it as Hugging Face does.
+    """Train a tokenizer on text and write it in Hugging Face's format.
 
     textmill train takes it with --tokenizer OUTPUT. Unless --vocab-size is given, a BPE tokenizer has 8,192 tokens, or
     as many as the text supports.
@@ -169,15 +169,15 @@ def inspect(
     text_column: str = "text",
     json: Json = False,
 ) -> None:
-    """Describe a tokenizer, show how it cuts a text, or measure it on data.
+    """Describe a tokenizer, show how it splits a text, or measure it on data.
 
     Parameters
     ----------
     text
-        Text to cut.
+        Text to split into tokens.
     data
-        File, folder, pattern or dataset (may be repeated): how many bytes a token stands for there, which entries never
-        occur, which occur most, and how the text begins.
+        File, folder, pattern or dataset to measure on (may be repeated): bytes per token, entries that never occur,
+        entries that occur most, and the first tokens.
     text_column
         Field of rows that contains the text.
 

@@ -10,9 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Json
-from textmill.cli.setting_flags import group_of, takes_settings
-from textmill.config.config_files import read_config
-from textmill.config.merge_layers import from_layers
+from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_settings
 from textmill.config.settings import Setting
 
 _JSON = "Print the result as JSON at the end; progress goes to standard error."
@@ -21,7 +19,7 @@ _JSON = "Print the result as JSON at the end; progress goes to standard error."
 @takes_settings()
 def train(
     *,
-    config: Annotated[list[Path] | None, Parameter(negative=(), group=group_of("preset"))] = None,
+    config: ConfigFiles = None,
     dry_run: Annotated[bool, Parameter(negative=(), group=group_of("preset"), show_default=False)] = False,
     json: Annotated[Json, Parameter(group=group_of("preset"), help=_JSON)] = False,
     settings: list[Setting],
@@ -34,8 +32,6 @@ def train(
 
     Parameters
     ----------
-    config
-        Configuration file (YAML, JSON, TOML) or the folder of a run to repeat; later files win.
     dry_run
         Do everything up to the first step, and print what the run would take; nothing is written but the cache.
 
@@ -47,7 +43,7 @@ def train(
     textmill train corpus/ --d-model 384 --epochs 3 --output-dir runs/larger
     textmill train --output-dir runs/larger --resume
     """
-    values = from_layers([*(read_config(path) for path in config or ()), settings])
+    values = config_of(config, settings)
     from textmill.console.screen import Screen
 
     screen = Screen(stream=sys.stderr) if json else None

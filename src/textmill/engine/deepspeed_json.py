@@ -1,7 +1,7 @@
-"""DeepSpeed's own JSON configuration: read, checked, and what it says of our settings. Torch-free.
+"""DeepSpeed's own JSON configuration: read, checked, translated to our settings. Torch-free.
 
-Keys: https://www.deepspeed.ai/docs/config-json. What is known here is passed on or translated; a key that is not known,
-or that textmill does itself, is an error, because a setting that is silently ignored trains another model.
+Keys: https://www.deepspeed.ai/docs/config-json. Known keys are passed on or translated; a key that is unknown, or
+that textmill handles itself, is an error, because a setting that is silently ignored trains another model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEFAULT: dict[str, Any] = {"zero_optimization": {"stage": 2}}
 """What engine deepspeed does without a configuration: optimizer state and gradients are divided among processes."""
 
 NO_CLIPPING = 1e30
-"""A norm that no gradient reaches; with 0 DeepSpeed would not compute the norm, which is reported."""
+"""A norm that no gradient reaches; with 0 DeepSpeed would not compute the norm, which the log needs."""
 
 OPTIMIZERS = {"adam": "adam", "adamw": "adamw", "sgd": "sgd"}
 """DeepSpeed's name of an optimizer, in lower case -> ours."""
@@ -55,7 +55,7 @@ _OURS = {
     "data_efficiency": "packing_strategy",
     "curriculum_learning": "packing_strategy",
 }
-"""What DeepSpeed would do and textmill does: the key there -> the setting here."""
+"""Keys for what textmill does itself -> the setting to use instead."""
 
 
 def read_deepspeed(source: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:

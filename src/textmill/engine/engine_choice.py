@@ -19,8 +19,7 @@ def choose_engine(name: str, world: World, *, deepspeed_config: Any = None, say:
     """Return the engine that `name` means in this world: single, ddp, fsdp or deepspeed.
 
     `auto` is deepspeed where there is a configuration for it, else single for one process and ddp for several. A run
-    that was started on several processes may go on in one: there `ddp` and `fsdp` have nothing to divide, which is
-    said.
+    that was started on several processes may be resumed in one: `ddp` and `fsdp` then mean single, which is reported.
 
     Raises:
         ConfigError: the name contradicts the number of processes or the DeepSpeed configuration.
@@ -41,11 +40,11 @@ def choose_engine(name: str, world: World, *, deepspeed_config: Any = None, say:
 
 
 def refuse_contradictions(name: str, precision: Precision, world: World, *, optimizer: str, compile: bool) -> None:
-    """The engine called `name` (of `choose_engine`) can do what else was asked for.
+    """Refuse settings that the engine called `name` (of `choose_engine`) cannot combine.
 
     Raises:
         MissingExtraError: engine deepspeed, and the package is not installed.
-        ConfigError: the engine does not go together with the precision, the optimizer or compiling.
+        ConfigError: the engine cannot be combined with the precision, the optimizer or compiling.
     """
     half = precision.name == "fp16"
     if name == "fsdp" and half:
@@ -55,7 +54,7 @@ def refuse_contradictions(name: str, precision: Precision, world: World, *, opti
     if half and world.device.type == "cpu":
         raise ConfigError("DeepSpeed's fp16 needs a GPU: set fp16.enabled to false, or use --engine fsdp on a CPU")
     if compile:
-        raise ConfigError("compile and engine deepspeed do not go together: use --engine ddp or fsdp")
+        raise ConfigError("compile and engine deepspeed cannot be combined: use --engine ddp or fsdp")
     if optimizer == "muon":
         raise ConfigError("optimizer muon needs whole matrices, and DeepSpeed flattens them: use --engine fsdp")
     require("deepspeed", "engine deepspeed", "deepspeed")

@@ -1,4 +1,4 @@
-"""Who else takes part in this run. The only reader of RANK, LOCAL_RANK and WORLD_SIZE."""
+"""The processes of a run, and how they communicate. The only reader of RANK, LOCAL_RANK and WORLD_SIZE."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from textmill.errors import ConfigError, Interrupted, PeerLostError, TextmillErr
 from textmill.machine.device_choice import choose_device
 
 TIMEOUT_SECONDS = 600.0
-"""How long a process waits for the others in a step. A peer that dies is noticed at once, one that hangs after this."""
+"""Seconds that a process waits for the others in a step. A peer that dies is noticed at once, one that hangs then."""
 
 PATIENCE_SECONDS = 6 * 3600.0
-"""How long the others wait while the first process reads text or writes a checkpoint."""
+"""Seconds that the others wait while the first process reads text or writes a checkpoint."""
 
 _BROKEN = re.compile(r"connection (closed|reset|refused)|broken pipe|timed out|gloo|nccl|socket", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among `size` processes that train together; rank 0 of 1 when it is alone.
+    """This process's rank among the `size` processes that train together; rank 0 of 1 when it is alone.
 
-    device: where this process computes. control, patient: gloo groups for values of the host, which never touch the
-    device; `patient` is the one whose calls may take hours.
+    device: what this process computes on. control, patient: gloo groups for values of the host, which never touch the
+    device; calls of `patient` may take hours.
     """
 
     rank: int
@@ -43,7 +43,7 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes files and speaks."""
+        """Whether this process is the one that prints and writes files."""
         return self.rank == 0
 
     def sum(self, value: int | float) -> int | float:
@@ -55,16 +55,16 @@ class World:
         return self._reduce(value, dist.ReduceOp.MAX) if self.size > 1 else value
 
     def barrier(self) -> None:
-        """Every process has arrived here."""
+        """Wait until every process has called this."""
         if self.size > 1:
             self._exchange("")
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """The block has succeeded in all processes, or it ends in all of them with the error that one of them met.
+        """End the block in all processes with the error that any of them raised, if one did.
 
-        For work that the processes do each for itself, or one for all: no process is left waiting for one that has
-        given up. Inside, no process may wait for another.
+        For work that each process does for itself, or one does for all: no process is left waiting for one that failed.
+        Inside, no process may wait for another.
         """
         mine: BaseException | None = None
         try:
@@ -85,7 +85,7 @@ class World:
         raise error
 
     def from_first(self, make: Callable[[], Any]) -> Any:
-        """Return in every process what `make` returns in the first one, where alone it runs: a JSON-ready value.
+        """Run `make` in the first process alone and return its JSON-ready value in every process.
 
         Raises what `make` raises, in every process.
         """
@@ -101,7 +101,7 @@ class World:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Failing communication inside, whoever noticed it, is raised as PeerLostError."""
+        """Raise PeerLostError for communication that fails inside."""
         try:
             yield
         except RuntimeError as error:
@@ -138,7 +138,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _same_error(described: str, rank: int) -> BaseException:
-    """Return the error that another process met, in this process; a defect there is a lost peer here."""
+    """Return the error that another process raised; a defect there is a lost peer here."""
     outcome = json.loads(described)
     if outcome["signal"] is not None:
         return Interrupted(outcome["signal"])
@@ -159,7 +159,7 @@ def join_world(device: str = "auto", backend: str = "auto", *, timeout_seconds: 
     backend: `auto` is nccl on CUDA and gloo elsewhere.
 
     Raises:
-        ConfigError: the device is not there, the backend cannot reach it, or the launcher's variables are not whole.
+        ConfigError: there is no such device, the backend cannot reach it, or the launcher's variables are incomplete.
         PeerLostError: the other processes did not come in time.
     """
     rank, size = (_variable(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
@@ -198,11 +198,11 @@ def _variable(name: str, default: int) -> int:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the only one, or the first that a launcher started; known before it has joined them."""
+    """Whether this process is the only one, or the first of a launcher; known before the processes have joined."""
     return _variable("RANK", 0) == 0
 
 
 def leave_world(world: World) -> None:
-    """The process group that `join_world` joined is gone."""
+    """Leave the process group that `join_world` joined."""
     if world.size > 1 and dist.is_initialized():
         dist.destroy_process_group()

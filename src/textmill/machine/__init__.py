@@ -1,1 +1,1 @@
-"""What this machine is and does: devices, kernels, number formats, how busy it is."""
+"""This machine: devices, memory, kernels, number formats, CPU contention."""

@@ -8,7 +8,7 @@ from textmill.errors import ConfigError
 
 
 def choose_device(name: str, *, local_rank: int = 0, size: int = 1) -> torch.device:
-    """Return the device that `name` means on this machine. Raises ConfigError when it is not there."""
+    """Return the device that `name` means on this machine. Raises ConfigError when there is no such device."""
     if name == "auto":
         if torch.cuda.is_available():
             name = "cuda"

@@ -1,4 +1,4 @@
-"""What this machine computes with, how fast it multiplies, and what would make it faster."""
+"""What this machine computes with, and how fast it multiplies."""
 
 from __future__ import annotations
 

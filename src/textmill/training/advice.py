@@ -1,4 +1,4 @@
-"""What a run's numbers look like when something is wrong, and what to do about it: said once, when it is seen.
+"""What a run's numbers look like when something is wrong, and what to do about it: reported once.
 
 Every symptom is a pure function of the reports so far, so a resumed run, which reads them back from its logs, says
 nothing twice and nothing else than the run that was never stopped. Thresholds are meant to be silent on a healthy run:
@@ -180,7 +180,7 @@ def _divergence_advice(step: int, loss: float, level: float, setting: Setting) -
 def _flat_advice(step: int, loss: float, flat: float, setting: Setting) -> str:
     return (
         f"after {step} steps the loss is {loss:.2f}, no better than guessing ({flat:.2f}): the learning rate is too "
-        f"low or too high (now {setting.learning_rate:.0e}; try three times more and less), or the data are noise"
+        f"low or too high (now {setting.learning_rate:.0e}; try three times more and less), or the data is noise"
     )
 
 
@@ -196,6 +196,6 @@ def _overfitting_advice(validation: Sequence[float], setting: Setting) -> str:
     dropout = min(0.3, setting.dropout + 0.1)
     return (
         f"the validation loss rises ({min(validation):.3f} at best, now {validation[-1]:.3f}) while the training loss "
-        f"falls: the model learns the text by heart; best_model/ keeps the best one. More text helps most, else "
+        f"falls: the model is overfitting; best_model/ has the best one. More text helps most, else "
         f"--dropout {dropout:.1f}, a smaller model, or a shorter run (--early-stopping-patience {RISING})"
     )

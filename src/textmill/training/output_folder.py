@@ -1,4 +1,4 @@
-"""The run directory: where it is, whether it may be used, and the small files that describe the run."""
+"""The run folder: where it is, whether it may be used, and the small files that describe the run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from textmill.runs.layout import CHECKPOINTS, CONFIG, RUN_FILES, STATUS, is_run
 
 @dataclass(frozen=True)
 class Output:
-    """A run directory that this process may use, and what is to be done in it.
+    """A run folder that this process may use, and what to do in it.
 
-    resume_from: name or path of the checkpoint to go on from (`last` when the run is simply continued), or None for a
+    resume_from: name or path of the checkpoint to continue from (`last` if the run is simply continued), or None for a
         run that starts at step 0. fork: the checkpoint belongs to another run, whose files stay as they are.
     """
 
@@ -41,7 +41,7 @@ def open_output(
     resume_from: str | None = None,
     overwrite: bool = False,
 ) -> Output:
-    """Return the run directory that the settings mean. Nothing is created or deleted yet.
+    """Return the run folder that the settings name. Nothing is created or deleted yet.
 
     Without `output_dir` it is `runs/<run_name>`, or the next free `runs/experiment_N`; when `resume` or `resume_from`
     is given, the run that they mean. `resume="auto"` also accepts a directory in which no run has begun.
@@ -79,7 +79,7 @@ def open_output(
 
 
 def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str | None, overwrite: bool) -> Output:
-    """`resume_from` inside the output directory resumes that run; elsewhere it is the start of a new one."""
+    """`resume_from` inside the output folder resumes that run; elsewhere it starts a new one."""
     named = run_of(resume_from)
     if named is not None and not is_run(named) and Path(resume_from).parts[0] == CHECKPOINTS:
         # `checkpoints/...` where no run is: in the run that is meant, or else the newest

@@ -1,4 +1,4 @@
-"""May this configuration go on from that run? The one place that decides, and the one that says what differs."""
+"""Decide whether a configuration may resume a run, and say what differs."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from textmill.training.resume import merge_with_saved
 
 
 def choose_output(config: Config, world: World) -> Output:
-    """Return the run's folder, as the first process sees it: when another looks, there may already be a run in it."""
+    """Return the run folder, as the first process sees it: when another looks, there may already be a run in it."""
     settings = config.training
 
     def chosen() -> dict[str, Any]:
@@ -39,7 +39,7 @@ def choose_output(config: Config, world: World) -> Output:
 
 @contextmanager
 def claim(output: Output, world: World, screen: Screen) -> Iterator[None]:
-    """Lock the run's folder for the block; first delete what an overwritten run, or a process that died, left in it."""
+    """Lock the run folder for the block; first delete what an overwritten run, or a process that died, left in it."""
     with ExitStack() as stack:
         with world.together():
             if world.is_first:
