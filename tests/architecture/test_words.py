@@ -41,22 +41,18 @@ GONE = {
     r"\bworked out\b": "computed, estimated",
     r"\bspread over\b": "divided among",
     r"\brun's folder\b": "run folder",
-}
-"""Pattern -> what to say instead. A match anywhere in src, docs or README.md fails."""
-
-LATER = {
     r"\bhalf (a )?characters?\b": "a lone surrogate",
     r"\bno whole number of\b": "is not a multiple of",
     r"\bstretch(es)?\b(?!\.bin)": "encoded chunk",
-    r"(?<![a-z])leaf(?![a-z])": "setting",
     r"\bthe data (hold|are)\b": "the data contains, the data is",
     r"\blikeliest\b": "most likely",
     r"\bsaid once\b": "reported once",
     r"\bcomes? of\b": "results from",
-    r"\bplaces?\s*[:=]|\bplaces\b|\ba place\b": "path, label, device, row: the one that is meant",
     r"\bholds?\b(?! the lock)(?! back)": "contains, has",
+    r"(?<![a-z])leaf(?![a-z])": "setting",
+    r"\bplaces?\s*[:=]|\bplaces\b|\ba place\b": "path, label, device, row: the one that is meant",
 }
-"""Words that are still in use; each moves to GONE with its last use. Run this file to list the uses."""
+"""Pattern -> what to say instead. A match anywhere in src, docs or README.md fails."""
 
 
 @cache
@@ -81,8 +77,3 @@ def test_words_do_not_come_back(pattern: str) -> None:
     """No file of the program or its documentation uses a word that was given up."""
     found = uses(pattern)
     assert not found, f"say {GONE[pattern]!r}:\n" + "\n".join(found)
-
-
-if __name__ == "__main__":
-    for pattern, better in LATER.items():
-        print(f"{len(uses(pattern)):4} {pattern}  ->  {better}", *uses(pattern)[:3], sep="\n       ")

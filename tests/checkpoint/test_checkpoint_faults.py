@@ -17,6 +17,7 @@ from textmill.checkpoint import manifest
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.model_links import link_model
 from textmill.errors import MissingInputError, WriteFailedError
+from textmill.files import atomic
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="follows open files through /proc")
 
@@ -182,7 +183,7 @@ def test_control_without_flushing_the_power_failure_campaign_fails(
 ) -> None:
     """A save that skips fsync loses data, and the campaign says so."""
     made = scene("only one kept")
-    monkeypatch.setattr(files, "flush_to_disk", lambda descriptor: None)
+    monkeypatch.setattr(atomic, "flush_to_disk", lambda descriptor: None)
     with pytest.raises((AssertionError, MissingInputError)):
         lose_power_everywhere(made, tmp_path)
 
@@ -192,7 +193,7 @@ def test_control_without_flushing_directories_the_power_failure_campaign_fails(
 ) -> None:
     """A rename that is never flushed may be undone after the save has returned."""
     made = scene("new step")
-    monkeypatch.setattr(files, "fsync_directory", lambda folder: None)
+    monkeypatch.setattr(atomic, "fsync_directory", lambda folder: None)
     assert lose_power_everywhere(made, tmp_path)[-1] == 1
 
 

@@ -47,8 +47,22 @@ def test_a_process_killed_at_random_many_times(tmp_path: Path) -> None:
     kill_and_check(tmp_path, trials=300, seed=4)
 
 
+def seconds_per_save(folder: Path) -> float:
+    """Return how long a save takes on this machine, as the mean of three."""
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        started = time.perf_counter()
+        for _ in range(3):
+            process.stdout.readline()
+        seconds = (time.perf_counter() - started) / 3
+        process.kill()
+    return seconds
+
+
 def kill_and_check(run: Path, trials: int, seed: int) -> None:
     generator = random.Random(seed)
+    longest = 5 * seconds_per_save(run.with_name("timed"))
     program = [sys.executable, "-c", PROGRAM, str(run)]
     said: list[str] = []
     reported, published = 0, 0
@@ -56,7 +70,7 @@ def kill_and_check(run: Path, trials: int, seed: int) -> None:
         with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-            time.sleep(generator.uniform(0, 0.06))
+            time.sleep(generator.uniform(0, longest))
             process.send_signal(signal.SIGKILL)
             steps = process.stdout.read().split()
         reported = max([reported, *map(int, steps)])

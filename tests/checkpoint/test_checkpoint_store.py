@@ -104,15 +104,15 @@ def test_an_old_checkpoint_that_cannot_be_deleted_does_not_stop_the_run(
 
 
 def test_the_newest_good_one_is_found_and_each_bad_one_named(store: CheckpointStore, said: list[str]) -> None:
-    """Every one passed over is named with its reason."""
+    """Every one that is skipped is named with its reason."""
     for step in (1, 2, 3):
         store.save(step, write)
     (store.path(3) / "weights").unlink()
     (store.path(2) / "weights").write_bytes(b"x")
     assert store.latest() == store.path(1)
     assert said == [
-        "checkpoint step-0000003: weights is missing: passed over",
-        "checkpoint step-0000002: weights has 1 bytes instead of 100: passed over",
+        "skipped damaged checkpoint step-0000003: weights is missing",
+        "skipped damaged checkpoint step-0000002: weights has 1 bytes instead of 100",
     ]
 
 

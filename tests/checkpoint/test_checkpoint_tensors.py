@@ -107,7 +107,7 @@ def test_one_bad_element_is_found_and_its_tensor_named(dtype: torch.dtype, bad: 
         tensors["w"] = tensors["w"].to(dtype)
         refuse_non_finite(tensors)
         tensors["w"][position] = bad
-        with pytest.raises(NonFiniteError, match="tensor w holds NaN or infinite") as caught:
+        with pytest.raises(NonFiniteError, match="tensor w contains NaN or infinite") as caught:
             refuse_non_finite(tensors)
         assert caught.value.exit_code == 70
 

@@ -280,7 +280,7 @@ def test_what_is_not_there_is_answered_with_what_is(run: Path) -> None:
         resolve_model(run / "step-7")
     with pytest.raises(MissingInputError, match="there is no model at"):
         resolve_model(run.parent / "nowhere" / "best.pt")
-    with pytest.raises(MissingInputError, match="holds no model"):
+    with pytest.raises(MissingInputError, match="contains no model"):
         resolve_model(run.parent)
 
 

@@ -102,7 +102,7 @@ def test_truncation_never_cuts_a_line_in_two_and_says_what_is_missing(tmp_path: 
         assert (tmp_path / "log").read_bytes() == b'{"a": 1}\n'
         log.truncate(0)
         assert (tmp_path / "log").read_bytes() == b""
-    assert said == [f"{tmp_path / 'log'} has lost its last 91 bytes: the rows are missing in this log only"]
+    assert said == [f"{tmp_path / 'log'} has lost its last 91 bytes: only rows of this log are missing"]
 
 
 def test_a_full_disk_stops_no_run_and_loses_no_row_if_room_comes_back(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_full_disk_stops_no_run_and_loses_no_row_if_room_comes_back(tmp_path: 
         log.append({"step": 4})
         log.close()
         assert [row["step"] for row in read_rows(path)] == [0, 1, 2, 3, 4]
-        assert said == [f"{path} cannot be written (File too large): its rows wait in memory"]
+        assert said == [f"cannot write {path} (File too large): its rows are kept in memory for now"]
 
     assert in_child(log_on_a_full_disk) == 0
 
@@ -141,7 +141,7 @@ def test_rows_given_up_at_the_end_are_said(tmp_path: Path) -> None:
         log.append({"step": 2})
         log.close()
         log.close()
-        assert said[1:] == [f"{tmp_path / 'log'} lacks its last 2 rows: they could not be written"]
+        assert said[1:] == [f"the last 2 rows of {tmp_path / 'log'} are lost: they could not be written"]
 
     assert in_child(log_on_a_full_disk) == 0
 

@@ -16,7 +16,7 @@ from textmill.errors import ConfigError
 ANY: Any = config_module
 """The same classes without types: a type checker knows canonical names only."""
 
-# One value per leaf that differs from its default, for the leaves that aliases point to.
+# One value per setting that differs from its default, for the settings that aliases point to.
 SAMPLES: dict[str, Any] = {
     "data": ["a.txt"],
     "val_data": ["v.txt"],
@@ -42,39 +42,41 @@ SAMPLES: dict[str, Any] = {
 }
 
 
-def sample(leaf: str) -> Any:
-    """Return a value for the leaf that is not its default."""
-    default = Config().values()[leaf]
-    if leaf in SAMPLES:
-        return SAMPLES[leaf]
-    return 4 if isinstance(default, int | float) or leaf.endswith(("steps", "every", "size", "heads", "ff")) else "4"
+def sample(setting: str) -> Any:
+    """Return a value for the setting that is not its default."""
+    default = Config().values()[setting]
+    if setting in SAMPLES:
+        return SAMPLES[setting]
+    return 4 if isinstance(default, int | float) or setting.endswith(("steps", "every", "size", "heads", "ff")) else "4"
 
 
-def test_every_alias_leads_to_one_leaf() -> None:
-    """Aliases point to leaves; no alias is a leaf, a rewrite or a section itself."""
+def test_every_alias_leads_to_one_setting() -> None:
+    """Aliases point to settings; no alias is a setting, a rewrite or a section itself."""
     assert {ALIASES[alias] for alias in ALIASES} <= set(setting_names())
     assert not set(ALIASES) & (set(setting_names()) | set(REWRITES) | set(SECTIONS))
     assert set(REWRITES) & set(setting_names()) == {"resume"}
-    assert all(section_of(leaf) for pair in RIVALS for leaf in pair)
+    assert all(section_of(setting) for pair in RIVALS for setting in pair)
 
 
-def test_leaf_names_are_unique() -> None:
-    """No two sections have a leaf of the same name."""
+def test_setting_names_are_unique() -> None:
+    """No two sections have a setting of the same name."""
     assert len(setting_names()) == len(set(setting_names()))
 
 
 @pytest.mark.parametrize("alias", sorted(ALIASES))
 def test_alias_works_as_keyword_attribute_and_assignment(alias: str) -> None:
-    """Every alias sets, reads and assigns its leaf, with hyphens too."""
-    leaf, value = ALIASES[alias], sample(ALIASES[alias])
+    """Every alias sets, reads and assigns its setting, with hyphens too."""
+    setting, value = ALIASES[alias], sample(ALIASES[alias])
     config = Config(**{alias: value})
-    assert getattr(config.section(leaf), leaf) == getattr(config.section(leaf), alias) == getattr(config, alias)
-    assert config.values()[leaf] != Config().values()[leaf]
-    assert load_config({alias.replace("_", "-"): value}).values()[leaf] == config.values()[leaf]
+    assert (
+        getattr(config.section(setting), setting) == getattr(config.section(setting), alias) == getattr(config, alias)
+    )
+    assert config.values()[setting] != Config().values()[setting]
+    assert load_config({alias.replace("_", "-"): value}).values()[setting] == config.values()[setting]
     other = Config()
-    setattr(other.section(leaf), alias, value)
+    setattr(other.section(setting), alias, value)
     assert other == config
-    assert other.given(alias) and canonical(alias) == leaf
+    assert other.given(alias) and canonical(alias) == setting
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_alias_works_as_keyword_attribute_and_assignment(alias: str) -> None:
 def test_rewrites(given: dict[str, Any], expected: dict[str, Any]) -> None:
     """A spelling with a value of its own is written in canonical names and values."""
     values = load_config(given).values()
-    assert {leaf: values[leaf] for leaf in expected} == expected
+    assert {setting: values[setting] for setting in expected} == expected
 
 
 def test_rewrites_can_be_read() -> None:
@@ -133,7 +135,7 @@ def test_rewrites_can_be_read() -> None:
     ],
 )
 def test_contradictions_are_refused(given: dict[str, Any], names: list[str]) -> None:
-    """Two spellings of one leaf with different values are an error that names both."""
+    """Two spellings of one setting with different values are an error that names both."""
     with pytest.raises(ConfigError, match="contradicts") as caught:
         Config(**given)
     assert all(name in str(caught.value) for name in names)

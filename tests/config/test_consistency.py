@@ -156,7 +156,7 @@ def test_warmup_is_shortened_whoever_chose_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "leaf"),
+    ("values", "setting"),
     [
         ({"val_data": "v", "val_split": 0.2}, "val_split"),
         ({"momentum": 0.5}, "momentum"),
@@ -170,12 +170,13 @@ def test_warmup_is_shortened_whoever_chose_it() -> None:
         ({"val_split": 0, "eval_steps": 5}, "eval_steps"),
     ],
 )
-def test_idle_settings_are_said(values: dict[str, Any], leaf: str) -> None:
+def test_idle_settings_are_said(values: dict[str, Any], setting: str) -> None:
     """A given setting that cannot have an effect gets one sentence with the reason."""
     sentences = without_effect(load_config(values))
-    assert [sentence.partition(":")[0] for sentence in sentences] == [leaf]
+    assert [sentence.partition(":")[0] for sentence in sentences] == [setting]
     assert "because" in sentences[0]
     assert without_effect(load_config()) == []
+    assert without_effect(load_config(load_config().dump())) == []  # a default that is saved is not a choice
     assert without_effect(load_config(lr_schedule="exponential", lr_decay=0.5, lr_decay_every=10)) == []
 
 

@@ -76,7 +76,7 @@ def test_switches_take_words() -> None:
 
 
 def test_texts_take_one_or_several() -> None:
-    """A list leaf takes a string, a path or a list of them; a text leaf takes numbers, because YAML makes them."""
+    """A list takes a string, a path or a list of them; a text takes numbers, because YAML makes them."""
     assert texts("a") == ["a"]
     assert texts([Path("b"), "c"]) == ["b", "c"]
     assert text(7) == "7"

@@ -7,13 +7,13 @@ from textmill.config.fields import SECTIONS
 from textmill.config.json_schema import schema
 
 
-def test_the_schema_describes_every_leaf() -> None:
-    """Every leaf of a dump is in the schema with its sentence, and unknown keys are not allowed."""
+def test_the_schema_describes_every_setting() -> None:
+    """Every setting of a dump is in the schema with its sentence, and unknown keys are not allowed."""
     properties = schema()["properties"]
     for name in SECTIONS:
         described = properties[name].get("anyOf", [properties[name]])[0]
-        leaves = set(Config().dump()[name])
-        assert leaves <= set(described["properties"])
-        assert all(described["properties"][leaf]["description"] for leaf in leaves)
+        settings = set(Config().dump()[name])
+        assert settings <= set(described["properties"])
+        assert all(described["properties"][setting]["description"] for setting in settings)
         assert described["additionalProperties"] is False
     assert properties["model"]["properties"]["d_model"]["minimum"] == 1

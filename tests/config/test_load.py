@@ -75,25 +75,25 @@ def test_a_dump_repeats_the_configuration(tmp_path: Path, suffix: str, values: d
 @settings(max_examples=60, deadline=None)
 @given(below=LAYERS, above=LAYERS)
 def test_the_later_layer_wins(below: dict[str, Any], above: dict[str, Any]) -> None:
-    """Every leaf holds the value of the last layer that gives it; the order within a layer is nothing."""
+    """Every setting holds the value of the last layer that gives it; the order within a layer is nothing."""
     config = load_config(below, above)
     reordered = load_config(dict(reversed(below.items())), dict(reversed(above.items())))
     assert config == reordered
-    for leaf, value in {**below, **above}.items():
-        if leaf != "warmup_steps":  # gives way to a ratio in a later layer
-            assert config.values()[leaf] == value
+    for setting, value in {**below, **above}.items():
+        if setting != "warmup_steps":  # gives way to a ratio in a later layer
+            assert config.values()[setting] == value
 
 
 def test_a_dump_leaves_out_where_it_was_written(tmp_path: Path) -> None:
     """output_dir, overwrite, resume and resume_from are not part of what a run is."""
     dump = load_config(output_dir="x", resume="auto", run_name="r").dump()
-    leaves = {leaf for section in dump.values() for leaf in section}
-    assert not leaves & set(NOT_DUMPED)
-    assert leaves | set(NOT_DUMPED) == set(Config().values())
+    settings = {setting for section in dump.values() for setting in section}
+    assert not settings & set(NOT_DUMPED)
+    assert settings | set(NOT_DUMPED) == set(Config().values())
 
 
 def test_files_nest_or_not_and_say_where(tmp_path: Path) -> None:
-    """A leaf may stand at the top, in its section or in another; its origin is the file."""
+    """A setting may stand at the top, in its section or in another; its origin is the file."""
     file = tmp_path / "run.toml"
     file.write_text('n_heads = 4\n[training]\ndim_model = 128\nlr = "1e-3"\n[model]\nbatch_size = 2\n')
     config = load_config(file)

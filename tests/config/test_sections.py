@@ -94,14 +94,14 @@ def test_settings_of_other_sections_are_merged_when_sections_meet() -> None:
 
 
 def test_a_section_of_a_config_passes_settings_of_others_on() -> None:
-    """In a tree, assigning and reading another section's leaf reaches that section."""
+    """In a tree, assigning and reading another section's setting reaches that section."""
     config = Config()
     config.training.max_length = 77  # type: ignore[attr-defined]
     assert config.model.max_seq_len == config.data.seq_length == 77  # type: ignore[attr-defined]
 
 
 def test_scalars_stand_for_sections() -> None:
-    """`tokenizer: bpe` and `data: book.txt` set the leaves of these names; other sections need a mapping."""
+    """`tokenizer: bpe` and `data: book.txt` set the settings of these names; other sections need a mapping."""
     config = Config(tokenizer="byte", data="book.txt")
     assert (config.tokenizer.tokenizer, config.data.data) == ("byte", ["book.txt"])
     config.data = ["a", "b"]  # type: ignore[assignment]
@@ -130,7 +130,7 @@ def test_origins_tell_who_chose() -> None:
     assert config.origins["learning_rate"] == config.origins["num_layers"] == "keyword"
     assert config.origins["d_model"] == "preset tiny"
     assert config.origins["seed"] == "default"
-    assert [config.given(leaf) for leaf in ("lr", "d_model", "seed")] == [True, False, False]
+    assert [config.given(setting) for setting in ("lr", "d_model", "seed")] == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_repr_shows_what_was_given() -> None:
 
 
 def test_every_field_has_a_docstring() -> None:
-    """Help and schema have a sentence about every leaf."""
+    """Help and schema have a sentence about every setting."""
     for section in (DataConfig, TokenizerConfig, ModelConfig, TrainingConfig, TrackingConfig):
-        for leaf, field in section.model_fields.items():
-            assert field.description and field.description.endswith("."), leaf
+        for setting, field in section.model_fields.items():
+            assert field.description and field.description.endswith("."), setting

@@ -46,16 +46,16 @@ SMALL: dict[str, Any] = {
 def shrink(config: Config) -> Config:
     """Return the configuration scaled to a run of a blink."""
     config = config.copy()
-    for leaf, value in SMALL.items():
-        if value is not None or config.given(leaf):
-            setattr(config, leaf, value)
+    for setting, value in SMALL.items():
+        if value is not None or config.given(setting):
+            setattr(config, setting, value)
     going_on = config.training.resume or config.training.resume_from
     if config.data.data is None and config.data.dataset_name is None and not going_on:
         config.data.data = ["book.txt"]
     config.training.max_steps = 2 * STEPS if going_on else STEPS
-    for leaf in ("epochs", "max_tokens", "max_time"):
-        if config.given(leaf):
-            setattr(config, leaf, None)
+    for setting in ("epochs", "max_tokens", "max_time"):
+        if config.given(setting):
+            setattr(config, setting, None)
     return config
 
 

@@ -54,7 +54,7 @@ def test_a_guides_file_is_taken_word_for_word(tmp_path: Path) -> None:
     assert (training.batch_size, training.gradient_accumulation_steps) == (4, 4)
     assert (training.optimizer, training.learning_rate, training.weight_decay) == ("adamw", 1e-4, 0.01)
     assert training.precision == "fp16"
-    assert "batch_size: 4, because deepspeed_config says so" in said
+    assert "batch_size: 4, from deepspeed_config" in said
     made = deepspeed_settings(config, four())
     assert made["train_batch_size"] == 64
     assert made["zero_optimization"] == {"stage": 2}
@@ -93,10 +93,10 @@ def test_the_batch_follows_from_any_two_numbers(given: dict[str, Any], expected:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"learning_rate": 3e-4}, "deepspeed_config says learning_rate 0.0001, and there is learning_rate 0.0003"),
-        ({"optimizer": "sgd"}, "deepspeed_config says optimizer adamw"),
-        ({"batch_size": 8}, "deepspeed_config says batch_size 4"),
-        ({"precision": "bf16"}, "deepspeed_config says precision fp16"),
+        ({"learning_rate": 3e-4}, "deepspeed_config sets learning_rate to 0.0001, against learning_rate 0.0003"),
+        ({"optimizer": "sgd"}, "deepspeed_config sets optimizer to adamw"),
+        ({"batch_size": 8}, "deepspeed_config sets batch_size to 4"),
+        ({"precision": "bf16"}, "deepspeed_config sets precision to fp16"),
     ],
 )
 def test_a_given_setting_that_differs_is_an_error(settings: dict[str, Any], words: str) -> None:

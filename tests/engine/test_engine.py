@@ -28,7 +28,9 @@ def make_model() -> nn.Module:
 
 
 def make_engine(model: nn.Module, rate: float = 0.1, precision: Precision = FP32) -> SingleEngine:
-    return SingleEngine(model, lambda module: torch.optim.SGD(module.parameters(), lr=rate), precision, ALONE)
+    return SingleEngine(
+        model, lambda module: torch.optim.SGD(module.parameters(), lr=rate), precision, ALONE, compile=False
+    )
 
 
 def test_micro_batches_with_uneven_masks_equal_the_whole_batch() -> None:
@@ -78,7 +80,9 @@ def test_clipping_clips_and_reports_the_norm_before() -> None:
 def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
     """A gradient that is not finite leaves weights and momentum untouched and is counted; the next step goes on."""
     model = make_model()
-    engine = SingleEngine(model, lambda module: torch.optim.AdamW(module.parameters(), lr=0.1, fused=True), FP32, ALONE)
+    engine = SingleEngine(
+        model, lambda module: torch.optim.AdamW(module.parameters(), lr=0.1, fused=True), FP32, ALONE, compile=False
+    )
     optimizer = engine.optimizer
     tokens = torch.arange(13)[None]
 

@@ -88,7 +88,7 @@ def test_the_files_of_the_third_guide(shared: Path, guide_folder: Path) -> None:
     first, *others = blocks(guides(shared)["002"], "yaml")
     Path("config.yaml").write_text(first)
     config = load_config("config.yaml")
-    values = {leaf: value for leaf, value in config.values().items() if config.given(leaf)}
+    values = {setting: value for setting, value in config.values().items() if config.given(setting)}
     assert values == dict(
         [("dataset_name", "wikitext"), ("dataset_config", "wikitext-2-raw-v1"), ("max_seq_len", 128), ("device", "cpu")]
         + [("d_model", 256), ("num_layers", 4), ("num_heads", 4), ("d_ff", 1024), ("dropout", 0.1), ("batch_size", 2)]
@@ -98,7 +98,7 @@ def test_the_files_of_the_third_guide(shared: Path, guide_folder: Path) -> None:
     for block in others:
         Path("config.yaml").write_text(re.sub(r"^torch\..*\n", "", block, flags=re.MULTILINE))  # a line of Python
         config = load_config("config.yaml")
-        assert any(config.given(leaf) for leaf in config.values()), block
+        assert any(config.given(setting) for setting in config.values()), block
 
 
 def test_the_training_step_of_the_third_guide(shared: Path, guide_folder: Path) -> None:

@@ -40,13 +40,13 @@ GOOD: dict[str, Any] = {
 sections = st.sampled_from(sorted(SECTIONS))
 keys = st.one_of(st.sampled_from(KEYS), st.sampled_from(KEYS), st.sampled_from(NASTY_TEXT), sections)
 settings_ = st.dictionaries(keys, values, max_size=6)
-leaf_keys = sorted(set(setting_names()) - FETCHING)
+setting_keys = sorted(set(setting_names()) - FETCHING)
 trees = st.one_of(
     settings_,
     st.dictionaries(sections, st.one_of(settings_, values), max_size=5),
     settings_.map(lambda some: GOOD | some),
-    st.dictionaries(st.sampled_from(leaf_keys), scalars, min_size=1, max_size=2).map(lambda some: GOOD | some),
-    st.dictionaries(st.sampled_from(leaf_keys), scalars, min_size=1, max_size=1),
+    st.dictionaries(st.sampled_from(setting_keys), scalars, min_size=1, max_size=2).map(lambda some: GOOD | some),
+    st.dictionaries(st.sampled_from(setting_keys), scalars, min_size=1, max_size=1),
     values,
 )
 

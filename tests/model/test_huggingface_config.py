@@ -65,7 +65,9 @@ def test_a_variant_is_written_as_ours_and_its_reason_named(name: str) -> None:
     """A shape without a twin names the option that is in the way, and still survives the way there and back."""
     config = ModelConfig(vocab_size=100, d_model=64, num_heads=4, **VARIANTS[name]).resolved()
     problem = export_problem(config)
-    assert problem is not None and any(f"has {leaf}" in problem or f" {leaf} " in problem for leaf in VARIANTS[name])
+    assert problem is not None and any(
+        f"has {setting}" in problem or f" {setting} " in problem for setting in VARIANTS[name]
+    )
     values = to_huggingface(config)
     assert values["model_type"] == "textmill" and values["architectures"] == ["TextmillDecoder"]
     assert from_huggingface(values) == config

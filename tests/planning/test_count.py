@@ -39,7 +39,11 @@ def test_parameters_are_those_of_the_built_model(shape: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("preset", "published"), [("gpt2", 124_439_808), ("gpt2-xl", 1_557_611_200)])
 def test_gpt2_has_its_published_size(preset: str, published: int) -> None:
     """The gpt2 presets have exactly the parameters of OpenAI's released models."""
-    values = {leaf: PRESETS[preset].values[leaf] for leaf in ModelConfig.model_fields if leaf in PRESETS[preset].values}
+    values = {
+        setting: PRESETS[preset].values[setting]
+        for setting in ModelConfig.model_fields
+        if setting in PRESETS[preset].values
+    }
     assert count_parameters(ModelConfig(**values)).total == published
 
 

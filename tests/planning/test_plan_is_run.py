@@ -58,14 +58,14 @@ def drawn(draw: random.Random, texts: dict[str, str]) -> dict[str, Any]:
         "packing_strategy": draw.choice(["greedy", "first_fit", "best_fit"]),
         "optimizer": draw.choice(["sgd", "muon", "adam"]),
     }
-    settings |= {leaf: value for leaf, value in chances.items() if draw.random() < 0.5}
+    settings |= {setting: value for setting, value in chances.items() if draw.random() < 0.5}
     lengths = {
         "epochs": draw.choice([0.5, 1, 2.5]),
         "max_steps": draw.randint(1, 60),
         "max_tokens": draw.randint(9, 9000),
     }
     chosen = draw.sample(list(lengths), draw.randint(0, 2))
-    return settings | {leaf: lengths[leaf] for leaf in chosen}
+    return settings | {setting: lengths[setting] for setting in chosen}
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -74,7 +74,7 @@ def test_a_plan_is_what_the_run_says(
 ) -> None:
     """Steps, tokens, epochs, parameters, and every value made to fit: the same of a dozen runs drawn by chance."""
     settings = drawn(random.Random(seed), texts)
-    words = [f"--{leaf.replace('_', '-')}={value}" for leaf, value in settings.items()]
+    words = [f"--{setting.replace('_', '-')}={value}" for setting, value in settings.items()]
     assert main(["plan", "--json", *words]) == 0
     planned = capsys.readouterr()
     plan = json.loads(planned.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,18 @@ def test_entries_of_another_type_are_left_out(tmp_path: Path) -> None:
     """A status whose step is a word has no step."""
     (tmp_path / layout.STATUS).write_text('{"state": "finished", "step": "many", "exit_code": 0}')
     assert read_status(tmp_path) == {"state": "finished", "exit_code": 0}
+
+
+def test_names_are_written_once() -> None:
+    """No other file of the program spells a name of the layout; `config.yaml` comes from the room of configurations."""
+    names = {*layout.RUN_FILES, layout.LOCK, layout.MANIFEST, layout.PREPARED, layout.CORPUS_REPORT}
+    words = {layout.TOKENIZER, layout.FINAL, layout.BEST_MODEL}  # settings and names of checkpoints are called so too
+    home = Path(layout.__file__)
+    spelled = [
+        f"{path.name}:{node.lineno}: {node.value}"
+        for path in home.parents[1].rglob("*.py")
+        if path not in (home, home.parents[1] / "config" / "config_files.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names - words
+    ]
+    assert spelled == []

@@ -140,9 +140,9 @@ def settings_table() -> str:
     parts = []
     for name, section in SECTIONS.items():
         rows = []
-        for leaf, field in section.model_fields.items():
-            others = ", ".join(f"`{alias}`" for alias, target in ALIASES.items() if target == leaf)
-            rows.append((f"`{leaf}`", _default(field), _what(field), WHY[leaf], others))
+        for setting, field in section.model_fields.items():
+            others = ", ".join(f"`{alias}`" for alias, target in ALIASES.items() if target == setting)
+            rows.append((f"`{setting}`", _default(field), _what(field), WHY[setting], others))
         header = ("setting", "default", "what it is", "why this default", "also called")
         parts.append(f"### `{name}`\n\n{_markdown(header, rows)}")
     return "\n\n".join(parts)
@@ -191,7 +191,9 @@ def _in_short(values: dict[str, Any]) -> tuple[str, str, str, str]:
     rows = str(values["batch_size"])
     if values.get("gradient_accumulation_steps", 1) > 1:
         rows += f" x {values['gradient_accumulation_steps']}"
-    length = next(f"{leaf} {values[leaf]:,}" for leaf in ("epochs", "max_steps", "max_tokens") if leaf in values)
+    length = next(
+        f"{setting} {values[setting]:,}" for setting in ("epochs", "max_steps", "max_tokens") if setting in values
+    )
     shape = f"{values['num_layers']} x {values['d_model']}, {values['max_seq_len']}"
     return shape, rows, f"{values['learning_rate']:g}", length
 

@@ -9,6 +9,6 @@ FETCHING = {"data", "val_data", "dataset_name", "dataset_config", "init_from", "
 """Settings whose nonsense may be the name of something to fetch: files have their own campaign."""
 
 KEYS = sorted(
-    {*setting_names(), *ALIASES, *REWRITES} - FETCHING - {a for a, leaf in ALIASES.items() if leaf in FETCHING}
+    {*setting_names(), *ALIASES, *REWRITES} - FETCHING - {a for a, setting in ALIASES.items() if setting in FETCHING}
 )
 """Every setting name and alias, except those that fetch."""

@@ -128,6 +128,17 @@ def test_a_trial_that_falls_behind_is_pruned(words: list[str], tmp_path: Path) -
     assert Record(tmp_path / "pruned").state == "finished"
 
 
+def test_text_of_a_program_is_read_once(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once per trial: all trials read the file that the sweep kept."""
+    pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"def texts():\n    open({str(tmp_path / 'reads')!r}, 'a').write('.')\n    return open({words[0]!r})\n"
+    (tmp_path / "texts_for_a_sweep.py").write_text(module)
+    options = [*words[1:], "--trials", "2", "--search", "dropout=0,0.1"]
+    assert main(["sweep", "texts_for_a_sweep:texts", *options, "--output-dir", str(tmp_path / "sweep")]) == 0
+    assert (tmp_path / "reads").read_text() == "."
+
+
 def test_a_sweep_needs_a_validation_set_and_a_folder(words: list[str], tmp_path: Path) -> None:
     """Without validation there is nothing to compare; a folder that holds a run is not swept into."""
     pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
@@ -164,4 +175,4 @@ def test_a_shell_loop_overwrites_nothing(
     assert all((record.folder / "final" / "model.safetensors").is_file() for record in records.values())
     monkeypatch.chdir(tmp_path)
     assert main(["train", *words, "--run-name", "lr_1e-4"]) == 2
-    assert "already holds a run" in capsys.readouterr().err
+    assert "already contains a run" in capsys.readouterr().err

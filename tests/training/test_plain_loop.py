@@ -111,7 +111,7 @@ def test_a_run_equals_a_plain_loop(prepared: Path, tmp_path: Path, family: str) 
     logged = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
 
     shape = tm.load_config(out / "config.yaml").model
-    shape.vocab_size = 257  # of the byte tokenizer: every byte, and EOS
+    shape.vocab_size = 257  # bytes and the EOS token; config.yaml leaves to the tokenizer what was not asked for
     model = tm.build_model(shape, seed=SEED)
     ids = torch.from_numpy(np.fromfile(prepared / "train" / "00000.bin", dtype="<u2").astype(np.int64))
     losses, norms = plain_loop(model, ids)

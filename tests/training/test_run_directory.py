@@ -120,7 +120,7 @@ def test_a_finished_run_has_nothing_to_do(finished: Path, capsys: pytest.Capture
 def test_a_longer_run_goes_on(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Raising the length on resume plans the schedule anew, says so, and trains the additional steps."""
     assert main(["train", "--output-dir", str(copy), "--resume", "--max-steps", "15"]) == 0
-    assert "planned anew" in capsys.readouterr().out
+    assert "planned again" in capsys.readouterr().out
     assert json.loads((copy / "status.json").read_text())["step"] == 15
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from support.run_commands import rows
 from textmill.cli.main import main
 from textmill.config import load_config
 from textmill.console.screen import Screen
-from textmill.data import Document, TextDataset
+from textmill.data import Document, TextDataset, open_corpus
 from textmill.errors import ConfigError, DataError
+from textmill.evaluation import evaluate_model
 
 SETTINGS: dict[str, Any] = {
     "tokenizer": "byte",
@@ -149,6 +151,29 @@ def test_what_is_refused_writes_nothing(tmp_path: Path, train: Callable[..., Any
     with pytest.raises(DataError, match="val_data: item 0 is tuple, not text"):
         train("run", data=stories, validation=rows_of_ids, max_steps=2)
     assert not (tmp_path / "run").exists()
+
+
+def test_every_verb_that_reads_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """prepare, tokenizer train, tokenizer inspect and evaluate take an import string, with the same result."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "texts_for_verbs.py").write_text(MODULE)
+    (tmp_path / "same.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in stories()))
+    options = [word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert main(["train", "same.jsonl", *options, "--max-steps", "2", "--output-dir", "run"]) == 0
+    found = []
+    for number, text in enumerate(("same.jsonl", "texts_for_verbs:stories")):
+        assert main(["prepare", text, "--tokenizer", "byte", "--output", f"prepared-{number}"]) == 0
+        assert main(["tokenizer", "train", text, "--vocab-size", "300", "--output", f"tok-{number}"]) == 0
+        capsys.readouterr()
+        assert main(["tokenizer", "inspect", f"tok-{number}", "--data", text, "--json"]) == 0
+        used = json.loads(capsys.readouterr().out)["data"]
+        assert main(["evaluate", "run", text, "--json"]) == 0
+        measured = json.loads(capsys.readouterr().out)["loss"]
+        found.append([used, measured, open_corpus(tmp_path / f"prepared-{number}").fingerprint])
+    assert found[0] == found[1]
+    assert evaluate_model("run", stories())["loss"] == found[0][1]
 
 
 def test_a_dry_run_and_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: complete or absent, verified before use, free of pickle."""
+"""Checkpoints: complete or absent, verified before use, without pickle."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A run's checkpoints: each is complete or absent; finds the newest valid one and deletes old ones.
+"""A run's checkpoints: each is complete or absent, the newest good one is found, old ones are deleted.
 
 A checkpoint exists if and only if its folder is called `step-0000500` and its manifest verifies. There is no pointer
-file that could be wrong: the newest is found by looking.
+file that could be wrong: the newest is found by listing the folder.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _HEADROOM = 1.1  # file systems keep some blocks for themselves
 
 
 class CheckpointStore:
-    """The checkpoints under `folder`, of which the `keep` newest and the protected are kept (None: all).
+    """The checkpoints under `folder`; the `keep` newest (None: all) and protected ones are kept.
 
-    One process writes to a store at a time: the holder of the run's lock. `say` hears one sentence per damaged
-    checkpoint that is passed over and per old one that cannot be deleted.
+    One process writes to a store at a time: the one that has the lock of the run. `say` is told one sentence per
+    damaged checkpoint that is skipped and per old one that cannot be deleted.
     """
 
     def __init__(self, folder: Path, *, keep: int | None = 3, say: Callable[[str], None]) -> None:
@@ -35,11 +35,11 @@ class CheckpointStore:
         self.say = say
 
     def repair(self) -> None:
-        """What a process left behind that died while saving is cleared away. Call it once, holding the run's lock."""
+        """Delete what a process that died while saving left behind. Call it once, with the run locked."""
         remove_temporaries(self.folder)
 
     def steps(self) -> list[int]:
-        """Return the steps that have a checkpoint, good or damaged, in rising order."""
+        """Return the steps that have a checkpoint, good or damaged, in ascending order."""
         if not self.folder.is_dir():
             return []
         return sorted(step for entry in self.folder.iterdir() if (step := checkpoint_step(entry)) is not None)
@@ -51,9 +51,9 @@ class CheckpointStore:
     def save(
         self, step: int, write: Callable[[Path], None], *, protect: Collection[int] = (), expected_bytes: int = 0
     ) -> Path:
-        """Return the folder of a new, durable checkpoint of `step`, filled by `write(temporary_folder)`.
+        """Create a durable checkpoint of `step` from what `write(temporary_folder)` writes; return its folder.
 
-        See `saving`, which does the same for a folder that several processes fill.
+        See `saving`, which does the same for a folder that several processes write to.
         """
         with self.saving(step, protect=protect, expected_bytes=expected_bytes) as temporary:
             write(temporary)
@@ -68,16 +68,16 @@ class CheckpointStore:
         protect: Collection[int] = (),
         expected_bytes: int = 0,
     ) -> Iterator[Path]:
-        """Yield a temporary folder that is, filled by the block, a new and durable checkpoint of `step` afterwards.
+        """Yield a temporary folder for the files of a checkpoint of `step`; complete the checkpoint after the block.
 
-        Then the checkpoint survives a power failure, and only the `keep` newest, those in `protect` and the new one are
-        left. A checkpoint of the same step is replaced. A process that dies at any instant of it leaves every older
-        checkpoint as it was. `expected_bytes`, where given, must be free on the file system.
+        The checkpoint then survives a power failure; only the `keep` newest, those in `protect` and the new one are
+        left. A checkpoint of the same step is replaced. A process that dies at any moment leaves every older checkpoint
+        unchanged. `expected_bytes`, if given, must be free on the file system.
 
-        listed: read when the block has ended: the manifest's entries, by name, of files that other processes wrote.
+        listed: the manifest's entries, by name, of files that other processes wrote; read after the block.
 
         Raises:
-            WriteFailedError: the disk is full or broken; nothing of the attempt is left, the older ones are untouched.
+            WriteFailedError: the disk is full or broken; nothing of the attempt is left, older ones are unchanged.
             CannotWriteError: the folder cannot be written to. Whatever the block raises is passed on.
         """
         final = self.path(step)
@@ -90,16 +90,16 @@ class CheckpointStore:
         self._prune(step, protect)
 
     def verify(self, checkpoint: int | Path) -> list[str]:
-        """Return every problem of a checkpoint, given as its step or its folder; an empty list means it is whole."""
+        """Return every problem of a checkpoint, given as its step or its folder; an empty list means it is good."""
         folder = self.path(checkpoint) if isinstance(checkpoint, int) else checkpoint
         if not folder.is_dir():
             return [f"{folder} is not a folder"]
         return manifest_problems(folder, checkpoint_step(folder))
 
     def latest(self) -> Path | None:
-        """Return the newest checkpoint that verifies, or None where none was ever committed.
+        """Return the newest checkpoint that verifies, or None when none was ever completed.
 
-        Each one passed over is named with its problems. Raises MissingInputError when some exist and none verifies.
+        Each one that is skipped is reported with its problems. Raises MissingInputError when none of several verifies.
         """
         reasons = []
         for step in reversed(self.steps()):
@@ -107,13 +107,13 @@ class CheckpointStore:
             if not problems:
                 return self.path(step)
             reasons.append(f"{self.path(step).name}: {'; '.join(problems)}")
-            self.say(f"checkpoint {reasons[-1]}: passed over")
+            self.say(f"skipped damaged checkpoint {reasons[-1]}")
         if reasons:
             raise MissingInputError(f"no checkpoint in {self.folder} can be used: {' | '.join(reasons)}")
         return None
 
     def discard_after(self, step: int) -> list[int]:
-        """Return the steps newer than `step`, whose checkpoints are gone: the run continues from `step` instead."""
+        """Delete the checkpoints newer than `step`, from which the run continues, and return their steps."""
         newer = [other for other in self.steps() if other > step]
         for other in reversed(newer):
             self._delete(other)
@@ -126,7 +126,7 @@ class CheckpointStore:
             raise WriteFailedError(f"cannot write {final}: {sizes}")
 
     def _prune(self, saved: int, protect: Collection[int]) -> None:
-        """Only the `keep` newest checkpoints, the protected ones and the one just saved are left."""
+        """Delete all but the `keep` newest checkpoints, the protected ones and the one just saved."""
         if self.keep is None:
             return
         steps = self.steps()
@@ -136,7 +136,7 @@ class CheckpointStore:
                 self._delete(step)
 
     def _delete(self, step: int) -> None:
-        """The checkpoint of `step` is gone, or `say` has heard why not: clearing away never stops a run."""
+        """Delete the checkpoint of `step`; warn when that fails, which never stops a run."""
         try:
             remove_directory(self.path(step))
         except OSError as error:
@@ -145,7 +145,7 @@ class CheckpointStore:
 
 @contextmanager
 def rename_in_errors(final: Path, temporary: Path) -> Iterator[None]:
-    """Errors of writing inside name the `final` folder: the temporary one is gone by the time they are read."""
+    """Name the `final` folder in errors of writing: the temporary one is gone by the time they are read."""
     try:
         yield
     except CannotWriteError as error:

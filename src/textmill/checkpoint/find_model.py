@@ -1,4 +1,4 @@
-"""From what people call a model to its folder: a run, `RUN/best`, `RUN/step-500`, the file names of older tools."""
+"""From the name of a model to its folder: a run, `RUN/best`, `RUN/step-500`, the file names of other tools."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textmill.files import parse_json, read_rows
 from textmill.runs.layout import BEST_MODEL, CHECKPOINTS, FINAL, METRICS, STATE, STEPS, is_checkpoint, is_model, is_run
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
-"""Endings of files that may run code when they are loaded; none of them is ever opened."""
+"""Endings of files that can run code when they are loaded; none of them is ever opened."""
 
 _ENDINGS = (*PICKLES, ".safetensors")
 _WORDS = {
@@ -30,15 +30,15 @@ Say = Callable[[str], None]
 
 
 def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
-    """Return the folder of the model that `name` means: it holds config.json beside the weights.
+    """Return the folder of the model that `name` means, with its config.json and weights.
 
     `name` is a model folder; a run (its best model, else its final one, else its last checkpoint); or, within a run,
-    `best`, `final`, `last`, `step-500` or `epoch-3`, written `RUN/best` or as the file that older tools would have
-    written there (`RUN/checkpoints/checkpoint_epoch_3.pt`, `RUN/best.pt`, ...). `say` hears which checkpoints were
-    passed over because they are damaged.
+    `best`, `final`, `last`, `step-500` or `epoch-3`, written `RUN/best` or as the file that other tools would have
+    written there (`RUN/checkpoints/checkpoint_epoch_3.pt`, `RUN/best.pt`, ...). `say` is told which damaged checkpoints
+    were skipped.
 
     Raises:
-        MissingInputError: there is no such model; the message names those that exist.
+        MissingInputError: there is no such model; the message lists those that exist.
         DataError: it is a file that may run code when loaded, or a damaged checkpoint.
     """
     path = _path(name)
@@ -54,16 +54,17 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
         if (found := _find(run, word, say)) is not None:
             return found
     raise MissingInputError(
-        f"{path} holds no model: expected a run, or a folder with config.json and model.safetensors{_pickle_hint(path)}"
+        f"{path} contains no model: expected a run, or a folder with config.json and model.safetensors"
+        f"{_pickle_hint(path)}"
     )
 
 
 def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | None = None) -> Path:
     """Return the folder of the checkpoint, with the state of the training, that `name` means.
 
-    `name` is a checkpoint folder, a run (its last checkpoint), or one of the names that `resolve_model` knows, within
-    the run before the slash or, where there is none, within `run`. `best` is the checkpoint that best_model was made
-    of, and `final` the last one.
+    `name` is a checkpoint folder, a run (its last checkpoint), or one of the names that `resolve_model` accepts, within
+    the run before the slash or, where there is none, within `run`. `best` is the checkpoint of the best
+    model, and `final` the last one.
 
     Raises:
         MissingInputError, DataError: as `resolve_model`.
@@ -83,7 +84,7 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | 
         best = _best_step(store)
         if best is not None:
             return _good(store, best)
-        raise MissingInputError(f"{run} has no checkpoint of its best model any more; use last")
+        raise MissingInputError(f"{run} no longer has the checkpoint of its best model; use last")
     found = _find(run, "last" if word == "final" else word, say)
     if found is None:
         raise MissingInputError(f"{run} has no checkpoint {path.name}: {_inventory(run)}")
@@ -91,7 +92,7 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | 
 
 
 def _path(name: str | Path) -> Path:
-    """Return the path that is meant; one written on Windows has backslashes."""
+    """Return the path; one written on Windows may have backslashes."""
     path = Path(name).expanduser()
     return path if path.exists() or "\\" not in str(name) else Path(str(name).replace("\\", "/")).expanduser()
 
@@ -99,8 +100,8 @@ def _path(name: str | Path) -> Path:
 def _folder_of_file(path: Path) -> Path:
     if path.suffix in PICKLES:
         raise DataError(
-            f"{path} is a pickle, which may run any code when it is loaded, so it is not opened: "
-            "convert it to a folder with config.json and model.safetensors where it came from"
+            f"{path} is a pickle, which can run any code when it is loaded, so it is not opened: "
+            "convert it to a folder with config.json and model.safetensors with the tool that wrote it"
         )
     if is_model(path.parent) and path.suffix in (".json", ".safetensors"):
         return path.parent
@@ -108,7 +109,7 @@ def _folder_of_file(path: Path) -> Path:
 
 
 def _split(path: Path) -> tuple[Path, str]:
-    """Return the run and the canonical word that a path which does not exist stands for. Raises MissingInputError."""
+    """Return the run and the canonical word for a path that does not exist. Raises MissingInputError."""
     run = path.parent
     if run.name == CHECKPOINTS and not is_run(run):
         run = run.parent
@@ -164,7 +165,7 @@ def _store(run: Path, say: Say | None) -> CheckpointStore:
 
 
 def _epochs_per_step(run: Path) -> float | None:
-    """Return the share of an epoch that one step is, which the run's log tells, or None without a log."""
+    """Return what share of an epoch one step is, from the run's log, or None without a log."""
     for name in (STEPS, METRICS):
         for row in read_rows(run / name):
             step, epoch = row.get("step"), row.get("epoch")
@@ -185,7 +186,7 @@ def _step_of_epoch(run: Path, epoch: int) -> int | None:
 
 
 def _best_step(store: CheckpointStore) -> int | None:
-    """Return the step of the lowest validation loss, as the newest checkpoint remembers it, if that one is kept."""
+    """Return the step of the lowest validation loss, as the newest checkpoint records it, if its checkpoint is kept."""
     for step in reversed(store.steps()):
         try:
             state = parse_json((store.path(step) / STATE).read_bytes())
@@ -197,7 +198,7 @@ def _best_step(store: CheckpointStore) -> int | None:
 
 
 def _inventory(run: Path) -> str:
-    """Return what models a run has, for a person who asked for another."""
+    """Return the list of models that a run has, for an error message."""
     share = _epochs_per_step(run)
     names = [name for name, folder in (("best", BEST_MODEL), ("final", FINAL)) if (run / folder).is_dir()]
     for step in _store(run, None).steps():
@@ -207,5 +208,5 @@ def _inventory(run: Path) -> str:
 
 def _pickle_hint(folder: Path) -> str:
     if any(entry.suffix in PICKLES for entry in folder.iterdir()):
-        return "; files such as .pt and .bin are pickles, which may run code, and are not opened"
+        return "; files such as .pt and .bin are pickles, which can run code, and are not opened"
     return ""

@@ -1,4 +1,4 @@
-"""A run's logs: one JSON object per line, readable while the run goes on, cut back exactly on resume."""
+"""A run's logs: one JSON object per line, readable during the run, truncated exactly on resume."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from textmill.files import cannot_write, flush_to_disk, make_directory
 
 
 class Log:
-    """The rows appended to `path`. Opening it cuts off a last line that a dying process left without its end.
+    """Appends rows to `path`. Opening it cuts off an incomplete last line, which a process that died may have left.
 
-    A log never stops a run: rows that the disk refuses are kept and tried again with the next one; `say` hears it once.
+    A log never stops a run: rows that the disk refuses are kept and written with the next one; `say` is told once.
     Raises CannotWriteError when the file cannot be opened.
     """
 
@@ -35,34 +35,32 @@ class Log:
 
     @property
     def offset(self) -> int:
-        """The size of the file in bytes, whole lines only: what a checkpoint records for `truncate`."""
+        """The size of the file in bytes, complete lines only, which a checkpoint records for `truncate`."""
         return self._offset
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """`row` is the last line of the file, visible to others. NaN and infinities, which JSON lacks, become null."""
+        """Append `row` as a line, visible to others at once. NaN and infinities, which JSON lacks, become null."""
         refused_before = bool(self._waiting)
         self._waiting += json.dumps(_plain(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
         try:
             self._write_waiting()
         except OSError as error:
             if not refused_before:
-                self.say(f"{self.path} cannot be written ({error.strerror or error}): its rows wait in memory")
+                self.say(f"cannot write {self.path} ({error.strerror or error}): its rows are kept in memory for now")
 
     def sync(self) -> int:
-        """Return the offset, everything before it being on the disk: call it before a checkpoint records the offset."""
+        """Flush the file to the disk and return the offset. Call it before a checkpoint records the offset."""
         with suppress(OSError):
             flush_to_disk(self._descriptor)
         return self._offset
 
     def truncate(self, offset: int) -> None:
-        """Only the lines that end at or before byte `offset` are left: those that the checkpoint knew.
+        """Delete the lines that end after byte `offset`, which were written after the checkpoint.
 
-        A file shorter than `offset`, having lost lines, stays as it is, and `say` hears of it.
+        A file shorter than `offset` has lost lines: it is left unchanged, and `say` is told.
         """
         if offset > self._offset:
-            self.say(
-                f"{self.path} has lost its last {offset - self._offset} bytes: the rows are missing in this log only"
-            )
+            self.say(f"{self.path} has lost its last {offset - self._offset} bytes: only rows of this log are missing")
             return
         self._waiting = b""
         try:
@@ -72,7 +70,7 @@ class Log:
             raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
-        """The file is closed; rows that the disk refused to the end are given up, and `say` hears of it."""
+        """Close the file; `say` is told of rows that could not be written to the end."""
         if self._descriptor < 0:
             return
         if self._waiting:
@@ -80,7 +78,7 @@ class Log:
                 self._write_waiting()
         if self._waiting:
             lost = len(self._waiting.splitlines())
-            self.say(f"{self.path} lacks its last {lost} rows: they could not be written")
+            self.say(f"the last {lost} rows of {self.path} are lost: they could not be written")
         os.close(self._descriptor)
         self._descriptor = -1
 
@@ -93,7 +91,7 @@ class Log:
         self.close()
 
     def _write_waiting(self) -> None:
-        """The waiting rows are in the file, or none of them is."""
+        """Write all waiting rows, or none of them."""
         position = self._offset
         rest = memoryview(self._waiting)
         try:
@@ -119,7 +117,7 @@ class Log:
 
 
 def _plain(value: Any) -> Any:
-    """Return `value` in JSON's own types; a number that JSON cannot write is None."""
+    """Return `value` in JSON's own types; NaN and infinity become None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

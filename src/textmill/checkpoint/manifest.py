@@ -1,6 +1,6 @@
 """The manifest of a checkpoint: what its files must be, to the byte.
 
-MANIFEST.json lists every other file with its size and SHA-256 and carries the hash of its own content, so a flipped
+MANIFEST.json lists every other file with its size and SHA-256 and contains the hash of its own content, so a flipped
 bit anywhere in the folder, the manifest included, is noticed before a weight is used.
 """
 
@@ -22,16 +22,16 @@ _THREADS = 4  # hashing releases the interpreter lock and overlaps with flushing
 
 
 def fsync_and_hash(path: Path) -> dict[str, Any]:
-    """The file is on the disk; return its size and SHA-256, as the manifest lists them. Raises OSError."""
+    """Flush the file to the disk; return its size and SHA-256, as the manifest lists them. Raises OSError."""
     digest = sha256(path)
     fsync_file(path)
     return {"size": path.stat().st_size, "sha256": digest}
 
 
 def write_manifest(folder: Path, step: int, listed: Mapping[str, dict[str, Any]] | None = None) -> None:
-    """Every file below `folder` is on the disk and listed in `folder/MANIFEST.json`. Raises OSError.
+    """Flush every file below `folder` to the disk and list it in `folder/MANIFEST.json`. Raises OSError.
 
-    listed: what `fsync_and_hash` returned of files that others have written, by name; they are not read again.
+    listed: what `fsync_and_hash` returned for files of other processes, by name; they are not read again.
     """
     entries = dict(listed or {})
     names = [name for name in list_files(folder) if name not in entries]
@@ -42,9 +42,10 @@ def write_manifest(folder: Path, step: int, listed: Mapping[str, dict[str, Any]]
 
 
 def manifest_problems(folder: Path, step: int | None = None) -> list[str]:
-    """Return what is wrong with the checkpoint in `folder`, one phrase per file; an empty list means it is whole.
+    """Return what is wrong with the checkpoint in `folder`, one phrase per file; an empty list means it is complete and
+    unchanged.
 
-    `step`, where given, must be the step that the manifest was written for: a folder under another's name is wrong.
+    `step`, if given, must be the step that the manifest was written for: a renamed folder is an error.
     """
     try:
         manifest = _read(folder / MANIFEST)
@@ -86,14 +87,14 @@ def _file_problem(path: Path, entry: dict[str, Any]) -> str | None:
 
 
 def _render(content: dict[str, Any]) -> bytes:
-    """Return the one spelling of a manifest with this content, its own hash included."""
+    """Return the manifest with this content, its own hash included, as bytes that depend on the content alone."""
     content = {key: value for key, value in content.items() if key != "sha256"}
     digest = json_sha256(content, sort_keys=True)
     return (json.dumps({**content, "sha256": digest}, indent=1) + "\n").encode()
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return the manifest. Raises OSError, and ValueError when one byte of it is not as it was written."""
+    """Return the manifest. Raises OSError, and ValueError when a byte of it has changed."""
     written = path.read_bytes()
     content = parse_json(written)
     if not isinstance(content, dict) or _render(content) != written:

@@ -29,12 +29,12 @@ WEIGHTS = f"{STEM}.safetensors"
 _HEAD = "lm_head.weight"
 _STACKS = {"transformer.": ("wte.", "wpe.", "h.", "ln_f."), "model.": ("embed_tokens.", "layers.", "norm.")}
 _CONSTANTS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
-"""Ends of names that older files hold though they are no weights: masks and frequencies, the same in every model."""
+"""Ends of names in older files that are not weights but masks and frequencies, the same in every model."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that was read from `path`, in evaluation mode, and its tokenizer, where the folder has one."""
+    """A model that was read from `path`, in evaluation mode, and its tokenizer, if the folder has one."""
 
     model: Decoder
     tokenizer: Tokenizer | None
@@ -42,16 +42,16 @@ class Loaded:
 
 
 def save_model_folder(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) -> None:
-    """`folder`, created if need be, holds the model in the form that transformers loads.
+    """Write the model to `folder`, created if needed, in the form that transformers loads.
 
-    A shape that transformers has no class for is written for textmill alone (see `config.huggingface`), and of a module
-    that is not ours only the weights and the class's name. The files are written one after the other: for all or
-    nothing, give a temporary folder of `files.new_directory` or of a checkpoint.
+    A shape that transformers has no class for is written for textmill alone (see `config.huggingface`); for a module
+    of another kind only the weights and the name of its class. The files are written one by one: for all or nothing,
+    pass a temporary folder of `files.new_directory` or of a checkpoint.
 
     Args:
         folder: where.
         model: its weights are saved in their own dtype, a tied head once.
-        tokenizer: saved beside it, and its end-of-text id in the configuration; None writes neither.
+        tokenizer: saved beside it, with its EOS id in the configuration; None for neither.
 
     Raises:
         CannotWriteError: the folder cannot be written.
@@ -61,7 +61,7 @@ def save_model_folder(folder: Path, model: nn.Module, tokenizer: Tokenizer | Non
 
 
 def stored_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return what a folder holds of the model's state: everything, but not a second time what is tied."""
+    """Return the model's state as a folder contains it: a tied head is not repeated."""
     tensors = dict(model.state_dict())
     config = getattr(model, "config", None)
     if isinstance(config, ModelConfig) and config.tie_embeddings:
@@ -70,7 +70,7 @@ def stored_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) -> None:
-    """`folder`, created if need be, holds what `save_model_folder` writes but the weights. Raises CannotWriteError."""
+    """Write to `folder`, created if needed, all that `save_model_folder` writes but the weights."""
     folder = files.make_directory(Path(folder))
     config = getattr(model, "config", None)
     eos_id = tokenizer.eos_id if tokenizer is not None else None
@@ -94,7 +94,7 @@ def load_model(
 
     Raises:
         MissingInputError: there is no model at `path`.
-        DataError: it is damaged, of another kind than textmill computes, or its weights do not fit its configuration.
+        DataError: it is damaged, of a kind that textmill does not support, or its weights do not fit its configuration.
     """
     folder = resolve_model(path, say=say)
     described = folder / layout.MODEL_CONFIG
@@ -102,8 +102,8 @@ def load_model(
         config = from_huggingface(files.read_json(described), str(described))
     stored = _read_weights(folder)
     if config.num_layers > len(stored):
-        raise DataError(f"{folder}: config.json says {config.num_layers} layers, and there are {len(stored)} weights")
-    with torch.device("meta"):  # no memory is taken for a shape before the weights are known to have it
+        raise DataError(f"{folder}: config.json says {config.num_layers} layers, but it has {len(stored)} weights")
+    with torch.device("meta"):  # check the shapes before memory is allocated for them
         _copy_weights(empty_model(config), stored, folder)
     model = empty_model(config)
     _copy_weights(model, stored, folder)
@@ -111,18 +111,18 @@ def load_model(
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """`model` has the weights stored in `folder`, converted to the dtype and device of its own.
+    """Set the weights of `model` to those stored in `folder`, converted to the dtype and device of the model.
 
     Raises:
         MissingInputError: the folder has no weights.
-        DataError: they are damaged, stored as a pickle, or their names or shapes are not those of the model; nothing
-            in the model has changed then.
+        DataError: they are damaged, stored as a pickle, or their names or shapes are not those of the model, which is
+            then unchanged.
     """
     _copy_weights(model, _read_weights(Path(folder)), Path(folder))
 
 
 def _copy_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
-    """The model has the `stored` weights of `folder`; see `load_weights`."""
+    """Copy the `stored` weights of `folder` into the model; see `load_weights`."""
     wanted = dict(model.state_dict())
     tied = isinstance(config := getattr(model, "config", None), ModelConfig) and bool(config.tie_embeddings)
     if tied:
@@ -140,15 +140,15 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
         if pickles:
             raise DataError(
-                f"{folder} holds its weights as a pickle ({pickles[0]}), which may run any code when it is loaded: "
-                "save the model again with safe_serialization=True where it came from"
+                f"the weights in {folder} are a pickle ({pickles[0]}), which can run any code when it is loaded: "
+                "save the model again with safe_serialization=True with the tool that wrote it"
             )
         raise MissingInputError(f"{folder} has no weights: expected {WEIGHTS}")
     return _rename(load_sharded(folder, STEM))
 
 
 def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights under their full names: some files leave the stack's name out, and some hold constants."""
+    """Return the weights under their full names, without constants: some files leave out the prefix."""
     renamed = {}
     for name, tensor in tensors.items():
         if name.endswith(_CONSTANTS):
@@ -159,7 +159,7 @@ def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _drop_tied_head(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
-    """A copy of the embedding stored as the head is gone. Raises DataError when it is no copy."""
+    """Drop the head from `stored` if it is a copy of the embedding. Raises DataError when it is not a copy."""
     head = stored.pop(_HEAD, None)
     assert isinstance(model, Decoder)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -171,7 +171,7 @@ def _drop_tied_head(model: nn.Module, stored: dict[str, Tensor], folder: Path) -
 
 
 def _compare(wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], folder: Path) -> None:
-    """The stored tensors are those of the model. Raises DataError with all differences in one line."""
+    """Raises DataError, with all differences in one line, unless the stored tensors are those of the model."""
     problems = []
     if missing := sorted(wanted.keys() - stored.keys()):
         problems.append(f"missing {_few(missing)}")
@@ -192,7 +192,7 @@ def _few(names: list[str]) -> str:
 
 
 def _tokenizer_of(folder: Path) -> Tokenizer | None:
-    """Return the tokenizer in the folder or in the run it belongs to, or None where there is none."""
+    """Return the tokenizer in the folder or in its run, or None."""
     for candidate in filter(None, (folder, layout.run_of(folder))):
         try:
             return load_tokenizer(candidate)

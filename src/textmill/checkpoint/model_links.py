@@ -13,21 +13,21 @@ from textmill.files import new_directory
 from textmill.runs.layout import MANIFEST, OPTIMIZER, STATE
 
 TRAINING_ONLY = (f"{OPTIMIZER}.", f"{OPTIMIZER}-", STATE, MANIFEST)
-"""How the names of files begin that a model folder does not need of a checkpoint."""
+"""How the names of the checkpoint's files begin that a model folder does not need."""
 
 _LINKED_FROM = 1 << 20  # bytes; small files are copied, so that editing one by hand leaves the checkpoint whole
 
 
 def link_model(source_checkpoint: Path, target: Path, files: Collection[str] | None = None) -> None:
-    """`target` holds the named files of `source_checkpoint` (None: all but TRAINING_ONLY), durably, and nothing else.
+    """Make `target` a durable folder of the named files of `source_checkpoint` (None: all but TRAINING_ONLY).
 
-    Large files are hard links where the file system has them: they cost no space and outlive the checkpoint. What
-    `target` held before is replaced as a whole; a process that dies at any instant leaves the old folder or the new
-    one, if need be under a temporary name from which `files.remove_temporaries` on the parent moves it back.
+    Large files are hard links where the file system supports them: they cost no space and outlive the checkpoint.
+    `target` is replaced as a whole; a process that dies at any moment leaves the old folder or the new one, perhaps
+    under a temporary name from which `files.remove_temporaries` on the parent moves it back.
 
     Raises:
-        MissingInputError: a named file is not in the checkpoint; `target` is as it was.
-        CannotWriteError: `target` cannot be written; it is as it was.
+        MissingInputError: a named file is not in the checkpoint; `target` is unchanged.
+        CannotWriteError: `target` cannot be written; it is unchanged.
     """
     names = (
         sorted(files)
@@ -48,6 +48,6 @@ def _link_or_copy(source: Path, target: Path) -> None:
         try:
             os.link(source, target)
             return
-        except OSError:  # no hard links here, or too many of them: a copy always serves
+        except OSError:  # no hard links here, or too many of them: a copy always works
             target.unlink(missing_ok=True)
     shutil.copyfile(source, target)

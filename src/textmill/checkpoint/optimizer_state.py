@@ -1,8 +1,8 @@
 """An optimizer's state as tensors by parameter name plus JSON, and back, bit for bit.
 
-torch numbers the parameters in the order in which they were given; here `exp_avg/model.layers.0.mlp.up_proj.weight`
-says what it is, and the order may change. Works for every optimizer that keeps its state per parameter in `state` and
-its hyperparameters in `param_groups`, as those of torch.optim do.
+torch numbers the parameters in the order in which they were passed; here they have names, such as
+`exp_avg/model.layers.0.mlp.up_proj.weight`, and the order may change. Works for every optimizer that keeps its state by
+parameter in `state` and its hyperparameters in `param_groups`, as those of torch.optim do.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _NOT_SETTINGS = ("params", "param_names")
 def flatten_optimizer(
     optimizer: Optimizer | Sequence[Optimizer], model: nn.Module
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Return the state tensors, named `key/parameter`, and what JSON can hold of each parameter group.
+    """Return the state tensors, named `key/parameter`, and the JSON-ready values of each parameter group.
 
     The tensors are the optimizer's own, not copies. A group is {"optimizer": class, "settings": lr, betas, ...,
-    "parameters": [{"name", "shape", "tensors": keys, "values": state that is no tensor}]}. Several optimizers over
+    "parameters": [{"name", "shape", "tensors": keys, "values": state that is not a tensor}]}. Several optimizers over
     one model are one list of groups. Raises ValueError for a parameter of the optimizer that the model lacks.
     """
     names = {parameter: name for name, parameter in model.named_parameters()}
@@ -37,7 +37,7 @@ def flatten_optimizer(
         for parameter in group["params"]:
             if parameter not in names:
                 raise ValueError(
-                    f"{type(owner).__name__} holds a parameter of shape {tuple(parameter.shape)} foreign to it"
+                    f"{type(owner).__name__} has a parameter of shape {tuple(parameter.shape)} that the model lacks"
                 )
             name, state = names[parameter], owner.state.get(parameter, {})
             kept = {key: value for key, value in state.items() if isinstance(value, Tensor)}
@@ -55,10 +55,10 @@ def restore_optimizer(
     tensors: Mapping[str, Tensor],
     groups: Sequence[Mapping[str, Any]],
 ) -> None:
-    """The optimizer's state and settings are those that `flatten_optimizer` returned, to the bit and in own memory.
+    """Set the optimizer's state and settings to copies of what `flatten_optimizer` returned, to the bit.
 
     The optimizer must have been built as the saved one was: same classes, same parameters in the same groups. Settings
-    that the saved groups do not know are left alone. Nothing is changed if anything does not fit.
+    that the saved groups lack are left unchanged, and so is everything if anything does not fit.
 
     Raises:
         ResumeError: naming the tensor, parameter or group that does not fit.
@@ -85,7 +85,7 @@ def restore_optimizer(
                 if full_name not in tensors:
                     raise ResumeError(f"the checkpoint lacks the optimizer's tensor {full_name}")
                 unused.discard(full_name)
-                state[key] = _place(tensors[full_name], key, parameter, group)
+                state[key] = _copied(tensors[full_name], key, parameter, group)
             plan.append((owner, parameter, state))
     if unused:
         raise ResumeError(f"the checkpoint's optimizer tensor {min(unused)} belongs to no parameter of this model")
@@ -113,8 +113,8 @@ def _refuse_other_parameters(index: int, here: Iterable[str], saved: Iterable[st
         raise ResumeError(f"parameter {name} is in this optimizer's group {index} and not in the checkpoint's")
 
 
-def _place(saved: Tensor, key: str, parameter: Tensor, group: Mapping[str, Any]) -> Tensor:
-    """Return a copy of `saved` where the optimizer wants it, in the dtype in which it was saved.
+def _copied(saved: Tensor, key: str, parameter: Tensor, group: Mapping[str, Any]) -> Tensor:
+    """Return a copy of `saved` on the device that the optimizer expects, in the dtype in which it was saved.
 
     `step` stays on the CPU unless the group computes it on the device (`capturable` or `fused`), which is torch's rule.
     """
@@ -122,9 +122,9 @@ def _place(saved: Tensor, key: str, parameter: Tensor, group: Mapping[str, Any])
     if key == "step" and not (group.get("capturable") or group.get("fused")):
         device = torch.device("cpu")
     if saved.shape == parameter.shape:  # in the parameter's own memory layout, on which the fast paths rely
-        place = torch.empty_like(parameter, dtype=saved.dtype, device=device, requires_grad=False)
-        copy_shard(place, saved)
-        return place
+        copied = torch.empty_like(parameter, dtype=saved.dtype, device=device, requires_grad=False)
+        copy_shard(copied, saved)
+        return copied
     return saved.to(device, copy=True)
 
 
@@ -135,7 +135,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _from_json(value: Any, current: Any) -> Any:
-    """Return the saved setting in the type that the optimizer holds now."""
+    """Return the saved setting in the type that the optimizer has now."""
     if isinstance(current, Tensor):
         return torch.full_like(current, value)
     return tuple(value) if isinstance(value, list) and isinstance(current, tuple) else value

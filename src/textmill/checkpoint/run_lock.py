@@ -14,8 +14,7 @@ from typing import BinaryIO
 
 from textmill.errors import RunExistsError
 from textmill.files import NoLocksError, cannot_write, lock_file, parse_json
-
-LOCK = "run.lock"
+from textmill.runs.layout import LOCK
 
 
 class RunLock:

@@ -1,7 +1,7 @@
-"""Named tensors in one safetensors file, or in several that an index lists.
+"""Named tensors in one safetensors file, or divided among several that an index lists.
 
-Hugging Face gives this form to large models, so every tool that loads one reads it. Each tensor is whole in one of the
-files: whoever loads a part of it, on any number of processes, reads that part and nothing else.
+Hugging Face writes large models in this form, so every tool that loads one reads it. Each tensor is whole in one of
+the files: a process that loads a shard of it reads that shard and nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from textmill.checkpoint.tensors import load_tensors
 from textmill.errors import DataError, MissingInputError
 
 FILE_BYTES = 2_000_000_000
-"""About the largest file among several: what a process must hold of other processes' parts in order to write it."""
+"""About the largest file among several, which is what a process needs memory for in order to write it."""
 
 
 def plan_files(stem: str, sizes: Mapping[str, int], writers: int) -> dict[str, list[str]]:
@@ -34,7 +34,7 @@ def plan_files(stem: str, sizes: Mapping[str, int], writers: int) -> dict[str, l
         return {f"{stem}.safetensors": list(sizes)}
     contents: list[list[str]] = [[] for _ in range(count)]
     filled = [0] * count
-    for name in sorted(sizes, key=lambda name: -sizes[name]):  # the largest first, each to where there is most room
+    for name in sorted(sizes, key=lambda name: -sizes[name]):  # the largest first, each into the emptiest file
         emptiest = filled.index(min(filled))
         contents[emptiest].append(name)
         filled[emptiest] += sizes[name]
@@ -42,11 +42,11 @@ def plan_files(stem: str, sizes: Mapping[str, int], writers: int) -> dict[str, l
 
 
 def write_index(folder: Path, stem: str, plan: Mapping[str, list[str]], sizes: Mapping[str, int]) -> None:
-    """The files of `plan` are listed in `folder`/stem.safetensors.index.json; one file alone needs no index."""
+    """List the files of `plan` in `folder`/stem.safetensors.index.json; a single file needs no index."""
     if len(plan) == 1:
         return
-    places = {name: file for file, names in plan.items() for name in names}
-    index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(sorted(places.items()))}
+    weight_map = {name: file for file, names in plan.items() for name in names}
+    index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(sorted(weight_map.items()))}
     files.write_json(folder / index_name(stem), index)
 
 
@@ -67,8 +67,8 @@ def load_sharded(folder: Path, stem: str) -> dict[str, Tensor]:
     index = folder / index_name(stem)
     if not index.is_file():
         raise MissingInputError(f"{folder} has no {stem}.safetensors")
-    places = files.read_json(index).get("weight_map")
-    names = sorted(set(places.values())) if isinstance(places, dict) else []
+    weight_map = files.read_json(index).get("weight_map")
+    names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else []
     if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise DataError(f"{index} lists no files of this folder under weight_map")
     tensors: dict[str, Tensor] = {}

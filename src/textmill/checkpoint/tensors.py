@@ -1,4 +1,4 @@
-"""Tensors in safetensors files: a format without code in it, unlike pickle."""
+"""Tensors in safetensors files: a format that cannot contain code, unlike pickle."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _OS_ERROR = re.compile(r"os error (\d+)")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """`path` holds every tensor under its name, with dtype and shape; devices and strides are not kept.
+    """Write every tensor to `path` under its name, with dtype and shape; devices and strides are not kept.
 
-    Tensors that share memory are each written whole. `metadata` defaults to {"format": "pt"}, which transformers asks
+    Tensors that share memory are each written in full. `metadata` defaults to {"format": "pt"}, which transformers asks
     for. The file is neither flushed to the disk nor atomic: write it into a `files.new_directory` or a checkpoint.
     Raises CannotWriteError.
     """
@@ -36,8 +36,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         prepared[name] = plain
     try:
         save_file(prepared, path, dict(metadata) if metadata is not None else {"format": "pt"})
-        path.chmod(path.parent.stat().st_mode & 0o666)  # the library makes it the owner's alone; the umask decides
-    except SafetensorError as error:  # the library puts the operating system's error into words only
+        path.chmod(path.parent.stat().st_mode & 0o666)  # the library lets only the owner read it; the umask decides
+    except SafetensorError as error:  # the library turns the error number into text
         number = _OS_ERROR.search(str(error))
         if number is None:
             raise
@@ -53,7 +53,7 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> dict[str, Te
 
     Raises:
         MissingInputError: there is no such file.
-        DataError: it is not a whole safetensors file.
+        DataError: it is damaged, or not a safetensors file.
     """
     try:
         return load_file(path, str(device))
@@ -64,7 +64,7 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> dict[str, Te
 
 
 def local_shard(tensor: Tensor) -> Tensor:
-    """Return what this process holds of `tensor`: all of it, unless it is divided among processes."""
+    """Return the shard of `tensor` that this process has: all of it, unless it is divided among processes."""
     if not hasattr(tensor, "placements"):  # DTensors have them; their module takes a second to import
         return tensor
     from torch.distributed.tensor import DTensor
@@ -73,27 +73,27 @@ def local_shard(tensor: Tensor) -> Tensor:
     return tensor.to_local()
 
 
-def copy_shard(place: Tensor, whole: Tensor) -> None:
-    """`place` holds `whole`, or of it the part that is this process's where `place` is divided among processes.
+def copy_shard(target: Tensor, whole: Tensor) -> None:
+    """Copy `whole` into `target`, or this process's shard of it when `target` is divided among processes.
 
-    Every process has `whole`, so nothing is sent; no other part of it is read, which matters where it is a file's.
+    Every process has `whole`, so nothing is sent. No other shard is read, which matters when `whole` is a mapped file.
     """
-    if not hasattr(place, "placements"):
-        place.copy_(whole)
+    if not hasattr(target, "placements"):
+        target.copy_(whole)
         return
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
-    assert isinstance(place, DTensor)
-    shape, start = compute_local_shape_and_global_offset(place.shape, place.device_mesh, place.placements)
+    assert isinstance(target, DTensor)
+    shape, start = compute_local_shape_and_global_offset(target.shape, target.device_mesh, target.placements)
     mine = tuple(slice(first, first + length) for first, length in zip(start, shape))
-    place.to_local().copy_(whole[mine])
+    target.to_local().copy_(whole[mine])
 
 
 def refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Every element of the floating-point `tensors` is finite. Raises NonFiniteError naming the first that is not.
+    """Raises NonFiniteError, naming the first tensor, when a floating-point tensor has a NaN or infinite element.
 
-    One read at memory speed and one value per device back to the host, as long as all is well.
+    Reads each tensor once, and copies one value per device to the host as long as all are finite.
     """
     by_kind: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -106,4 +106,4 @@ def refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:
             continue
         for name, suspected in zip(group, norms.isfinite().logical_not().tolist()):
             if suspected and not bool(group[name].isfinite().all()):
-                raise NonFiniteError(f"tensor {name} holds NaN or infinite values: it is not saved")
+                raise NonFiniteError(f"tensor {name} contains NaN or infinite values: it is not saved")

@@ -23,13 +23,7 @@ class DDPEngine(TorchUpdate):
     writers = 1
 
     def __init__(
-        self,
-        module: nn.Module,
-        make_optimizer: MakeOptimizer,
-        precision: Precision,
-        world: World,
-        *,
-        compile: bool = False,
+        self, module: nn.Module, make_optimizer: MakeOptimizer, precision: Precision, world: World, *, compile: bool
     ) -> None:
         module.to(world.device)
         ids = [world.device.index] if world.device.type == "cuda" else None

@@ -35,13 +35,7 @@ class FSDPEngine(TorchUpdate):
     name = "fsdp"
 
     def __init__(
-        self,
-        module: nn.Module,
-        make_optimizer: MakeOptimizer,
-        precision: Precision,
-        world: World,
-        *,
-        compile: bool = False,
+        self, module: nn.Module, make_optimizer: MakeOptimizer, precision: Precision, world: World, *, compile: bool
     ) -> None:
         self.writers = world.size
         copy_weights_of_first(module, world)

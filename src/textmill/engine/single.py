@@ -19,13 +19,7 @@ class SingleEngine(TorchUpdate):
     writers = 1
 
     def __init__(
-        self,
-        module: nn.Module,
-        make_optimizer: MakeOptimizer,
-        precision: Precision,
-        world: World,
-        *,
-        compile: bool = False,
+        self, module: nn.Module, make_optimizer: MakeOptimizer, precision: Precision, world: World, *, compile: bool
     ) -> None:
         module.to(world.device)
         super().__init__(module, compiled(module, compile), make_optimizer(module), precision, world)

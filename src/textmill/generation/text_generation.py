@@ -10,8 +10,9 @@ from torch import nn
 
 from textmill.checkpoint.model_folder import Loaded, load_model
 from textmill.errors import ConfigError
+from textmill.generation.sampling import Sampling
 from textmill.generation.stop_strings import StopStrings
-from textmill.generation.token_loop import generate
+from textmill.generation.token_loop import Decoding, decode
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
 Say = Callable[[str], None]
@@ -60,21 +61,11 @@ def generate_text(
     network, tokenizer = _open(model, tokenizer, model_path, tokenizer_path, device, say)
     ids = prompt_ids(tokenizer, prompt, say)
     writers = _writers(tokenizer, ids, stop, num_samples)
-    steps = generate(
-        network,
-        [ids] * num_samples,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        stop_ids=() if tokenizer.eos_id is None else (tokenizer.eos_id,),
-        banned_ids=unprintable_ids(tokenizer, network),
-        seed=seed,
-        use_cache=use_cache,
-        interrupted=interrupted,
-    )
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    stops = frozenset(() if tokenizer.eos_id is None else (tokenizer.eos_id,))
+    banned = tuple(unprintable_ids(tokenizer, network))
+    decoding = Decoding(sampling, max_new_tokens, stops, banned, seed, use_cache, interrupted)
+    steps = decode(network, [ids] * num_samples, decoding)
     texts = [(prompt if include_prompt else "") + text for text in _write(steps, writers, on_text)]
     return texts if num_samples > 1 else texts[0]
 

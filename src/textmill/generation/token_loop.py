@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -61,46 +62,60 @@ def generate(
         NonFiniteError: the logits are not finite.
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 0:
-        raise ConfigError(f"max_new_tokens must be a whole number of at least 0, not {max_new_tokens!r}")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise ConfigError(f"seed must be a whole number, not {seed!r}")
-    config = getattr(model, "config", None)
-    _check_prompts(prompts, getattr(config, "vocab_size", None))
-    context = getattr(config, "max_seq_len", None)
+    stops, banned = frozenset(stop_ids), tuple(banned_ids)
+    return decode(model, prompts, Decoding(sampling, max_new_tokens, stops, banned, seed, use_cache, interrupted))
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How prompts are continued; the fields are the arguments of `generate`. Raises ConfigError when out of range."""
+
+    sampling: Sampling
+    max_new_tokens: int
+    stop_ids: frozenset[int] = frozenset()
+    banned_ids: tuple[int, ...] = ()
+    seed: int | None = None
+    use_cache: bool = True
+    interrupted: Callable[[], bool | None] | None = None
+
+    def __post_init__(self) -> None:
+        limit, seed = self.max_new_tokens, self.seed
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise ConfigError(f"max_new_tokens must be a whole number of at least 0, not {limit!r}")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise ConfigError(f"seed must be a whole number, not {seed!r}")
+
+    def generators(self, count: int) -> list[torch.Generator]:
+        """Return the random generator of each sequence, seeded by (seed, index)."""
+        first = secrets.randbits(63) if self.seed is None else self.seed
+        return [torch.Generator().manual_seed((first + index * _GOLDEN) % 2**63) for index in range(count)]
+
+
+def decode(model: nn.Module, prompts: Sequence[Sequence[int]], decoding: Decoding) -> Iterator[list[int | None]]:
+    """Check the prompts, and return what `generate` returns."""
+    _check_prompts(prompts, getattr(getattr(model, "config", None), "vocab_size", None))
     # Sequences of one length advance together, so nothing has to be padded.
     by_length: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):
         by_length.setdefault(len(prompt), []).append(index)
-    generators = _generators(len(prompts), seed)
-    groups = [
-        _Group(model, indices, [prompts[i] for i in indices], max_new_tokens, context, use_cache, list(banned_ids))
-        for indices in by_length.values()
-    ]
-    return _steps(groups, generators, sampling, max_new_tokens, frozenset(stop_ids), interrupted)
+    groups = [_Group(model, indices, [prompts[i] for i in indices], decoding) for indices in by_length.values()]
+    return _steps(groups, decoding.generators(len(prompts)), decoding)
 
 
-def _steps(
-    groups: list[_Group],
-    generators: list[torch.Generator],
-    sampling: Sampling,
-    max_new_tokens: int,
-    stop_ids: frozenset[int],
-    interrupted: Callable[[], bool | None] | None,
-) -> Iterator[list[int | None]]:
+def _steps(groups: list[_Group], generators: list[torch.Generator], decoding: Decoding) -> Iterator[list[int | None]]:
     alive = [True] * len(generators)
-    for _ in range(max_new_tokens):
-        if interrupted is not None and interrupted():
+    for _ in range(decoding.max_new_tokens):
+        if decoding.interrupted is not None and decoding.interrupted():
             return
         step: list[int | None] = [None] * len(generators)
         for group in groups:
             if not any(alive[index] for index in group.indices):
                 continue
             draws = [torch.rand((), generator=generators[index], dtype=torch.float64) for index in group.indices]
-            tokens = sample(group.logits(), sampling, torch.stack(draws), group.tokens)
+            tokens = sample(group.logits(), decoding.sampling, torch.stack(draws), group.tokens)
             group.append(tokens)
             for index, token in zip(group.indices, tokens.tolist()):
-                alive[index] = alive[index] and token not in stop_ids
+                alive[index] = alive[index] and token not in decoding.stop_ids
                 step[index] = token if alive[index] else None
         if not any(alive):
             return
@@ -110,31 +125,22 @@ def _steps(
 class _Group:
     """Sequences of one length with their key-value cache."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        indices: list[int],
-        prompts: list[Sequence[int]],
-        max_new_tokens: int,
-        context: int | None,
-        use_cache: bool,
-        banned_ids: list[int],
-    ) -> None:
+    def __init__(self, model: nn.Module, indices: list[int], prompts: list[Sequence[int]], decoding: Decoding) -> None:
         self.model = model
         # Every step has another shape, and a model that was compiled in place would be compiled again for each.
         compiled = getattr(model, "_compiled_call_impl", None) is not None
         self.compute = model.forward if compiled else model
         self.indices = indices
-        self.context = context
-        self.banned_ids = banned_ids
+        self.context = getattr(getattr(model, "config", None), "max_seq_len", None)
+        self.banned_ids = list(decoding.banned_ids)
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.length = len(prompts[0])
-        self._tokens = torch.empty(len(prompts), self.length + max_new_tokens, dtype=torch.int64, device=self.device)
+        total = self.length + decoding.max_new_tokens
+        self._tokens = torch.empty(len(prompts), total, dtype=torch.int64, device=self.device)
         self._tokens[:, : self.length] = torch.tensor([list(map(int, prompt)) for prompt in prompts])
         self.start = 0
-        new_cache = getattr(model, "new_cache", None)
-        total = self._tokens.shape[1]
-        self.cache = new_cache(len(prompts), min(total, context or total)) if use_cache and new_cache else None
+        new_cache = getattr(model, "new_cache", None) if decoding.use_cache else None
+        self.cache = new_cache(len(prompts), min(total, self.context or total)) if new_cache else None
 
     @property
     def tokens(self) -> Tensor:
@@ -181,11 +187,6 @@ def window_start(length: int, context: int | None) -> int:
         return 0
     stride = max(1, context // 2)
     return -(-(length - context) // stride) * stride
-
-
-def _generators(count: int, seed: int | None) -> list[torch.Generator]:
-    first = secrets.randbits(63) if seed is None else seed
-    return [torch.Generator().manual_seed((first + index * _GOLDEN) % 2**63) for index in range(count)]
 
 
 def _check_prompts(prompts: Sequence[Sequence[int]], vocab_size: int | None) -> None:

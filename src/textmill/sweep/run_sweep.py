@@ -13,6 +13,7 @@ from textmill import files
 from textmill.checkpoint.run_lock import RunLock
 from textmill.config import Config
 from textmill.config.consistency import validates
+from textmill.data.sources.given_once import Keeper
 from textmill.errors import CannotWriteError, ConfigError, RunExistsError, TextmillError
 from textmill.runs.layout import is_run
 from textmill.sweep.space import Dimension
@@ -88,10 +89,22 @@ def sweep(
     with ExitStack() as stack:
         files.make_directory(folder)
         stack.enter_context(RunLock(folder, say=say))
+        config = _with_text_kept(config, say)
         settle_definition(folder, config, dimensions)
         search = _Search(open_study(folder, config.training.seed), config, dimensions, folder, metric, say)
         code = search.run(trials, max_seconds)
         return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(search.study)], code)
+
+
+def _with_text_kept(config: Config, say: Say) -> Config:
+    """Return `config` with the files of text that is given once, which every trial would otherwise ask for again."""
+    config = config.copy()
+    data = config.data
+    keeper = Keeper(data.text_column, data.cache_dir, say)
+    for name in ("data", "val_data"):
+        if items := getattr(data, name):
+            setattr(data, name, [str(item) for item in keeper.keep(items, name) or []])
+    return config
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def tag(name: str) -> str:
     """Return the grouped name under which trackers show a metric: `train/loss`, `eval/perplexity`, `system/mfu`.
 
     A metric of the user's own is an evaluation's if its name begins with `val_`, else it belongs to training; a name
-    that holds a slash is grouped already.
+    with a slash is grouped already.
     """
     if "/" in name:
         return name

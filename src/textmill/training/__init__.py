@@ -1,4 +1,4 @@
-"""The loop, what it works with, and what it leaves behind."""
+"""Training: opening and starting a run, the loop, saving, reporting."""
 
 from __future__ import annotations
 

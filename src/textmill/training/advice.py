@@ -1,8 +1,8 @@
-"""What a run's numbers look like when something is wrong, and what to do about it: reported once.
+"""Symptoms of trouble in the numbers of a run, and what to do about each: reported once, when it is seen.
 
 Every symptom is a pure function of the reports so far, so a resumed run, which reads them back from its logs, says
-nothing twice and nothing else than the run that was never stopped. Thresholds are meant to be silent on a healthy run:
-a symptom must stand out from the run's own noise and last for several reports.
+nothing twice and the same as an uninterrupted run. A healthy run should get no advice: a
+symptom must stand out from the run's own noise and last for several reports.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ LASTING = 5
 """Reports in a row that a divergence must last."""
 
 EARLY_SHARE = 0.25
-"""The part of a run in which a jump of the loss is blamed on the warm-up."""
+"""The share of a run in which a jump of the loss is blamed on the warm-up."""
 
 EARLY_STEPS = 500
-"""The same, while the length of the run is not known."""
+"""The same, while the length of the run is unknown."""
 
 FLAT_SHARE, FLAT_STEPS = 0.25, 100
-"""A loss that is flat is noticed after this part of the run, and not before so many steps."""
+"""A flat loss is noticed after this share of the run, and not before so many steps."""
 
 IDLE_UTILISATION = 0.05
-"""Share of a GPU's peak below which it mostly waits, once the run has been under way for FLAT_STEPS."""
+"""Share of a GPU's peak below which it is mostly idle, looked at after FLAT_STEPS."""
 
 RISING = 3
 """Evaluations in a row that overfitting must last."""
@@ -37,9 +37,9 @@ RISING = 3
 
 @dataclass(frozen=True)
 class Setting:
-    """What the advice depends on beside the reports, and what it can name.
+    """What the advice depends on besides the reports, and what it can name.
 
-    total_steps: None while it is not known. flat_loss: ln V, the loss of a model that knows nothing.
+    total_steps: None while it is unknown. flat_loss: ln V, the loss of a model that predicts all tokens alike.
     """
 
     total_steps: int | None
@@ -51,20 +51,20 @@ class Setting:
 
 
 def noise(losses: Sequence[float]) -> float:
-    """Return how much neighbouring losses usually differ: the median step of the last 50."""
+    """Return how much neighbouring losses usually differ: the median difference of the last 50."""
     recent = losses[-51:]
     steps = sorted(abs(other - one) for one, other in pairwise(recent))
     return steps[len(steps) // 2] if steps else math.inf
 
 
 def diverges(losses: Sequence[float], level: float) -> bool:
-    """Whether the last LASTING losses are all well above `level`, the best that the run held before them."""
+    """Whether the last LASTING losses are all well above `level`, the best lasting loss before them."""
     earlier, last = losses[:-LASTING], losses[-LASTING:]
     return len(earlier) >= LASTING and min(last) > level + max(0.3, 4 * noise(earlier))
 
 
 def jumps(losses: Sequence[float]) -> bool:
-    """Whether the newest loss stands far above the three before it."""
+    """Whether the newest loss is far above the three before it."""
     if len(losses) < 6:
         return False
     before = losses[:-1]
@@ -72,7 +72,7 @@ def jumps(losses: Sequence[float]) -> bool:
 
 
 def stays_flat(losses: Sequence[float], flat_loss: float) -> bool:
-    """Whether the last three losses are no better than those of a model that knows nothing."""
+    """Whether the last three losses are no better than those of a model that predicts all tokens alike."""
     return len(losses) >= 3 and min(losses[-3:]) > 0.98 * flat_loss
 
 
@@ -86,18 +86,18 @@ def overfits(training: Sequence[float], validation: Sequence[float]) -> bool:
 
 
 class Advice:
-    """Hears every report of a run and says what it sees, each symptom once."""
+    """Reads every report of a run and reports each symptom once."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._seen: set[str] = set()
         self._losses: list[float] = []  # the last _KEPT
-        self._level = math.inf  # the lowest loss that held for LASTING reports, those not counted that may be a symptom
+        self._level = math.inf  # the lowest loss that lasted for LASTING reports, without those that may be a symptom
         self._training: list[float] = []
         self._validation: list[float] = []
 
     def recall(self, reports: Iterable[Report], evaluations: Iterable[Report], setting: Setting) -> None:
-        """The rows of an earlier session are heard without a word: what was to be said of them has been said."""
+        """Read the rows of an earlier session without a word: their advice has been given."""
         say, self._say = self._say, lambda sentence: None
         for row in reports:
             self.report(row, setting)
@@ -106,7 +106,7 @@ class Advice:
         self._say = say
 
     def report(self, row: Report, setting: Setting) -> None:
-        """A row of steps.jsonl has been written."""
+        """Read a row of steps.jsonl."""
         loss = row.get("train_loss")
         step = int(row["step"])
         if loss is None or not math.isfinite(loss):
@@ -130,7 +130,7 @@ class Advice:
                 self._tell("flat", lambda: _flat_advice(step, losses[-1], flat, setting))
 
     def evaluation(self, row: Report, setting: Setting) -> None:
-        """A row of metrics.jsonl has been written."""
+        """Read a row of metrics.jsonl."""
         training, validation = row.get("train_loss"), row.get("val_loss")
         if training is None or validation is None or not math.isfinite(training + validation):
             return
@@ -146,7 +146,7 @@ class Advice:
 
 
 _KEPT = 60
-"""Losses that are looked back on."""
+"""Losses that are remembered."""
 
 
 def _gentler(setting: Setting) -> str:
@@ -156,7 +156,7 @@ def _gentler(setting: Setting) -> str:
 def _not_finite_advice(step: int, setting: Setting) -> str:
     clip = "--max-grad-norm 1, " if not 0 < setting.max_grad_norm <= 1 else ""
     return (
-        f"the loss is not finite at step {step}: such steps change no weights; if it stays so, use "
+        f"the loss is not finite at step {step}: such steps change no weights; if it stays not finite, use "
         f"{_gentler(setting)}, {clip}a longer --warmup-steps, or --precision fp32"
     )
 
@@ -172,23 +172,22 @@ def _jump_advice(step: int, losses: Sequence[float], setting: Setting) -> str:
 def _divergence_advice(step: int, loss: float, level: float, setting: Setting) -> str:
     clip = " and --max-grad-norm 1" if not 0 < setting.max_grad_norm <= 1 else ""
     return (
-        f"the loss has risen from {level:.2f} to {loss:.2f} and stays there, up to step {step}: the run diverges; go "
-        f"back to an earlier checkpoint (--resume-from) or start again, with {_gentler(setting)}{clip}"
+        f"the loss has risen from {level:.2f} to {loss:.2f} and stays there, up to step {step}: the run diverges; "
+        f"resume from an earlier checkpoint (--resume-from) or start again, with {_gentler(setting)}{clip}"
     )
 
 
 def _flat_advice(step: int, loss: float, flat: float, setting: Setting) -> str:
     return (
         f"after {step} steps the loss is {loss:.2f}, no better than guessing ({flat:.2f}): the learning rate is too "
-        f"low or too high (now {setting.learning_rate:.0e}; try three times more and less), or the data is noise"
+        f"low or too high (now {setting.learning_rate:.0e}; try three times more and less), or the text is random"
     )
 
 
 def _idle_advice(step: int, utilisation: float) -> str:
     return (
-        f"at step {step} the GPU does {utilisation:.1%} of what it could: it waits for small pieces of work. A larger "
-        "--batch-size (with fewer --gradient-accumulation-steps) fills it, --compile joins the pieces, --num-workers "
-        "reads ahead"
+        f"at step {step} the GPU does {utilisation:.1%} of its peak: it is mostly idle between small kernels. Try a "
+        "larger --batch-size (with fewer --gradient-accumulation-steps), --compile, or --num-workers"
     )
 
 
@@ -196,6 +195,6 @@ def _overfitting_advice(validation: Sequence[float], setting: Setting) -> str:
     dropout = min(0.3, setting.dropout + 0.1)
     return (
         f"the validation loss rises ({min(validation):.3f} at best, now {validation[-1]:.3f}) while the training loss "
-        f"falls: the model is overfitting; best_model/ has the best one. More text helps most, else "
+        f"falls: the model is overfitting; best_model/ keeps the best one. More text helps most, else "
         f"--dropout {dropout:.1f}, a smaller model, or a shorter run (--early-stopping-patience {RISING})"
     )

@@ -1,4 +1,4 @@
-"""DeepSpeed's configuration beside ours: where both say something, they must say the same."""
+"""DeepSpeed's configuration next to ours: where both set a value, they must agree."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from textmill.training.resume import BATCH
 
 
 def adopt_deepspeed(config: Config, world: World, *, resumed: bool) -> list[str]:
-    """Settings that nobody chose have the values of `deepspeed_config`; return one sentence per change.
+    """Take settings that were not given from `deepspeed_config`; return one sentence per change.
 
-    The configuration holds what was in DeepSpeed's file, so that the run can be repeated without the file. A resumed
-    run may divide its global batch otherwise than before.
+    The content of DeepSpeed's file becomes part of the configuration, so that the run can be repeated without the file.
+    A resumed run may divide its global batch differently.
 
     Raises:
-        ConfigError: a setting was given another value, or DeepSpeed's configuration is wrong.
+        ConfigError: a setting was given with another value, or DeepSpeed's configuration is wrong.
     """
     training = config.training
     settings = read_deepspeed(training.deepspeed_config)
@@ -26,17 +26,17 @@ def adopt_deepspeed(config: Config, world: World, *, resumed: bool) -> list[str]
     if training.deepspeed_config is None and training.precision == "auto":
         implied.pop("precision")
     said = []
-    for leaf, value in implied.items():
-        here = getattr(training, leaf)
+    for name, value in implied.items():
+        here = getattr(training, name)
         if here == value:
             continue
-        free = (leaf == "precision" and here == "auto") or (resumed and leaf in BATCH)
-        if training.given(leaf) and not free:
+        free = (name == "precision" and here == "auto") or (resumed and name in BATCH)
+        if training.given(name) and not free:
             raise ConfigError(
-                f"deepspeed_config says {leaf} {value}, and there is {training.described(leaf)}: make them agree"
+                f"deepspeed_config sets {name} to {value}, against {training.described(name)}: make them agree"
             )
-        training.derive(leaf, value, force=True)
-        said.append(f"{leaf}: {value}, because deepspeed_config says so")
+        training.derive(name, value, force=True)
+        said.append(f"{name}: {value}, from deepspeed_config")
     if training.precision == "auto":
         training.derive("precision", "fp32", force=True)
     training.derive("deepspeed_config", settings, force=True)
@@ -44,7 +44,7 @@ def adopt_deepspeed(config: Config, world: World, *, resumed: bool) -> list[str]
 
 
 def deepspeed_settings(config: Config, world: World) -> dict[str, Any]:
-    """Return what deepspeed.initialize is to be given for this configuration."""
+    """Return the argument of deepspeed.initialize for this configuration."""
     training = config.training
     settings = read_deepspeed(training.deepspeed_config)
     if training.precision in ("fp16", "bf16"):

@@ -1,4 +1,4 @@
-"""A checkpoint for a loop of your own: weights, optimizer state and place in the schedule."""
+"""A checkpoint for a loop of your own: weights, optimizer state and position in the schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from textmill.errors import ResumeError
 from textmill.training.checkpoint_state import load_state
 
 _NEARLY = 1e-6
-"""Of an epoch; steps are whole, so that the end of an epoch is reached up to rounding."""
+"""Share of an epoch: the end of an epoch is reached up to rounding."""
 
 
 def load_checkpoint(
@@ -27,17 +27,17 @@ def load_checkpoint(
     path: str | Path,
     device: str | torch.device = "cpu",
 ) -> tuple[int, int]:
-    """Return (optimizer steps taken, number of the first epoch not complete, from 0) of the checkpoint at `path`.
+    """Load the checkpoint at `path`; return (optimizer steps taken, number of the first incomplete epoch, from 0).
 
-    `model` is on `device` and has its weights. `optimizer`, whose groups and settings are your own, has its state of
-    every parameter, found by name. `scheduler`, one of torch's and at its start, is as if it had been stepped that
-    often, and the optimizer's learning rates with it. `optimizer` and `scheduler` may be None.
+    `model` is moved to `device` and gets the weights. `optimizer`, which keeps its groups and settings, gets the state
+    of every parameter by name. `scheduler`, one of torch's at its start, is stepped as often as the run was, which sets
+    the learning rates of the optimizer. `optimizer` and `scheduler` may be None.
 
     path: a checkpoint, a run, or the name that another tool would have given the file (`RUN/checkpoints/last.pt`).
 
     Raises:
-        MissingInputError, DataError: there is no such checkpoint, or it is damaged or another model's.
-        ResumeError: the optimizer is of another class or holds other parameters.
+        MissingInputError, DataError: there is no such checkpoint, or it is damaged or of another model.
+        ResumeError: the optimizer is of another class or has other parameters.
     """
     folder = resolve_checkpoint(path)
     state = load_state(folder)
@@ -48,7 +48,7 @@ def load_checkpoint(
         restore_optimizer(optimizer, model, tensors, _regrouped(state["optimizer_groups"], optimizer, model))
     step: int = state["progress"]["step"]
     if scheduler is not None:
-        with warnings.catch_warnings():  # it is stepped ahead of the optimizer here, which is what it would warn of
+        with warnings.catch_warnings():  # it would warn that it is stepped before the optimizer
             warnings.simplefilter("ignore")
             for _ in range(step - scheduler.last_epoch):
                 scheduler.step()
@@ -64,7 +64,7 @@ def _regrouped(saved: list[dict[str, Any]], optimizer: torch.optim.Optimizer, mo
         mine = [names.get(parameter, "") for parameter in group["params"]]
         unknown = [name for name in mine if name not in entries]
         if unknown:
-            raise ResumeError(f"the checkpoint's optimizer has no parameter {unknown[0] or 'foreign to the model'}")
+            raise ResumeError(f"the checkpoint's optimizer has no parameter {unknown[0] or 'from outside the model'}")
         groups.append(
             {"optimizer": saved[0]["optimizer"], "settings": {}, "parameters": [entries[name] for name in mine]}
         )

@@ -1,4 +1,4 @@
-"""Memory that ran out, explained: what takes most of it, and the settings that take less."""
+"""Out of memory: what needs most of it, and the settings that need less."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from textmill.planning.memory import Memory, StepSettings, estimate_memory
 
 @contextmanager
 def memory_explained(config: Config, device: torch.device, processes: int = 1) -> Iterator[None]:
-    """Memory that runs out inside is raised as OutOfMemoryError with advice; other errors pass."""
+    """Raise out-of-memory errors of the block as OutOfMemoryError with advice; pass other errors on."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -27,15 +27,15 @@ def memory_explained(config: Config, device: torch.device, processes: int = 1) -
 
 
 def explain(config: Config, device: torch.device, processes: int = 1) -> str:
-    """Return one line: the largest parts of what a step needs, by estimate, and what makes them smaller."""
+    """Return one line: the estimated largest parts of what a step needs, and settings that make them smaller."""
     precision = choose_precision(config.training.precision, device).name
     step = StepSettings.of(config, precision=precision, device=device.type, processes=processes)
     needed = estimate_memory(config.model, step)
     largest = sorted(_parts(needed).items(), key=lambda part: -part[1])[:3]
     parts = ", ".join(f"{name} {size(count)}" for name, count in largest)
-    place = f" of {device}" if device.type == "cuda" else ""
+    where = f" on {device}" if device.type == "cuda" else ""
     return (
-        f"the memory{place} ran out; by estimate this run needs {size(needed.total)}, most of it for {parts}. "
+        f"out of memory{where}: this run needs about {size(needed.total)}, most of it for {parts}. "
         f"Use {' or '.join(_remedies(config, [name for name, _ in largest]))}"
     )
 
@@ -52,7 +52,7 @@ def _parts(needed: Memory) -> dict[str, int]:
 
 
 def _remedies(config: Config, largest: list[str]) -> list[str]:
-    """Return the settings that shrink what is largest, the ones that change no result first."""
+    """Return settings that shrink the largest parts, those that change no result first."""
     training, model = config.training, config.model
     found = []
     if {"logits", "activations"} & set(largest):

@@ -19,8 +19,8 @@ from textmill.runs.layout import CHECKPOINTS, CONFIG, RUN_FILES, STATUS, is_run
 class Output:
     """A run folder that this process may use, and what to do in it.
 
-    resume_from: name or path of the checkpoint to continue from (`last` if the run is simply continued), or None for a
-        run that starts at step 0. fork: the checkpoint belongs to another run, whose files stay as they are.
+    resume_from: name or path of the checkpoint to continue from (`last` for --resume), or None for a run that starts
+        at step 0. fork: the checkpoint belongs to another run, which is left unchanged. fresh: the run is a new one.
     """
 
     folder: Path
@@ -41,18 +41,18 @@ def open_output(
     resume_from: str | None = None,
     overwrite: bool = False,
 ) -> Output:
-    """Return the run folder that the settings name. Nothing is created or deleted yet.
+    """Return the run folder that the settings mean. Nothing is created or deleted yet.
 
     Without `output_dir` it is `runs/<run_name>`, or the next free `runs/experiment_N`; when `resume` or `resume_from`
-    is given, the run that they mean. `resume="auto"` also accepts a directory in which no run has begun.
+    is given, the run that they mean. `resume="auto"` also accepts a folder without a run.
 
     Raises:
-        RunExistsError: the directory holds a run and neither resuming nor overwriting was asked for.
+        RunExistsError: the folder contains a run and neither resuming nor overwriting was asked for.
         MissingInputError: there is no run to resume.
     """
     if resume and overwrite:
         raise ConfigError(
-            "--resume and --overwrite contradict each other: continue the run, or delete it and begin anew"
+            "--resume and --overwrite contradict each other: continue the run, or delete it and start again"
         )
     if resume_from is not None:
         return _open_for_checkpoint(resume_from, output_dir, run_name, overwrite)
@@ -63,48 +63,48 @@ def open_output(
     else:
         folder = _folder(output_dir, run_name)
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; --output-dir needs a directory")
+        raise ConfigError(f"{folder} is a file; --output-dir needs a folder")
     if not is_run(folder):
         if resume is True:
-            raise MissingInputError(f"{folder} holds no run to resume; leave out --resume, or use --resume auto")
+            raise MissingInputError(f"{folder} contains no run to resume; leave out --resume, or use --resume auto")
         return Output(folder)
     if resume:
         return Output(folder, resume_from="last", fresh=False)
     if overwrite:
         return Output(folder)
     raise RunExistsError(
-        f"{folder} already holds a run; continue it with --resume, replace it with --overwrite, "
+        f"{folder} already contains a run; continue it with --resume, replace it with --overwrite, "
         "or choose another --output-dir"
     )
 
 
 def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str | None, overwrite: bool) -> Output:
-    """`resume_from` inside the output folder resumes that run; elsewhere it starts a new one."""
+    """Resume the run when `resume_from` is inside the output folder; start a new one from it when it is elsewhere."""
     named = run_of(resume_from)
     if named is not None and not is_run(named) and Path(resume_from).parts[0] == CHECKPOINTS:
-        # `checkpoints/...` where no run is: in the run that is meant, or else the newest
+        # `checkpoints/...` outside a run: in the run that is meant, else the newest
         named = newest_run() if output_dir is None and run_name is None else _folder(output_dir, run_name)
         if named is None:
-            raise MissingInputError(f"there is no {resume_from}, and no run under runs/ either")
+            raise MissingInputError(f"{resume_from} does not exist, and there is no run under runs/")
         resume_from = str(named / resume_from)
     if output_dir is None and run_name is None:
         if named is None:
-            raise ConfigError(f"resume_from: {resume_from!r} needs --output-dir, to say of which run")
+            raise ConfigError(f"resume_from: {resume_from!r} needs --output-dir, the run that it belongs to")
         return Output(named, resume_from=resume_from, fresh=False)
     folder = _folder(output_dir, run_name)
     if named is None or named.resolve() == folder.resolve():
         if not is_run(folder):
-            raise MissingInputError(f"{folder} holds no run to resume from {resume_from!r}")
+            raise MissingInputError(f"{folder} contains no run to resume from {resume_from!r}")
         return Output(folder, resume_from=resume_from, fresh=False)
     if is_run(folder) and not overwrite:
         raise RunExistsError(
-            f"{folder} already holds a run; replace it with --overwrite, or choose another --output-dir"
+            f"{folder} already contains a run; replace it with --overwrite, or choose another --output-dir"
         )
     return Output(folder, resume_from=resume_from, fork=True)
 
 
 def run_of(checkpoint: str) -> Path | None:
-    """Return the directory of the run that a checkpoint's path belongs to, or None for a mere name such as `best`."""
+    """Return the folder of the run that a checkpoint's path belongs to, or None for a name such as `best`."""
     path = Path(checkpoint)
     if len(path.parts) < 2 and not path.is_dir():
         return None
@@ -140,7 +140,7 @@ def _run_number(name: str) -> int:
 
 
 def clear_run(folder: Path) -> None:
-    """Nothing of an earlier run is left in `folder`; other files are. Raises CannotWriteError."""
+    """Delete an earlier run from `folder`, and no other files. Raises CannotWriteError."""
     for name in RUN_FILES:
         path = folder / name
         try:
@@ -153,13 +153,13 @@ def clear_run(folder: Path) -> None:
 
 
 def write_config(folder: Path, values: dict[str, Any]) -> None:
-    """`config.yaml` holds the resolved configuration, which is itself a valid `--config`."""
+    """Write the resolved configuration to config.yaml, which is itself a valid `--config`."""
     header = "# The resolved configuration of this run; `textmill train --config` with this file repeats it.\n"
     files.write_text(folder / CONFIG, header + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str, resumable: bool, step: int) -> None:
-    """`status.json` says how the run stands: `running`, `finished`, `interrupted` or `failed`."""
+    """Write status.json: `running`, `finished`, `interrupted` or `failed`, and why."""
     files.write_json(
         folder / STATUS,
         {

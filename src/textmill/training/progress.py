@@ -118,7 +118,7 @@ class Progress:
         """Whether the lowest validation loss so far was measured after this very step."""
         return self.best_step == self.step
 
-    def record_evaluation(self, val_loss: float, *, patience: int, min_delta: float) -> None:
+    def record_val_loss(self, val_loss: float, *, patience: int, min_delta: float) -> None:
         """Remember a strictly lower validation loss; count evaluations that do not improve it by over `min_delta`.
 
         patience: so many such evaluations in a row stop the run early; 0 for never.
@@ -180,14 +180,14 @@ class Step:
         return {**losses, **self._context(window)}
 
     def evaluated(self, result: Mapping[str, float], *, patience: int, min_delta: float) -> dict[str, Any]:
-        """Record an evaluation (see `Progress.record_evaluation`); return its row. Waits for the device."""
+        """Return the row of an evaluation, after `Progress.record_val_loss`. Waits for the device."""
         progress = self.progress
         window, progress.since_evaluation = progress.since_evaluation, Window()
         progress.last_train_loss = window.loss(self.world)
         row = {"step": self.number, "epoch": self.epoch, "train_loss": progress.last_train_loss}
         row |= {name if name.startswith("val_") else f"val_{name}": value for name, value in result.items()}
         if "val_loss" in row:
-            progress.record_evaluation(row["val_loss"], patience=patience, min_delta=min_delta)
+            progress.record_val_loss(row["val_loss"], patience=patience, min_delta=min_delta)
             row["best_val_loss"] = progress.best_val_loss
         return row | self._context(window)
 

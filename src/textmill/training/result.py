@@ -14,10 +14,10 @@ from textmill.training.run import Run
 
 @dataclass(frozen=True)
 class TrainingResult(Mapping[str, Any]):
-    """How a run ended. Every value is an attribute and a key; losses are nats per token, None where never measured.
+    """How a run ended. Every value is an attribute and a key; losses are nats per token, None if never measured.
 
     stop_reason: `finished`, `early stopping`, `max_time`, `SIGINT` or `SIGTERM`. exit_code: that of the command.
-    training_time: seconds spent in training, evaluation and saving, over all sessions of the run.
+    training_time: seconds of training, evaluation and saving, over all sessions of the run.
     """
 
     output_dir: Path
@@ -51,7 +51,7 @@ class TrainingResult(Mapping[str, Any]):
 
 
 def result_of(run: Run) -> TrainingResult:
-    """Return how a run that is over went."""
+    """Return how a finished run went."""
     progress = run.progress
     reason = run.stop_reason or "left by the caller"
     best = run.folder / layout.BEST_MODEL

@@ -1,4 +1,4 @@
-"""Decide whether a configuration may resume a run, and say what differs."""
+"""Whether a configuration may continue a run: what must not differ, and what is reported when it does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHAPE = (
     *("max_seq_len", "activation", "norm", "norm_eps", "pre_norm", "pos_encoding", "rope_theta", "tie_embeddings"),
     "bias",
 )
-"""Settings that decide which tensors there are and what they mean."""
+"""Settings that decide which tensors the model has and what they mean."""
 
 FORBIDDEN = {
     *SHAPE,
@@ -24,10 +24,10 @@ FORBIDDEN = {
     *("pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob", "min_length"),
     *("val_split", "encoding_errors", "text_column"),
 }
-"""Settings that would make it another run. The data themselves are compared by their fingerprint."""
+"""Settings that would make it another run. The data is compared by its fingerprint."""
 
 BATCH = ("batch_size", "gradient_accumulation_steps")
-"""May change as long as their product with the number of processes, the global batch, stays."""
+"""May change as long as the global batch, their product with the number of processes, is the same."""
 
 FREE = {
     *LENGTHS,
@@ -39,24 +39,24 @@ FREE = {
     *("report_to", "log_dir", "wandb_project", "run_name", "device", "distributed_backend", "world_size"),
     *("early_stopping_patience", "early_stopping_min_delta"),
 }
-"""Settings that change nothing of what is learned from a batch. All that are in no list are allowed and mentioned."""
+"""Settings that do not change what is learned from a batch. Settings in no list may change, which is reported."""
 
 
 def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -> Config:
-    """Return the configuration of the run in `folder` with what was given now over it, saying each change that matters.
+    """Return the configuration of the run in `folder`, overridden by what is given now; say each change that matters.
 
-    A length that is given now replaces the lengths of the saved run.
+    A length that is given now replaces all lengths of the saved run.
 
     Raises:
-        MissingInputError: the run's config.yaml is gone.
-        ResumeError: something given now would make it another run.
+        MissingInputError: config.yaml of the run is missing.
+        ResumeError: a setting given now would make it another run.
     """
     path = folder / layout.CONFIG
     if not path.is_file():
         raise MissingInputError(f"{path} is missing: without it the run cannot be continued")
     saved = load_config(path)
-    given = {leaf: value for leaf, value in config.values().items() if config.given(leaf)}
-    if any(given.get(leaf) is not None for leaf in LENGTHS):
+    given = {name: value for name, value in config.values().items() if config.given(name)}
+    if any(given.get(name) is not None for name in LENGTHS):
         given = {**dict.fromkeys(LENGTHS), **given}
     if given.get("engine", "auto") not in ("auto", "deepspeed"):
         given.setdefault("deepspeed_config", None)
@@ -68,24 +68,24 @@ def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -
 
 
 def _compare(saved: Mapping[str, Any], merged: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    changed = {leaf: (saved[leaf], value) for leaf, value in merged.items() if value != saved[leaf]}
-    refused = [f"{leaf} is {new!r}, was {old!r}" for leaf, (old, new) in changed.items() if leaf in FORBIDDEN]
+    changed = {name: (saved[name], value) for name, value in merged.items() if value != saved[name]}
+    refused = [f"{name} is {new!r}, was {old!r}" for name, (old, new) in changed.items() if name in FORBIDDEN]
     if refused:
-        raise ResumeError(f"this would not be the same run: {'; '.join(refused)}. Give it an --output-dir of its own")
-    for leaf, (old, new) in changed.items():
-        if leaf in LENGTHS and (old is not None or new is not None):
-            say(f"{leaf}: {new if new is not None else 'unset'} instead of {old}; the schedule is planned anew")
-        elif leaf not in FREE and leaf not in BATCH:
-            say(f"{leaf}: {new!r} instead of {old!r} from here on")
+        raise ResumeError(f"this would not be the same run: {'; '.join(refused)}. Give it another --output-dir")
+    for name, (old, new) in changed.items():
+        if name in LENGTHS and (old is not None or new is not None):
+            say(f"{name}: {new if new is not None else 'unset'} instead of {old}; the schedule is planned again")
+        elif name not in FREE and name not in BATCH:
+            say(f"{name}: {new!r} instead of {old!r} from here on")
 
 
 def check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], *, same_run: bool = True) -> None:
-    """Raises ResumeError unless the data, the tokenizer and the global batch are those of the checkpoint.
+    """Raises ResumeError unless data, tokenizer, global batch and model size are those of the checkpoint.
 
-    Of a run that only starts from another's checkpoint (`same_run` false) the model and the tokenizer are asked.
+    A run that only starts from another run's checkpoint (`same_run` false) needs the same tokenizer and model size.
     """
     words = {
-        "data": "the data have changed since the run began (the fingerprints differ)",
+        "data": "the data has changed since the run began (the fingerprints differ)",
         "tokenizer": "the tokenizer is not that of the run (the fingerprints differ)",
         "global_batch": "the global batch would be {new} rows and was {old}",
         "parameters": "the model would have {new} parameters and has {old}",
@@ -99,9 +99,9 @@ def check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], *, same
 
 
 def split_batch(config: Config, saved_global_batch: int, world_size: int) -> None:
-    """Accumulation is such that the global batch stays as it was, on however many processes there are now.
+    """Set batch size and accumulation so that the global batch is the saved one, on any number of processes.
 
-    Raises ResumeError, naming the numbers of processes that would do, where none is.
+    Raises ResumeError, naming the numbers of processes that would work, when that is impossible.
     """
     training = config.training
     per_step = training.batch_size * world_size

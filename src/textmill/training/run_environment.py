@@ -44,5 +44,5 @@ def _origins(run: Run) -> dict[str, str]:
     """
     before = read_environment(run.folder).get("origins", {})
     own = str(run.folder / layout.CONFIG)
-    origins = {leaf: origin for leaf, origin in run.config.origins.items() if origin != "default"}
-    return {leaf: before.get(leaf, "default") if origin == own else origin for leaf, origin in origins.items()}
+    origins = {name: origin for name, origin in run.config.origins.items() if origin != "default"}
+    return {name: before.get(name, "default") if origin == own else origin for name, origin in origins.items()}

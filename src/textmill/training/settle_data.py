@@ -43,23 +43,23 @@ def settle_data(
         raise ConfigError("data and dataset_name both name the text to train on: leave one out")
     keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted)
 
-    def kept(leaf: str, given: Any) -> list[str]:
+    def kept(setting: str, given: Any) -> list[str]:
         once = not are_paths(given) or any(map(is_given_once, given))
-        earlier = getattr(load_config(continued / CONFIG).data, leaf) if continued and once else None
+        earlier = getattr(load_config(continued / CONFIG).data, setting) if continued and once else None
         if earlier and all(map(is_kept, earlier)):
-            screen.say(f"{leaf}: the run goes on with the text kept in {earlier[0]}; what is given now is not read")
+            screen.say(f"{setting}: the run goes on with the text kept in {earlier[0]}; what is given now is not read")
             return earlier
         if world.size > 1 and are_paths(given) and STANDARD_INPUT in given:
             raise ConfigError("several processes cannot share standard input: prepare the text first, or name a file")
-        return [str(item) for item in keeper.keep(given, leaf) or []]
+        return [str(item) for item in keeper.keep(given, setting) or []]
 
-    for leaf, passed, absolute in (("data", data, absolute_data), ("val_data", validation, absolute_set)):
-        items: Any = getattr(values, leaf) if live or passed is None else passed
+    for setting, passed, absolute in (("data", data, absolute_data), ("val_data", validation, absolute_set)):
+        items: Any = getattr(values, setting) if live or passed is None else passed
         if items is not None and not live:
             items = [items] if isinstance(items, str | Path) else items
-            items = world.from_first(partial(kept, leaf, items))
+            items = world.from_first(partial(kept, setting, items))
         if items is not None:
-            setattr(values, leaf, [absolute(str(item)) for item in items])
+            setattr(values, setting, [absolute(str(item)) for item in items])
     if values.dataset_name is not None and Path(values.dataset_name).is_dir():
         values.dataset_name = str(Path(values.dataset_name).absolute())
     return given if live else (None, None)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: remember that they came, so that the run can save at its next step."""
+"""Ctrl-C and SIGTERM: remember the signal, so that the run can save at its next step."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from textmill.errors import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_PRESS = 0.3
-"""Seconds within which a second SIGINT is the same key press: a launcher passes on what the terminal sent to all."""
+"""Seconds within which a second SIGINT is the same key press: a launcher may forward what the terminal sent to all."""
 
 
 class SignalFlag:
     """While the `with` block runs, the first SIGINT or SIGTERM sets `raised`; a second SIGINT ends the process (130).
 
     Outside the main thread, where Python allows no handlers, the block changes nothing and `raised` stays None. The
-    handlers that were there before are back after the block.
+    previous handlers are restored after the block.
 
-    notice: what a person at a terminal is told of the first SIGINT at once, on standard error; "" for nothing.
+    notice: printed on standard error of a terminal at the first SIGINT; "" for nothing.
     """
 
     notice = ""
@@ -46,11 +46,11 @@ class SignalFlag:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by something in C
 
     def interrupted(self) -> bool:
-        """Whether a signal has come; to be passed to work that wants to know when to stop."""
+        """Whether a signal has arrived; to be passed to functions that ask when to stop."""
         return self.raised is not None
 
     def check(self) -> None:
-        """Raises Interrupted if a signal has come."""
+        """Raises Interrupted if a signal has arrived."""
         if self.raised is not None:
             raise Interrupted(self.raised)
 
@@ -65,4 +65,4 @@ class SignalFlag:
             if self.notice and os.isatty(2):
                 os.write(2, f"\n{self.notice}\n".encode())  # not print, which may be what was interrupted
         elif now - self._first_interrupt > _SAME_PRESS:
-            os._exit(128 + signal.SIGINT)  # at once: nothing on disk is ever half-done, so there is nothing to tidy
+            os._exit(128 + signal.SIGINT)  # at once: files on disk are complete at any moment

@@ -1,4 +1,4 @@
-"""Training as one call: configuration in, a trained model's folder out."""
+"""Training as one call: from a configuration to the folder of a trained model."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def train(
         result = textmill.train(data="book.txt", tokenizer="char", max_time="5m")
         print(result.best_val_loss, result.output_dir)
 
-    What is not given comes from a preset that fits machine and text, as on the command line; without `data` the text is
-    Python's own source code. The run is written to `output_dir`, by default the next free runs/experiment_N.
+    Settings that are not given come from a preset that fits the machine and the text, as on the command line; without
+    `data` the text is Python's own source code. The run is written to `output_dir`, by default runs/experiment_N.
 
     Args:
         config: a Config, one section of it, a mapping, or the path of a YAML, JSON or TOML file.
         settings: further settings by any of their names (`d_model=128`, `lr=1e-3`), over those of `config`.
         data, val_data, optimizer: values of the configuration, or objects.
         model, validation, loss, metrics: parts of your own; see `assemble`. validation is another name of val_data.
-        screen: where progress goes, standard output unless given: `Screen(quiet=True)` says nothing.
+        screen: where progress goes, by default standard output; `Screen(quiet=True)` prints nothing.
 
     Raises:
-        TextmillError: of the kind that tells what can be put right.
+        TextmillError: naming what to put right.
     """
     if are_paths(data):
         settings["data"], data = [str(path) for path in ([data] if isinstance(data, str | Path) else data)], None

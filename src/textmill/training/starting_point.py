@@ -20,7 +20,7 @@ from textmill.training.resume import merge_with_saved
 
 
 def choose_output(config: Config, world: World) -> Output:
-    """Return the run folder, as the first process sees it: when another looks, there may already be a run in it."""
+    """Return the run folder, as the first process sees it: when another looks, it may already contain a run."""
     settings = config.training
 
     def chosen() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from textmill.console.format import count, duration, size
+from textmill.console.format import count, duration, plural, size
 from textmill.console.terminal import program
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
@@ -31,7 +31,7 @@ def opening_lines(run: Run, corpus: Corpus, *, preset: str | None, given_model: 
     settings = run.config.training
     lines = [("textmill", f"{VERSION} on {_machine(run)}"), *_data_lines(run, corpus)]
     model = run.config.model
-    layers = f"{model.num_layers} layer{'s' if model.num_layers > 1 else ''}"
+    layers = plural(model.num_layers, "layer")
     shape = f"{model.architecture}, {layers} of width {model.d_model}, context {model.max_seq_len}"
     name = type(run.model).__name__ if given_model else shape
     lines.append(("model", f"{name}, {count(run.saving.identity['parameters'])} parameters"))
@@ -63,7 +63,7 @@ def _machine(run: Run) -> str:
     text += run.engine.precision.name
     if device.type == "cpu":
         threads = torch.get_num_threads()
-        text += f", {threads} thread{'s' if threads > 1 else ''}"
+        text += f", {plural(threads, 'thread')}"
     return text + (f", {processes} processes ({run.engine.name})" if processes > 1 else "")
 
 
@@ -95,7 +95,7 @@ def _plan(run: Run) -> str:
     """Return how long the run is, what ends it, and how large a step is."""
     length, settings = run.length, run.config.training
     rows = settings.batch_size
-    batch = f"{rows} row{'s' if rows > 1 else ''} of {run.loader.rows.seq_len}"
+    batch = f"{plural(rows, 'row')} of {run.loader.rows.seq_len}"
     if settings.gradient_accumulation_steps > 1:
         batch += f" x {settings.gradient_accumulation_steps} accumulated"
     if run.world.size > 1:

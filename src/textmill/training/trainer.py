@@ -1,4 +1,4 @@
-"""Training as an object, for those who subclass: a thin face of `assemble` and the one loop."""
+"""Training as an object, to subclass: a thin wrapper around `assemble` and the loop."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ class MetricsTracker:
         self._waiting: dict[str, float] = {}
 
     def update(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """The next report holds these numbers too. `step` is that of the report, whatever is given.
+        """Add these numbers to the next report. `step` is ignored: it is that of the report.
 
         A name such as `custom/margin` keeps its group in the trackers. Raises ConfigError for a built-in metric's name.
         """
         for name, value in metrics.items():
             if name in METRICS:
-                raise ConfigError(f"a metric must not be called {name}: that is a built-in one")
+                raise ConfigError(f"the metric {name} has the name of a built-in one: choose another name")
             self._waiting[name] = float(value)
 
     def take(self) -> dict[str, float]:
-        """Return what was collected, and begin anew."""
+        """Return what was collected, and forget it."""
         taken, self._waiting = self._waiting, {}
         return taken
 
 
 class Trainer:
-    """Trains a model of yours. Subclass it and override `_log_metrics` to report what only you can measure.
+    """Trains a model of yours. Subclass it and override `_log_metrics` to report measurements of your own.
 
         class MarginTrainer(Trainer):
             def _log_metrics(self, loss: float) -> None:
@@ -78,7 +78,7 @@ class Trainer:
         """Nothing is opened or written yet.
 
         model: any module from ids (B, T) to logits (B, T, V); None for the one that `config` describes.
-        train_dataset, val_dataset: TextDatasets or a prepared Corpus; None for the text that `config` names.
+        train_dataset, val_dataset: what `assemble` takes as data; None for the text that `config` names.
         config: a TrainingConfig, a Config, a mapping, or a configuration file's path.
         The other parts are described at `assemble`.
 
@@ -95,7 +95,7 @@ class Trainer:
         self._parts: dict[str, Any] = {"optimizer": optimizer, "loss": loss, "metrics": metrics, "screen": screen}
 
     def train(self) -> TrainingResult:
-        """Train as the configuration says, and return how it went. Raises TextmillError, as `assemble` does."""
+        """Train as configured, and return how it went. Raises TextmillError, as `assemble` does."""
         with assemble(
             self.config, model=self.model, data=self.train_dataset, validation=self.val_dataset, **self._parts
         ) as run:
@@ -106,11 +106,11 @@ class Trainer:
     def _log_metrics(self, loss: float) -> None:
         """Called at every training report (see `logging_steps`) with the mean training loss since the last one.
 
-        The report holds the loss and all else that textmill measures already: an override has only to add its own.
+        The report contains the loss and everything else that textmill measures: an override only adds its own numbers.
         """
 
     def _report(self, step: Step) -> dict[str, Any]:
-        """Return the row of a training report with what the subclass has to tell."""
+        """Return the row of a training report with the numbers of the subclass."""
         self.current_step = step.number
         row = step.measured()
         self._log_metrics(row["train_loss"])
@@ -130,7 +130,7 @@ def train_model(
 
 
 def _shape(model: nn.Module | None, *datasets: Any) -> dict[str, Any]:
-    """Return the settings that the live parts decide: those of the model's shape, and the length of the rows."""
+    """Return the settings that the objects decide: the shape of the model and the length of the rows."""
     known = getattr(model, "config", None)
     shape = known.values() if isinstance(known, ModelConfig) else {}
     lengths = {dataset.block_size for dataset in datasets if isinstance(dataset, TextDataset)}
@@ -139,8 +139,8 @@ def _shape(model: nn.Module | None, *datasets: Any) -> dict[str, Any]:
     longest = max(lengths)
     if shape and longest > shape["max_seq_len"]:
         raise ConfigError(
-            f"the dataset's rows have block_size {longest}, and the model reads max_seq_len {shape['max_seq_len']} "
-            "tokens at once: give the dataset a block_size that fits"
+            f"the rows of the dataset have block_size {longest}, more than max_seq_len {shape['max_seq_len']} of the "
+            "model: give the dataset a smaller block_size"
         )
     if len(lengths) > 1:
         raise ConfigError(f"the datasets have block_size {' and '.join(map(str, sorted(lengths)))}: give both the same")

@@ -72,12 +72,12 @@ def _cut(documents: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray, 
     return starts, np.minimum(rest, capacity), rest > capacity
 
 
-def _placed(place: Callable[[int], int], lengths: np.ndarray, tick: Tick | None) -> np.ndarray:
-    """Return the row of every piece, int64 (P,), asking `place` for one after the other."""
+def _placed(choose_row: Callable[[int], int], lengths: np.ndarray, tick: Tick | None) -> np.ndarray:
+    """Return the row of every piece, int64 (P,), asking `choose_row` for one after the other."""
     rows = np.empty(lengths.size, dtype=np.int64)
     for at in range(0, lengths.size, _CHUNK):
         chunk = lengths[at : at + _CHUNK]
-        rows[at : at + _CHUNK] = [place(length) for length in chunk.tolist()]
+        rows[at : at + _CHUNK] = [choose_row(length) for length in chunk.tolist()]
         if tick is not None:
             tick(at + chunk.size, lengths.size)
     return rows
@@ -100,14 +100,14 @@ def _next_fit(capacity: int) -> Callable[[int], int]:
     """Return a function from a piece's length to its row: the newest if there is room, else a new one."""
     row, free = -1, 0
 
-    def place(length: int) -> int:
+    def choose_row(length: int) -> int:
         nonlocal row, free
         if length > free:
             row, free = row + 1, capacity
         free -= length
         return row
 
-    return place
+    return choose_row
 
 
 def _first_fit(capacity: int, most: int) -> Callable[[int], int]:
@@ -118,7 +118,7 @@ def _first_fit(capacity: int, most: int) -> Callable[[int], int]:
     size = 1 << max(most - 1, 0).bit_length()
     room = array("i", [capacity]) * (2 * size)
 
-    def place(length: int) -> int:
+    def choose_row(length: int) -> int:
         node = 1
         while node < size:
             node *= 2
@@ -135,7 +135,7 @@ def _first_fit(capacity: int, most: int) -> Callable[[int], int]:
             room[node] = most_below
         return row
 
-    return place
+    return choose_row
 
 
 def _best_fit(capacity: int) -> Callable[[int], int]:
@@ -146,7 +146,7 @@ def _best_fit(capacity: int) -> Callable[[int], int]:
     stacks: list[list[int]] = [[] for _ in range(capacity + 1)]
     waiting, count = 0, 0
 
-    def place(length: int) -> int:
+    def choose_row(length: int) -> int:
         nonlocal waiting, count
         fitting = waiting >> length
         if fitting:
@@ -162,4 +162,4 @@ def _best_fit(capacity: int) -> Callable[[int], int]:
             waiting |= 1 << free
         return row
 
-    return place
+    return choose_row

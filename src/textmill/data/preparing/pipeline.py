@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from textmill.console.format import size
 from textmill.data.preparing.corpus_report import CorpusNotes
 from textmill.data.preparing.destination import Destination
 from textmill.data.preparing.document_filter import FilterResult
@@ -92,7 +93,7 @@ def prepare_text(
     whole = fragments() if tokenizer.exact_in_parts else whole_documents(fragments())
     written = encode_and_write(whole, encoding, writers, destination, settings.workers)
     if written.reused >= _WORTH_TELLING:
-        notes.say(f"{written.reused / 1e6:,.0f} MB of the text were tokenized before, and are not tokenized again")
+        notes.say(f"{size(written.reused)} of the text were tokenized before, and are not tokenized again")
     for text_set, count in zip(sets, written.unknown):
         if count:
             notes.add(f"not in the vocabulary, and counted as unknown: {count:,} tokens of the {text_set.name} text")

@@ -1,4 +1,4 @@
-"""How files are read, and the documents that come of it."""
+"""How files are read, and the documents that they contain."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Keeper:
     """Keeps text that is given once.
 
     Attributes:
-        text_column: the key of mappings that holds the text, and the field of the file that is written.
+        text_column: the key of mappings with the text, and the field of the file that is written.
         cache_dir: the cache; None for the user's.
         say: called with a sentence about where the text is kept.
         interrupted: called for every document; to stop, it raises.

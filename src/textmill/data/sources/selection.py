@@ -59,9 +59,8 @@ def select_files(
     """Return the files that `data` and `val_data` name; see `list_files` for what an item may be.
 
     An item of `data` may have a weight, `book.txt=0.7`; then all of them have. Validation files may come as several
-    named sets, `news=news.txt`; the first set is the main one. Where the data are datasets or named corpora with a
-    split for validation, and no `val_data` is given, that split validates. Raises what `list_files` and
-    `weighted_items` raise.
+    named sets, `news=news.txt`; the first set is the main one. Datasets and named corpora with a validation split are
+    validated on it, if no `val_data` is given. Raises what `list_files` and `weighted_items` raise.
     """
     items, weights = weighted_items(data)
     if items is None:

@@ -18,7 +18,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     The separator is comma, semicolon or tab, whichever the first line has most of. Raises DataError, naming the line,
     for a row of another width than the first, for a quote that does not close, and for a missing column.
     """
-    csv.field_size_limit(LONGEST_LINE)  # otherwise fields of 128 KiB are refused; holds for the whole process
+    csv.field_size_limit(LONGEST_LINE)  # otherwise fields of 128 KiB are refused; set for the whole process
     last_line = 0
 
     def lines() -> Iterator[str]:
