@@ -99,11 +99,11 @@ def encoders(tokenizer_folder: Path, files: list[Path], blocks: int) -> dict[str
 
     from textmill.tokenizers import load_tokenizer
     from textmill.tokenizers.cutting import pieces
-    from textmill.tokenizers.tiktoken_encoder import _WORDS, _ranks
+    from textmill.tokenizers.tiktoken_encoder import WORDS, _ranks
 
     ours = load_tokenizer(tokenizer_folder)
     _, ranks = _ranks(json.loads(ours.content)["model"])
-    other = tiktoken.Encoding("same", pat_str=_WORDS, mergeable_ranks=ranks, special_tokens={})
+    other = tiktoken.Encoding("same", pat_str=WORDS, mergeable_ranks=ranks, special_tokens={})
     backend = ours._backend
     documents = [path.read_text(encoding="utf-8") for path in files]
     parts = [part for text in documents for part in pieces(text, 16384)]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from textmill.cli.doctor import advice
 from textmill.cli.main import VERBS, main
+from textmill.machine.advice import advice
 from textmill.machine.cpu_contention import contention_warning, foreign_load
 from textmill.machine.devices import cores
 

@@ -176,6 +176,7 @@ def test_idle_settings_are_said(values: dict[str, Any], setting: str) -> None:
     assert [sentence.partition(":")[0] for sentence in sentences] == [setting]
     assert "because" in sentences[0]
     assert without_effect(load_config()) == []
+    assert without_effect(load_config(load_config().dump())) == []  # a default that is saved is not a choice
     assert without_effect(load_config(lr_schedule="exponential", lr_decay=0.5, lr_decay_every=10)) == []
 
 

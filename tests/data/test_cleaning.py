@@ -99,10 +99,10 @@ def test_broken_encodings_are_mended(tmp_path: Path, articles: list[str]) -> Non
     broken = [text.encode().decode("cp1252", "replace") if n < PLANTED else text for n, text in enumerate(whole)]
     usable = [n for n in range(PLANTED) if "\ufffd" not in broken[n]]
     corpus = made(tmp_path, broken, repair="ftfy")
-    mended = kept(corpus)
-    right = sum(mended[n] == whole[n] for n in usable)
+    repaired = kept(corpus)
+    right = sum(repaired[n] == whole[n] for n in usable)
     assert len(usable) > 30 and right / len(usable) >= 0.95
-    assert mended[PLANTED:] == whole[PLANTED:]
+    assert repaired[PLANTED:] == whole[PLANTED:]
     assert len(usable) <= corpus.report["train"]["repaired"]["documents"] <= PLANTED
 
 
@@ -132,7 +132,7 @@ def test_clean_text_raises_nothing(tmp_path: Path, shared: Path) -> None:
 
 
 def test_the_report_tells_what_was_done(tmp_path: Path, articles: list[str]) -> None:
-    """REPORT.md names counts, reasons and places, and the numbers add up."""
+    """REPORT.md names counts, reasons and sources, and the numbers add up."""
     texts = ["", "too short", *articles[:30], *articles[:5]]
     path = write(tmp_path / "train.jsonl", texts)
     corpus = prepare(path, tokenizer="byte", min_length=20, cleaning=Cleaning(dedup="exact"), output=tmp_path / "out")

@@ -313,7 +313,7 @@ def test_fifty_kills_at_random_instants(tmp_path: Path) -> None:
     assert kills >= 50
 
 
-def test_marks_and_lengths_are_those_of_single_documents(tmp_path: Path) -> None:
+def test_eos_tokens_and_lengths_are_those_of_single_documents(tmp_path: Path) -> None:
     """A store written in chunks is the store written document by document."""
     texts = [f"Document {number} " * number for number in range(1, 40)]
     path = tmp_path / "d.jsonl"

@@ -20,15 +20,15 @@ from textmill.data.store.shards import DOCUMENTS, ShardWriter
 from textmill.errors import ConfigError, DataError
 from textmill.model import build_model
 
-MARK = 0
+EOS = 0
 
 
-def store_of(folder: Path, lengths: list[int], *, marks: bool = True, unfinished: bool = False) -> TokenStore:
-    """A store of documents whose ids count from 1 through the store; with marks, the last token of each is MARK."""
-    writer = ShardWriter(folder, 60_000, MARK if marks else None, shard_bytes=64)
+def store_of(folder: Path, lengths: list[int], *, has_eos: bool = True, unfinished: bool = False) -> TokenStore:
+    """A store of documents whose ids count from 1 through the store; with `has_eos`, the last token of each is EOS."""
+    writer = ShardWriter(folder, 60_000, EOS if has_eos else None, shard_bytes=64)
     next_id = 1
     for number, length in enumerate(lengths):
-        own = length - marks
+        own = length - has_eos
         writer.write(np.arange(next_id, next_id + own), own)
         next_id += length
         if not (unfinished and number == len(lengths) - 1):
@@ -77,7 +77,7 @@ def test_documents_are_placed_as_by_looking_at_every_row(lengths: list[int], cap
 
 
 def test_the_textbook_example() -> None:
-    """Documents of 3, 6 and 1 tokens and a mark each, in rows of 8: three rows by next fit, two by first fit."""
+    """Documents of 3, 6 and 1 tokens and an EOS token each, in rows of 8: three rows by next fit, two by first fit."""
     lengths = np.array([3 + 1, 6 + 1, 1 + 1])
     assert {strategy: pack(lengths, 8, strategy).targets.tolist() for strategy in STRATEGIES} == {
         "greedy": [3, 6, 1],
@@ -92,7 +92,7 @@ def test_the_textbook_example() -> None:
     lengths=st.lists(st.integers(1, 30), min_size=1, max_size=30),
     capacity=st.integers(1, 16),
     strategy=st.sampled_from(STRATEGIES),
-    marks=st.booleans(),
+    has_eos=st.booleans(),
     unfinished=st.booleans(),
 )
 def test_every_token_is_an_input_and_every_target_counts_once(
@@ -100,12 +100,12 @@ def test_every_token_is_an_input_and_every_target_counts_once(
     lengths: list[int],
     capacity: int,
     strategy: str,
-    marks: bool,
+    has_eos: bool,
     unfinished: bool,
 ) -> None:
     """Each document's tokens are inputs once, in order; each but its first is a target once, of the token before it."""
     folder = tmp_path_factory.mktemp("store")
-    store = store_of(folder, lengths, marks=marks, unfinished=unfinished)
+    store = store_of(folder, lengths, has_eos=has_eos, unfinished=unfinished)
     documents = np.split(store.read(0, store.num_tokens), np.cumsum(store.document_lengths())[:-1])
     pairs = sorted(pair for document in documents for pair in zip(document[:-1].tolist(), document[1:].tolist()))
     if not pairs:
@@ -159,7 +159,7 @@ def test_a_row_of_its_own_for_every_document(tmp_path: Path) -> None:
         [37, 38, 39, 0, 0, 0, 0, 0],
     ]
     assert rows.counts(np.arange(6)).tolist() == [2, 7, 8, 8, 8, 3]
-    assert rows.read(np.array([2]))[1].tolist() == [[13, 14, 15, 16, 17, 18, 19, MARK]]
+    assert rows.read(np.array([2]))[1].tolist() == [[13, 14, 15, 16, 17, 18, 19, EOS]]
 
 
 def test_packing_many_documents_leaves_little_empty() -> None:
@@ -217,14 +217,14 @@ def test_a_masked_document_is_alone(tmp_path: Path, family: Architecture, packed
 
 
 def test_documents_without_marks_are_told_apart_too(tmp_path: Path) -> None:
-    """A corpus of characters has no marks: where its documents end is in the store."""
-    store = store_of(tmp_path, [3, 4, 2, 8], marks=False)
+    """A corpus of characters has no EOS tokens: where its documents end is in the store."""
+    store = store_of(tmp_path, [3, 4, 2, 8], has_eos=False)
     batch = Rows(store, 6, mask_documents=True).batch(np.array([1, 0]))
     assert batch.segments is not None and batch.positions is not None
     assert batch.segments.tolist() == [[0, 1, 1, 2, 2, 2], [0, 0, 0, 1, 1, 1]]
     assert batch.positions.tolist() == [[0, 0, 1, 0, 1, 2], [0, 1, 2, 0, 1, 2]]
     with pytest.raises(ConfigError, match="only one document"):
-        Rows(store_of(tmp_path / "one", [9], marks=False), 6, mask_documents=True)
+        Rows(store_of(tmp_path / "one", [9], has_eos=False), 6, mask_documents=True)
 
 
 def test_a_damaged_list_of_documents_is_noticed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from textmill.config import Config, load_config
+from textmill.config import Config, DataConfig, TokenizerConfig, load_config
 from textmill.config.consistency import fit_vocab, free_vocab
 from textmill.data import prepare
 from textmill.data.prepare import prepare_corpus
@@ -76,6 +76,40 @@ def test_fresh_resumed_repeated_and_evaluated_runs_ask_for_one_corpus(
         assert again.folder.stat() == made  # found, not made again
         fit_vocab(later, again.vocab_size, later.tokenizer.tokenizer)
         assert later.model.vocab_size == config.model.vocab_size
+
+
+ROWS_AND_BATCHES = {
+    *("pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob", "num_workers"),
+}
+"""Settings of the section `data` that concern what is made of a prepared corpus."""
+
+OTHER_VALUES: dict[str, Any] = {
+    "data": ["other.txt"],
+    "val_data": ["other.txt"],
+    "val_split": 0.3,
+    "text_column": "body",
+    "min_length": 7,
+    "dataset_split": "test",
+    "validation_split": "test",
+    "encoding_errors": "replace",
+    "cache_dir": "elsewhere",
+    "preprocessing_num_workers": 3,
+    "tokenizer": "char",
+    "special_tokens": ["<|user|>"],
+    "vocab_size": 300,
+}
+
+
+def test_every_setting_of_the_data_is_in_it() -> None:
+    """No setting that a corpus depends on is forgotten: each changes the settings, or is named as one of rows."""
+    plain = PrepareSettings.of(load_config())
+    for name, value in OTHER_VALUES.items():
+        assert PrepareSettings.of(load_config({name: value})) != plain, name
+    assert PrepareSettings.of(load_config(dataset_name="wikitext")).data == ["hf:wikitext"]
+    named = PrepareSettings.of(load_config(dataset_name="wikitext", dataset_config="wikitext-2-raw-v1"))
+    assert named.data == ["hf:wikitext:wikitext-2-raw-v1"]
+    known = {*OTHER_VALUES, *ROWS_AND_BATCHES, "dataset_name", "dataset_config"} - {"vocab_size"}
+    assert {*DataConfig.model_fields, *TokenizerConfig.model_fields} == known
 
 
 def test_the_default_share_is_one_share(tmp_path: Path, stories: Path) -> None:

@@ -1,4 +1,4 @@
-"""Preparing a corpus: true counts, one mark behind each document, a cache that cannot be stale."""
+"""Preparing a corpus: true counts, one EOS token after each document, a cache that cannot be stale."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def text_of(corpus: Corpus) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])
-def test_one_text_is_split_like_nanogpt_and_carries_no_mark(tmp_path: Path, shared: Path, tokenizer: str) -> None:
+def test_one_text_is_split_like_nanogpt_and_has_no_eos_token(tmp_path: Path, shared: Path, tokenizer: str) -> None:
     """Tiny Shakespeare: the first nine tenths of the characters train, the rest validates, nothing is added or lost."""
     path = shared / "data/tinyshakespeare.txt"
     text = path.read_text(encoding="utf-8")
@@ -56,8 +56,8 @@ def test_one_text_is_split_like_nanogpt_and_carries_no_mark(tmp_path: Path, shar
 
 
 @pytest.mark.parametrize("tokenizer", ["byte", "bpe"])
-def test_every_document_is_followed_by_a_mark(tmp_path: Path, stories: Path, tokenizer: str) -> None:
-    """Both sides together are the documents, each with its mark; bytes are those of the texts alone."""
+def test_every_document_is_followed_by_an_eos_token(tmp_path: Path, stories: Path, tokenizer: str) -> None:
+    """Both sides together are the documents, each with its EOS token; bytes are those of the texts alone."""
     corpus = prepare(stories, tokenizer=tokenizer, vocab_size=300, cache_dir=tmp_path)
     sides = [side.split("<|endoftext|>") for side in text_of(corpus)]
     assert all(side.pop() == "" for side in sides)
@@ -69,7 +69,7 @@ def test_every_document_is_followed_by_a_mark(tmp_path: Path, stories: Path, tok
         assert store.eos_id == corpus.tokenizer.eos_id
 
 
-def test_characters_need_no_mark_and_know_training_text_only(tmp_path: Path) -> None:
+def test_characters_need_no_eos_token_and_learn_from_training_text_only(tmp_path: Path) -> None:
     """A character that only the validation text has is unknown, counted and said."""
     (tmp_path / "a.txt").write_text("abc" * 30 + "zz" + "abc" * 2)
     said: list[str] = []
@@ -79,7 +79,7 @@ def test_characters_need_no_mark_and_know_training_text_only(tmp_path: Path) -> 
 
 
 def test_the_text_of_special_tokens_is_text(tmp_path: Path) -> None:
-    """A document that spells the mark out does not contain it."""
+    """A document that spells the EOS token out does not contain it."""
     (tmp_path / "a.txt").write_text("x<|endoftext|>y " * 20)
     corpus = prepare(tmp_path / "a.txt", tokenizer="byte", val_split=0, cache_dir=tmp_path)
     assert corpus.train.max_id < 256 and corpus.validation is None

@@ -28,7 +28,7 @@ def store(folder: Path, ids: np.ndarray, vocab_size: int = 1000, shard_bytes: in
 @settings(deadline=None)
 @given(start=st.integers(0, 500), count=st.integers(0, 500))
 def test_reading_equals_slicing(tmp_path_factory: pytest.TempPathFactory, start: int, count: int) -> None:
-    """Any stretch, over any number of files, is the slice of the array that was written."""
+    """Any range, over any number of files, is the slice of the array that was written."""
     ids = np.arange(500) * 7 % 1000
     folder = tmp_path_factory.getbasetemp() / "slices"
     opened = TokenStore.open(folder) if folder.exists() else store(folder, ids)
@@ -51,7 +51,7 @@ def test_the_width_follows_the_vocabulary(tmp_path: Path, vocab_size: int, dtype
 
 
 def test_counts_and_marks(tmp_path: Path) -> None:
-    """Bytes, documents and marks are counted per store, across shards."""
+    """Bytes, documents and EOS tokens are counted per store, across shards."""
     writer = ShardWriter(tmp_path, 10, eos_id=9, shard_bytes=4)
     for document in ([1, 2, 3], [4], []):
         writer.write(np.array(document, dtype=np.uint32), 5)

@@ -26,7 +26,7 @@ def test_bytes_are_counted_as_they_stand(tmp_path: Path) -> None:
         0xA9: 1,
     }
     assert (use.tokens, use.num_bytes, use.characters, use.documents) == (7, 7, 6, 3)
-    assert len(use.unused(make_byte())) == 256 - 5  # the end-of-text mark is not text and not missed
+    assert len(use.unused(make_byte())) == 256 - 5  # the EOS token is not text and not missed
     assert use.most_used(2) == [ord("a"), ord("b")]
     assert bytes(use.sample).decode() == "aab"
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json as json_format
+import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from textmill.cli.help_pages import Json
+
+if TYPE_CHECKING:
+    from textmill.data.store.cache_entries import CacheEntry
 
 app = App(name="cache", help="List and clear the prepared text that is kept for later runs.")
 
@@ -22,18 +27,20 @@ def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
     """List the prepared corpora of the cache, least recently used first."""
     from textmill.console.format import size
     from textmill.console.terminal import write
+    from textmill.data.store.cache_entries import cache_entries
 
-    entries = _entries(cache_dir)
+    folder = _folder(cache_dir)
+    entries = cache_entries(folder)
     if json:
-        write(json_format.dumps(entries, indent=2))
+        write(json_format.dumps([_as_dict(entry) for entry in entries], indent=2))
         return
     for entry in entries:
-        unknown = "damaged" if entry["finished"] else "unfinished"
-        source = entry["sources"][0] if entry["sources"] else unknown
-        more = f" and {len(entry['sources']) - 1} more" if len(entry["sources"]) > 1 else ""
-        write(f"{_short(entry['name'])}  {size(entry['bytes']):>9}  {entry['used']}  {source}{more}")
-    total = size(sum(entry["bytes"] for entry in entries))
-    write(f"{len(entries)} prepared corpora, {total} in {_folder(cache_dir)}")
+        source = entry.sources[0] if entry.sources else "damaged" if entry.finished else "unfinished"
+        more = f" and {len(entry.sources) - 1} more" if len(entry.sources) > 1 else ""
+        used = _as_dict(entry)["used"]
+        write(f"{_short(entry.name)}  {size(entry.bytes):>9}  {used}  {source}{more}")
+    total = size(sum(entry.bytes for entry in entries))
+    write(f"{len(entries)} prepared corpora, {total} in {folder}")
 
 
 @app.command(sort_key=1)
@@ -52,37 +59,24 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     textmill cache clean
     textmill cache clean --older-than-days 30
     """
-    import time
-
     from textmill.console.format import size
     from textmill.console.terminal import write
+    from textmill.data.store.cache_entries import cache_entries, delete_entries
     from textmill.errors import MissingInputError
-    from textmill.files import cannot_write, remove_directory
 
-    entries = _entries(cache_dir)
-    unknown = [word for word in name if not any(_is_called(entry, word) for entry in entries)]
+    folder = _folder(cache_dir)
+    entries = cache_entries(folder)
+    unknown = [word for word in name if not any(entry.is_called(word) for entry in entries)]
     if unknown:
         raise MissingInputError(f"the cache has no corpus {unknown[0]}: textmill cache list lists them")
     before = time.time() - older_than_days * 86400
-    doomed = [
-        entry
-        for entry in entries
-        if (not name or any(_is_called(entry, word) for word in name)) and entry["used_at"] <= before
-    ]
-    for entry in doomed:
-        folder = _folder(cache_dir) / entry["name"]
-        try:
-            remove_directory(folder)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+    named = [entry for entry in entries if not name or any(map(entry.is_called, name))]
+    old = [entry for entry in named if entry.used_at <= before]
+    delete_entries(folder, old)
     if json:
-        write(json_format.dumps({"deleted": [entry["name"] for entry in doomed]}, indent=2))
+        write(json_format.dumps({"deleted": [entry.name for entry in old]}, indent=2))
         return
-    write(f"deleted {len(doomed)} prepared corpora, {size(sum(entry['bytes'] for entry in doomed))}")
-
-
-def _is_called(entry: dict[str, Any], word: str) -> bool:
-    return entry["name"].startswith(word) or entry["name"].rpartition("-")[2].startswith(word)
+    write(f"deleted {len(old)} prepared corpora, {size(sum(entry.bytes for entry in old))}")
 
 
 def _short(name: str) -> str:
@@ -95,37 +89,6 @@ def _folder(cache_dir: Path | None) -> Path:
     return cache_folder(cache_dir, "x").parent
 
 
-def _entries(cache_dir: Path | None) -> list[dict[str, Any]]:
-    """Return every corpus of the cache, unfinished ones too: name, size, time of last use, sources."""
-    import time
-
-    from textmill.data.store.unfinished_corpus import PREFIX, is_in_use
-
-    folder = _folder(cache_dir)
-    entries = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        begun = path.name.startswith(PREFIX)
-        if not path.is_dir() or (path.name.startswith(".") and not begun) or (begun and is_in_use(path)):
-            continue
-        files = [file.stat() for file in path.rglob("*") if file.is_file()]
-        used = max((max(one.st_atime, one.st_mtime) for one in files), default=path.stat().st_mtime)
-        entries.append(
-            {
-                "name": path.name,
-                "bytes": sum(one.st_size for one in files),
-                "used_at": used,
-                "finished": not begun,
-                "used": time.strftime("%Y-%m-%d", time.localtime(used)),
-                "sources": _sources(path),
-            }
-        )
-    return sorted(entries, key=lambda entry: entry["used_at"])
-
-
-def _sources(folder: Path) -> list[str]:
-    from textmill.runs.layout import PREPARED
-
-    try:
-        return list(json_format.loads((folder / PREPARED).read_text(encoding="utf-8"))["sources"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def _as_dict(entry: CacheEntry) -> dict[str, Any]:
+    used = time.strftime("%Y-%m-%d", time.localtime(entry.used_at))
+    return {**asdict(entry), "used": used}

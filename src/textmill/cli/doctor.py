@@ -15,9 +15,6 @@ from textmill.cli.help_pages import Json
 
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "cyclopts")
 
-SLOW_FLOPS = 20e9
-"""Float32 operations per second of one thread below which something is wrong with the processor."""
-
 
 def doctor(*, device: str = "auto", json: Json = False) -> None:
     """Examine this machine: device, threads, formats, speed of a matrix product, what is installed, what is slow.
@@ -37,6 +34,7 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
     from textmill.console.terminal import field, write
 
     with waiting("measuring ..."):
+        from textmill.machine.advice import advice
         from textmill.machine.examine import examine
 
         found = {**_software(), **examine(device), "extras": _extras(), "cache": _cache()}
@@ -48,33 +46,6 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
         field(name, text)
     for sentence in found["advice"]:
         field("advice", sentence)
-
-
-def advice(found: dict[str, Any]) -> list[str]:
-    """Return what could be improved about this machine, from what `examine` found."""
-    from textmill.machine.cpu_contention import contention_warning
-
-    said = []
-    threads, rate = found["threads"], found["flops"]["fp32"]
-    if found["kind"] == "cpu":
-        busy = contention_warning(threads, found["foreign_load"])
-        if busy is not None:
-            said.append(busy)
-        elif rate / threads < SLOW_FLOPS:
-            slow = f"a matrix product reaches {rate / 1e9:.0f} GFLOP/s on {threads} threads, which is little"
-            said.append(f"{slow}: is the processor throttled, or shared with other machines?")
-        if not found["bf16_instructions"]:
-            said.append("this processor has no bfloat16 instructions: training runs in fp32, at half the speed or less")
-        if threads < found["cores"]:
-            said.append(f"{threads} of {found['cores']} cores are used: see OMP_NUM_THREADS, or --threads")
-        if shutil.which("nvidia-smi") is not None:
-            said.append("there is an NVIDIA driver, but this PyTorch sees no GPU: install its CUDA build")
-    half = found["flops"].get("bf16")
-    if half is not None and half < rate:
-        said.append("bfloat16 products are slower than float32 here: try --precision fp32")
-    if found["cache"]["free"] < 2e9:
-        said.append(f"little disk space is left for prepared text in {found['cache']['folder']}: textmill cache clean")
-    return said
 
 
 def _software() -> dict[str, Any]:

@@ -36,12 +36,15 @@ def check(config: Config) -> None:
         raise ConfigError("early_stopping_patience needs a validation set: give val_data or a val_split above 0")
 
 
-def _exclusive(config: Config, one: str, other: str) -> None:
-    sections = {name: config.section(name) for name in (one, other)}
-    # A dump gives every setting, so a given value that equals the default contradicts nothing.
-    defaults = {name: type(section).model_fields[name].default for name, section in sections.items()}
-    if all(section.given(name) and getattr(section, name) != defaults[name] for name, section in sections.items()):
-        both = " and ".join(section.described(name) for name, section in sections.items())
+def _is_chosen(config: Config, name: str) -> bool:
+    """Return whether a setting has a given value other than its default: a dump gives every setting."""
+    section = config.section(name)
+    return section.given(name) and getattr(section, name) != type(section).model_fields[name].default
+
+
+def _exclusive(config: Config, *names: str) -> None:
+    if all(_is_chosen(config, name) for name in names):
+        both = " and ".join(config.section(name).described(name) for name in names)
         raise ConfigError(f"{both} exclude each other: give only one of them")
 
 
@@ -163,7 +166,7 @@ def without_effect(config: Config) -> list[str]:
     return [
         f"{name}: has no effect, because {reason}"
         for name, is_idle, reason in idle
-        if is_idle and config.given(name) and values[name] not in (None, False)
+        if is_idle and _is_chosen(config, name) and values[name] not in (None, False)
     ]
 
 

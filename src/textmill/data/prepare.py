@@ -132,17 +132,17 @@ def prepare_corpus(
     _say_idle_share(settings, files, say)
     choice = _tokenizer_choice(settings, files)
     passes = 2 if choice.for_ids else 3 + choice.learns
-    reading = ReadProgress(files.every(), passes, progress, interrupted)
+    read_progress = ReadProgress(files.every(), passes, progress, interrupted)
     described = key_settings(FORMAT, files, settings, choice)
-    key = content_key(files, described, reading.tick, say)
+    key = content_key(files, described, read_progress.tick, say)
     folder, corpus = find_corpus(key, None if output is None else Path(output).expanduser(), settings.cache_dir, say)
     if corpus is None:
         with unfinished(folder, key, say) as destination:
-            made = _make(destination, files, settings, choice, reading, CorpusNotes(say))
-            reading.check_unchanged()
+            made = _make(destination, files, settings, choice, read_progress, CorpusNotes(say))
+            read_progress.check_unchanged()
             describe(destination.folder, key, described, made)
         corpus = open_corpus(folder)
-    reading.finish()
+    read_progress.finish()
     _check_bound(corpus, settings.vocab_size)
     return replace(corpus, sources=files.sources)  # the same content may have been prepared under other names
 
@@ -152,17 +152,17 @@ def _make(
     files: Files,
     settings: PrepareSettings,
     choice: TokenizerChoice,
-    reading: ReadProgress,
+    read_progress: ReadProgress,
     notes: CorpusNotes,
 ) -> Made:
     """Write stores, tokenizer and report of the corpus to `destination`; return what else describes it."""
     folder, tokenizer, report, parts = destination.folder, choice.ready, {}, []
     if choice.for_ids:
-        prepare_ids(files, settings.share, choice.bound, destination, reading.tick)
+        prepare_ids(files, settings.share, choice.bound, destination, read_progress.tick)
         if tokenizer is None:
             notes.add("the data is token ids without a tokenizer: no samples of text and no bits per byte")
     else:
-        prepared = prepare_text(files, settings, choice, destination, reading, notes)
+        prepared = prepare_text(files, settings, choice, destination, read_progress, notes)
         tokenizer, report = prepared.tokenizer, prepared.report
         parts = mixture_parts(files.weights, prepared.sizes)
         if parts:

@@ -12,7 +12,10 @@ from textmill.console.format import size
 from textmill.errors import OutOfMemoryError, TextmillError
 from textmill.machine.memory import is_out_of_memory
 from textmill.machine.precision import choose_precision
-from textmill.planning.memory import Memory, StepSettings, estimate_memory
+from textmill.planning.memory import StepSettings, estimate_memory
+
+_PARTS: tuple[str, ...] = ("logits", "activations", "optimizer", "weights", "gradients", "evaluation")
+"""The fields of `planning.memory.Memory` that settings can make smaller."""
 
 
 @contextmanager
@@ -31,24 +34,13 @@ def explain(config: Config, device: torch.device, processes: int = 1) -> str:
     precision = choose_precision(config.training.precision, device).name
     step = StepSettings.of(config, precision=precision, device=device.type, processes=processes)
     needed = estimate_memory(config.model, step)
-    largest = sorted(_parts(needed).items(), key=lambda part: -part[1])[:3]
-    parts = ", ".join(f"{name} {size(count)}" for name, count in largest)
+    largest = sorted(_PARTS, key=lambda name: -getattr(needed, name))[:3]
+    parts = ", ".join(f"{name} {size(getattr(needed, name))}" for name in largest)
     where = f" on {device}" if device.type == "cuda" else ""
     return (
         f"out of memory{where}: this run needs about {size(needed.total)}, most of it for {parts}. "
-        f"Use {' or '.join(_remedies(config, [name for name, _ in largest]))}"
+        f"Use {' or '.join(_remedies(config, largest))}"
     )
-
-
-def _parts(needed: Memory) -> dict[str, int]:
-    return {
-        "logits": needed.logits,
-        "activations": needed.activations,
-        "optimizer": needed.optimizer,
-        "weights": needed.weights,
-        "gradients": needed.gradients,
-        "evaluation": needed.evaluation,
-    }
 
 
 def _remedies(config: Config, largest: list[str]) -> list[str]:
