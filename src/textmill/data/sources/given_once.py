@@ -63,9 +63,8 @@ class Keeper:
             return None
         if not are_paths(data):
             return [self._keep_texts(data, name)]
-        return [
-            kept for item in ([data] if isinstance(data, str | Path) else data) for kept in self._expand(item, name)
-        ]
+        items = [data] if isinstance(data, str | Path) else data
+        return [kept for item in items for kept in self._expand(item, name)]
 
     def _expand(self, item: str | Path, name: str) -> list[str | Path]:
         parts = _parts(item)
