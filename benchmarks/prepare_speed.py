@@ -96,15 +96,16 @@ def prepared(data: Path, tokenizer: str, cache: Path, kill_after: float | None =
 def encoders(tokenizer_folder: Path, files: list[Path], blocks: int) -> dict[str, float]:
     """Return the median MB/s of every encoder on the text of `files`."""
     import tiktoken
+    from tokenizers import Tokenizer
 
     from textmill.tokenizers import load_tokenizer
     from textmill.tokenizers.cutting import pieces
-    from textmill.tokenizers.tiktoken_encoder import WORDS, _ranks
+    from textmill.tokenizers.tiktoken_encoder import WORDS, token_ranks
 
     ours = load_tokenizer(tokenizer_folder)
-    _, ranks = _ranks(json.loads(ours.content)["model"])
+    _, ranks = token_ranks(json.loads(ours.content)["model"])
     other = tiktoken.Encoding("same", pat_str=WORDS, mergeable_ranks=ranks, special_tokens={})
-    backend = ours._backend
+    backend = Tokenizer.from_str(ours.content)
     documents = [path.read_text(encoding="utf-8") for path in files]
     parts = [part for text in documents for part in pieces(text, 16384)]
     size = sum(path.stat().st_size for path in files) / 1e6

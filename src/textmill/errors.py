@@ -97,7 +97,7 @@ class Interrupted(BaseException):
 
 
 def one_line(error: BaseException, longest: int = 200) -> str:
-    """Return the text of an error in one line of at most so many characters, or the name of its kind."""
+    """Return the text of an error in one line of limited length, or the name of its type."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= longest else text[: longest - 3] + "..."
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from support.assertions import find_tests_without_assertions
-from support.private_names import private_names_in_tests
+from support.private_names import private_names_outside
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,6 +41,6 @@ def test_every_test_asserts_something() -> None:
     assert find_tests_without_assertions() == []
 
 
-def test_no_test_needs_a_private_name() -> None:
-    """Tests use and replace public names of textmill only."""
-    assert private_names_in_tests() == []
+def test_nothing_outside_needs_a_private_name() -> None:
+    """Tests, benchmarks and examples use and replace public names of textmill only."""
+    assert private_names_outside() == []

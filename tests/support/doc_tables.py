@@ -206,9 +206,9 @@ def exit_codes_table() -> str:
             text = re.sub(r" \(\d+\)", "", " ".join((value.__doc__ or "").split()))
             meanings[value.exit_code] = f"{meanings[value.exit_code]} {text}" if value.exit_code in meanings else text
     meanings[70] = "A defect of textmill. Or: " + (errors.NonFiniteError.__doc__ or "").strip()
-    meanings[130] = "Ctrl-C (SIGINT): the run has saved and can go on."
+    meanings[130] = "Ctrl-C (SIGINT): the run has saved and can be resumed."
     meanings[141] = "The program that read the output has closed it (`| head`)."
-    meanings[143] = "SIGTERM: the run has saved and can go on."
+    meanings[143] = "SIGTERM: the run has saved and can be resumed."
     return _markdown(("code", "meaning"), [(f"`{code}`", meanings[code]) for code in sorted(meanings)])
 
 

@@ -1,4 +1,4 @@
-"""Where tests reach for private names of textmill, which its authors may change without a thought for them."""
+"""Where tests, benchmarks and examples use private names of textmill."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 _PRIVATE = re.compile(r"_[a-zA-Z]\w*")
 _DOTTED = re.compile(r"textmill(\.\w+)*\._[a-zA-Z]\w*")
 
 
-def private_names_in_tests() -> list[str]:
-    """Return `file:line name` of every private name of a textmill module or class that a test reads or replaces."""
-    return sorted(
-        f"{path.relative_to(TESTS)}:{line} {name}" for path in TESTS.rglob("*.py") for line, name in _private(path)
-    )
+def private_names_outside() -> list[str]:
+    """Return `file:line name` of every private name of a textmill module or class that they read or replace."""
+    paths = [path for folder in ("tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
+    return sorted(f"{path.relative_to(ROOT)}:{line} {name}" for path in paths for line, name in _private(path))
 
 
 def _private(path: Path) -> Iterator[tuple[int, str]]:

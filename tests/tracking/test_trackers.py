@@ -85,7 +85,7 @@ def test_a_tracker_that_fails_is_said_once_and_the_others_go_on(place: str) -> N
     said: list[str] = []
     broken, sound = Recorder(fails_in=place), Recorder()
     report(Trackers([broken, sound], say=said.append))
-    assert said == ["Recorder failed and hears no more of this run: server gone"]
+    assert said == ["Recorder failed and gets no more reports from this run: server gone"]
     assert sound.calls == ALL_CALLS
     assert broken.calls == ALL_CALLS[: [call[0] for call in ALL_CALLS].index(place)]
 
@@ -228,5 +228,7 @@ def test_an_unreachable_mlflow_is_left_out_within_seconds(tmp_path: Path, monkey
     trackers = build_trackers(["mlflow"], tmp_path, say=said.append)
     trackers.start(info())
     assert trackers.trackers == []
-    assert said[0].startswith("MLflow failed and hears no more of this run: API request to http://127.0.0.1:9/")
+    assert said[0].startswith(
+        "MLflow failed and gets no more reports from this run: API request to http://127.0.0.1:9/"
+    )
     assert dict(os.environ) == before

@@ -77,4 +77,4 @@ def test_a_tracker_that_breaks_in_the_middle_does_not_stop_the_run(
     result = tm.train(**settings, report_to=["tensorboard"])
     assert (result.total_steps, result.exit_code) == (30, 0)
     log = (tmp_path / "run" / "train.log").read_text()
-    assert log.count("Broken failed and hears no more of this run: gone") == 1
+    assert log.count("Broken failed and gets no more reports from this run: gone") == 1

@@ -92,7 +92,7 @@ def test_a_resume_does_not_read_a_second_time(tmp_path: Path, train: Callable[..
     train("run", data=counted, validation=lambda: ["Held out."], max_steps=2)
     train("run", data=counted, validation=lambda: ["Held out."], max_steps=4, resume=True)
     assert len(asked) == 1
-    assert "data: the run goes on with the text kept in" in (tmp_path / "run/train.log").read_text()
+    assert "data: the run continues with the text kept in" in (tmp_path / "run/train.log").read_text()
     (kept,), (held_out,) = names_of_files(tmp_path / "run")
     assert Path(held_out).read_text() == '{"text": "Held out."}\n'
     Path(kept).unlink()

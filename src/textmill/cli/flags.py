@@ -43,7 +43,7 @@ VERB_ALIASES: dict[str, dict[str, str]] = {
 class Rewriter:
     """Rewrites the arguments of one verb; `spelling` then says how each canonical flag was typed.
 
-    verb: its first word. flags: canonical name -> whether the flag takes a value, as against a switch such as --json.
+    verb: its first word. flags: canonical name -> whether the flag takes a value, unlike a switch such as --json.
     """
 
     def __init__(self, verb: str, flags: Mapping[str, bool]) -> None:

@@ -26,7 +26,7 @@ class DeepSpeedEngine:
     """The engine that leaves averaging, scaling, clipping and updating to what deepspeed.initialize returns.
 
     DeepSpeed flattens and divides weights and optimizer, so checkpoints go through a stand-in: a copy of the module in
-    float32 in host memory, with an optimizer of its own kind. A run saved here goes on under any engine.
+    float32 in host memory, with an optimizer of its own kind. A run saved here can be resumed under any engine.
 
     In fp32 and bf16 DeepSpeed does not look for gradients that are not finite: such a step is counted, not skipped.
     """
@@ -46,7 +46,7 @@ class DeepSpeedEngine:
         if world.device.type == "cpu":
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # it would take a GPU that this run was told not to use
         self._package = optional("deepspeed", "engine deepspeed", "deepspeed")
-        if not dist.is_initialized():  # alone: DeepSpeed needs a group all the same
+        if not dist.is_initialized():  # a single process: DeepSpeed needs a group even then
             backend = "nccl" if world.device.type == "cuda" else "gloo"
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         self.module, self.precision, self.world = module.to(world.device), precision, world

@@ -76,7 +76,7 @@ def forward_flops_per_token(model: ModelConfig, seq_len: int | None = None, *, v
     model = model.resolved()
     length = seq_len or model.max_seq_len
     weights = _matrix_weights(model)
-    head = count_parameters(model, vocab_size).embedding  # a tied head multiplies by the embedding all the same
+    head = count_parameters(model, vocab_size).embedding  # a tied head multiplies by the embedding too
     scores_and_sums = 2 * length * model.num_heads * (model.head_dim or 0)  # QK^T and AV, weights per query
     return 2.0 * (model.num_layers * (weights["attention"] + weights["feed_forward"] + scores_and_sums) + head)
 

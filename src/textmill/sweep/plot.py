@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,25 +9,18 @@ from typing import TYPE_CHECKING, Any
 from textmill.files import write_bytes
 from textmill.sweep.run_sweep import SweepResult, Tried
 from textmill.sweep.space import Dimension
+from textmill.tracking.figure import BLUE, GREY, ORANGE, new_figure, png, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.ticker import Locator
-
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#999999"
 
 
 def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
     """Return the path of `sweep.png`: the metric of each trial with the best so far, and over each setting."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = 1 + len(dimensions)
     columns = min(3, panels)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"{result.folder.name}: {len(result.trials)} trials", fontweight="bold", parse_math=False)
+    figure = new_figure(f"{result.folder.name}: {len(result.trials)} trials", 4.2 * columns, 3.4 * rows)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     measured = [trial for trial in result.trials if trial.value is not None]
     _progress(axes[0], measured)
@@ -36,15 +28,11 @@ def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
         _over(panel, measured, dimension)
     for panel in axes:
         panel.set_ylabel(result.metric.replace("_", " "), fontsize=9)
-        panel.grid(alpha=0.25, linewidth=0.6)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.tick_params(labelsize=8.5)
+        style(panel)
     for panel in axes[panels:]:
         panel.set_visible(False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
     target = result.folder / "sweep.png"
-    write_bytes(target, picture.getvalue())
+    write_bytes(target, png(figure))
     return target
 
 
@@ -58,17 +46,11 @@ def _progress(axes: Axes, trials: Sequence[Tried]) -> None:
             best.append(best[-1])
     if best:
         axes.step(
-            [trial.number for trial in trials][-len(best) :], best, color=_ORANGE, where="post", label="best so far"
+            [trial.number for trial in trials][-len(best) :], best, color=ORANGE, where="post", label="best so far"
         )
         axes.legend(fontsize=8.5, frameon=False)
     axes.set_xlabel("trial", fontsize=9)
-    axes.xaxis.set_major_locator(_whole_numbers())
-
-
-def _whole_numbers() -> Locator:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(integer=True)
+    axes.locator_params(axis="x", integer=True)
 
 
 def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
@@ -85,7 +67,7 @@ def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
 
 def _scatter(axes: Axes, trials: Sequence[Tried], positions: Sequence[Any]) -> None:
     """Draw complete trials as filled dots, pruned ones as hollow dots."""
-    for state, face, edge in (("complete", _BLUE, _BLUE), ("pruned", "none", _GREY)):
+    for state, face, edge in (("complete", BLUE, BLUE), ("pruned", "none", GREY)):
         chosen = [(position, trial.value) for position, trial in zip(positions, trials) if trial.state == state]
         if chosen:
             axes.scatter(*zip(*chosen), s=26, facecolors=face, edgecolors=edge)

@@ -47,7 +47,7 @@ class RankEncoder:
         words: the pattern by which tiktoken splits text.
         """
         self._backend = backend
-        self._ids, ranks = _ranks(described["model"])
+        self._ids, ranks = token_ranks(described["model"])
         self._encoding = _encoding(ranks, words)
         self._kinds = _Kinds(words)
         self._compared = False
@@ -93,7 +93,7 @@ def rank_encoder(described: dict[str, Any], backend: Backend) -> RankEncoder | N
     return RankEncoder(described, backend)
 
 
-def _ranks(model: dict[str, Any]) -> tuple[np.ndarray, dict[bytes, int]]:
+def token_ranks(model: dict[str, Any]) -> tuple[np.ndarray, dict[bytes, int]]:
     """Return the id of every rank, uint32 (ranks,), and the rank of every token: bytes first, then merges in order."""
     tokens = [*CHARACTER_OF_BYTE.values(), *("".join(_pair(merge)) for merge in model["merges"])]
     ids = np.array([model["vocab"][token] for token in tokens], dtype=np.uint32)

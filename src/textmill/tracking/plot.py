@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from textmill.files import read_rows, write_bytes
 from textmill.runs import layout
+from textmill.tracking.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, png, style
 from textmill.tracking.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 
-# Distinguishable by colour-blind readers (Okabe and Ito, https://jfly.uni-koeln.de/color), and by marker and line.
-_BLUE, _ORANGE, _GREEN, _PURPLE, _GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#666666"
 _FEW_POINTS = 60  # up to here every point gets a marker
 
 
@@ -36,20 +34,15 @@ def draw_training_curves(run: Path) -> Path:
 
 def training_curves(evaluations: Rows, reports: Rows, *, title: str) -> bytes:
     """Return the picture as PNG, from the rows of metrics.jsonl and those of steps.jsonl; both may be empty."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # without pyplot, which keeps global state
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 7.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
+    figure = new_figure(title, 11, 7.5)
     loss, perplexity, rate, speed = figure.subplots(2, 2).flat
     _draw_loss(loss, evaluations, reports)
-    _curve(perplexity, evaluations, "val_perplexity", _ORANGE, "validation", marker="o")
+    _curve(perplexity, evaluations, "val_perplexity", ORANGE, "validation", marker="o")
     values = [value for value in _series(evaluations, "val_perplexity")[1] if math.isfinite(value)]
     if values and max(values) > 20 * min(values):
         perplexity.set_yscale("log")
-    _curve(rate, reports or evaluations, "learning_rate", _GREEN, "learning rate")
-    _curve(speed, reports or evaluations, "tokens_per_second", _PURPLE, "throughput")
+    _curve(rate, reports or evaluations, "learning_rate", GREEN, "learning rate")
+    _curve(speed, reports or evaluations, "tokens_per_second", PURPLE, "throughput")
     last_step = max((float(row.get("step", 0)) for row in [*evaluations, *reports]), default=0.0)
     _finish_panel(loss, "Loss", METRICS["val_loss"].unit, last_step)
     _finish_panel(perplexity, "Validation perplexity", "", last_step)
@@ -58,22 +51,20 @@ def training_curves(evaluations: Rows, reports: Rows, *, title: str) -> bytes:
         if axes.lines:
             axes.set_ylim(bottom=0)
             axes.yaxis.set_major_formatter(lambda value, position: f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return picture.getvalue()
+    return png(figure)
 
 
 def _draw_loss(axes: Axes, evaluations: Rows, reports: Rows) -> None:
     """Training loss of every report (thin) and evaluation window, validation loss, and a star at the best of it."""
-    _curve(axes, reports, "train_loss", _BLUE, "training, at each report", alpha=0.35, linewidth=1.0)
-    _curve(axes, evaluations, "train_loss", _BLUE, "training, mean", marker="s")
-    _curve(axes, evaluations, "val_loss", _ORANGE, "validation", marker="o")
+    _curve(axes, reports, "train_loss", BLUE, "training, at each report", alpha=0.35, linewidth=1.0)
+    _curve(axes, evaluations, "train_loss", BLUE, "training, mean", marker="s")
+    _curve(axes, evaluations, "val_loss", ORANGE, "validation", marker="o")
     steps, losses = _series(evaluations, "val_loss")
     finite = [(loss, step) for step, loss in zip(steps, losses) if math.isfinite(loss)]
     if finite:
         best, step = min(finite)
-        axes.axhline(best, color=_GREY, linewidth=0.8, linestyle=":")
-        axes.plot([step], [best], "*", color=_ORANGE, markersize=12, label=f"best {best:.4g} at step {step:,.0f}")
+        axes.axhline(best, color=GREY, linewidth=0.8, linestyle=":")
+        axes.plot([step], [best], "*", color=ORANGE, markersize=12, label=f"best {best:.4g} at step {step:,.0f}")
 
 
 def _series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
@@ -99,12 +90,10 @@ def _finish_panel(axes: Axes, title: str, unit: str, last_step: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title if not unit else f"{title} [{unit}]", fontsize=10.5, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_xlabel("step", fontsize=9)
-    axes.tick_params(labelsize=8.5)
+    style(axes)
     if not axes.lines:
-        axes.text(0.5, 0.5, "nothing was measured", ha="center", va="center", color=_GREY, transform=axes.transAxes)
+        axes.text(0.5, 0.5, "nothing was measured", ha="center", va="center", color=GREY, transform=axes.transAxes)
         axes.set_xticks([])
         axes.set_yticks([])
         return

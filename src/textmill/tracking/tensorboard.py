@@ -14,7 +14,7 @@ from textmill.tracking.metrics import tagged
 class TensorBoard:
     """Writes event files into `folder`: `tensorboard --logdir FOLDER` shows them.
 
-    A run that goes on writes a new file, whose head makes TensorBoard forget what was reported after the checkpoint.
+    A resumed run writes a new file, whose header makes TensorBoard forget what was reported after the checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:

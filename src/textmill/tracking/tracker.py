@@ -14,7 +14,7 @@ class Tracker(Protocol):
     def start(self, run_info: Mapping[str, Any]) -> None:
         """Open it. `run_info`: "name" of the run, "config" as nested plain values, "step" of the last row that is kept.
 
-        A step above 0 means that a run goes on: what was reported after that step is about to be reported again.
+        A step above 0 means that the run is resumed: what was reported after that step will be reported again.
         """
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
@@ -60,4 +60,4 @@ class Trackers:
             except Exception as error:
                 self.trackers.remove(tracker)
                 reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-                self.say(f"{type(tracker).__name__} failed and hears no more of this run: {reason}")
+                self.say(f"{type(tracker).__name__} failed and gets no more reports from this run: {reason}")

@@ -18,7 +18,7 @@ class WandB:
 
     W&B's own step is the optimizer step, and it takes each step once: what a resumed run reports again, up to where the
     interrupted one had come, is ignored there, being the same. Where W&B cannot be reached or nobody is logged in, the
-    run is recorded offline below `log_dir/wandb`, and `say` hears how to send it.
+    run is recorded offline below `log_dir/wandb`, and `say` is told how to send it.
     """
 
     def __init__(self, log_dir: Path, project: str, say: Callable[[str], None]) -> None:

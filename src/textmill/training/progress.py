@@ -121,7 +121,7 @@ class Progress:
     def record_val_loss(self, val_loss: float, *, patience: int, min_delta: float) -> None:
         """Remember a strictly lower validation loss; count evaluations that do not improve it by over `min_delta`.
 
-        patience: so many such evaluations in a row stop the run early; 0 for never.
+        patience: number of such evaluations in a row that stop the run early; 0 for never.
         """
         self.last_val_loss = val_loss
         if val_loss == val_loss and (self.best_val_loss is None or val_loss < self.best_val_loss):
@@ -169,7 +169,7 @@ class Step:
     peak_tokens_per_second: float | None = None
 
     def every(self, cadence: Cadence | int) -> bool:
-        """Whether an action with this cadence (or every so many steps) is due now."""
+        """Whether an action with this cadence (or number of steps) is due now."""
         return (cadence if isinstance(cadence, Cadence) else Cadence(steps=cadence)).due(self.number)
 
     def measured(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def settle_data(
 
     given: `data` and `validation` as a caller passes them. TextDatasets and a Corpus are returned, all else is kept as
         files; the first process reads it.
-    continued: the folder of a run that goes on. Text that it kept is used, and not read again.
+    continued: the folder of a run that is resumed. Text that it kept is used, and not read again.
 
     Raises what `Keeper.keep` raises.
     """
@@ -47,7 +47,9 @@ def settle_data(
         once = not are_paths(given) or any(map(is_given_once, given))
         earlier = getattr(load_config(continued / CONFIG).data, setting) if continued and once else None
         if earlier and all(map(is_kept, earlier)):
-            screen.say(f"{setting}: the run goes on with the text kept in {earlier[0]}; what is given now is not read")
+            screen.say(
+                f"{setting}: the run continues with the text kept in {earlier[0]}; what is given now is not read"
+            )
             return earlier
         if world.size > 1 and are_paths(given) and STANDARD_INPUT in given:
             raise ConfigError("several processes cannot share standard input: prepare the text first, or name a file")

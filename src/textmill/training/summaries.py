@@ -134,7 +134,7 @@ def closing_lines(run: Run, reason: str) -> Lines:
     lines.append(("curves", str(run.folder / layout.CURVES)))
     folder = shlex.quote(str(run.folder))
     if reason.startswith("SIG"):
-        lines.append(("go on", f"{program()} train --output-dir {folder} --resume"))
+        lines.append(("continue", f"{program()} train --output-dir {folder} --resume"))
     if run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder} --prompt {shlex.quote(_words(run.sample_prompt))}"))
     if reason == "finished" and progress.improved:

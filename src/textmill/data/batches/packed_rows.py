@@ -32,7 +32,7 @@ class PackedRows(Rows):
         mask_documents: bool = False,
         tick: Tick | None = None,
     ) -> None:
-        """Place the documents by one of `packing.STRATEGIES`: two seconds for a million documents at the most.
+        """Place the documents by one of `packing.STRATEGIES`: at most two seconds for a million documents.
 
         Raises DataError when no document has two tokens.
         """
