@@ -13,15 +13,11 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 class Function(NamedTuple):
-    """A function or method by its module and the names it is nested in, such as `Trainer.__init__`.
-
-    doc_lines: of `lines`, those of the docstring.
-    """
+    """A function or method by its module and the names it is nested in, such as `Trainer.__init__`."""
 
     module: str
     name: str
     lines: int
-    doc_lines: int
     parameters: int
 
     @property
@@ -50,18 +46,10 @@ def _within(module: str, prefix: str, node: ast.AST) -> Iterator[Function]:
                     argument.arg for argument in (*child.args.posonlyargs, *child.args.args, *child.args.kwonlyargs)
                 ]
                 counted = len(given) - (given[:1] in (["self"], ["cls"]))
-                yield Function(module, name, _lines(child), _doc_lines(child), counted)
+                yield Function(module, name, (child.end_lineno or 0) - child.lineno + 1, counted)
             yield from _within(module, f"{name}.", child)
         else:
             yield from _within(module, prefix, child)
-
-
-def _lines(node: ast.stmt) -> int:
-    return (node.end_lineno or 0) - node.lineno + 1
-
-
-def _doc_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    return _lines(function.body[0]) if ast.get_docstring(function) is not None else 0
 
 
 @cache

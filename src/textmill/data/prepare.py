@@ -66,29 +66,19 @@ def prepare(
             returns one, a torch Dataset, a Hugging Face dataset; or `package.module:attribute`, which names one.
         val_data: text to validate on; without it the datasets' own validation split, or a part of `data`. Several sets
             as `NAME=FILE`, of which the first is the main one.
-        val_split: the share to split off, 0 for none. None is a tenth. A tenth, given or not, is enlarged where it
-            would be less than two characters.
+        val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
-        special_tokens: words that never split, for a new tokenizer.
-        text_column: the field of JSON lines that contains the text.
-        min_length: documents of fewer characters are left out.
-        encoding_errors: "strict", or "replace" for U+FFFD in place of bytes that are not UTF-8.
-        dataset_split, validation_split: the splits of datasets to train and to validate on.
-        cleaning: what is repaired and left out; None for nothing.
-        cache_dir: where prepared corpora are kept; None for the user's cache folder.
-        output: make the prepared corpus here instead of in the cache.
-        workers: threads that encode; None for one per core.
+        special_tokens, text_column, min_length, encoding_errors, dataset_split, validation_split: the settings of these
+            names (docs/configuration.md).
+        cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
+        cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         say: gets what people should know, one sentence per call.
         progress: gets (bytes done, bytes in all) as files are read; a corpus is read two to four times.
-        interrupted: called about every megabyte; to stop, it raises. After Interrupted or a kill the same call
-            continues where it was.
+        interrupted: called about every megabyte; to stop, it raises. The same call continues where it was.
 
-    Raises:
-        ConfigError: a setting is wrong or without effect; as RunExistsError, `output` contains something else.
-        MissingInputError: a file is missing.
-        DataError: a file cannot be used, or a side has less than two tokens.
-        CannotWriteError: the cache or `output` cannot be written.
+    Raises ConfigError for a wrong setting, MissingInputError and DataError for a file, RunExistsError or
+    CannotWriteError for `output`.
     """
     settings = PrepareSettings(
         data=data,

@@ -48,7 +48,7 @@ class Keeper:
     interrupted: Callable[[], None] = lambda: None
 
     def keep(self, data: Any, name: str = "data") -> list[str | Path] | None:
-        """Return `data` as items that name files, everything that gives its text once being kept; None stays None.
+        """Return `data` as items that name files, after keeping what is given once; None stays None.
 
         data: a path or several; then `-` is standard input, and `package.module:attribute`, where no file has that
             name, is an object of a program. Or such an object: see `TextRows`.
@@ -63,9 +63,10 @@ class Keeper:
             return None
         if not are_paths(data):
             return [self._keep_texts(data, name)]
-        return [kept for item in ([data] if isinstance(data, str | Path) else data) for kept in self._kept(item, name)]
+        items = [data] if isinstance(data, str | Path) else data
+        return [kept for item in items for kept in self._expand(item, name)]
 
-    def _kept(self, item: str | Path, name: str) -> list[str | Path]:
+    def _expand(self, item: str | Path, name: str) -> list[str | Path]:
         parts = _parts(item)
         if parts is None:
             return [item]
@@ -115,7 +116,7 @@ def is_kept(item: str | Path) -> bool:
 
 
 def _parts(item: str | Path) -> tuple[str, str, str] | None:
-    """Return the name of a set with its sign, what is given once, and the weight with its sign; None for files."""
+    """Split an item into `NAME=`, what is given once, and `=WEIGHT`; None for an item that names files."""
     match = _ITEM.fullmatch(str(item))
     if match is None or any(os.path.exists(name) for name in (item, match[2]) if match[2] != "-"):  # noqa: PTH110
         return None
@@ -125,7 +126,7 @@ def _parts(item: str | Path) -> tuple[str, str, str] | None:
 def _write(folder: Path, blocks: Iterable[bytes], empty: str) -> Path:
     """Return the new file in `folder` with the content of `blocks`: JSON lines if it begins with a brace, else text.
 
-    Raises DataError with the words `empty` where all is white space. After any error there is no new file.
+    Raises DataError with the text `empty` if all is white space. After any error there is no new file.
     """
     temporary = folder / f"{files.TEMPORARY_PREFIX}{uuid.uuid4().hex}"
     digest, first = hashlib.sha256(), b""

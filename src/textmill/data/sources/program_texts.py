@@ -25,7 +25,7 @@ class TextRows:
     """Iterates over the texts of `given` as JSON lines, one document per line, the text in the field `column`.
 
     An item is a string, a Document (parts of one document make one line), or a mapping whose key `column` is the text;
-    a mapping without a text (None) is passed over. Only one item is in memory at a time.
+    a mapping without a text (None) is skipped. Only one item is in memory at a time.
 
     Iterating raises DataError, beginning with `name` and the index of the item, for an item that is something else and
     for an exception in the program; creating it raises ConfigError for an object that yields no items.
@@ -49,12 +49,12 @@ class TextRows:
             raise ConfigError(f"{name}: {type(given).__name__} gives no texts: give {WHAT_IS_TAKEN}")
 
     def sentence(self) -> str:
-        """Return how many documents there were."""
+        """Return the number of documents, as a phrase."""
         without = f" ({self._without_text:,} without a text were skipped)" if self._without_text else ""
         return f"{self._documents:,} document{'s' * (self._documents != 1)}{without}"
 
     def __iter__(self) -> Iterator[bytes]:
-        begun = False  # a document of which more parts come
+        begun = False  # a document that more parts belong to
         for item in self._items():
             text = self._text(item)
             self._index += 1
@@ -62,7 +62,7 @@ class TextRows:
                 self._without_text += 1
                 continue
             more = bool(getattr(item, "continues", False))
-            yield (b"" if begun else b"{" + _spelled(self._column) + b': "') + _spelled(text)[1:-1]
+            yield (b"" if begun else b"{" + _as_json(self._column) + b': "') + _as_json(text)[1:-1]
             if not more:
                 yield b'"}\n'
             self._documents += not begun
@@ -110,7 +110,7 @@ def _is_indexed(given: Any) -> bool:
     return hasattr(given, "__len__") and hasattr(given, "__getitem__")
 
 
-def _spelled(text: str) -> bytes:
+def _as_json(text: str) -> bytes:
     """Return `text` as JSON. Lone surrogates are escaped, so that reading refuses or replaces them as in any file."""
     try:
         return json.dumps(text, ensure_ascii=False).encode("utf-8")
