@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.small_corpora import end_document
 from textmill.data import Rows, TokenStore, TrainLoader
 from textmill.data.batches.augment import ALIKE, Augment
 from textmill.data.batches.loader import IGNORED, Batch
@@ -27,7 +28,7 @@ def written(folder: Path, texts: list[str], tokenizer: Tokenizer) -> TokenStore:
     writer = ShardWriter(folder, tokenizer.vocab_size)
     for text in texts:
         writer.write(tokenizer.encode(text), len(text.encode()))
-        writer.end_document()
+        end_document(writer)
     writer.close()
     return TokenStore.open(folder)
 

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.small_corpora import end_document
 from textmill.data import Corpus, prepare
 from textmill.data.preparing import chunking
 from textmill.data.preparing.encoded_chunks import EncodedChunk, Encoding, chunk_key
@@ -322,7 +323,7 @@ def test_eos_tokens_and_lengths_are_those_of_single_documents(tmp_path: Path) ->
     writer = ShardWriter(tmp_path / "plain", 257, make_byte().eos_id)
     for text in texts:
         writer.write(make_byte().encode(text), len(text))
-        writer.end_document()
+        end_document(writer)
     writer.close()
     for name in ("00000.bin", "documents.npy"):
         assert (corpus.folder / "train" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.small_corpora import end_document
 from textmill.data import Rows, TrainLoader, prepare
 from textmill.data.sources.selection import select_files, weighted_items
 from textmill.data.store.mixture import Mixture, Part
@@ -22,7 +23,7 @@ def store_of(folder: Path, documents: list[list[int]]) -> TokenStore:
     writer = ShardWriter(folder, 1000)
     for ids in documents:
         writer.write(np.array(ids), len(ids))
-        writer.end_document()
+        end_document(writer)
     writer.close()
     return TokenStore.open(folder)
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.small_corpora import end_document
 from textmill.config import ModelConfig
 from textmill.config.fields.model import Architecture
 from textmill.data import Rows, TokenStore, TrainLoader, eval_batches
@@ -32,7 +33,7 @@ def store_of(folder: Path, lengths: list[int], *, has_eos: bool = True, unfinish
         writer.write(np.arange(next_id, next_id + own), own)
         next_id += length
         if not (unfinished and number == len(lengths) - 1):
-            writer.end_document()
+            end_document(writer)
     writer.close()
     return TokenStore.open(folder)
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.small_corpora import end_document
 from textmill.data.store.shards import ShardWriter, TokenStore
 from textmill.errors import DataError, MissingInputError
 
@@ -55,7 +56,7 @@ def test_counts_and_marks(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path, 10, eos_id=9, shard_bytes=4)
     for document in ([1, 2, 3], [4], []):
         writer.write(np.array(document, dtype=np.uint32), 5)
-        writer.end_document()
+        end_document(writer)
     writer.close()
     opened = TokenStore.open(tmp_path)
     assert opened.read(0, len(opened)).tolist() == [1, 2, 3, 9, 4, 9, 9]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from support.small_corpora import end_document
 from support.small_models import small_model
 from textmill.data.batches.loader import IGNORED, Batch, Rows, eval_batches
 from textmill.data.store.shards import ShardWriter, TokenStore
@@ -152,7 +153,7 @@ def test_documents_are_measured_apart(tmp_path: Path) -> None:
     documents = [np.array([5, 7, 9, 11]), np.array([2, 4, 6, 8, 10])]
     for ids in documents:
         writer.write(ids, ids.size)
-        writer.end_document()
+        end_document(writer)
     writer.close()
     model, marked = small_model(architecture="gpt2"), TokenStore.open(tmp_path / "store")
     report = evaluate(model, eval_batches(Rows(marked, 24, mask_documents=True), 1))

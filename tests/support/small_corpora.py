@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from textmill.data import Corpus, prepare
 from textmill.data.preparing.clean import Cleaning
+from textmill.data.store.shards import ShardWriter
 
 
 def paragraphs_of(path: Path, min_words: int) -> list[str]:
@@ -42,3 +45,9 @@ def kept(corpus: Corpus) -> list[str]:
     assert corpus.tokenizer is not None
     ids = corpus.train.read(0, len(corpus.train))
     return corpus.tokenizer.decode(ids, skip_special_tokens=False).split("<|endoftext|>")[:-1]
+
+
+def end_document(writer: ShardWriter) -> None:
+    """End a document whose ids were written: with its EOS token, if the store has one."""
+    eos = np.array([] if writer.eos_id is None else [writer.eos_id], dtype=writer.dtype)
+    writer.write(eos, 0, np.array([eos.size]))

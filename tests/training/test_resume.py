@@ -33,6 +33,15 @@ def whole_run(small_command: list[str], tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
+def wait_for_step(running: Command, folder: Path, step: int) -> None:
+    """Wait until the run has logged a step of at least `step`, or has ended."""
+    logged = 0
+    while logged < step and running.process.is_alive():
+        time.sleep(0.002)
+        lines = (folder / "steps.jsonl").read_bytes().splitlines() if (folder / "steps.jsonl").exists() else []
+        logged = max((json.loads(line)["step"] for line in lines if line.endswith(b"}")), default=0)
+
+
 def duration_of(folder: Path) -> float:
     return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["elapsed_time"]
 
@@ -49,15 +58,13 @@ def test_five_kills_at_random_instants_leave_no_trace(
     """SIGKILL at five random instants, each followed by --resume, ends in the same bits and the same logs."""
     clock = random.Random(11)
     folder = tmp_path / "killed"
-    first = start_command([*small_command, *LENGTH, *SAVES, "--output-dir", str(folder)])
-    wait_for(folder / "checkpoints")
-    killed = 0
-    codes = [first.kill_after(clock.uniform(0.05, 0.3) * duration_of(whole_run))]
-    for _ in range(4):
-        again = start_command(["train", "--output-dir", str(folder), "--resume"])
-        codes.append(again.kill_after(clock.uniform(0.2, 0.5) * duration_of(whole_run)))
-    killed = codes.count(-signal.SIGKILL)
-    assert killed >= 3, codes
+    codes = []
+    for first in range(3, 48, 9):
+        begin = ["train", "--resume"] if codes else [*small_command, *LENGTH, *SAVES]
+        running = start_command([*begin, "--output-dir", str(folder)])
+        wait_for_step(running, folder, clock.randrange(first, first + 9))
+        codes.append(running.kill_after(clock.uniform(0, 0.05)))
+    assert codes == [-signal.SIGKILL] * 5
     assert start_command(["train", "--output-dir", str(folder), "--resume"]).wait() == 0
     assert_same_run(whole_run, folder)
 

@@ -83,11 +83,6 @@ class ShardWriter:
             shard["bytes"] += num_bytes if first else 0
             ids, first = ids[head.size :], False
 
-    def end_document(self) -> None:
-        """Append the EOS token, if there is one, and end the document."""
-        eos = np.array([] if self.eos_id is None else [self.eos_id], dtype=self.dtype)
-        self.write(eos, 0, np.array([eos.size]))
-
     def flush(self) -> None:
         """Hand what was written to the system: it can be read even if this process dies now."""
         if self._file is not None:
