@@ -214,7 +214,7 @@ def test_a_run_inside_its_data_is_not_its_data(guide_folder: Path, textmill_says
         json.loads((guide_folder / "Model_Test" / "output" / "environment.json").read_text())["identity"]["data"]
         == first
     )
-    assert "output of a run" in out
+    assert "is a run folder, not text" in out
     assert "step 3" in textmill_says(*words[:5], "--resume", "--max-steps", "3")
 
 
