@@ -99,7 +99,7 @@ def encoders(tokenizer_folder: Path, files: list[Path], blocks: int) -> dict[str
     from tokenizers import Tokenizer
 
     from textmill.tokenizers import load_tokenizer
-    from textmill.tokenizers.cutting import pieces
+    from textmill.tokenizers.split_long_text import pieces
     from textmill.tokenizers.tiktoken_encoder import WORDS, token_ranks
 
     ours = load_tokenizer(tokenizer_folder)

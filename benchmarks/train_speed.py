@@ -131,7 +131,7 @@ def overhead(name: str, ids: str, folder: Path, threads: int, steps: int) -> dic
     """
     import textmill
     from textmill.console.screen import Screen
-    from textmill.training.evaluate import evaluate
+    from textmill.training.evaluate_held_out import evaluate
 
     config = CONFIGS[name]
     values = settings_of(config, "gpt2", ids, folder) | {"max_steps": steps, "threads": threads}

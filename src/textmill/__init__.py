@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textmill.names import lazy_attributes
+from textmill.imports import lazy_attributes
 from textmill.version import VERSION
 
 if TYPE_CHECKING:

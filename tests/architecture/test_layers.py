@@ -46,10 +46,10 @@ WITHOUT_TORCH = [
     "textmill.planning.run_length",
     "textmill.planning.plan",
     "textmill.runs.read_run",
-    "textmill.report.page",
+    "textmill.report.html_page",
     "textmill.sweep.space",
     "textmill.tokenizers",
-    "textmill.data.reading.read",
+    "textmill.data.reading.read_documents",
     "textmill.data.prepare",
 ]
 

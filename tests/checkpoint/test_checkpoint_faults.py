@@ -14,8 +14,8 @@ from support.disk_faults import CRASHED, Died, Disk, in_child, version_of, watch
 from textmill import files
 from textmill.checkpoint import checkpoint_store as store
 from textmill.checkpoint import manifest
+from textmill.checkpoint.best_and_final import link_model
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.checkpoint.model_links import link_model
 from textmill.errors import MissingInputError, WriteFailedError
 from textmill.files import atomic
 

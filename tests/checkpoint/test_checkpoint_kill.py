@@ -17,7 +17,7 @@ from textmill.files import remove_temporaries
 PROGRAM = """
 import random, sys
 from pathlib import Path
-from textmill.checkpoint.model_links import link_model
+from textmill.checkpoint.best_and_final import link_model
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 
 run = Path(sys.argv[1])

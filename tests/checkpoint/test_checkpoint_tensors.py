@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from support.disk_faults import in_child
-from textmill.checkpoint.tensors import load_tensors, refuse_non_finite, save_tensors
+from textmill.checkpoint.safetensors_files import load_tensors, refuse_non_finite, save_tensors
 from textmill.errors import DataError, MissingInputError, NonFiniteError, WriteFailedError
 
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.disk_faults import in_child
-from textmill.checkpoint.log_file import Log
 from textmill.errors import CannotWriteError, DataError
 from textmill.files import read_rows
+from textmill.runs.log_file import Log
 
 
 def test_a_row_is_one_line_that_others_can_read_at_once(tmp_path: Path) -> None:

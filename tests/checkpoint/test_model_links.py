@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from textmill.checkpoint.model_links import link_model
+from textmill.checkpoint.best_and_final import link_model
 from textmill.errors import MissingInputError
 
 BIG = bytes(range(256)) * 8192  # 2 MiB

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
-from textmill.checkpoint.tensors import load_tensors, save_tensors
+from textmill.checkpoint.safetensors_files import load_tensors, save_tensors
 from textmill.errors import ResumeError
 
 Build = Callable[[nn.Module], Any]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from support.disk_faults import in_child
-from textmill.checkpoint.run_lock import RunLock
 from textmill.errors import CannotWriteError, RunExistsError
 from textmill.runs.layout import LOCK
+from textmill.runs.run_lock import RunLock
 
 
 def test_the_second_is_refused_and_told_who_is_first(tmp_path: Path) -> None:

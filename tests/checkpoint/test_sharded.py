@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textmill.checkpoint import sharded
-from textmill.checkpoint.sharded import load_sharded, plan_files, write_index
-from textmill.checkpoint.tensors import copy_shard, local_shard, save_tensors
+from textmill.checkpoint.safetensors_files import copy_shard, local_shard, save_tensors
+from textmill.checkpoint.sharded_tensors import load_sharded, plan_files, write_index
 from textmill.errors import DataError, MissingInputError
 
 SIZES = st.lists(st.integers(0, 10_000), max_size=40).map(lambda sizes: {f"t{i}": n for i, n in enumerate(sizes)})

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from textmill.cli.flags import Rewriter, guide_words
 from textmill.cli.main import main
+from textmill.cli.rewrite_flags import Rewriter, guide_words
 from textmill.config.aliases import ALIASES, REWRITES
-from textmill.config.settings import setting_names
+from textmill.config.setting_lookup import setting_names
 from textmill.errors import ConfigError
 
 TRAIN = dict.fromkeys((*setting_names(), *REWRITES, "config"), True)

@@ -15,7 +15,7 @@ import pytest
 
 from textmill import __version__
 from textmill.cli.main import VERBS, console, main, parse
-from textmill.config.settings import setting_names
+from textmill.config.setting_lookup import setting_names
 from textmill.errors import DataError, Interrupted
 
 PAGES = [

@@ -141,7 +141,7 @@ def test_a_terminal_gets_no_control_characters(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a model writes cannot move the cursor of a terminal; a pipe gets it as it is."""
-    from textmill.console.terminal import write
+    from textmill.console.standard_streams import write
 
     write("a\x1b[2Jb\r\n")
     assert capsys.readouterr().out == "a\x1b[2Jb\r\n\n"
@@ -152,7 +152,7 @@ def test_a_terminal_gets_no_control_characters(
 
 def test_evaluate_prints_units_or_json(model: Path, book: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """evaluate prints one measure per line with its unit, or JSON with the same numbers."""
-    pytest.importorskip("textmill.evaluation.evaluate_folder")
+    pytest.importorskip("textmill.evaluation.evaluate_saved_model")
     measured = json.loads(run("evaluate", model, book, "--json", "--device", "cpu", capsys=capsys)[0])
     assert measured["perplexity"] == pytest.approx(2.718281828 ** measured["loss"])
     assert measured["bits_per_byte"] == pytest.approx(measured["loss"] / 0.693147181, rel=0.01)

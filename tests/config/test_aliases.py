@@ -10,7 +10,7 @@ from textmill import config as config_module
 from textmill.config import Config, load_config
 from textmill.config.aliases import ALIASES, REWRITES, RIVALS, canonical
 from textmill.config.fields import SECTIONS
-from textmill.config.settings import section_of, setting_names
+from textmill.config.setting_lookup import section_of, setting_names
 from textmill.errors import ConfigError
 
 ANY: Any = config_module

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from textmill.config.presets import Preset, auto_presets, every_preset
-from textmill.config.settings import section_of
+from textmill.config.setting_lookup import section_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "textmill"

@@ -10,7 +10,7 @@ import pytest
 from textmill.console import screen as module
 from textmill.console import terminal
 from textmill.console.screen import Screen, fitting
-from textmill.console.terminal import program
+from textmill.console.standard_streams import program
 
 ROW: dict[str, Any] = {
     "step": 900,

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from support.small_corpora import end_document
 from textmill.data import Rows, TokenStore, TrainLoader
-from textmill.data.batches.augment import ALIKE, Augment
 from textmill.data.batches.loader import IGNORED, Batch
 from textmill.data.batches.packed_rows import PackedRows
-from textmill.data.store.shards import ShardWriter
+from textmill.data.batches.text_augmentation import ALIKE, Augment
+from textmill.data.store.token_shards import ShardWriter
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, make_byte, make_char, train_bpe
 

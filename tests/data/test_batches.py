@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from textmill.data import Rows, TextDataset, TokenStore, TrainLoader, eval_batches
 from textmill.data.batches import loader
 from textmill.data.batches.loader import IGNORED, Batch
-from textmill.data.store.shards import ShardWriter
+from textmill.data.store.token_shards import ShardWriter
 from textmill.errors import ConfigError, DataError
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.small_corpora import kept, made, paragraphs_of, write
 from textmill.data import prepare
 from textmill.data.preparing.clean import Cleaning
-from textmill.data.preparing.quality import Measure, Shares
+from textmill.data.preparing.text_quality import Measure, Shares
 from textmill.errors import ConfigError
 from textmill.runs.layout import CORPUS_REPORT
 

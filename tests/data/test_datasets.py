@@ -19,9 +19,9 @@ import pytest
 
 from textmill.config import load_config
 from textmill.data import corpus_size_bytes, prepare
+from textmill.data.sources.file_selection import absolute, absolute_data, absolute_set, data_or_dataset, select_files
 from textmill.data.sources.hub import dataset_item, dataset_splits, is_dataset
 from textmill.data.sources.named_corpora import NamedFile, fetch, is_named, named_corpora
-from textmill.data.sources.selection import absolute, absolute_data, absolute_set, data_or_dataset, select_files
 from textmill.errors import ConfigError, DataError, MissingExtraError, MissingInputError
 from textmill.training.open_corpus import settle_preset
 

@@ -18,8 +18,8 @@ import pytest
 from textmill.data import list_files, prepare, read_documents
 from textmill.data.reading.document import Reading
 from textmill.data.reading.formats import compressed, json_objects
-from textmill.data.reading.formats.bin import open_bin
-from textmill.data.sources.notes import Notes
+from textmill.data.reading.formats.bin_ids import open_bin
+from textmill.data.sources.findings import Notes
 from textmill.errors import ConfigError, DataError, MissingInputError
 
 TEXTS = ["Plain, with comma.", 'Two\nlines; "quoted" – 日本語 😀', "third\ttabbed"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from textmill.data import prepare
-from textmill.data.reading.formats.npy import open_ids
+from textmill.data.reading.formats.npy_ids import open_ids
 from textmill.errors import ConfigError, DataError
 from textmill.tokenizers import make_byte
 

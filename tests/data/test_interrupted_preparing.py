@@ -27,7 +27,7 @@ from textmill.data.preparing.split import Fragment
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.reading.formats import text as text_format
 from textmill.data.store.chunk_index import INDEX, ChunkIndex, IndexedWriter
-from textmill.data.store.shards import ShardWriter
+from textmill.data.store.token_shards import ShardWriter
 from textmill.data.store.unfinished_corpus import PREFIX
 from textmill.errors import DataError, Interrupted
 from textmill.machine.devices import cores

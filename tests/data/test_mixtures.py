@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from support.small_corpora import end_document
 from textmill.data import Rows, TrainLoader, prepare
-from textmill.data.sources.selection import select_files, weighted_items
+from textmill.data.sources.file_selection import select_files, weighted_items
 from textmill.data.store.mixture import Mixture, Part
-from textmill.data.store.shards import ShardWriter, TokenStore
+from textmill.data.store.token_shards import ShardWriter, TokenStore
 from textmill.errors import ConfigError, DataError
 
 

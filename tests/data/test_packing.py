@@ -17,7 +17,7 @@ from textmill.data import Rows, TokenStore, TrainLoader, eval_batches
 from textmill.data.batches.loader import IGNORED
 from textmill.data.batches.packed_rows import PackedRows
 from textmill.data.batches.packing import STRATEGIES, pack
-from textmill.data.store.shards import DOCUMENTS, ShardWriter
+from textmill.data.store.token_shards import DOCUMENTS, ShardWriter
 from textmill.errors import ConfigError, DataError
 from textmill.model import build_model
 

@@ -12,7 +12,7 @@ import torch
 
 from textmill.data import Rows, TokenStore, TrainLoader
 from textmill.data.batches.loader import Batch, Prefetch
-from textmill.data.store.shards import ShardWriter
+from textmill.data.store.token_shards import ShardWriter
 from textmill.errors import DataError
 
 

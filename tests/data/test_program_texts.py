@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset
 
 from textmill.data import Document, TextDataset, prepare
-from textmill.data.sources.given_once import Keeper
+from textmill.data.sources.one_time_texts import Keeper
 from textmill.errors import ConfigError, DataError, MissingInputError
 
 TEXTS = ["The first text.\n", 'Zweiter "Text" \\ mit Umlauten: äöü', "三つ目の文 😀", "A fourth one."]

@@ -11,7 +11,7 @@ import pytest
 from textmill.data import corpus_size_bytes, default_corpus, list_files, read_documents
 from textmill.data.reading.document import Reading
 from textmill.data.reading.formats import text as text_format
-from textmill.data.sources.notes import Notes
+from textmill.data.sources.findings import Notes
 from textmill.errors import ConfigError, DataError, MissingInputError
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textmill.data.batches import order
-from textmill.data.batches.order import derive, permute, row_order
+from textmill.data.batches.row_order import derive, permute, row_order
 
 
 @settings(deadline=None)

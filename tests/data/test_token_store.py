@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.small_corpora import end_document
-from textmill.data.store.shards import ShardWriter, TokenStore
+from textmill.data.store.token_shards import ShardWriter, TokenStore
 from textmill.errors import DataError, MissingInputError
 
 
@@ -130,7 +130,7 @@ def test_stores_close_their_files(tmp_path: Path) -> None:
 def test_the_reading_half_needs_no_torch() -> None:
     """Preparing data starts without the seconds that torch takes."""
     script = (
-        "import sys, textmill.data, textmill.data.prepare, textmill.data.batches.order, textmill.tokenizers;"
+        "import sys, textmill.data, textmill.data.prepare, textmill.data.batches.row_order, textmill.tokenizers;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
@@ -139,8 +139,8 @@ def test_the_reading_half_needs_no_torch() -> None:
 MEMORY_SCRIPT = """
 import sys, numpy as np
 from pathlib import Path
-from textmill.data.batches.order import row_order
-from textmill.data.store.shards import TokenStore
+from textmill.data.batches.row_order import row_order
+from textmill.data.store.token_shards import TokenStore
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))

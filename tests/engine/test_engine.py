@@ -16,7 +16,7 @@ from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.machine.device_choice import choose_device
 from textmill.machine.precision import Precision, choose_precision
-from textmill.model.loss import IGNORED, cross_entropy_sum
+from textmill.model.cross_entropy import IGNORED, cross_entropy_sum
 
 ALONE = World(0, 1, torch.device("cpu"))
 FP32 = Precision("fp32", "cpu")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from textmill.machine.kernels import apply_kernels, prefers_onednn, set_onednn
+from textmill.machine.kernel_choices import apply_kernels, prefers_onednn, set_onednn
 
 
 def test_choices_are_recorded_and_can_be_restored() -> None:

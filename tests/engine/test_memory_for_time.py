@@ -11,8 +11,8 @@ from torch import Tensor
 
 from textmill.cli.main import main
 from textmill.config import ModelConfig
+from textmill.model.cross_entropy import cross_entropy_sum
 from textmill.model.from_config import build_model
-from textmill.model.loss import cross_entropy_sum
 
 
 def forward_and_backward(checkpointing: bool) -> tuple[int, dict[str, Tensor]]:

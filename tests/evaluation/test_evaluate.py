@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from support.small_corpora import end_document
 from support.small_models import small_model
 from textmill.data.batches.loader import IGNORED, Batch, Rows, eval_batches
-from textmill.data.store.shards import ShardWriter, TokenStore
+from textmill.data.store.token_shards import ShardWriter, TokenStore
 from textmill.errors import ConfigError, DataError, Interrupted
 from textmill.evaluation.evaluate_batches import evaluate
 

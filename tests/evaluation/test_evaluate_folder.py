@@ -16,7 +16,7 @@ from support.small_models import small_model
 from textmill.checkpoint.model_folder import load_model, save_model_folder
 from textmill.data.prepare import prepare
 from textmill.errors import ConfigError, DataError, MissingInputError
-from textmill.evaluation.evaluate_folder import evaluate_model
+from textmill.evaluation.evaluate_saved_model import evaluate_model
 from textmill.tokenizers import make_byte
 
 TEXT = "Wer wagt es, Rittersmann oder Knapp,\nzu tauchen in diesen Schlund?\n" * 12

@@ -13,7 +13,7 @@ import pytest
 from support.small_corpora import kept, made, paragraphs_of
 from textmill.data import prepare
 from textmill.data.reading.document import Reading
-from textmill.data.reading.read import read_documents
+from textmill.data.reading.read_documents import read_documents
 from textmill.errors import DataError
 
 GOOD_ENOUGH = 0.95

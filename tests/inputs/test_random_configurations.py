@@ -17,7 +17,7 @@ from support.well_behaved_commands import TINY, files_below, well_behaved
 from textmill.config import Config
 from textmill.config.fields import SECTIONS
 from textmill.config.merge_layers import load_config
-from textmill.config.settings import setting_names
+from textmill.config.setting_lookup import setting_names
 from textmill.errors import ConfigError
 
 GOOD: dict[str, Any] = {

@@ -11,8 +11,8 @@ from support.small_models import FAMILIES, VARIANTS, random_tokens, small_model
 from textmill.config import ModelConfig
 from textmill.errors import ConfigError
 from textmill.model import attention
+from textmill.model.cross_entropy import cross_entropy_sum
 from textmill.model.from_config import BYTES, build_model
-from textmill.model.loss import cross_entropy_sum
 from textmill.tokenizers import make_byte
 
 EVERY = {**FAMILIES, **VARIANTS}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textmill.model.loss import cross_entropy_sum
+from textmill.model.cross_entropy import cross_entropy_sum
 from textmill.model.norm import RMSNorm
 from textmill.model.positions import rotary_angles, rotate, sinusoids
 

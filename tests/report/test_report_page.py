@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.report_runs import HOSTILE, write_hostile
 from textmill.cli.main import main
 from textmill.report.charts import MOST_POINTS, Line, chart, nice_ticks, short
-from textmill.report.page import render
+from textmill.report.html_page import render
 from textmill.report.run_record import Record, open_record
 
 TAGS = {

@@ -17,7 +17,7 @@ from textmill import errors
 from textmill.config.aliases import ALIASES
 from textmill.config.fields import SECTIONS
 from textmill.config.presets import every_preset
-from textmill.tracking.metrics import METRICS, tag
+from textmill.tracking.metric_table import METRICS, tag
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -74,7 +74,7 @@ def all_names(module: str) -> list[str]:
 @cache
 def verbs() -> frozenset[tuple[str, str]]:
     """Return (module, name) of every function that is a verb of the command line."""
-    from textmill.cli.app import VERBS
+    from textmill.cli.verbs import VERBS
 
     found = {tuple(target.split(":")) for target, _ in VERBS.values()}
     for module in modules():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textmill.config.aliases import ALIASES, REWRITES
-from textmill.config.settings import setting_names
+from textmill.config.setting_lookup import setting_names
 
 FETCHING = {"data", "val_data", "dataset_name", "dataset_config", "init_from", "resume_from"}
 """Settings whose nonsense may be the name of something to fetch: files have their own campaign."""

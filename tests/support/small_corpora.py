@@ -10,7 +10,7 @@ import numpy as np
 
 from textmill.data import Corpus, prepare
 from textmill.data.preparing.clean import Cleaning
-from textmill.data.store.shards import ShardWriter
+from textmill.data.store.token_shards import ShardWriter
 
 
 def paragraphs_of(path: Path, min_words: int) -> list[str]:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as Backend
 from support.awkward_texts import AWKWARD, EOS, PROSE, any_text, spaced_text
 from textmill.errors import ConfigError, DataError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
-from textmill.tokenizers.cutting import last_cut, pieces
+from textmill.tokenizers.split_long_text import last_cut, pieces
 
 
 @settings(deadline=None)

@@ -6,7 +6,7 @@ import math
 import subprocess
 import sys
 
-from textmill.tracking.metrics import METRICS, tag, tagged
+from textmill.tracking.metric_table import METRICS, tag, tagged
 
 PROMISED = """train_loss val_loss val_perplexity val_bits_per_byte learning_rate grad_norm tokens_per_second mfu step
 epoch tokens elapsed_time peak_memory_gib best_val_loss"""

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from textmill.errors import DataError
-from textmill.tracking.plot import draw_training_curves, training_curves
+from textmill.tracking.training_curves import draw_training_curves, training_curves
 
 Rows = list[dict[str, Any]]
 
@@ -118,7 +118,7 @@ def test_the_picture_is_drawn_from_a_run_directory(tmp_path: Path) -> None:
 def test_drawing_leaves_no_state_behind() -> None:
     """No window system is asked for, and pyplot, which keeps every figure, is never imported."""
     program = (
-        "import sys; from textmill.tracking.plot import training_curves; training_curves([], [], title='x');"
+        "import sys; from textmill.tracking.training_curves import training_curves; training_curves([], [], title='x');"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"

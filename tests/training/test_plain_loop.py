@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import textmill as tm
 from textmill.cli.main import main
-from textmill.data.batches.order import row_order
+from textmill.data.batches.row_order import row_order
 
 LENGTH, ROWS, MICRO_BATCHES, SEED = 24, 3, 2, 11  # tokens per row; rows per micro-batch; micro-batches per step
 STEPS, WARMUP, PEAK, FLOOR = 50, 7, 1e-2, 0.2  # FLOOR is a share of the peak

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from support.run_commands import Command, wait_for
 from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
-from textmill.tracking.metrics import METRICS
+from textmill.tracking.metric_table import METRICS
 
 STEPS = ["--max-steps", "12", "--eval-steps", "4", "--save-steps", "4"]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textmill.checkpoint.best_and_final import link_model
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.checkpoint.log_file import Log
-from textmill.checkpoint.model_links import link_model
-from textmill.checkpoint.run_lock import RunLock
-from textmill.names import lazy_attributes
+from textmill.imports import lazy_attributes
+from textmill.runs.log_file import Log
+from textmill.runs.run_lock import RunLock
 
 if TYPE_CHECKING:
     from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
-    from textmill.checkpoint.tensors import load_tensors, refuse_non_finite, save_tensors
+    from textmill.checkpoint.safetensors_files import load_tensors, refuse_non_finite, save_tensors
 
 __all__ = [
     "CheckpointStore",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.checkpoint.manifest import manifest_problems, write_manifest
-from textmill.console.format import size
+from textmill.console.number_format import size
 from textmill.errors import CannotWriteError, MissingInputError, WriteFailedError
 from textmill.files import make_directory, new_directory, remove_directory, remove_temporaries
 from textmill.runs.layout import checkpoint_name, checkpoint_step

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from textmill import files
 from textmill.checkpoint.find_model import PICKLES, resolve_model
-from textmill.checkpoint.sharded import index_name, load_sharded
-from textmill.checkpoint.tensors import copy_shard, save_tensors
+from textmill.checkpoint.safetensors_files import copy_shard, save_tensors
+from textmill.checkpoint.sharded_tensors import index_name, load_sharded
 from textmill.config import ModelConfig
 from textmill.config.huggingface import from_huggingface, to_huggingface
 from textmill.errors import DataError, MissingInputError

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from textmill.checkpoint.tensors import copy_shard
+from textmill.checkpoint.safetensors_files import copy_shard
 from textmill.errors import ResumeError
 
 _NOT_SETTINGS = ("params", "param_names")

@@ -25,8 +25,8 @@ CacheDir = Annotated[
 @app.command(name="list", sort_key=0)
 def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
     """List the prepared corpora of the cache, least recently used first."""
-    from textmill.console.format import size
-    from textmill.console.terminal import write
+    from textmill.console.number_format import size
+    from textmill.console.standard_streams import write
     from textmill.data.store.cache_entries import cache_entries
 
     folder = _folder(cache_dir)
@@ -59,8 +59,8 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     textmill cache clean
     textmill cache clean --older-than-days 30
     """
-    from textmill.console.format import size
-    from textmill.console.terminal import write
+    from textmill.console.number_format import size
+    from textmill.console.standard_streams import write
     from textmill.data.store.cache_entries import cache_entries, delete_entries
     from textmill.errors import MissingInputError
 

@@ -13,8 +13,8 @@ from textmill.cli.setting_flags import ConfigFiles, config_of, takes_settings
 from textmill.config.fields import SECTIONS
 from textmill.config.json_schema import schema as json_schema
 from textmill.config.run_config import Config
-from textmill.config.settings import Setting
-from textmill.console.terminal import note, write
+from textmill.config.setting_lookup import Setting
+from textmill.console.standard_streams import note, write
 
 app = App(name="config", help="Show every setting of a run, and where its value comes from.")
 

@@ -31,11 +31,11 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
     textmill doctor
     """
     from textmill.console.screen import waiting
-    from textmill.console.terminal import field, write
+    from textmill.console.standard_streams import field, write
 
     with waiting("measuring ..."):
         from textmill.machine.advice import advice
-        from textmill.machine.examine import examine
+        from textmill.machine.measure_machine import examine
 
         found = {**_software(), **examine(device), "extras": _extras(), "cache": _cache()}
     found["advice"] = advice(found)
@@ -87,7 +87,7 @@ def _cache() -> dict[str, Any]:
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    from textmill.console.format import plural, size
+    from textmill.console.number_format import plural, size
     from textmill.machine.memory import free_memory
 
     kernels = found["kernels"]

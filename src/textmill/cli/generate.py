@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Device, Json, Model
-from textmill.console.terminal import note, piped_in, read_input, write
+from textmill.console.standard_streams import note, piped_in, read_input, write
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textmill.cli.app import VERBS, make_app
+from textmill.cli.verbs import VERBS, make_app
 from textmill.errors import ConfigError, Interrupted, TextmillError
 from textmill.files import not_accessible
 
@@ -106,7 +106,7 @@ def _bind(app: App, words: list[str], spelling: dict[str, str]) -> Callable[[], 
 
 def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], dict[str, str]]:
     """Return the whole command line in canonical flags, and how each flag was typed."""
-    from textmill.cli.flags import Rewriter, guide_words
+    from textmill.cli.rewrite_flags import Rewriter, guide_words
 
     arguments = app.assemble_argument_collection()
     flags = {

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, takes_settings
-from textmill.config.settings import Setting
-from textmill.console.terminal import field, note
+from textmill.config.setting_lookup import Setting
+from textmill.console.standard_streams import field, note
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def show(config: Config, plan: Plan, *, json: bool, free: int | None = None) -> 
 
 
 def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
-    from textmill.console.format import count, duration, plural, size
+    from textmill.console.number_format import count, duration, plural, size
 
     model, length, parameters = config.model.resolved(), plan.length, plan.parameters
     shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}"
@@ -128,7 +128,7 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
 
 
 def _show_memory(plan: Plan, free: int | None) -> None:
-    from textmill.console.format import size
+    from textmill.console.number_format import size
     from textmill.machine.memory import free_memory
 
     memory = plan.memory

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from textmill.cli.help_pages import Json, Output
 from textmill.cli.setting_flags import takes_settings
 from textmill.config.merge_layers import from_layers
-from textmill.config.settings import Setting
-from textmill.console.terminal import write
+from textmill.config.setting_lookup import Setting
+from textmill.console.standard_streams import write
 
 if TYPE_CHECKING:
     from textmill.data.store.corpus import Corpus
@@ -96,8 +96,8 @@ def _as_dict(corpus: Corpus) -> dict[str, Any]:
 
 
 def _show(corpus: Corpus) -> None:
-    from textmill.console.format import count, size
-    from textmill.console.terminal import field, program
+    from textmill.console.number_format import count, size
+    from textmill.console.standard_streams import field, program
     from textmill.runs.layout import CORPUS_REPORT
 
     field("training", f"{count(corpus.train.num_tokens)} tokens of {size(corpus.train.num_bytes or 0)}")

@@ -26,9 +26,9 @@ def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | N
     --------
     textmill report runs/book
     """
-    from textmill.console.terminal import write
+    from textmill.console.standard_streams import write
     from textmill.files import write_text
-    from textmill.report.page import render
+    from textmill.report.html_page import render
     from textmill.report.run_record import open_record
     from textmill.runs import layout
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from textmill.cli.help_pages import Json
-from textmill.console.format import as_text, duration, rate
-from textmill.console.terminal import table, write
+from textmill.console.number_format import as_text, duration, rate
+from textmill.console.standard_streams import table, write
 
 app = App(name="runs", help="List runs, and compare them.")
 

@@ -17,7 +17,7 @@ from textmill.config.fields import SECTIONS
 from textmill.config.merge_layers import from_layers
 from textmill.config.presets import auto_presets
 from textmill.config.run_config import Config
-from textmill.config.settings import Setting
+from textmill.config.setting_lookup import Setting
 
 Spelling = Annotated[Mapping[str, str], Parameter(parse=False)]
 """Name of a parameter -> the flag as it was typed. `main` passes it to verbs that ask for it."""

@@ -13,9 +13,9 @@ from cyclopts import Parameter
 
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_settings
-from textmill.config.settings import Setting, validate
-from textmill.console.format import as_text, plural
-from textmill.console.terminal import field, named, table, write
+from textmill.config.setting_lookup import Setting, validate
+from textmill.console.number_format import as_text, plural
+from textmill.console.standard_streams import field, named, table, write
 
 if TYPE_CHECKING:
     from textmill.sweep.run_sweep import SweepResult
@@ -64,9 +64,9 @@ def sweep(
     values = config_of(config, settings)
     import_optuna()
     from textmill.console.screen import Screen
-    from textmill.sweep.plot import draw_sweep
     from textmill.sweep.run_sweep import sweep as run_sweep
-    from textmill.training.output_folder import next_free_run
+    from textmill.sweep.sweep_picture import draw_sweep
+    from textmill.training.choose_output_folder import next_free_run
 
     folder = Path(values.training.output_dir or next_free_run().with_name(_next_name(Path("runs"))))
     given = {setting: value for setting, value in values.values().items() if values.given(setting)}

@@ -14,8 +14,8 @@ from textmill.cli.setting_flags import takes_settings
 from textmill.config.field_types import whole
 from textmill.config.merge_layers import from_layers
 from textmill.config.run_config import Config
-from textmill.config.settings import Setting
-from textmill.console.terminal import field, note, read_input, write
+from textmill.config.setting_lookup import Setting
+from textmill.console.standard_streams import field, note, read_input, write
 from textmill.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ def train(*, output: Output, settings: list[Setting]) -> None:
 def _texts(config: Config) -> Iterator[str]:
     """Yield the documents of the data, then say what was found odd in them."""
     from textmill.console.screen import Screen
-    from textmill.data.preparing.read_progress import ReadProgress
+    from textmill.data.preparing.reading_progress import ReadProgress
     from textmill.data.preparing.tokenizer_choice import MOST_TEXT_FOR_BPE, spread
     from textmill.data.reading.document import Reading
-    from textmill.data.reading.read import read_documents
-    from textmill.data.sources.given_once import Keeper
-    from textmill.data.sources.notes import Notes
-    from textmill.data.sources.selection import data_or_dataset, select_files
+    from textmill.data.reading.read_documents import read_documents
+    from textmill.data.sources.file_selection import data_or_dataset, select_files
+    from textmill.data.sources.findings import Notes
+    from textmill.data.sources.one_time_texts import Keeper
 
     data = config.data
     named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
@@ -221,11 +221,11 @@ _EXAMPLES = 8
 def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, Any]:
     """Return what the tokenizer makes of `data`, as plain values."""
     from textmill.console.screen import Screen
-    from textmill.data.preparing.read_progress import ReadProgress
+    from textmill.data.preparing.reading_progress import ReadProgress
     from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
     from textmill.data.reading.document import Reading
-    from textmill.data.sources.given_once import Keeper
-    from textmill.data.sources.selection import select_files
+    from textmill.data.sources.file_selection import select_files
+    from textmill.data.sources.one_time_texts import Keeper
 
     files = select_files(Keeper(text_column, say=note).keep(data), validation_split=None, say=note).train
     screen = Screen(stream=sys.stderr)
@@ -252,7 +252,7 @@ def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, A
 
 
 def _print_use(use: dict[str, Any], vocab_size: int) -> None:
-    from textmill.console.format import count, plural, size
+    from textmill.console.number_format import count, plural, size
 
     most = ", ".join(f"{token['text']!r} {token['share']:.1%}" for token in use["most_used"])
     unused = f"{use['unused']:,} of {vocab_size:,} entries never occur ({use['unused'] / vocab_size:.1%})"

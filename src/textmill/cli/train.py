@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_settings
-from textmill.config.settings import Setting
+from textmill.config.setting_lookup import Setting
 
 _JSON = "Print the result as JSON at the end; progress goes to standard error."
 

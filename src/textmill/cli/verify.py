@@ -26,9 +26,9 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
     --------
     textmill verify runs/book
     """
-    from textmill.console.terminal import field, write
+    from textmill.console.standard_streams import field, write
     from textmill.errors import DataError
-    from textmill.report.verify import verify as find
+    from textmill.report.verify_files import verify as find
 
     findings = []
     for finding in find(run):

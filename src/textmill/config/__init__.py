@@ -8,7 +8,7 @@ from textmill.config.merge_layers import load_config
 from textmill.config.model_shape import ModelConfig
 from textmill.config.presets import choose_preset
 from textmill.config.run_config import Config, DataConfig, TokenizerConfig, TrackingConfig, TrainingConfig
-from textmill.names import lazy_attributes
+from textmill.imports import lazy_attributes
 
 if TYPE_CHECKING:
     from textmill.config.presets import Preset

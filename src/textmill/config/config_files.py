@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from textmill.config.field_types import show
-from textmill.config.settings import Setting, flatten
+from textmill.config.setting_lookup import Setting, flatten
 from textmill.errors import ConfigError, MissingInputError
 
 CONFIG_FILE = "config.yaml"

@@ -11,7 +11,7 @@ from textmill.config.consistency import check
 from textmill.config.presets import preset_values
 from textmill.config.run_config import SECTION_CLASSES, Config
 from textmill.config.section import Section
-from textmill.config.settings import Setting, keywords, merge, resolve
+from textmill.config.setting_lookup import Setting, keywords, merge, resolve
 
 
 def load_config(

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from textmill.config.field_types import closest
 from textmill.config.run_config import Config
-from textmill.config.settings import keywords
-from textmill.console.format import size
+from textmill.config.setting_lookup import keywords
+from textmill.console.number_format import size
 from textmill.errors import ConfigError
 
 

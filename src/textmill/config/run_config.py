@@ -11,7 +11,7 @@ from textmill.config.field_types import closest, show
 from textmill.config.fields import DataFields, TokenizerFields, TrackingFields, TrainingFields
 from textmill.config.model_shape import ModelConfig
 from textmill.config.section import Section
-from textmill.config.settings import Setting, flatten, keywords, merge, resolve, section_of, setting_names
+from textmill.config.setting_lookup import Setting, flatten, keywords, merge, resolve, section_of, setting_names
 from textmill.errors import ConfigError
 
 

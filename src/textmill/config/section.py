@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from textmill.config.aliases import REWRITES, canonical
 from textmill.config.field_types import closest, show
-from textmill.config.settings import Setting, keywords, resolve
+from textmill.config.setting_lookup import Setting, keywords, resolve
 
 NOT_GIVEN = ("default", "preset", "derived", "fitted")
 """First words of the origins of values that nobody chose."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from textmill.console.format import duration, printable, rate, size
+from textmill.console.number_format import duration, printable, rate, size
+from textmill.console.standard_streams import NAME_COLUMNS, columns, named, wrapped
 from textmill.console.status_line import SHORTEST_BAR, StatusLine
-from textmill.console.terminal import NAME_COLUMNS, columns, named, wrapped
 
 SILENT_SECONDS = 2.0
 """What is done within this time needs no progress."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from textmill.console.format import printable
-from textmill.console.terminal import columns
+from textmill.console.number_format import printable
+from textmill.console.standard_streams import columns
 
 SHORTEST_BAR = 8
 """Columns that the bar takes at least."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from textmill.data.batches.text_size import corpus_size_bytes
 from textmill.data.prepare import prepare
 from textmill.data.reading.document import Document
-from textmill.data.reading.read import read_documents
-from textmill.data.sources.listing import default_corpus, list_files
+from textmill.data.reading.read_documents import read_documents
+from textmill.data.sources.file_listing import default_corpus, list_files
 from textmill.data.store.corpus import Corpus, open_corpus
-from textmill.data.store.shards import TokenStore
-from textmill.names import lazy_attributes
+from textmill.data.store.token_shards import TokenStore
+from textmill.imports import lazy_attributes
 from textmill.runs.layout import is_prepared
 
 if TYPE_CHECKING:

@@ -10,23 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from textmill.data.preparing.cache_key import content_key, key_settings
 from textmill.data.preparing.clean import Cleaning
+from textmill.data.preparing.copy_token_ids import prepare_ids
+from textmill.data.preparing.corpus_cache_key import content_key, key_settings
 from textmill.data.preparing.corpus_report import CorpusNotes, write_report
-from textmill.data.preparing.id_arrays import prepare_ids
 from textmill.data.preparing.pipeline import prepare_text
 from textmill.data.preparing.prepare_settings import PrepareSettings
-from textmill.data.preparing.read_progress import ReadProgress
+from textmill.data.preparing.reading_progress import ReadProgress
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.reading.document import Reading
-from textmill.data.sources.file_formats import IDS, format_of
-from textmill.data.sources.given_once import Keeper
+from textmill.data.sources.file_extensions import IDS, format_of
+from textmill.data.sources.file_selection import Files, select_files
 from textmill.data.sources.hub import DEFAULT_VALIDATION
-from textmill.data.sources.selection import Files, select_files
+from textmill.data.sources.one_time_texts import Keeper
 from textmill.data.store.corpus import FORMAT, Corpus, Made, describe, open_corpus
 from textmill.data.store.corpus_cache import find_corpus
 from textmill.data.store.mixture import Mixture, mixture_parts
-from textmill.data.store.shards import TokenStore
+from textmill.data.store.token_shards import TokenStore
 from textmill.data.store.unfinished_corpus import UnfinishedCorpus, unfinished
 from textmill.errors import ConfigError, DataError
 from textmill.runs.layout import TOKENIZER

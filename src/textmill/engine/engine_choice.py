@@ -11,8 +11,8 @@ from textmill.engine.engine import Engine, MakeOptimizer
 from textmill.engine.single import SingleEngine
 from textmill.engine.world import World
 from textmill.errors import ConfigError
+from textmill.imports import require
 from textmill.machine.precision import Precision
-from textmill.names import require
 
 
 def choose_engine(name: str, world: World, *, deepspeed_config: Any = None, say: Callable[[str], None]) -> str:

@@ -17,8 +17,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
+from textmill.engine.clip_and_step import TorchUpdate, compiled
 from textmill.engine.engine import MakeOptimizer
-from textmill.engine.torch_update import TorchUpdate, compiled
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
 

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor, nn
 
+from textmill.engine.clip_and_step import TorchUpdate, compiled
 from textmill.engine.engine import MakeOptimizer
-from textmill.engine.torch_update import TorchUpdate, compiled
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textmill.names import lazy_attributes
+from textmill.imports import lazy_attributes
 
 if TYPE_CHECKING:
     from textmill.evaluation.evaluate_batches import evaluate
-    from textmill.evaluation.evaluate_folder import evaluate_model
+    from textmill.evaluation.evaluate_saved_model import evaluate_model
     from textmill.evaluation.metrics import Metric
 
 __all__ = ["Metric", "evaluate", "evaluate_model"]

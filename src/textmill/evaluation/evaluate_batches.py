@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from textmill.data.batches.loader import Batch
 from textmill.errors import ConfigError, DataError, Interrupted
 from textmill.evaluation.metrics import Metric, accuracy, exact_sum, nats
-from textmill.model.loss import forward
+from textmill.model.cross_entropy import forward
 
 
 def evaluate(

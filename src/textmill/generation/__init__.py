@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textmill.names import lazy_attributes
+from textmill.imports import lazy_attributes
 
 if TYPE_CHECKING:
     from textmill.generation.sampling import Sampling

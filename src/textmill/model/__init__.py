@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textmill.names import lazy_attributes
+from textmill.imports import lazy_attributes
 
 if TYPE_CHECKING:
+    from textmill.model.cross_entropy import cross_entropy_sum
     from textmill.model.decoder import Decoder
     from textmill.model.from_config import build_model
     from textmill.model.kv_cache import Cache
-    from textmill.model.loss import cross_entropy_sum
 
 __all__ = ["Cache", "Decoder", "build_model", "cross_entropy_sum"]
 

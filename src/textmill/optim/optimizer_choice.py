@@ -11,7 +11,7 @@ from torch import nn
 
 from textmill.config.fields.training import OptimizerName
 from textmill.errors import ConfigError
-from textmill.names import resolve_callable
+from textmill.imports import resolve_callable
 from textmill.optim.muon import Muon
 from textmill.optim.parameter_groups import parameter_groups
 

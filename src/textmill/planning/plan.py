@@ -9,7 +9,7 @@ from typing import Any
 from textmill.config.consistency import fit_warmup
 from textmill.config.run_config import LENGTHS, Config
 from textmill.errors import ConfigError
-from textmill.planning.fit_run import fit_run
+from textmill.planning.fit_settings import fit_run
 from textmill.planning.memory import Memory, StepSettings, estimate_memory, evaluation_rows, optimizer_bytes
 from textmill.planning.parameter_count import ParameterCount, count_parameters, flops_per_token
 from textmill.planning.run_length import Length

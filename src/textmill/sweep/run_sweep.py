@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill import files
-from textmill.checkpoint.run_lock import RunLock
 from textmill.config import Config
 from textmill.config.consistency import validates
-from textmill.data.sources.given_once import Keeper
+from textmill.data.sources.one_time_texts import Keeper
 from textmill.errors import CannotWriteError, ConfigError, RunExistsError, TextmillError
 from textmill.runs.layout import is_run
+from textmill.runs.run_lock import RunLock
 from textmill.sweep.space import Dimension
 from textmill.sweep.study import DEFINITION, import_optuna, objective_of, open_study, settle_definition
 from textmill.sweep.trial import run_trial, trial_folder

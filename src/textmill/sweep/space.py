@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from textmill.config.aliases import canonical
 from textmill.config.field_types import closest
-from textmill.config.settings import is_list, section_of, setting_names, validate
+from textmill.config.setting_lookup import is_list, section_of, setting_names, validate
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:

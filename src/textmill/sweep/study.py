@@ -10,7 +10,7 @@ from textmill import files
 from textmill.config import Config
 from textmill.config.run_config import NOT_DUMPED
 from textmill.errors import ResumeError
-from textmill.names import optional
+from textmill.imports import optional
 from textmill.runs.read_run import read_object
 from textmill.sweep.space import Dimension
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as Backend
 
 from textmill import files
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
-from textmill.network import hub_client
+from textmill.hub_access import hub_client
 from textmill.tokenizers.new_tokenizers import END_OF_TEXT
 from textmill.tokenizers.tokenizer import ROLES, Tokenizer
 

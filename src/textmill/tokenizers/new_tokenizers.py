@@ -10,7 +10,7 @@ from tokenizers import Tokenizer as Backend
 
 from textmill.errors import ConfigError, DataError
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE
-from textmill.tokenizers.cutting import pieces
+from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.tokenizer import Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"

@@ -16,9 +16,9 @@ import numpy as np
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
-from textmill.names import optional
+from textmill.imports import optional
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
-from textmill.tokenizers.cutting import pieces
+from textmill.tokenizers.split_long_text import pieces
 
 WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 """GPT-2's word pattern without backtracking; the last two alternatives are its `\\s+`."""

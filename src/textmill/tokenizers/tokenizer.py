@@ -22,8 +22,8 @@ from textmill import files
 from textmill.errors import DataError
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.char_and_byte import CharacterIds, byte_ids
-from textmill.tokenizers.cutting import pieces
 from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
+from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
 
 ROLES = ("eos_token", "bos_token", "unk_token", "pad_token")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from textmill.tracking.metrics import METRICS, MetricInfo
-from textmill.tracking.plot import draw_training_curves
+from textmill.tracking.metric_table import METRICS, MetricInfo
 from textmill.tracking.tracker import Tracker, Trackers
 from textmill.tracking.tracker_choice import build_trackers
+from textmill.tracking.training_curves import draw_training_curves
 
 __all__ = ["METRICS", "MetricInfo", "Tracker", "Trackers", "build_trackers", "draw_training_curves"]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from textmill.files import make_directory, write_text
-from textmill.names import optional
-from textmill.tracking.metrics import tagged
+from textmill.imports import optional
+from textmill.tracking.metric_table import tagged
 
 _STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
 _BATCH = 100  # parameters per call

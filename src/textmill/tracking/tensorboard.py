@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from textmill.names import require
-from textmill.tracking.metrics import tagged
+from textmill.imports import require
+from textmill.tracking.metric_table import tagged
 
 
 class TensorBoard:

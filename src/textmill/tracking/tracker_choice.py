@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from textmill.errors import ConfigError
-from textmill.names import require
+from textmill.imports import require
 from textmill.tracking.mlflow import MLflow
 from textmill.tracking.tensorboard import TensorBoard
 from textmill.tracking.tracker import Tracker, Trackers

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from textmill.files import write_text
-from textmill.names import optional
-from textmill.tracking.metrics import tagged
+from textmill.imports import optional
+from textmill.tracking.metric_table import tagged
 
 
 class WandB:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textmill.names import lazy_attributes
+from textmill.imports import lazy_attributes
 
 if TYPE_CHECKING:
     from textmill.training.load_for_own_loop import load_checkpoint
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from textmill.training.result import TrainingResult
     from textmill.training.run import Run
     from textmill.training.saving import save
-    from textmill.training.start_training import train
+    from textmill.training.train_in_one_call import train
     from textmill.training.trainer import Trainer, train_model
 
 __all__ = ["Run", "Trainer", "TrainingResult", "load_checkpoint", "save", "steps", "train", "train_model"]

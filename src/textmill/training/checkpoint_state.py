@@ -11,8 +11,8 @@ import torch
 
 from textmill.checkpoint.model_folder import STEM, describe_model, load_weights, stored_weights
 from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
-from textmill.checkpoint.sharded import load_sharded
-from textmill.checkpoint.tensors import local_shard, refuse_non_finite
+from textmill.checkpoint.safetensors_files import local_shard, refuse_non_finite
+from textmill.checkpoint.sharded_tensors import load_sharded
 from textmill.errors import DataError, ResumeError
 from textmill.files import parse_json, report_damage
 from textmill.runs import layout

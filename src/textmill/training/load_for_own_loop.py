@@ -12,7 +12,7 @@ from torch import nn
 from textmill.checkpoint.find_model import resolve_checkpoint
 from textmill.checkpoint.model_folder import load_weights
 from textmill.checkpoint.optimizer_state import restore_optimizer
-from textmill.checkpoint.sharded import load_sharded
+from textmill.checkpoint.sharded_tensors import load_sharded
 from textmill.errors import ResumeError
 from textmill.training.checkpoint_state import load_state
 

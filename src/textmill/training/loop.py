@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from textmill.training.evaluate import evaluate
+from textmill.training.evaluate_held_out import evaluate
 from textmill.training.progress import Step, sum_dtype
 from textmill.training.run import Run
 from textmill.training.sample import answers_prompt, sample

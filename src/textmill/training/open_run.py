@@ -12,8 +12,8 @@ from torch import nn
 
 from textmill.config import Config, consistency
 from textmill.console.screen import Screen
-from textmill.data.batches.augment import Augment
 from textmill.data.batches.loader import Rows
+from textmill.data.batches.text_augmentation import Augment
 from textmill.data.batches.text_size import learned, names_ids
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.store.corpus import Corpus
@@ -21,23 +21,23 @@ from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
-from textmill.machine.kernels import apply_kernels
+from textmill.imports import resolve_callable
+from textmill.machine.kernel_choices import apply_kernels
 from textmill.machine.precision import Precision, choose_precision
-from textmill.names import resolve_callable
 from textmill.optim.optimizer_choice import OptimizerFactory
-from textmill.planning.fit_run import fit_run
+from textmill.planning.fit_settings import fit_run
 from textmill.planning.run_length import Length
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers
 from textmill.tracking.tracker_choice import build_trackers
 from textmill.training.checkpoint_state import load_state
+from textmill.training.choose_output_folder import Output
 from textmill.training.deepspeed_settings import adopt_deepspeed
 from textmill.training.open_corpus import open_corpus, settle_preset, settle_tokenizer
-from textmill.training.output_folder import Output
+from textmill.training.resolve_data import settle_data
 from textmill.training.resume import split_batch
 from textmill.training.run import LossFunction
-from textmill.training.settle_data import settle_data
 from textmill.training.signals import SignalFlag
 from textmill.training.starting_point import choose_output, claim, find_start
 from textmill.training.training_rows import training_rows

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from textmill.config import Config
-from textmill.console.format import size
+from textmill.console.number_format import size
 from textmill.errors import OutOfMemoryError, TextmillError
 from textmill.machine.memory import is_out_of_memory
 from textmill.machine.precision import choose_precision

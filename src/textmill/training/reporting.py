@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from textmill import files
-from textmill.checkpoint.log_file import Log
 from textmill.console.screen import Screen
 from textmill.runs import layout
+from textmill.runs.log_file import Log
 from textmill.tracking.tracker import Trackers
 from textmill.training.advice import Advice, Setting
 

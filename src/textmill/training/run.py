@@ -24,9 +24,9 @@ from textmill.optim.learning_rate_schedule import Schedule
 from textmill.planning.run_length import MOST_REPORTS, Cadence, Length, default_evaluations
 from textmill.tokenizers import Tokenizer
 from textmill.training.advice import Setting
-from textmill.training.plan_schedule import plan_schedule
 from textmill.training.progress import Progress, Step
 from textmill.training.reporting import Reporting
+from textmill.training.schedule_from_settings import plan_schedule
 from textmill.training.signals import SignalFlag
 from textmill.training.training_rows import HeldOut
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textmill.checkpoint.model_links import link_model
+from textmill.checkpoint.best_and_final import link_model
 from textmill.errors import WriteFailedError
 from textmill.runs import layout
 from textmill.training.checkpoint_state import save_checkpoint

@@ -19,19 +19,19 @@ from textmill.optim.optimizer_choice import AdamSettings, build_optimizer
 from textmill.planning.parameter_count import flops_per_token
 from textmill.runs import layout
 from textmill.training.advice import Advice
+from textmill.training.around_the_loop import running
 from textmill.training.checkpoint_state import load_state, restore
 from textmill.training.deepspeed_settings import deepspeed_settings
-from textmill.training.loss import causal_loss
 from textmill.training.open_run import OpenedRun
 from textmill.training.out_of_memory import memory_explained
+from textmill.training.record_environment import environment
 from textmill.training.reporting import Reporting
 from textmill.training.resume import check_identity
 from textmill.training.run import Run, Saving
-from textmill.training.run_environment import environment
-from textmill.training.run_lifecycle import running
 from textmill.training.sample import first_words
+from textmill.training.start_and_end_summary import opening_lines
 from textmill.training.starting_point import claim
-from textmill.training.summaries import opening_lines
+from textmill.training.training_loss import causal_loss
 from textmill.training.training_rows import held_out_sets, make_loader
 
 

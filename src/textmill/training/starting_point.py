@@ -11,11 +11,11 @@ from typing import Any
 from textmill import files
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.find_model import resolve_checkpoint
-from textmill.checkpoint.run_lock import RunLock
 from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.engine.world import World
-from textmill.training.output_folder import Output, clear_run, open_output, run_of
+from textmill.runs.run_lock import RunLock
+from textmill.training.choose_output_folder import Output, clear_run, open_output, run_of
 from textmill.training.resume import merge_with_saved
 
 

@@ -15,7 +15,7 @@ from textmill.data.batches.dataset import TextDataset
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
-from textmill.tracking.metrics import METRICS
+from textmill.tracking.metric_table import METRICS
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
 from textmill.training.progress import Step

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from textmill.config import Config
-from textmill.data.batches.augment import Augment
 from textmill.data.batches.loader import Prefetch, Rows, TrainLoader, eval_batches, separates_documents
 from textmill.data.batches.packed_rows import PackedRows
+from textmill.data.batches.text_augmentation import Augment
 from textmill.data.batches.text_size import packing_of
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World

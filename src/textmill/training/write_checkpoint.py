@@ -16,8 +16,8 @@ from torch import Tensor
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore, rename_in_errors
 from textmill.checkpoint.manifest import fsync_and_hash
-from textmill.checkpoint.sharded import plan_files, write_index
-from textmill.checkpoint.tensors import save_tensors
+from textmill.checkpoint.safetensors_files import save_tensors
+from textmill.checkpoint.sharded_tensors import plan_files, write_index
 from textmill.engine.engine import Engine
 from textmill.engine.world import World
 from textmill.files import cannot_write

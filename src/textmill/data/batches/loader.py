@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from textmill.data.batches.order import row_order
-from textmill.data.store.shards import TokenStore
+from textmill.data.batches.row_order import row_order
+from textmill.data.store.token_shards import TokenStore
 from textmill.errors import ConfigError, DataError
 
 IGNORED = -100

@@ -6,7 +6,7 @@ import numpy as np
 
 from textmill.data.batches.loader import IGNORED, Rows
 from textmill.data.batches.packing import Tick, pack
-from textmill.data.store.shards import TokenStore
+from textmill.data.store.token_shards import TokenStore
 from textmill.errors import DataError
 
 

@@ -10,12 +10,12 @@ from textmill.config import Config, DataConfig
 from textmill.data.batches.packing import pack
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
-from textmill.data.reading.formats.bin import open_token_ids
-from textmill.data.sources.file_formats import IDS, format_of
-from textmill.data.sources.given_once import is_given_once
+from textmill.data.reading.formats.bin_ids import open_token_ids
+from textmill.data.sources.file_extensions import IDS, format_of
+from textmill.data.sources.file_listing import default_corpus, list_files
+from textmill.data.sources.file_selection import named_set, weighted_items
 from textmill.data.sources.hub import is_dataset
-from textmill.data.sources.listing import default_corpus, list_files
-from textmill.data.sources.selection import named_set, weighted_items
+from textmill.data.sources.one_time_texts import is_given_once
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.errors import ConfigError
 from textmill.planning.plan import Text, tokens_of_bytes

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from textmill.data.reading.document import Document
 from textmill.errors import ConfigError
-from textmill.names import optional
+from textmill.imports import optional
 
 REPAIRS = ("ftfy",)
 DEDUPS = ("exact", "near")

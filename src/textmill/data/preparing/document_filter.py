@@ -10,8 +10,8 @@ import numpy as np
 
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.duplicates import NearDuplicates
-from textmill.data.preparing.quality import Measure, Shares
 from textmill.data.preparing.split import Survey, survey
+from textmill.data.preparing.text_quality import Measure, Shares
 from textmill.data.reading.document import Document
 
 EXAMPLES = 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from textmill.names import optional
+from textmill.imports import optional
 
 SIMILAR = 0.7
 """Jaccard similarity of the sets of five-word sequences from which on two documents count as copies."""

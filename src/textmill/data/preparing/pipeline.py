@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from textmill.console.format import size
+from textmill.console.number_format import size
 from textmill.data.preparing.corpus_report import CorpusNotes
-from textmill.data.preparing.destination import Destination
 from textmill.data.preparing.document_filter import FilterResult
+from textmill.data.preparing.encode_in_parallel import encode_and_write
 from textmill.data.preparing.encoded_chunks import Encoding
-from textmill.data.preparing.encoding import encode_and_write
-from textmill.data.preparing.filter_sets import filter_sets, say_leaks
+from textmill.data.preparing.filter_train_and_validation import filter_sets, say_leaks
+from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.prepare_settings import PrepareSettings
-from textmill.data.preparing.read_progress import ReadProgress
+from textmill.data.preparing.reading_progress import ReadProgress
 from textmill.data.preparing.split import (
     TRAIN,
     VALIDATION,
@@ -33,11 +33,11 @@ from textmill.data.preparing.split import (
     plan_split,
     whole_documents,
 )
-from textmill.data.preparing.text_sets import close_writers, text_sets
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
+from textmill.data.preparing.train_and_validation import close_writers, text_sets
 from textmill.data.reading.document import Document, Reading
-from textmill.data.reading.read import read_documents
-from textmill.data.sources.selection import Files
+from textmill.data.reading.read_documents import read_documents
+from textmill.data.sources.file_selection import Files
 from textmill.tokenizers import Tokenizer
 
 _WORTH_TELLING = 10_000_000  # bytes

@@ -11,8 +11,8 @@ from textmill.config import Config
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.split import DEFAULT_SHARE
 from textmill.data.reading.document import Reading
+from textmill.data.sources.file_selection import data_or_dataset
 from textmill.data.sources.hub import DEFAULT_VALIDATION
-from textmill.data.sources.selection import data_or_dataset
 from textmill.errors import ConfigError
 from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from textmill.config.consistency import fewer_pieces
-from textmill.data.preparing.destination import Destination
-from textmill.data.preparing.read_progress import ReadProgress
+from textmill.data.preparing.pipeline_output import Destination
+from textmill.data.preparing.reading_progress import ReadProgress
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
 

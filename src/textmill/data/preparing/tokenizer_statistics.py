@@ -12,7 +12,7 @@ from textmill.data.preparing.chunking import chunks
 from textmill.data.preparing.encoded_chunks import utf8_size
 from textmill.data.preparing.split import Fragment, whole_documents
 from textmill.data.reading.document import Reading
-from textmill.data.reading.read import read_documents
+from textmill.data.reading.read_documents import read_documents
 from textmill.tokenizers import Tokenizer
 
 SAMPLE_CHARACTERS = 160

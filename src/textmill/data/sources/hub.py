@@ -13,8 +13,8 @@ from typing import Any
 
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
 from textmill.files import parse_json
-from textmill.names import optional
-from textmill.network import hub_client
+from textmill.hub_access import hub_client
+from textmill.imports import optional
 
 HUB_PREFIX = "hf:"
 

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from textmill.data.preparing.encoded_chunks import EncodedChunk
-from textmill.data.store.shards import ShardWriter
+from textmill.data.store.token_shards import ShardWriter
 
 INDEX = "stretches.bin"
 """The file's name, which says what chunks were called when its format was made."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from textmill import files
 from textmill.data.store.mixture import Mixture, Part
-from textmill.data.store.shards import TokenStore
+from textmill.data.store.token_shards import TokenStore
 from textmill.errors import DataError, MissingInputError
 from textmill.runs.layout import FURTHER, PREPARED, TOKENIZER
 from textmill.tokenizers import Tokenizer, load_tokenizer

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from textmill.data.store.shards import TokenStore
+from textmill.data.store.token_shards import TokenStore
 from textmill.errors import DataError
 from textmill.files import json_sha256
 

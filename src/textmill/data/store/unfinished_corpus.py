@@ -16,7 +16,7 @@ from typing import BinaryIO
 from textmill import files
 from textmill.data.preparing.encoded_chunks import Encoding
 from textmill.data.store.chunk_index import ChunkIndex, IndexedWriter, indexed_bytes
-from textmill.data.store.shards import ShardWriter
+from textmill.data.store.token_shards import ShardWriter
 from textmill.errors import DataError, Interrupted, MissingInputError
 from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer, load_tokenizer

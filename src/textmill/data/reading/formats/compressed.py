@@ -10,7 +10,7 @@ import zlib
 from typing import Any, BinaryIO
 
 from textmill.errors import DataError, one_line
-from textmill.names import optional
+from textmill.imports import optional
 
 MOST_RATIO = 250
 """Bytes out per byte in. Text gives 3 to 10, logs up to 100, a file made to fill the machine 1,000 and more."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.reading.formats.lines import LONGEST_LINE, read_lines
-from textmill.data.sources.notes import Notes
+from textmill.data.reading.formats.utf8_lines import LONGEST_LINE, read_lines
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, listed
 
 

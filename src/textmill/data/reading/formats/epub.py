@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.compressed import ALLOWED_ANYWAY, MOST_RATIO
-from textmill.data.sources.notes import Notes
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, one_line
 
 LARGEST_CHAPTER = 64 << 20

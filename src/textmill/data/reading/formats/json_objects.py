@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.reading.formats.rows import text_of_object
 from textmill.data.reading.formats.text import block_start, invalid_utf8
-from textmill.data.sources.notes import Notes
+from textmill.data.reading.formats.text_field import text_of_object
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 
 LONGEST_OBJECT = 256 << 20

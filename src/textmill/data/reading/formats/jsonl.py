@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.reading.formats.lines import read_lines
-from textmill.data.reading.formats.rows import text_of_object
-from textmill.data.sources.notes import Notes
+from textmill.data.reading.formats.text_field import text_of_object
+from textmill.data.reading.formats.utf8_lines import read_lines
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.sources.notes import Notes
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
-from textmill.names import optional
+from textmill.imports import optional
 
 LARGEST_PAGE = 64 << 20
 """Bytes. A page is read into memory as a whole."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.sources.notes import Notes
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
-from textmill.tokenizers.cutting import last_cut
+from textmill.tokenizers.split_long_text import last_cut
 
 PART_BYTES = 1 << 20
 LONGEST_PART = 8 << 20  # characters; text without a space is cut here

@@ -10,10 +10,10 @@ from typing import Any
 
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
-from textmill.data.reading.formats.bin import open_token_ids
-from textmill.data.reading.read import open_file
-from textmill.data.sources.file_formats import IDS, format_of
-from textmill.data.sources.selection import Files
+from textmill.data.reading.formats.bin_ids import open_token_ids
+from textmill.data.reading.read_documents import open_file
+from textmill.data.sources.file_extensions import IDS, format_of
+from textmill.data.sources.file_selection import Files
 
 _BLOCK = 1 << 20
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from textmill.console.format import count, duration, plural, size
-from textmill.console.terminal import program
+from textmill.console.number_format import count, duration, plural, size
+from textmill.console.standard_streams import program
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.runs import layout

@@ -77,8 +77,8 @@ def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
 def _model(folder: Path) -> None:
     """Read the weights. Raises DataError when they are not finite or do not fit the configuration beside them."""
     from textmill.checkpoint.model_folder import load_model
-    from textmill.checkpoint.sharded import load_sharded
-    from textmill.checkpoint.tensors import refuse_non_finite
+    from textmill.checkpoint.safetensors_files import refuse_non_finite
+    from textmill.checkpoint.sharded_tensors import load_sharded
     from textmill.errors import NonFiniteError
 
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.formats.text import block_start, invalid_utf8
-from textmill.data.sources.notes import Notes
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 
 LONGEST_LINE = 256 << 20

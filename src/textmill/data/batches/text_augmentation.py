@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from textmill.data.batches.loader import IGNORED, Batch, segments_and_positions
-from textmill.data.batches.order import derive
+from textmill.data.batches.row_order import derive
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer
 

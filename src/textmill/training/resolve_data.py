@@ -10,9 +10,9 @@ from typing import Any
 from textmill.config import Config, load_config
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
-from textmill.data.sources.given_once import STANDARD_INPUT, Keeper, is_given_once, is_kept
-from textmill.data.sources.program_texts import are_paths
-from textmill.data.sources.selection import absolute_data, absolute_set
+from textmill.data.sources.file_selection import absolute_data, absolute_set
+from textmill.data.sources.in_memory_texts import are_paths
+from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, is_given_once, is_kept
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
 from textmill.errors import ConfigError

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from textmill.data.preparing.destination import ChunkWriter, IdWriter
+from textmill.data.preparing.pipeline_output import ChunkWriter, IdWriter
 from textmill.data.preparing.split import TRAIN, VALIDATION
-from textmill.data.sources.selection import Files
+from textmill.data.sources.file_selection import Files
 from textmill.errors import DataError
 from textmill.runs.layout import FURTHER
 

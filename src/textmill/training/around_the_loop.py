@@ -6,15 +6,15 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from textmill.checkpoint.model_links import link_model
-from textmill.console.terminal import program
+from textmill.checkpoint.best_and_final import link_model
+from textmill.console.standard_streams import program
 from textmill.errors import Interrupted, TextmillError
 from textmill.runs import layout
-from textmill.tracking.plot import draw_training_curves
-from textmill.training.output_folder import write_config, write_status
+from textmill.tracking.training_curves import draw_training_curves
+from textmill.training.choose_output_folder import write_config, write_status
 from textmill.training.run import Run
 from textmill.training.saving import save, save_interrupted
-from textmill.training.summaries import closing_lines
+from textmill.training.start_and_end_summary import closing_lines
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 
 from textmill.machine.cpu_contention import cores, foreign_load
 from textmill.machine.device_choice import choose_device
-from textmill.machine.kernels import apply_kernels
+from textmill.machine.kernel_choices import apply_kernels
 from textmill.machine.precision import choose_precision, cpu_multiplies_bf16
 
 SIDE = {"cpu": 768, "cuda": 4096, "mps": 2048}

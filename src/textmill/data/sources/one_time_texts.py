@@ -19,9 +19,9 @@ from typing import Any
 
 from textmill import files
 from textmill.data.sources.cache_dir import cache_root
-from textmill.data.sources.program_texts import TextRows, are_paths
+from textmill.data.sources.in_memory_texts import TextRows, are_paths
 from textmill.errors import ConfigError, DataError, MissingInputError
-from textmill.names import resolve
+from textmill.imports import resolve
 
 STANDARD_INPUT = "-"
 

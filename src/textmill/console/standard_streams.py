@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from textmill.console.format import printable
+from textmill.console.number_format import printable
 
 NAME_COLUMNS = 12
 """Columns that the name of a field takes."""

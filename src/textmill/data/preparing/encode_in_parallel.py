@@ -10,8 +10,8 @@ from functools import partial
 from typing import NamedTuple
 
 from textmill.data.preparing import chunking
-from textmill.data.preparing.destination import ChunkWriter, Destination, EarlierChunks
 from textmill.data.preparing.encoded_chunks import EncodedChunk, Encoding, chunk_key
+from textmill.data.preparing.pipeline_output import ChunkWriter, Destination, EarlierChunks
 from textmill.data.preparing.split import TRAIN, Fragment
 from textmill.machine.devices import cores
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from textmill.config.field_types import closest
-from textmill.data.sources.file_formats import SETTINGS, TEXT_SUFFIXES, extension_of, missing_package
+from textmill.data.sources.file_extensions import SETTINGS, TEXT_SUFFIXES, extension_of, missing_package
+from textmill.data.sources.findings import Notes
 from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_files
 from textmill.data.sources.named_corpora import fetch, is_named, named_corpora
-from textmill.data.sources.notes import Notes
 from textmill.errors import DataError, MissingInputError
 from textmill.runs.layout import is_clearly_run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from textmill import files
-from textmill.checkpoint.tensors import load_tensors
+from textmill.checkpoint.safetensors_files import load_tensors
 from textmill.errors import DataError, MissingInputError
 
 FILE_BYTES = 2_000_000_000

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
 from textmill.data.preparing.split import TRAIN
-from textmill.data.preparing.text_sets import TextSet
+from textmill.data.preparing.train_and_validation import TextSet
 from textmill.data.reading.document import Reading
-from textmill.data.reading.read import read_documents
-from textmill.data.sources.notes import Notes
+from textmill.data.reading.read_documents import read_documents
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 
 Say = Callable[[str], None]

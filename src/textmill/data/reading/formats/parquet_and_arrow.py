@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.sources.notes import Notes
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, listed, one_line
-from textmill.names import optional
+from textmill.imports import optional
 
 _ROWS_AT_ONCE = 1024
 

@@ -16,9 +16,9 @@ from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import LEARNED
 from textmill.data.reading.document import Reading
-from textmill.data.sources.given_once import Keeper
+from textmill.data.sources.one_time_texts import Keeper
 from textmill.data.store.corpus import Corpus, open_corpus
-from textmill.data.store.shards import TokenStore
+from textmill.data.store.token_shards import TokenStore
 from textmill.errors import ConfigError, DataError
 from textmill.evaluation.evaluate_batches import evaluate
 from textmill.evaluation.metrics import Metric

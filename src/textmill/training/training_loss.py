@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from textmill.data.batches.loader import Batch
-from textmill.model.loss import cross_entropy_sum, forward
+from textmill.model.cross_entropy import cross_entropy_sum, forward
 
 
 def causal_loss(*, label_smoothing: float = 0.0) -> Callable[[nn.Module, Batch], Tensor | tuple[Tensor, Tensor]]:

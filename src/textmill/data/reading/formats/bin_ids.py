@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textmill.data.reading.formats.npy import Ids, open_ids
+from textmill.data.reading.formats.npy_ids import Ids, open_ids
 from textmill.errors import DataError
 from textmill.files import parse_json
 

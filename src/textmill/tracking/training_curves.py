@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from textmill.files import read_rows, write_bytes
 from textmill.runs import layout
 from textmill.tracking.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, png, style
-from textmill.tracking.metrics import METRICS
+from textmill.tracking.metric_table import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

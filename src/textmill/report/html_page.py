@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from textmill.console.format import as_text, count, duration
+from textmill.console.number_format import as_text, count, duration
 from textmill.report.charts import Line, chart
 from textmill.report.page_style import STYLE
 from textmill.report.run_record import Record, Row, number
-from textmill.tracking.metrics import METRICS
+from textmill.tracking.metric_table import METRICS
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MOST_SAMPLES = 40

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from textmill.data.preparing.destination import Destination
+from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.split import TRAIN, VALIDATION
-from textmill.data.preparing.text_sets import close_writers, text_sets
-from textmill.data.reading.formats.bin import open_token_ids
-from textmill.data.sources.selection import Files
+from textmill.data.preparing.train_and_validation import close_writers, text_sets
+from textmill.data.reading.formats.bin_ids import open_token_ids
+from textmill.data.sources.file_selection import Files
 
 
 def prepare_ids(

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from textmill.data.sources.given_once import is_given_once
+from textmill.data.sources.file_listing import default_corpus, list_files
 from textmill.data.sources.hub import DEFAULT_VALIDATION, HUB_PREFIX, dataset_item, dataset_splits, is_dataset
-from textmill.data.sources.listing import default_corpus, list_files
 from textmill.data.sources.named_corpora import is_named, named_corpora
+from textmill.data.sources.one_time_texts import is_given_once
 from textmill.errors import ConfigError, listed
 
 Paths = Sequence[str | Path] | str | Path

@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats import columns, compressed, csv_table, epub, json_objects, jsonl, markup, pdf, text
-from textmill.data.sources.file_formats import FORMATS, IDS, format_of
-from textmill.data.sources.notes import Notes
+from textmill.data.sources.file_extensions import FORMATS, IDS, format_of
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
 
 Read = Callable[[BinaryIO, str, Reading, Notes], Iterator[Document]]

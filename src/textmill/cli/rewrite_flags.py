@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from textmill.config.aliases import ALIASES, REWRITES
 from textmill.config.field_types import closest
-from textmill.config.settings import is_list, is_switch, section_of, validate
+from textmill.config.setting_lookup import is_list, is_switch, section_of, validate
 from textmill.errors import ConfigError
 
 _BOOL = frozenset({"true", "false", "yes", "no", "on", "off", "0", "1"})
