@@ -12,7 +12,7 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textmill.checkpoint import sharded
+from textmill.checkpoint import sharded_tensors
 from textmill.checkpoint.safetensors_files import copy_shard, local_shard, save_tensors
 from textmill.checkpoint.sharded_tensors import load_sharded, plan_files, write_index
 from textmill.errors import DataError, MissingInputError
@@ -23,11 +23,11 @@ SIZES = st.lists(st.integers(0, 10_000), max_size=40).map(lambda sizes: {f"t{i}"
 @given(SIZES, st.integers(2, 9))
 def test_each_tensor_is_in_one_file_and_no_file_is_large(sizes: dict[str, int], writers: int) -> None:
     """Every name once; no file above its fair share and one tensor; as many files for every writer."""
-    limit, sharded.FILE_BYTES = sharded.FILE_BYTES, 5_000
+    limit, sharded_tensors.FILE_BYTES = sharded_tensors.FILE_BYTES, 5_000
     try:
         plan = plan_files("model", sizes, writers)
     finally:
-        sharded.FILE_BYTES = limit
+        sharded_tensors.FILE_BYTES = limit
     assert sorted(name for names in plan.values() for name in names) == sorted(sizes)
     filled = [sum(sizes[name] for name in names) for names in plan.values()]
     assert max(filled) <= min(sum(sizes.values()) / len(plan), 5_000) + max(sizes.values(), default=0)

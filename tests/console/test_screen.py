@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from textmill.console import screen as module
-from textmill.console import terminal
+from textmill.console import standard_streams
 from textmill.console.screen import Screen, fitting
 from textmill.console.standard_streams import program
 
@@ -141,13 +141,13 @@ def test_evaluating_is_shown_as_reading_is(clock: list[float]) -> None:
 
 def test_commands_are_named_as_they_were_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is printed can be pasted: by the path where textmill is not on PATH, else by its name."""
-    monkeypatch.setattr(terminal.sys, "argv", [".venv/bin/textmill", "train"])
-    monkeypatch.setattr(terminal.shutil, "which", lambda name: None)
+    monkeypatch.setattr(standard_streams.sys, "argv", [".venv/bin/textmill", "train"])
+    monkeypatch.setattr(standard_streams.shutil, "which", lambda name: None)
     assert program() == ".venv/bin/textmill"
-    monkeypatch.setattr(terminal.shutil, "which", lambda name: "/usr/bin/textmill")
+    monkeypatch.setattr(standard_streams.shutil, "which", lambda name: "/usr/bin/textmill")
     assert program() == "textmill"
-    monkeypatch.setattr(terminal.sys, "argv", ["/lib/textmill/__main__.py"])
-    monkeypatch.setattr(terminal.shutil, "which", lambda name: None)
+    monkeypatch.setattr(standard_streams.sys, "argv", ["/lib/textmill/__main__.py"])
+    monkeypatch.setattr(standard_streams.shutil, "which", lambda name: None)
     assert program() == "textmill"
 
 

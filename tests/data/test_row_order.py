@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textmill.data.batches import order
+from textmill.data.batches import row_order as order_module
 from textmill.data.batches.row_order import derive, permute, row_order
 
 
@@ -68,12 +68,12 @@ def test_every_epoch_visits_every_row_once(
     num_rows: int, seed: int, epoch: int, block_rows: int | None, window: int
 ) -> None:
     """Row by row or in blocks, whatever the remainders."""
-    before, order.WINDOW_BLOCKS = order.WINDOW_BLOCKS, window
+    before, order_module.WINDOW_BLOCKS = order_module.WINDOW_BLOCKS, window
     try:
         positions = np.arange(num_rows) + epoch * num_rows
         assert np.sort(row_order(positions, num_rows, seed, block_rows)).tolist() == list(range(num_rows))
     finally:
-        order.WINDOW_BLOCKS = before
+        order_module.WINDOW_BLOCKS = before
 
 
 def test_epochs_and_seeds_differ() -> None:
@@ -84,7 +84,7 @@ def test_epochs_and_seeds_differ() -> None:
 
 def test_blocks_keep_reading_near(monkeypatch: pytest.MonkeyPatch) -> None:
     """With blocks, a window of the order touches no more blocks than a window holds."""
-    monkeypatch.setattr(order, "WINDOW_BLOCKS", 8)
+    monkeypatch.setattr(order_module, "WINDOW_BLOCKS", 8)
     found = row_order(np.arange(10_000), 10_000, 3, block_rows=50)
     for start in range(0, 10_000, 400):
         assert len(set((found[start : start + 400] // 50).tolist())) == 8

@@ -83,7 +83,7 @@ def test_processes_that_come_apart_to_a_save_wait_for_each_other(
     def before(rank: int) -> None:
         from torch.distributed.distributed_c10d import _set_pg_timeout
 
-        from textmill.training import loop, run_lifecycle
+        from textmill.training import around_the_loop, loop
         from textmill.training.run import Run
 
         save = loop.save
@@ -96,7 +96,7 @@ def test_processes_that_come_apart_to_a_save_wait_for_each_other(
                     time.sleep(1.0 if rank == 1 else 0.0)
                     save(run)
 
-        loop.save = run_lifecycle.save = late
+        loop.save = around_the_loop.save = late
         in_save(1, lambda rank: time.sleep(6.0 if rank == 0 else 0.0))(rank)
 
     run = tmp_path / "run"

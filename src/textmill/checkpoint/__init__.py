@@ -30,9 +30,9 @@ __getattr__ = lazy_attributes(
     __name__,
     {
         "flatten_optimizer": "optimizer_state",
-        "load_tensors": "tensors",
-        "refuse_non_finite": "tensors",
+        "load_tensors": "safetensors_files",
+        "refuse_non_finite": "safetensors_files",
         "restore_optimizer": "optimizer_state",
-        "save_tensors": "tensors",
+        "save_tensors": "safetensors_files",
     },
 )

@@ -15,5 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["Cache", "Decoder", "build_model", "cross_entropy_sum"]
 
 __getattr__ = lazy_attributes(
-    __name__, {"Cache": "kv_cache", "Decoder": "decoder", "build_model": "from_config", "cross_entropy_sum": "loss"}
+    __name__,
+    {"Cache": "kv_cache", "Decoder": "decoder", "build_model": "from_config", "cross_entropy_sum": "cross_entropy"},
 )

@@ -26,7 +26,7 @@ __getattr__ = lazy_attributes(
         "load_checkpoint": "load_for_own_loop",
         "save": "saving",
         "steps": "loop",
-        "train": "start_training",
+        "train": "train_in_one_call",
         "train_model": "trainer",
     },
 )

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.reading.formats import columns, compressed, csv_table, epub, json_objects, jsonl, markup, pdf, text
+from textmill.data.reading.formats import (
+    compressed,
+    csv_table,
+    epub,
+    json_objects,
+    jsonl,
+    markup,
+    parquet_and_arrow,
+    pdf,
+    text,
+)
 from textmill.data.sources.file_extensions import FORMATS, IDS, format_of
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
@@ -20,8 +30,8 @@ READERS: dict[str, Read] = {
     "jsonl": jsonl.read,
     "json": json_objects.read,
     "csv": csv_table.read,
-    "parquet": columns.read_parquet,
-    "arrow": columns.read_arrow,
+    "parquet": parquet_and_arrow.read_parquet,
+    "arrow": parquet_and_arrow.read_arrow,
     "html": markup.read,
     "pdf": pdf.read,
     "epub": epub.read,
