@@ -15,7 +15,7 @@ from support.import_graph import SOURCE, circles, import_graph, is_facade, modul
 
 LAYERS = [
     {"errors"},
-    {"files", "names", "network", "version"},
+    {"files", "hub_access", "imports", "version"},
     {"console"},
     {"config", "machine"},
     {"tokenizers", "planning", "runs"},

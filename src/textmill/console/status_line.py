@@ -1,17 +1,18 @@
-"""One line of a terminal that is redrawn in place, such as a progress bar. A pipe or a file gets none of it."""
+"""One line of a terminal that is redrawn in place, such as a progress bar, by rich. A pipe or a file gets none of it."""
 
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from textmill.console.number_format import printable
-from textmill.console.standard_streams import columns
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
 
 SHORTEST_BAR = 8
 """Columns that the bar takes at least."""
-
-_ERASE = "\r\x1b[2K"
 
 
 class StatusLine:
@@ -22,7 +23,7 @@ class StatusLine:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
-        self._drawn = False
+        self._live: Live | None = None
 
     @property
     def stream(self) -> TextIO:
@@ -35,22 +36,40 @@ class StatusLine:
 
     def draw(self, text: str) -> None:
         """Show `text` in place of what was drawn before, cut to the width of the terminal."""
-        if self.visible:
-            print(f"{_ERASE}{printable(text)[: columns() - 1]}\r", end="", file=self.stream, flush=True)
-            self._drawn = True
+        from rich.text import Text
+
+        self._show(Text(printable(text), no_wrap=True, overflow="ellipsis"))
 
     def draw_bar(self, before: str, share: float | None, after: str) -> None:
         """Show a bar filled by `share` (None: unknown, no bar) between two texts."""
-        room = columns() - 3 - len(before) - len(after)
-        if share is None or room < SHORTEST_BAR:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        if share is None:
             self.draw(" ".join(filter(None, (before, after))))
             return
-        full, empty = ("━", "─") if "utf" in (self.stream.encoding or "").lower() else ("#", "-")
-        filled = int(room * min(max(share, 0.0), 1.0))
-        self.draw(f"{before} {full * filled}{empty * (room - filled)} {after}".rstrip())
+        row = Table.grid(padding=(0, 1), expand=True)
+        row.add_column(no_wrap=True)
+        row.add_column(ratio=1, min_width=SHORTEST_BAR)
+        row.add_column(no_wrap=True)
+        row.add_row(Text(printable(before)), ProgressBar(1.0, min(max(share, 0.0), 1.0)), Text(printable(after)))
+        self._show(row)
 
     def erase(self) -> None:
         """Take the line off the terminal."""
-        if self._drawn:
-            print(_ERASE, end="", file=self.stream, flush=True)
-            self._drawn = False
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _show(self, line: RenderableType) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        if not self.visible:
+            return
+        if self._live is None:
+            console = Console(file=self.stream)
+            self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+            self._live.start()
+        self._live.update(line, refresh=True)
