@@ -1,4 +1,4 @@
-"""One line of a terminal that is redrawn in place, such as a progress bar, by rich. A pipe or a file gets none of it."""
+"""One line of a terminal that rich redraws in place, such as a progress bar. A pipe or a file gets none of it."""
 
 from __future__ import annotations
 
