@@ -167,20 +167,20 @@ def test_strings_in_a_list_are_paths(tmp_path: Path) -> None:
 
 def test_an_import_string_names_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the weight or the name around it; an object that names paths gives these; a file of that name wins."""
-    (tmp_path / "my_texts.py").write_text(
+    (tmp_path / "listed_texts.py").write_text(
         f"def stories():\n    yield from {TEXTS!r}\n\n\nfiles = [{str(tmp_path / 'a.txt')!r}]\n"
     )
     (tmp_path / "a.txt").write_text("a file")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     keeper = Keeper(cache_dir=tmp_path / "cache")
-    (kept,) = keeper.keep("my_texts:stories") or []
+    (kept,) = keeper.keep("listed_texts:stories") or []
     assert Path(kept).parent == tmp_path / "cache/texts"
-    assert keeper.keep(["my_texts:stories=0.5", "a.txt=0.5"]) == [f"{kept}=0.5", "a.txt=0.5"]
-    assert keeper.keep("news=my_texts:stories", "val_data") == [f"news={kept}"]
-    assert keeper.keep(["my_texts:files", "hf:name"]) == [str(tmp_path / "a.txt"), "hf:name"]
-    (tmp_path / "my_texts:stories").write_text("a file with an odd name")
-    assert keeper.keep("my_texts:stories") == ["my_texts:stories"]
+    assert keeper.keep(["listed_texts:stories=0.5", "a.txt=0.5"]) == [f"{kept}=0.5", "a.txt=0.5"]
+    assert keeper.keep("news=listed_texts:stories", "val_data") == [f"news={kept}"]
+    assert keeper.keep(["listed_texts:files", "hf:name"]) == [str(tmp_path / "a.txt"), "hf:name"]
+    (tmp_path / "listed_texts:stories").write_text("a file with an odd name")
+    assert keeper.keep("listed_texts:stories") == ["listed_texts:stories"]
 
 
 def test_stopping_leaves_nothing(tmp_path: Path) -> None:
