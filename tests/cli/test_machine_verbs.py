@@ -55,8 +55,8 @@ def test_a_busy_machine_is_said() -> None:
     assert contention_warning(number, 0.1) is None
     assert contention_warning(number - 1, 0.5) is None
     assert contention_warning(number, 1.0) == (
-        f"the machine is busy: other processes use about 1.0 of {number} cores, and oversubscribed threads, which wait "
-        f"for each other, can be ten times slower; --threads {number - 1} may be faster"
+        f"the machine is busy: other processes use about 1.0 of {number} cores, and threads that share cores "
+        f"can be up to ten times slower; --threads {number - 1} may be faster"
     )
     assert "slower than it could be" in (contention_warning(1, number - 0.1) or "")
 

@@ -127,6 +127,20 @@ def test_progress_leaves_no_trace_on_a_terminal(clock: list[float], columns: pyt
     assert said == "ready\n"
 
 
+@pytest.mark.parametrize("bar", [False, True])
+def test_what_an_encoding_lacks_ends_nothing(columns: pytest.MonkeyPatch, bar: bool) -> None:
+    """Where only ASCII can be shown, a dot between two facts is a question mark, above a bar too."""
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    out.isatty = lambda: bar  # type: ignore[method-assign]
+    screen = Screen(stream=out)
+    screen.begin(0, 10)
+    screen.evaluation(ROW, improved=True)
+    screen.close()
+    out.flush()
+    assert b"step 900 ? train loss 3.0714" in raw.getvalue().replace(b" ? epoch 0.59", b"")
+
+
 def test_evaluating_is_shown_as_reading_is(clock: list[float]) -> None:
     """A long evaluation tells how far it is; the next one is timed by itself."""
     out = io.StringIO()

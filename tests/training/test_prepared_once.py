@@ -1,4 +1,4 @@
-"""Text is prepared once: a resumed, repeated, rehearsed or evaluated run finds what the first one prepared."""
+"""Text is prepared once: a resumed, repeated, previewed or evaluated run finds what the first one prepared."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from textmill.cli.main import main
 from textmill.evaluation import evaluate_model
+from textmill.runs.read_run import read_environment
 
 TINY = [
     *("--d-model", "16", "--num-layers", "1", "--num-heads", "1", "--max-seq-len", "8", "--batch-size", "1"),
@@ -46,6 +47,8 @@ def test_the_same_text_is_prepared_once(tmp_path: Path, text: str, flags: list[s
     train("--output-dir", run, "--resume", "--max-steps", "3")
     train("--config", run / "config.yaml", "--output-dir", tmp_path / "repeated")
     train("--config", run, "--output-dir", tmp_path / "rehearsed", "--dry-run")
+    learned = read_environment(run)["vocab_size"]
+    train("--output-dir", run, "--resume", "--max-steps", "4", "--vocab-size", str(learned))
     assert prepared(cache) == made
 
     expected = evaluate_model(run / "final")

@@ -15,7 +15,12 @@ from safetensors.torch import load_file
 from support.run_commands import Command, wait_for
 from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
+from textmill.config import load_config
+from textmill.console.screen import Screen
+from textmill.errors import RunExistsError
 from textmill.tracking.metric_table import METRICS
+from textmill.training.open_run import Parts, open_run
+from textmill.training.start_run import start_run
 
 STEPS = ["--max-steps", "12", "--eval-steps", "4", "--save-steps", "4"]
 
@@ -94,6 +99,28 @@ def test_a_new_run_can_start_from_weights(finished: Path, small_command: list[st
     best = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])["best_val_loss"]
     assert last["step"] == 2
     assert last["val_loss"] == pytest.approx(best, abs=0.02)
+
+
+def test_weights_that_are_refused_cost_no_run(copy: Path, small_command: list[str], tmp_path: Path) -> None:
+    """With --overwrite the old run stays, and without it no folder is left, when --init-from is missing or misfits."""
+    weights = (copy / "final" / "model.safetensors").read_bytes()
+    other = [*small_command, "--max-steps", "2", "--head-dim", "8", "--overwrite"]
+    for init_from, code in ((tmp_path / "nothing", 66), (copy, 65)):
+        words = ["--init-from", str(init_from)]
+        assert main([*other, *words, "--output-dir", str(copy)]) == code
+        assert main([*other, *words, "--output-dir", str(tmp_path / "new")]) == code
+    assert (copy / "final" / "model.safetensors").read_bytes() == weights
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_appeared_meanwhile_is_refused(copy: Path, tmp_path: Path) -> None:
+    """Another process may train in the folder while this one still prepares its text: its run stays."""
+    config = load_config(yaml.safe_load((copy / "config.yaml").read_text()), output_dir=str(tmp_path / "run"))
+    with open_run(config, Parts(), screen=Screen(quiet=True)) as opened:
+        shutil.copytree(copy, tmp_path / "run")
+        with pytest.raises(RunExistsError, match="already contains a run"), start_run(opened):
+            pass
+    assert (tmp_path / "run" / "final" / "model.safetensors").exists()
 
 
 def test_a_directory_with_a_run_is_not_overwritten(

@@ -183,4 +183,4 @@ def test_a_dry_run_and_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     (tmp_path / "texts_for_a_plan.py").write_text(MODULE)
     assert main(["train", "texts_for_a_plan:stories", "--dry-run", "--cache-dir", "cache", "--device", "cpu"]) == 0
     assert main(["plan", "texts_for_a_plan:stories", "--device", "cpu"]) == 2
-    assert "is given once and not read for a plan" in capsys.readouterr().err
+    assert "a plan does not read text that is given only once" in capsys.readouterr().err

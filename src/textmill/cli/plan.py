@@ -119,7 +119,7 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
     enough = f"{size(free)} are free" if free > plan.disk else f"MORE than the {size(free)} that are free"
     text = f"{size(plan.disk)} at most, for {kept} checkpoints of {size(plan.checkpoint)}, the best and a new one; "
     lines.append(("disk", text + enough))
-    time = "unknown without a speed: --tokens-per-second, as a short run shows it"
+    time = "unknown without a speed: give --tokens-per-second, which a short run prints"
     if plan.seconds is not None:
         time = f"{duration(plan.seconds)} of training, evaluations left out"
     elif length.max_seconds is not None:

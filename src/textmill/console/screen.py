@@ -84,12 +84,12 @@ class Screen:
         """Print `line`; a terminal wraps it, further lines indented, unless `indent` is None."""
         if self._quiet:
             return
-        self._line.erase()
         line = printable(line)
         if indent is not None and self._line.visible:
             line = wrapped(line, indent)
-        print(line, file=self._line.stream, flush=True)
-        self._draw_bar()
+        if self._bar is None:
+            self._line.erase()
+        self._line.print(line)
 
     def reading(self, done: int, total: int) -> None:
         """Show that `done` of `total` bytes of text are read, when it takes longer than a moment."""
@@ -121,7 +121,7 @@ class Screen:
         elif self._line.visible:
             self._line.draw_bar(f"{doing} {share:.0%}", share, left)
         else:
-            print(f"{doing} {share:.0%} · {left}", file=self._line.stream, flush=True)
+            self._line.print(f"{doing} {share:.0%} · {left}")
 
     def begin(self, step: int, total_steps: int | None) -> None:
         """Show the training bar, where there is a terminal."""
@@ -138,8 +138,8 @@ class Screen:
         self._bar.step, self._bar.total = step, total_steps
         if not self._bar.reported:
             self._bar.report = {"speed": rate(speed)}
-            if seconds_left is not None:
-                self._bar.report["left"] = f"{duration(seconds_left)} left"
+        if seconds_left is not None:
+            self._bar.report["left"] = f"{duration(seconds_left)} left"
         self._draw_bar()
 
     def _draw_bar(self, where: str = "") -> None:

@@ -18,7 +18,7 @@ SHORTEST_BAR = 8
 class StatusLine:
     """The line on which progress stands on `stream` (None: standard output).
 
-    Call `erase` before anything else is printed there. No thread redraws it: a line is as old as the last call.
+    Whatever else goes there is printed by `print`, or after `erase`. No thread redraws the line.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -56,6 +56,15 @@ class StatusLine:
         row.add_row(Text(printable(before)), ProgressBar(1.0, min(max(share, 0.0), 1.0)), Text(printable(after)))
         self._show(row)
 
+    def print(self, line: str) -> None:
+        """Print `line`, above the status line if one is drawn; what the encoding lacks becomes a question mark."""
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        line = line.encode(encoding, "replace").decode(encoding)
+        if self._live is None:
+            print(line, file=self.stream, flush=True)
+        else:
+            self._live.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
     def erase(self) -> None:
         """Take the line off the terminal."""
         if self._live is not None:
@@ -72,4 +81,5 @@ class StatusLine:
             console = Console(file=self.stream)
             self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()
+            console.show_cursor()  # nobody would show it again after a second Ctrl-C or a kill
         self._live.update(line, refresh=True)

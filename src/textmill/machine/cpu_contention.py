@@ -46,7 +46,7 @@ def contention_warning(threads: int, load: float | None = None) -> str | None:
         return f"{busy}, so this will be slower than it could be"
     fewer = max(1, round(room))
     advice = f"; --threads {fewer} may be faster" if fewer < threads else ""
-    return f"{busy}, and oversubscribed threads, which wait for each other, can be ten times slower{advice}"
+    return f"{busy}, and threads that share cores can be up to ten times slower{advice}"
 
 
 def _busy_ticks() -> tuple[int, int] | None:

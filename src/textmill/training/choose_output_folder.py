@@ -70,12 +70,18 @@ def open_output(
         return Output(folder)
     if resume:
         return Output(folder, resume_from="last", fresh=False)
-    if overwrite:
-        return Output(folder)
-    raise RunExistsError(
-        f"{folder} already contains a run; continue it with --resume, replace it with --overwrite, "
-        "or choose another --output-dir"
-    )
+    if not overwrite:
+        refuse_run(folder)
+    return Output(folder)
+
+
+def refuse_run(folder: Path) -> None:
+    """Raises RunExistsError if `folder` contains a run."""
+    if is_run(folder):
+        raise RunExistsError(
+            f"{folder} already contains a run; continue it with --resume, replace it with --overwrite, "
+            "or choose another --output-dir"
+        )
 
 
 def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str | None, overwrite: bool) -> Output:

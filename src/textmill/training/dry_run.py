@@ -6,12 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from textmill.checkpoint.find_model import resolve_model
-from textmill.checkpoint.model_folder import load_weights
 from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.data.batches.text_size import counted_text
-from textmill.model.from_config import empty_model
 from textmill.planning.plan import Plan, plan_run
 from textmill.training.open_run import OpenedRun, Parts, open_run
 
@@ -37,10 +34,6 @@ def preview_run(config: Config, *, screen: Screen | None = None) -> Preview:
 
 def _preview(opened: OpenedRun) -> Preview:
     config, device = opened.config, opened.world.device
-    with torch.device("meta"):
-        model = empty_model(config.model)
-        if config.training.init_from is not None:
-            load_weights(model, resolve_model(config.training.init_from))
     text = counted_text(config, opened.corpus)
     plan, _ = plan_run(config, text, device=device.type, precision=opened.precision.name, world_size=opened.world.size)
     return Preview(config, plan, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None)

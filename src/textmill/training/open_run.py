@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from textmill.checkpoint.find_model import resolve_model
+from textmill.checkpoint.model_folder import load_weights
 from textmill.config import Config, consistency
 from textmill.console.screen import Screen
 from textmill.data.batches.loader import Rows
@@ -24,6 +27,7 @@ from textmill.evaluation.metrics import Metric
 from textmill.imports import resolve_callable
 from textmill.machine.kernel_choices import apply_kernels
 from textmill.machine.precision import Precision, choose_precision
+from textmill.model.from_config import empty_model
 from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.planning.fit_settings import fit_run
 from textmill.planning.run_length import Length
@@ -132,6 +136,8 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             _say_new(screen, corpus, changes)
             trackers = _trackers(config, output.folder, world, screen)
             parts = _with_named(parts, config)
+            if parts.model is None:
+                _check_model(config, fresh=start is None)
         yield OpenedRun(
             config, parts, world, signals, screen, output, start, kernels, preset,
             corpus, rows, augment, engine, precision, length, trackers,
@@ -149,6 +155,14 @@ def _join(config: Config, stack: ExitStack) -> World:
                 f"start them with: torchrun --nproc_per_node={settings.world_size} -m textmill train ..."
             )
     return world
+
+
+def _check_model(config: Config, *, fresh: bool) -> None:
+    """Refuse a model that cannot be built, or the weights of a fresh run that do not fit it; nothing is allocated."""
+    with torch.device("meta"):
+        model = empty_model(config.model)
+        if fresh and config.training.init_from is not None:
+            load_weights(model, resolve_model(config.training.init_from))
 
 
 def _kernel_choices(config: Config, output: Output) -> dict[str, Any]:

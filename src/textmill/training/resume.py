@@ -10,6 +10,7 @@ from textmill.config import Config, load_config
 from textmill.config.run_config import LENGTHS, NOT_DUMPED
 from textmill.errors import MissingInputError, ResumeError
 from textmill.runs import layout
+from textmill.runs.read_run import read_environment
 
 SHAPE = (
     *("architecture", "vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff"),
@@ -62,6 +63,9 @@ def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -
         given.setdefault("deepspeed_config", None)
     if given.get("deepspeed_config") is not None:
         given.setdefault("engine", "deepspeed")
+    learned = read_environment(folder).get("vocab_size")
+    if learned is not None and given.get("vocab_size") == learned:  # the number that the run reported
+        given["vocab_size"] = saved.model.vocab_size
     merged = load_config(saved, given)
     _compare(saved.values(), merged.values(), say)
     return merged

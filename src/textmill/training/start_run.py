@@ -45,7 +45,8 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
     world, screen, corpus = opened.world, opened.screen, opened.corpus
     with ExitStack() as stack:
         if opened.output.fresh:
-            stack.enter_context(claim(opened.output, world, screen))
+            overwrite = opened.config.training.overwrite
+            stack.enter_context(claim(opened.output, world, screen, overwrite=overwrite))
         stack.enter_context(memory_explained(opened.config, world.device, world.size))
         run = _build(opened)
         log_sizes = _restore(run, opened)

@@ -15,7 +15,7 @@ from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.engine.world import World
 from textmill.runs.run_lock import RunLock
-from textmill.training.choose_output_folder import Output, clear_run, open_output, run_of
+from textmill.training.choose_output_folder import Output, clear_run, open_output, refuse_run, run_of
 from textmill.training.resume import merge_with_saved
 
 
@@ -38,14 +38,19 @@ def choose_output(config: Config, world: World) -> Output:
 
 
 @contextmanager
-def claim(output: Output, world: World, screen: Screen) -> Iterator[None]:
-    """Lock the run folder for the block; first delete what an overwritten run, or a process that died, left in it."""
+def claim(output: Output, world: World, screen: Screen, *, overwrite: bool = False) -> Iterator[None]:
+    """Lock the run folder for the block; first delete what an overwritten run, or a process that died, left in it.
+
+    Raises RunExistsError if another process has made a run there since the folder was chosen, unless `overwrite`.
+    """
     with ExitStack() as stack:
         with world.together():
             if world.is_first:
                 files.make_directory(output.folder)
                 stack.enter_context(RunLock(output.folder, say=screen.say))
                 if output.fresh:
+                    if not overwrite:
+                        refuse_run(output.folder)
                     clear_run(output.folder)
                 files.remove_temporaries(output.folder)
                 CheckpointStore(output.checkpoints, say=screen.say).repair()

@@ -49,7 +49,9 @@ def size_of(settings: PrepareSettings) -> int:
     if any(is_dataset(item) for item in items or ()):
         raise ConfigError("the size of a dataset of the hub is not known here: textmill train --dry-run loads it")
     if once := [item for item in items or () if is_given_once(item)]:
-        raise ConfigError(f"data {once[0]} is given once and not read for a plan: textmill train --dry-run reads it")
+        raise ConfigError(
+            f"data {once[0]}: a plan does not read text that is given only once; use textmill train --dry-run"
+        )
     return corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
 
 

@@ -16,6 +16,9 @@ from textmill.data.sources.named_corpora import fetch, is_named, named_corpora
 from textmill.errors import DataError, MissingInputError
 from textmill.runs.layout import is_clearly_run
 
+LONGEST_NAME = 255
+"""Characters of a path that can be missing; longer ones are texts that were meant to be data."""
+
 _SKIPPED_FOLDERS = frozenset(
     # Tests contain broken encodings on purpose, `encodings` is tables, the rest is not part of the library.
     ["site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "lib2to3", "encodings"]
@@ -84,6 +87,12 @@ def _files_of(
             return _matching(path)
         broken = os.path.islink(path)  # noqa: PTH114 (pathlib raises for a name that is too long)
         reason = "a broken link" if broken else (getattr(error, "strerror", None) or str(error))
+        if len(str(path)) > LONGEST_NAME:
+            start = " ".join(str(path)[:40].split())
+            raise MissingInputError(
+                f"data: {start!r}... is {len(str(path)):,} characters long and no file: strings name files; pass texts "
+                "as iter(texts) or as Documents"
+            ) from error
         raise MissingInputError(f"cannot read {path}: {reason}{_nearest(path)}") from error
     if stat.S_ISREG(mode):
         return [path]
