@@ -90,7 +90,7 @@ def _files_of(
         if len(str(path)) > LONGEST_NAME:
             start = " ".join(str(path)[:40].split())
             raise MissingInputError(
-                f"data: {start!r}... is {len(str(path)):,} characters long and no file: strings name files; pass texts "
+                f"cannot read {start!r}... ({len(str(path)):,} characters): {reason}. Strings name files; pass texts "
                 "as iter(texts) or as Documents"
             ) from error
         raise MissingInputError(f"cannot read {path}: {reason}{_nearest(path)}") from error
