@@ -5,8 +5,6 @@ prints it without a traceback and exits with its code. Any other exception is a 
 follow sysexits.h.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the clients of the Hugging Face hub leave to us: a quick answer without a network, and no chatter on retries."""
 
-from __future__ import annotations
-
 import logging
 import socket
 from collections.abc import Iterator

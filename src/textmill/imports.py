@@ -3,8 +3,6 @@
 `resolve` is the whole plug-in system.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping

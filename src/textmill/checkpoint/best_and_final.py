@@ -1,7 +1,5 @@
 """best_model/ and final/: the part of a checkpoint that other tools load, under a fixed name."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Collection

@@ -4,8 +4,6 @@ A checkpoint exists if and only if its folder is called `step-0000500` and its m
 file that could be wrong: the newest is found by listing the folder.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -1,7 +1,5 @@
 """From the name of a model to its folder: a run, `RUN/best`, `RUN/step-500`, the file names of other tools."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable

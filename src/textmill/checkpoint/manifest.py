@@ -4,8 +4,6 @@ MANIFEST.json lists every other file with its size and SHA-256 and contains the 
 bit anywhere in the folder, the manifest included, is noticed before a weight is used.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

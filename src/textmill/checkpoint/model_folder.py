@@ -1,7 +1,5 @@
 """A model as a folder: config.json, model.safetensors and the tokenizer, as transformers and vLLM load it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

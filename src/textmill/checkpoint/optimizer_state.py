@@ -5,8 +5,6 @@ torch numbers the parameters in the order in which they were passed; here they h
 parameter in `state` and its hyperparameters in `param_groups`, as those of torch.optim do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

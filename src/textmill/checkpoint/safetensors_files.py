@@ -1,7 +1,5 @@
 """Tensors in safetensors files: a format that cannot contain code, unlike pickle."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

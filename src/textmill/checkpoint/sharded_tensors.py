@@ -4,8 +4,6 @@ Hugging Face writes large models in this form, so every tool that loads one read
 the files: a process that loads a shard of it reads that shard and nothing else.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

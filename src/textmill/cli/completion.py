@@ -1,7 +1,5 @@
 """textmill completion: the script that lets a shell complete verbs and flags."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter

@@ -1,7 +1,5 @@
 """textmill config: the settings that a run would have."""
 
-from __future__ import annotations
-
 import json as json_format
 from typing import Any
 

@@ -1,7 +1,5 @@
 """textmill doctor: the machine, what is installed, and what is slow and why."""
 
-from __future__ import annotations
-
 import json as json_format
 import os
 import platform

@@ -1,7 +1,5 @@
 """textmill evaluate: how good a model is on a text."""
 
-from __future__ import annotations
-
 import json as json_format
 import math
 from typing import Annotated

@@ -1,7 +1,5 @@
 """textmill presets: the named sets of values."""
 
-from __future__ import annotations
-
 import json as json_format
 import textwrap
 from typing import Annotated

@@ -1,7 +1,5 @@
 """textmill report: a run as one page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

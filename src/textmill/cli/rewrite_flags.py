@@ -4,8 +4,6 @@ Other spellings become canonical names, a switch takes an optional value from a 
 every value is joined to its flag, so that the parser never mistakes a value for a file or a flag.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """textmill runs: what was trained, in a table; how runs differ."""
 
-from __future__ import annotations
-
 import json as json_format
 from pathlib import Path
 from typing import Annotated, Any

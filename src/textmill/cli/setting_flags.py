@@ -1,7 +1,5 @@
 """The flags that are settings of a run: one for every setting of the configuration, as parameters of a verb."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps

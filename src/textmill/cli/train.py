@@ -1,7 +1,5 @@
 """textmill train: from text to a model."""
 
-from __future__ import annotations
-
 import json as json_format
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """textmill verify: whether all files of a run are intact."""
 
-from __future__ import annotations
-
 import json as json_format
 from dataclasses import asdict
 from pathlib import Path

@@ -4,8 +4,6 @@
 `val_split: 0.1`. Flags, files, keywords and attributes all use these two tables; hyphens count as underscores.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 

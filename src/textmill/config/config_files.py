@@ -1,7 +1,5 @@
 """Configuration files: YAML, JSON or TOML, nested or flat, read into settings with their file and line."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 from pathlib import Path

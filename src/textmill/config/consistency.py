@@ -5,8 +5,6 @@ changed too, because guides give them without knowing the data: the warm-up step
 tokenizer. The `fit_` functions change the Config that they get and return one sentence per change.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from textmill.config.model_shape import resolve_shape

@@ -4,8 +4,6 @@ Each validator returns the plain value or raises ValueError, whose text complete
 numbers, and NaN and infinity are refused everywhere, because a run that starts with them only fails later.
 """
 
-from __future__ import annotations
-
 import difflib
 import math
 import os

@@ -4,8 +4,6 @@ A config.json that describes a computation we do not implement is refused. A Mod
 for is written with our own model type, which only textmill loads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The JSON schema of configuration files, for editors that complete keys and check values."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from textmill.config.run_config import SECTION_CLASSES

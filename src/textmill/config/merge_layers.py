@@ -1,7 +1,5 @@
 """Merge a preset, files, mappings and keywords into one configuration; later ones win over earlier ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

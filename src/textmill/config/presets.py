@@ -1,7 +1,5 @@
 """Presets: the named sets of values in presets.yaml, and the choice of `auto` by device and size of the text."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from functools import cache

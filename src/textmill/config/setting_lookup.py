@@ -1,7 +1,5 @@
 """Settings by name: the section of each, the check of one value, and the settings of one layer as they were given."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args

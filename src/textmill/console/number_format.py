@@ -1,7 +1,5 @@
 """Numbers and values as people read them: the one place that chooses units and digits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 MOST_ITEMS = 8

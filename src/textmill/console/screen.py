@@ -1,7 +1,5 @@
 """What a person sees of a command at work: lines, and progress on a status line. A run's lines are in its log too."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

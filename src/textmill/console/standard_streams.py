@@ -1,7 +1,5 @@
 """Standard input, output and error: text as it is in a pipe, harmless and wrapped on a terminal."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 import textwrap

@@ -3,8 +3,6 @@
 Here the rooms of data meet: files are selected (sources), prepared (preparing) and stored (store).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path

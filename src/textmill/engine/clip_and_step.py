@@ -1,7 +1,5 @@
 """The update as PyTorch makes it, shared unchanged by the engines single, ddp and fsdp."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -3,8 +3,6 @@
 Source: Li et al. 2020, arXiv:2006.15704.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor, nn

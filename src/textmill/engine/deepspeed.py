@@ -1,7 +1,5 @@
 """DeepSpeed's ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054) behind the verbs of the other engines."""
 
-from __future__ import annotations
-
 import copy
 import os
 from collections.abc import Iterator

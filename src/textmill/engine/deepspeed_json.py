@@ -4,8 +4,6 @@ Keys: https://www.deepspeed.ai/docs/config-json. Known keys are passed on or tra
 that textmill handles itself, is an error, because a setting that is silently ignored trains another model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What an engine is: the verbs by which the loop trains, whatever executes them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol

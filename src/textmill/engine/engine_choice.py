@@ -1,7 +1,5 @@
 """From the name of an engine to the engine: the one place that knows them all."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ Source: Zhao et al. 2023, arXiv:2304.11277; the second generation keeps each par
 and optimizers stay as they are in one process.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 

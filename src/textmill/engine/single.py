@@ -1,7 +1,5 @@
 """Training in one process."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Steps that were not taken because a gradient was not finite."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """The processes of a run, and how they communicate. The only reader of RANK, LOCAL_RANK and WORLD_SIZE."""
 
-from __future__ import annotations
-
 import datetime
 import json
 import os

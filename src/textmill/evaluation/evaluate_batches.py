@@ -1,7 +1,5 @@
 """Evaluate a model on a set of batches."""
 
-from __future__ import annotations
-
 import math
 import signal
 from collections.abc import Callable, Iterable, Mapping

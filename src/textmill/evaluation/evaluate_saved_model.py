@@ -1,7 +1,5 @@
 """Evaluate a stored model on the validation set of its run, or on any text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain

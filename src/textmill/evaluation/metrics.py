@@ -1,7 +1,5 @@
 """Metrics of a model's logits. A metric is a sum and a count; the mean is taken once, at the end."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

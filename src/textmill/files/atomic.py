@@ -4,8 +4,6 @@ A file or folder is written under a temporary name on the same file system, flus
 or a process started after a crash, sees the old state or the new one, never a mixture.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

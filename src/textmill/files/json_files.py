@@ -1,7 +1,5 @@
 """JSON in files: read with one-line errors, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Lock files: at most one process of this machine has one at a time."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 from pathlib import Path

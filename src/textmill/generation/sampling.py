@@ -3,8 +3,6 @@
 Letters: N sequences, V tokens in the vocabulary.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

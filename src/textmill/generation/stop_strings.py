@@ -1,7 +1,5 @@
 """End a text at a given string, which may span several tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from textmill.errors import ConfigError

@@ -1,7 +1,5 @@
 """What could be improved about this machine."""
 
-from __future__ import annotations
-
 import shutil
 from typing import Any
 

@@ -1,8 +1,6 @@
 """CPU contention: how busy other processes keep this machine. Oversubscription is the risk: threads that wait for each
 other while others use their cores can be ten times slower."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Peak rates of GPUs, and what this machine has, found without PyTorch."""
 
-from __future__ import annotations
-
 import os
 import platform
 from pathlib import Path

@@ -4,8 +4,6 @@ The choices change the last bits of a result, so a run records them and a resume
 the machine alone, never from a stopwatch: the same run started twice makes the same choices.
 """
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from typing import Any

@@ -1,7 +1,5 @@
 """What this machine computes with, and how fast it multiplies."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The number format in which matrix products run. Weights and optimizer are always float32."""
 
-from __future__ import annotations
-
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ Letters: B sequences, T positions of this call, S positions that are attended to
 H query heads, K key and value heads, G = H / K query heads per key head, E size of a head.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

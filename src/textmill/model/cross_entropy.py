@@ -1,7 +1,5 @@
 """The training loss as a sum; the mean is taken once, where the counted targets of all micro-batches are known."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch.nn.functional as F

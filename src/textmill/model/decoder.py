@@ -7,8 +7,6 @@ transformers without any mapping.
 Letters: B sequences, T positions of this call, D width of the model, V tokens in the vocabulary.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 

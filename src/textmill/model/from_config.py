@@ -1,7 +1,5 @@
 """Build a model from its configuration."""
 
-from __future__ import annotations
-
 import torch
 
 from textmill.config import ModelConfig

@@ -1,7 +1,5 @@
 """Key-value cache: keys and values of earlier positions, so that a new token costs one position and not all."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

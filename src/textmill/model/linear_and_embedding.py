@@ -4,8 +4,6 @@ They are PyTorch's without the initialisation at construction: `initialisation.p
 generator, so that building a model neither wastes time nor changes the global random state.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -7,8 +7,6 @@ Letters: B sequences, T new positions, S positions attended to, D width, H query
 E head size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 

@@ -3,8 +3,6 @@
 Letters: B sequences, T positions, D width of the model, F width inside.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Normalisation of the residual stream and of queries and keys."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

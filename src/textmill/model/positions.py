@@ -5,8 +5,6 @@ They are computed from the positions in every call: cheap compared with a layer,
 Letters: B sequences, T positions, H heads, E size of a head, D width of the model.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

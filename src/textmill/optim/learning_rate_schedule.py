@@ -1,7 +1,5 @@
 """The learning rate as a pure function of the step: no object to step, no state to save."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import get_args

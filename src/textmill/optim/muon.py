@@ -5,8 +5,6 @@ same size (Jordan et al., https://kellerjordan.github.io/posts/muon). The orthog
 iterations, all of them matrix products; matrices of one shape are stacked and iterated together.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Build an optimizer from its name and numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args

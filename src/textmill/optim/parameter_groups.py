@@ -1,7 +1,5 @@
 """Groups of parameters that optimizers treat differently: matrices, embeddings, vectors."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

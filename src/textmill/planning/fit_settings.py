@@ -1,7 +1,5 @@
 """Fit a configuration to its text and compute the length of the run: one rule for plan and run."""
 
-from __future__ import annotations
-
 from textmill.config import consistency
 from textmill.config.run_config import Config
 from textmill.planning.run_length import Length, plan_length

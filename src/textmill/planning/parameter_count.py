@@ -3,8 +3,6 @@
 Letters: D width, F feed-forward width, H query heads, K key/value heads, E head size, L layers, V vocabulary, T tokens.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from textmill.config import ModelConfig

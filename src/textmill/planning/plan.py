@@ -1,7 +1,5 @@
 """What a run will need, before it starts: parameters, steps, tokens, FLOPs, memory, disk and time."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any

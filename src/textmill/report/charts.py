@@ -1,7 +1,5 @@
 """Line charts as SVG: drawn here, shown by any browser without a script, in the colours of the page around them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

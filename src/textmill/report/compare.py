@@ -1,7 +1,5 @@
 """How runs differ: in their settings, and in their results."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

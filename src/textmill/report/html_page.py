@@ -3,8 +3,6 @@
 Everything that comes from the run is escaped; there is no script, and no request leaves the page.
 """
 
-from __future__ import annotations
-
 import math
 import shlex
 from collections.abc import Iterable, Sequence

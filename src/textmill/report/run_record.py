@@ -1,7 +1,5 @@
 """What the files of a run folder say about the run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Check that the files of a run are as they were written: reads every byte of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -7,8 +7,6 @@ OUT/checkpoints/step-0000500/                               a model, and the sta
 OUT/best_model/, final/                                     models
 """
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read the files that describe a run. What is missing or damaged is empty: a run may be young, or half lost."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

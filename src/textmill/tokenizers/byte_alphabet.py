@@ -4,8 +4,6 @@ Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (G
 Hugging Face `tokenizers`, which write these characters into tokenizer.json.
 """
 
-from __future__ import annotations
-
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _HIDDEN = [byte for byte in range(256) if byte not in _PRINTABLE]
 

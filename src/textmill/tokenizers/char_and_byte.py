@@ -1,7 +1,5 @@
 """Character and byte ids by array arithmetic: the same ids as the saved tokenizer.json, a hundred times faster."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Turn ids into text one at a time; characters appear only when complete."""
 
-from __future__ import annotations
-
 import codecs
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """Load existing tokenizers: our folders, Hugging Face folders, GPT-2's two files, names on the hub."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Make new tokenizers: characters, bytes, and byte-level BPE trained on text."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -5,8 +5,6 @@ always ends where white space follows something else, and no earlier match looks
 changes nothing.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

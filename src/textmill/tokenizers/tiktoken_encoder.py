@@ -5,8 +5,6 @@ tables, classify every character of the text alike (letter, number, space, other
 the rank of the result is the same as merging by pairs.
 """
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Iterable
 from importlib.util import find_spec

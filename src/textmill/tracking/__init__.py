@@ -1,7 +1,5 @@
 """Where a run's numbers go besides its own files: TensorBoard, Weights & Biases, MLflow, a picture."""
 
-from __future__ import annotations
-
 from textmill.tracking.metric_table import METRICS, MetricInfo
 from textmill.tracking.tracker import Tracker, Trackers
 from textmill.tracking.tracker_choice import build_trackers

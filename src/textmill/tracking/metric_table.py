@@ -1,7 +1,5 @@
 """The table of all metrics: names, units, which direction is better. Trackers, plots and pages use it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

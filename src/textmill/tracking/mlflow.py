@@ -1,7 +1,5 @@
 """Report to MLflow: a local database, or the server named in MLflow's own settings."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Report to TensorBoard: event files in a folder."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

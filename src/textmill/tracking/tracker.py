@@ -1,7 +1,5 @@
 """Trackers: what they are, and reporting to several of them without a failure ever stopping a run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 

@@ -1,7 +1,5 @@
 """Make trackers from the names in `report_to`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

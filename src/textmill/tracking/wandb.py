@@ -1,7 +1,5 @@
 """Report to Weights & Biases, or to a local folder for `wandb sync`."""
 
-from __future__ import annotations
-
 import html
 import uuid
 from collections.abc import Callable, Mapping

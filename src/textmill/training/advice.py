@@ -5,8 +5,6 @@ nothing twice and the same as an uninterrupted run. A healthy run should get no 
 symptom must stand out from the run's own noise and last for several reports.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What is opened before the loop and written after it, however it ends."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager

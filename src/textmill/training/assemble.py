@@ -1,7 +1,5 @@
 """From configuration values to live objects, in two phases: open and refuse, then start."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """What a checkpoint contains of a run, and how a run is restored from it."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The run folder: where it is, whether it may be used, and the small files that describe the run."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from dataclasses import dataclass

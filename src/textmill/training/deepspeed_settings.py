@@ -1,7 +1,5 @@
 """DeepSpeed's configuration next to ours: where both set a value, they must agree."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from textmill.config import Config

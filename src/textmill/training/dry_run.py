@@ -1,7 +1,5 @@
 """A run up to its first step: everything that can be refused is refused, and no file of the run is written."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

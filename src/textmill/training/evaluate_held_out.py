@@ -1,7 +1,5 @@
 """The validation set through the model in training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from textmill.errors import Interrupted

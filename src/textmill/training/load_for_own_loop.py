@@ -1,7 +1,5 @@
 """A checkpoint for a loop of your own: weights, optimizer state and position in the schedule."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The loop: everything that happens during training is on this page."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """The text of a run: the preset that fits it, and the corpus that it is prepared to."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The first phase of a run: open everything that can be refused. No file of a new run is written yet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace

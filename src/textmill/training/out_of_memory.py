@@ -1,7 +1,5 @@
 """Out of memory: what needs most of it, and the settings that need less."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

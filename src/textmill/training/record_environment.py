@@ -1,7 +1,5 @@
 """environment.json: on what machine, with what versions and from what data a run is made."""
 
-from __future__ import annotations
-
 import platform
 import shlex
 import sys

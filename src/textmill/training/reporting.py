@@ -1,7 +1,5 @@
 """Where the results of a run go: the screen, the logs, the trackers, and advice about what they show."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The text of a run as files: text that is given once is kept, and every path means the same from every folder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

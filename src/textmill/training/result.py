@@ -1,7 +1,5 @@
 """What a finished training run returns."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """Whether a configuration may continue a run: what must not differ, and what is reported when it does."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A run: the live objects that the loop works with."""
 
-from __future__ import annotations
-
 import math
 import signal
 import time

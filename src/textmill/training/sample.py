@@ -1,7 +1,5 @@
 """Text that the model in training writes, for a person to see how good it is."""
 
-from __future__ import annotations
-
 from textmill.data.store.corpus import Corpus
 from textmill.generation.text_generation import generate_text
 from textmill.training.progress import Step

@@ -1,7 +1,5 @@
 """Saving a run: a checkpoint of the step it is at, and best_model/ where that step is the best."""
 
-from __future__ import annotations
-
 from textmill.checkpoint.best_and_final import link_model
 from textmill.errors import WriteFailedError
 from textmill.runs import layout

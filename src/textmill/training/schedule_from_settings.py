@@ -1,7 +1,5 @@
 """The learning rate over a run: from settings and the planned number of steps to a schedule."""
 
-from __future__ import annotations
-
 from textmill.config import TrainingConfig
 from textmill.optim.learning_rate_schedule import Schedule
 from textmill.planning.run_length import plan_warmup

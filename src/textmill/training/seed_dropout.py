@@ -1,7 +1,5 @@
 """Dropout that depends on where the run is and on nothing else, so that no generator has to be saved."""
 
-from __future__ import annotations
-
 import hashlib
 
 import torch

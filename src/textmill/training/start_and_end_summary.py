@@ -1,7 +1,5 @@
 """What a person is told before the first step of a run and after the last one, as (name, text)."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from pathlib import Path

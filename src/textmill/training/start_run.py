@@ -1,7 +1,5 @@
 """The second phase of a run: from what was opened to live objects. From here on files are written."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 

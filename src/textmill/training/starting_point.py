@@ -1,7 +1,5 @@
 """Which folder a run is in and which checkpoint it starts from: decided once, by the first process, for all."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict

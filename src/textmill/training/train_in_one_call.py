@@ -1,7 +1,5 @@
 """Training as one call: from a configuration to the folder of a trained model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Training as an object, to subclass: a thin wrapper around `assemble` and the loop."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

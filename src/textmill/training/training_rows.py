@@ -1,7 +1,5 @@
 """The rows of a run: those that it trains on, packed and augmented, and those that it is evaluated on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A text as a torch Dataset, for those who bring their own loop."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any

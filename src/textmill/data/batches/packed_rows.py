@@ -1,7 +1,5 @@
 """Rows of whole documents."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from textmill.data.batches.loader import IGNORED, Rows

@@ -6,8 +6,6 @@ best fit (Johnson, "Fast algorithms for bin packing", 1974), each decided for a 
 First fit takes O(log n) steps for each, best fit one look at a mask of `capacity` bits, neither one step per open row.
 """
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass

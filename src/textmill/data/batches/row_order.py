@@ -6,8 +6,6 @@ arithmetic on uint64, because the streams of numpy's generators may change from 
 must read the same rows.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 WINDOW_BLOCKS = 256

@@ -5,8 +5,6 @@ depends on the seed, the position of its row in the order of the run and its own
 sees other changes and a resumed run sees the same. A change to what is not in the vocabulary is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The size of a run's text, for its preset and its plan: counted in a prepared corpus, estimated in files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Fragments of text into chunks, whose borders depend on the text around them alone."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterable, Iterator
 

@@ -3,8 +3,6 @@
 Nothing here happens by default: a corpus is what its files contain unless somebody wants less of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 

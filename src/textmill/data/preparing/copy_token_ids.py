@@ -1,7 +1,5 @@
 """Files of token ids into a corpus: nothing is read as text, the ids are copied as they are."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from textmill.data.preparing.pipeline_output import Destination

@@ -1,7 +1,5 @@
 """The key of a prepared corpus: a hash of the content of its files and of the settings that decide what it is."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

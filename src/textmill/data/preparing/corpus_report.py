@@ -1,7 +1,5 @@
 """What became of a text, as a page for people: REPORT.md in the folder of a prepared corpus."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which documents of a corpus stay, why the others are left out, and which are on both sides."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The last step of preparing: chunks of text to ids on all cores, and in their order into the stores."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Chunks of text as token ids, each with a key that tells whether the same text was encoded before."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

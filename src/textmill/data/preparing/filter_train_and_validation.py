@@ -1,7 +1,5 @@
 """Every set of a corpus filtered, validation sets first, and what is found said."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from textmill.data.preparing.clean import Cleaning

@@ -4,8 +4,6 @@ Files are read once to filter, once to learn a tokenizer from the training side 
 memory. Where ids are written, and what was encoded before, is the destination's business.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

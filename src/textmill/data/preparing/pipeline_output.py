@@ -3,8 +3,6 @@
 The store implements it; the pipeline gets it as a value and never sees its files.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """How far reading is, whether to stop, and whether a file changed in the meantime."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

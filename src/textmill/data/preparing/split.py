@@ -5,8 +5,6 @@ Many documents: a hash of a document's content decides its side, so that copies 
 none.
 """
 
-from __future__ import annotations
-
 import hashlib
 from array import array
 from collections import defaultdict

@@ -4,8 +4,6 @@ The rules are those of the filters in Rae et al., "Scaling Language Models" (Gop
 characters and of five-word sequences, so that they suit any language that puts spaces between words.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from dataclasses import dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """The tokenizer of a corpus: ready, or learned from its training text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any

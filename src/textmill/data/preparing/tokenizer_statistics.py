@@ -1,7 +1,5 @@
 """How well a tokenizer suits a text: how many tokens it makes of it, and which entries it uses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The sides of a corpus: training, validation and further validation sets, each with the files it comes from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

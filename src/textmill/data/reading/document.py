@@ -1,7 +1,5 @@
 """How files are read, and the documents that they contain."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from textmill.errors import ConfigError

@@ -1,7 +1,5 @@
 """Read files as documents, whatever their format, a part at a time."""
 
-from __future__ import annotations
-
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The cache folder: everything in it can be made or fetched again."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

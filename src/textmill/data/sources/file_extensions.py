@@ -1,7 +1,5 @@
 """Which format a file has, by its extension, and which extensions a folder is read for."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 

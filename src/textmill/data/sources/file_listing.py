@@ -1,7 +1,5 @@
 """List the files of a corpus: paths, folders, patterns, and the default corpus that every Python includes."""
 
-from __future__ import annotations
-
 import os
 import stat
 import sysconfig

@@ -1,7 +1,5 @@
 """Decide which files train and which validate, from what is given as `data` and `val_data`."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Findings about files and documents, each reported once however often it occurs."""
 
-from __future__ import annotations
-
 
 class Notes:
     """Collects findings, with the first file and the number of files of each."""

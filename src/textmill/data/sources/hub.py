@@ -4,8 +4,6 @@ In every case the library `datasets` finds, downloads and converts, and a datase
 read like any other corpus.
 """
 
-from __future__ import annotations
-
 import os
 from contextlib import nullcontext
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Texts that a program yields: any iterable, a function that returns one, datasets of torch and of Hugging Face."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Corpora that have a name: fetched once into the cache, compared with their checksum, and files from then on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache

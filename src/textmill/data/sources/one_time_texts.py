@@ -4,8 +4,6 @@ A corpus is read several times and a run may be resumed, but a pipe or a generat
 written to a file that is named by the hash of its content, and from then on the corpus is that file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

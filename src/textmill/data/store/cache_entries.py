@@ -1,7 +1,5 @@
 """What the cache of prepared corpora contains, for people who list and clear it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

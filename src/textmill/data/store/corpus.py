@@ -1,7 +1,5 @@
 """A prepared corpus: a folder of token ids with the tokenizer that made them."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any

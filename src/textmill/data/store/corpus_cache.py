@@ -1,7 +1,5 @@
 """The cache of prepared corpora: each in a folder that is named after its key."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Several corpora in given proportions: one long stream in which each is repeated as often as its share asks for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Beside the folder that is to be made lies `.unfinished-NAME`, with the tokenizer
 as far as they are written. It is never mistaken for a corpus.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

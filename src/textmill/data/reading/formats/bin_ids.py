@@ -1,7 +1,5 @@
 """Files of token ids and nothing else (.bin), as nanoGPT writes them: little-endian integers without a header."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

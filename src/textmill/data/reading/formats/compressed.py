@@ -1,7 +1,5 @@
 """Compressed files: .gz, .bz2, .xz and .zst, unpacked while they are read, within the limits of a text."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

@@ -1,7 +1,5 @@
 """Comma-separated values (.csv, .tsv): the first line names the columns, one of which is the text."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 from typing import BinaryIO

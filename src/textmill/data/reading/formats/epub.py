@@ -1,7 +1,5 @@
 """EPUB books: the chapters in reading order, as one document."""
 
-from __future__ import annotations
-
 import posixpath
 import zipfile
 import zlib

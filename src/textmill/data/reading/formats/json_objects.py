@@ -3,8 +3,6 @@
 The file is read piece by piece, so an array of any length needs only the memory of its longest object.
 """
 
-from __future__ import annotations
-
 import codecs
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """JSON lines: every line is an object, one of whose fields is a document."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import BinaryIO

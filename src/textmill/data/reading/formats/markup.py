@@ -1,7 +1,5 @@
 """Web pages: the main text of an .html file, without menus and footers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import BinaryIO
 

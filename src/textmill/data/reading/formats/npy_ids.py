@@ -1,7 +1,5 @@
 """NumPy arrays of token ids, read without ever unpickling."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tables stored by column: Parquet, and the Arrow files that Hugging Face datasets use."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 

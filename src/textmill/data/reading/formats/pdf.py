@@ -1,7 +1,5 @@
 """PDF: the text layer, page by page."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import BinaryIO
 

@@ -1,7 +1,5 @@
 """Plain text: one file is one document, read in parts of about a megabyte."""
 
-from __future__ import annotations
-
 import codecs
 from collections.abc import Iterator
 from typing import BinaryIO

@@ -1,7 +1,5 @@
 """The field of a JSON object or table row that is the text."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

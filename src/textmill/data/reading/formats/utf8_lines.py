@@ -1,7 +1,5 @@
 """The lines of a UTF-8 file, one at a time, numbered from 1."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import BinaryIO
 
