@@ -46,17 +46,6 @@ class CheckpointStore:
         """Return the folder of the checkpoint of `step`, existing or not."""
         return self.folder / checkpoint_name(step)
 
-    def save(
-        self, step: int, write: Callable[[Path], None], *, protect: Collection[int] = (), expected_bytes: int = 0
-    ) -> Path:
-        """Create a durable checkpoint of `step` from what `write(temporary_folder)` writes; return its folder.
-
-        See `saving`, which does the same for a folder that several processes write to.
-        """
-        with self.saving(step, protect=protect, expected_bytes=expected_bytes) as temporary:
-            write(temporary)
-        return self.path(step)
-
     @contextmanager
     def saving(
         self,
