@@ -14,6 +14,7 @@ import pytest
 
 from support.disk_faults import CRASHED, NAMES, content, in_child, writer
 from support.written_checkpoints import save
+from textmill import files
 from textmill.checkpoint import manifest
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import WriteFailedError
@@ -144,5 +145,5 @@ def test_leavings_of_a_killed_save_are_no_checkpoint(good: CheckpointStore) -> N
     assert in_child(die_while_writing) == CRASHED
     assert len(list(good.folder.iterdir())) == 3
     assert good.steps() == [1, 2]
-    good.repair()
+    files.remove_temporaries(good.folder)
     assert len(list(good.folder.iterdir())) == 2

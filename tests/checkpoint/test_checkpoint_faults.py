@@ -52,7 +52,7 @@ class Scene:
             ]
             return version_of(root / "best_model", ("config.json", "model.safetensors"))
         after = CheckpointStore(root / "checkpoints", say=lambda sentence: None)
-        after.repair()
+        files.remove_temporaries(after.folder)
         newest = after.latest()
         assert newest is not None
         assert not [entry for entry in after.folder.iterdir() if entry.name.startswith(files.TEMPORARY_PREFIX)]

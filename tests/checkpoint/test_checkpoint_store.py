@@ -37,7 +37,7 @@ def test_a_store_without_checkpoints_has_no_latest(store: CheckpointStore) -> No
     """Nothing was ever committed: that is no error."""
     assert store.latest() is None
     assert store.steps() == []
-    store.repair()
+    files.remove_temporaries(store.folder)
 
 
 def test_a_checkpoint_lists_size_and_sha256_of_every_file(store: CheckpointStore) -> None:

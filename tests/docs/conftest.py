@@ -15,7 +15,7 @@ import torch
 from support.made_text import sentences
 from support.typed_commands import run_line
 from textmill.config import Config
-from textmill.training import around_the_loop, dry_run
+from textmill.training import around_the_loop
 from textmill.training import assemble as assembly
 from textmill.training.open_run import open_run
 
@@ -123,8 +123,7 @@ def reader_folder(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     desk = Desk(workshop, tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(workshop / "cache"))
     monkeypatch.setattr(around_the_loop, "draw_training_curves", lambda folder: None)
-    for module in (assembly, dry_run):
-        monkeypatch.setattr(module, "open_run", desk.scaled(open_run))
+    monkeypatch.setattr(assembly, "open_run", desk.scaled(open_run))
     monkeypatch.syspath_prepend(str(tmp_path))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

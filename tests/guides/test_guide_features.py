@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from textmill.cli.main import main
-from textmill.training.evaluate_held_out import evaluate
+from textmill.training.evaluate_and_sample import evaluate
 from textmill.training.run import Run
 
 Says = Callable[..., str]

@@ -116,7 +116,7 @@ def test_actions_that_a_signal_interrupts_are_done_after_the_resume(
     So does one that resumes from a checkpoint of the format before.
     """
     from textmill.evaluation import evaluate_batches as evaluation
-    from textmill.training import sample as sampling
+    from textmill.training import evaluate_and_sample as sampling
 
     folder = tmp_path / "run"
     calls = {"evaluate": 0, "sample": 0}

@@ -14,7 +14,7 @@ from typing import Any
 from textmill.checkpoint.manifest import manifest_problems, write_manifest
 from textmill.console.number_format import size
 from textmill.errors import CannotWriteError, MissingInputError, WriteFailedError
-from textmill.files import make_directory, new_directory, remove_directory, remove_temporaries
+from textmill.files import make_directory, new_directory, remove_directory
 from textmill.runs.layout import checkpoint_name, checkpoint_step
 
 _HEADROOM = 1.1  # file systems keep some blocks for themselves
@@ -31,10 +31,6 @@ class CheckpointStore:
         self.folder = folder
         self.keep = keep
         self.say = say
-
-    def repair(self) -> None:
-        """Delete what a process that died while saving left behind. Call it once, with the run locked."""
-        remove_temporaries(self.folder)
 
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, good or damaged, in ascending order."""

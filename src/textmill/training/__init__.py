@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from textmill.training.result import TrainingResult
     from textmill.training.run import Run
     from textmill.training.saving import save
-    from textmill.training.train_in_one_call import train
-    from textmill.training.trainer import Trainer, train_model
+    from textmill.training.trainer import Trainer, train, train_model
 
 __all__ = ["Run", "Trainer", "TrainingResult", "load_checkpoint", "save", "steps", "train", "train_model"]
 
@@ -26,7 +25,7 @@ __getattr__ = lazy_attributes(
         "load_checkpoint": "load_for_own_loop",
         "save": "saving",
         "steps": "loop",
-        "train": "train_in_one_call",
+        "train": "trainer",
         "train_model": "trainer",
     },
 )
