@@ -162,8 +162,9 @@ def _epochs_per_step(run: Path) -> float | None:
     for name in (STEPS, METRICS):
         for row in read_rows(run / name):
             step, epoch = row.get("step"), row.get("epoch")
-            numbers = isinstance(step, int | float) and isinstance(epoch, int | float)
-            if numbers and 0 < epoch < _MOST_EPOCHS and 0 < step < 1e18:
+            if not isinstance(step, int | float) or not isinstance(epoch, int | float):
+                continue
+            if 0 < epoch < _MOST_EPOCHS and 0 < step < 1e18:
                 return epoch / step
     return None
 
