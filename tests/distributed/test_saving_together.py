@@ -83,11 +83,11 @@ def test_processes_that_come_apart_to_a_save_wait_for_each_other(
 
     def before(rank: int) -> None:
         whole, flush = dist.new_group, os.fsync
-        waiting: list[dist.ProcessGroup | None] = [None]  # the groups whose patience is that of a step
+        waiting: list[Any] = [None]  # the groups whose patience is that of a step
         slow = [9.0] if rank == 0 else []
 
         def new_group(*arguments: Any, timeout: datetime.timedelta, **options: Any) -> Any:
-            group = whole(*arguments, timeout=timeout, **options)
+            group: Any = whole(*arguments, timeout=timeout, **options)
             if timeout < datetime.timedelta(hours=1):
                 waiting.append(group)
             return group
