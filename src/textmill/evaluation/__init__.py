@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 __all__ = ["Metric", "evaluate", "evaluate_model"]
 
 __getattr__ = lazy_attributes(
-    __name__, {"Metric": "metrics", "evaluate": "evaluate_batches", "evaluate_model": "evaluate_saved_model"}
+    __name__, {"metrics": ["Metric"], "evaluate_batches": ["evaluate"], "evaluate_saved_model": ["evaluate_model"]}
 )

@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 __all__ = ["Sampling", "generate", "generate_text"]
 
 __getattr__ = lazy_attributes(
-    __name__, {"Sampling": "sampling", "generate": "token_loop", "generate_text": "text_generation"}
+    __name__, {"sampling": ["Sampling"], "token_loop": ["generate"], "text_generation": ["generate_text"]}
 )

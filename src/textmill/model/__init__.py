@@ -16,5 +16,10 @@ __all__ = ["Cache", "Decoder", "build_model", "cross_entropy_sum"]
 
 __getattr__ = lazy_attributes(
     __name__,
-    {"Cache": "kv_cache", "Decoder": "decoder", "build_model": "from_config", "cross_entropy_sum": "cross_entropy"},
+    {
+        "kv_cache": ["Cache"],
+        "decoder": ["Decoder"],
+        "from_config": ["build_model"],
+        "cross_entropy": ["cross_entropy_sum"],
+    },
 )
