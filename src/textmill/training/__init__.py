@@ -19,13 +19,11 @@ __all__ = ["Run", "Trainer", "TrainingResult", "load_checkpoint", "save", "steps
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "Run": "run",
-        "Trainer": "trainer",
-        "TrainingResult": "result",
-        "load_checkpoint": "load_for_own_loop",
-        "save": "saving",
-        "steps": "loop",
-        "train": "trainer",
-        "train_model": "trainer",
+        "run": ["Run"],
+        "trainer": ["Trainer", "train", "train_model"],
+        "result": ["TrainingResult"],
+        "load_for_own_loop": ["load_checkpoint"],
+        "saving": ["save"],
+        "loop": ["steps"],
     },
 )

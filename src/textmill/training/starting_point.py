@@ -15,6 +15,7 @@ from textmill.console.screen import Screen
 from textmill.engine.world import World
 from textmill.errors import ConfigError, MissingInputError, RunExistsError
 from textmill.runs.layout import CHECKPOINTS, RUN_FILES, is_run
+from textmill.runs.read_run import read_environment
 from textmill.runs.run_lock import run_lock
 from textmill.training.resume import merge_with_saved
 
@@ -77,6 +78,8 @@ def _open_output(config: Config) -> Output:
     if not is_run(folder):
         if resume is True:
             raise MissingInputError(f"{folder} contains no run to resume; leave out --resume, or use --resume auto")
+        if not overwrite:
+            _refuse_run(folder)
         return Output(folder)
     if resume:
         return Output(folder, resume_from="last", fresh=False)
@@ -86,12 +89,20 @@ def _open_output(config: Config) -> Output:
 
 
 def _refuse_run(folder: Path) -> None:
-    """Raises RunExistsError if `folder` contains a run."""
+    """Raises RunExistsError if `folder` contains a run, or another program's files where a run would write its own."""
     if is_run(folder):
         raise RunExistsError(
             f"{folder} already contains a run; continue it with --resume, replace it with --overwrite, "
             "or choose another --output-dir"
         )
+    if "textmill" in read_environment(folder):  # left by a start that was killed
+        return
+    for name in RUN_FILES:
+        if (folder / name).exists():
+            raise RunExistsError(
+                f"{folder} contains {name}, which is not of a run and would be replaced; "
+                "choose another --output-dir, or delete it with --overwrite"
+            )
 
 
 def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str | None, overwrite: bool) -> Output:
@@ -112,10 +123,8 @@ def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str
         if not is_run(folder):
             raise MissingInputError(f"{folder} contains no run to resume from {resume_from!r}")
         return Output(folder, resume_from=resume_from, fresh=False)
-    if is_run(folder) and not overwrite:
-        raise RunExistsError(
-            f"{folder} already contains a run; replace it with --overwrite, or choose another --output-dir"
-        )
+    if not overwrite:
+        _refuse_run(folder)
     return Output(folder, resume_from=resume_from, fork=True)
 
 
@@ -138,10 +147,10 @@ def _folder(output_dir: str | None, run_name: str | None) -> Path:
     return Path("runs") / run_name if run_name else next_free_run()
 
 
-def next_free_run() -> Path:
-    """Return `runs/experiment_N` with the smallest N above every one that exists."""
-    names = (entry.name.removeprefix("experiment_") for entry in Path("runs").glob("experiment_*"))
-    return Path("runs") / f"experiment_{max((int(name) for name in names if name.isdigit()), default=0) + 1}"
+def next_free_run(kind: str = "experiment") -> Path:
+    """Return `runs/KIND_N` with the smallest N above every one that exists."""
+    ends = [entry.name.removeprefix(f"{kind}_") for entry in Path("runs").glob(f"{kind}_*")]
+    return Path("runs") / f"{kind}_{max((int(end) for end in ends if end.isdecimal()), default=0) + 1}"
 
 
 def _newest_run() -> Path | None:
