@@ -76,8 +76,8 @@ def _guarded(documents: Iterator[Document], path: Path) -> Iterator[Document]:
     except (TextmillError, MemoryError):
         raise
     except Exception as error:  # parsers of archives, markup and tables share no error class
-        as_what = f"{''.join(format_of(path)) or 'text'}: {type(error).__name__}"
-        raise DataError(f"{path} cannot be read as {as_what}: {one_line(error, 120)}") from error
+        kind, reason = "".join(format_of(path)) or "text", f"{type(error).__name__}: {one_line(error, 120)}"
+        raise DataError(f"{path} is damaged or cut off, or no {kind} file: {reason}") from error
 
 
 def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:
