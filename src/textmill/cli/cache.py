@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from textmill.cli.help_pages import Json
 
 if TYPE_CHECKING:
-    from textmill.data.store.cache_entries import CacheEntry
+    from textmill.data.store.corpus_cache import CacheEntry
 
 app = App(name="cache", help="List and clear the prepared text that is kept for later runs.")
 
@@ -27,7 +27,7 @@ def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
     """List the prepared corpora of the cache, least recently used first."""
     from textmill.console.number_format import size
     from textmill.console.standard_streams import write
-    from textmill.data.store.cache_entries import cache_entries
+    from textmill.data.store.corpus_cache import cache_entries
 
     folder = _folder(cache_dir)
     entries = cache_entries(folder)
@@ -61,7 +61,7 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     """
     from textmill.console.number_format import size
     from textmill.console.standard_streams import write
-    from textmill.data.store.cache_entries import cache_entries, delete_entries
+    from textmill.data.store.corpus_cache import cache_entries, delete_entries
     from textmill.errors import MissingInputError
 
     folder = _folder(cache_dir)

@@ -159,7 +159,8 @@ def _make(
         write_report(folder, report, notes.sentences)
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)
-    return Made(tokenizer, files.sources, files.main, list(files.further), notes.sentences, report, parts)
+    fingerprint = tokenizer.fingerprint if tokenizer is not None else None
+    return Made(fingerprint, files.sources, files.main, list(files.further), report, parts, notes.sentences)
 
 
 def _open_prepared(folder: Path, settings: PrepareSettings, output: str | Path | None, say: Say) -> Corpus:

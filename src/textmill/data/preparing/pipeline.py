@@ -16,7 +16,6 @@ from textmill.data.preparing.corpus_report import CorpusNotes
 from textmill.data.preparing.document_filter import FilterResult
 from textmill.data.preparing.encode_in_parallel import encode_and_write
 from textmill.data.preparing.encoded_chunks import Encoding
-from textmill.data.preparing.filter_train_and_validation import filter_sets, say_leaks
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.reading_progress import ReadProgress
@@ -32,7 +31,7 @@ from textmill.data.preparing.split import (
     whole_documents,
 )
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
-from textmill.data.preparing.train_and_validation import close_writers, text_sets
+from textmill.data.preparing.train_and_validation import close_writers, filter_sets, say_leaks, text_sets
 from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files

@@ -180,16 +180,14 @@ class TokenStore:
         """
         path = folder / DESCRIPTION
         try:
-            described = files.parse_json(path.read_bytes())
-            version = described["format"]
+            content = path.read_bytes()
         except OSError as error:
             raise MissingInputError(f"there is no token store in {folder}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is damaged: prepare the corpus again") from error
-        if version != FORMAT:
-            raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
         with files.report_damage(path, "prepare the corpus again"):
-            return cls(folder, described)
+            described = files.parse_json(content)
+            if (version := described["format"]) == FORMAT:
+                return cls(folder, described)
+        raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
 
     def _open_shard(self, name: str, tokens: int) -> int:
         path = self.folder / name
