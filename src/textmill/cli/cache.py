@@ -84,9 +84,9 @@ def _short(name: str) -> str:
 
 
 def _folder(cache_dir: Path | None) -> Path:
-    from textmill.data.store.corpus_cache import cache_folder
+    from textmill.data.store.corpus_cache import corpora_folder
 
-    return cache_folder(cache_dir, "x").parent
+    return corpora_folder(cache_dir)
 
 
 def _as_dict(entry: CacheEntry) -> dict[str, Any]:

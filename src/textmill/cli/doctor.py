@@ -77,9 +77,9 @@ def _installed(package: str) -> bool:
 
 
 def _cache() -> dict[str, Any]:
-    from textmill.data.store.corpus_cache import cache_folder
+    from textmill.data.store.corpus_cache import corpora_folder
 
-    folder = cache_folder(None, "x").parent
+    folder = corpora_folder()
     there = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
     return {"folder": str(folder), "free": shutil.disk_usage(there).free, "writable": os.access(there, os.W_OK)}
 

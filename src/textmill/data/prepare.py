@@ -150,9 +150,8 @@ def _make(
         if tokenizer is None:
             notes.add("the data is token ids without a tokenizer: no samples of text and no bits per byte")
     else:
-        prepared = prepare_text(files, settings, choice, destination, read_progress, notes)
-        tokenizer, report = prepared.tokenizer, prepared.report
-        parts = mixture_parts(files.weights, prepared.sizes)
+        tokenizer, report, sizes = prepare_text(files, settings, choice, destination, read_progress, notes)
+        parts = mixture_parts(files.weights, sizes)
         if parts:
             for sentence in Mixture(TokenStore.open(folder / "train"), parts).sentences():
                 notes.add(sentence)

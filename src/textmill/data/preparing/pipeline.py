@@ -5,7 +5,6 @@ memory. Where ids are written, and what was encoded before, is the destination's
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +39,6 @@ from textmill.tokenizers import Tokenizer
 _WORTH_TELLING = 10_000_000  # bytes
 
 
-@dataclass(frozen=True)
-class PreparedText:
-    """What came of a text besides its ids.
-
-    Attributes:
-        tokenizer: made the ids.
-        report: set -> how many documents it had, how many were left out and why.
-        sizes: [tokens, bytes] of training text by corpus of a mixture.
-    """
-
-    tokenizer: Tokenizer
-    report: dict[str, Any]
-    sizes: list[list[int]]
-
-
 def prepare_text(
     files: Files,
     settings: PrepareSettings,
@@ -62,10 +46,12 @@ def prepare_text(
     destination: Destination,
     progress: ReadProgress,
     notes: CorpusNotes,
-) -> PreparedText:
+) -> tuple[Tokenizer, dict[str, Any], list[list[int]]]:
     """Write the token ids of `files` to `destination`: a store for every side.
 
-    Raises DataError when the text is unusable or leaves a side with less than two tokens.
+    Return the tokenizer that made them; set -> how many documents it had, how many were left out and why; and [tokens,
+    bytes] of training text by corpus of a mixture. Raises DataError when the text is unusable or leaves a side with
+    less than two tokens.
     """
     sets = text_sets(files, settings.share)
     filtered = filter_sets(sets, settings.reading, settings.cleaning, notes.add, progress.tick)
@@ -98,7 +84,7 @@ def prepare_text(
     report = {sets[side].name: result.summary() for side, result in filtered.items()}
     for text_set, writer in zip(sets, writers):
         report.setdefault(text_set.name, {"dropped": {}, "repaired": {"documents": 0}})["tokens"] = writer.num_tokens
-    return PreparedText(tokenizer, report, written.sizes)
+    return tokenizer, report, written.sizes
 
 
 def _split(files: Files, settings: PrepareSettings, training: FilterResult, say: Callable[[str], None]) -> Split:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
-from textmill.data.preparing.pipeline_output import ChunkWriter, IdWriter
+from textmill.data.preparing.pipeline_output import Writer
 from textmill.data.preparing.split import TRAIN, VALIDATION
 from textmill.data.reading.document import Reading
 from textmill.data.reading.read_documents import read_documents
@@ -99,7 +99,7 @@ def say_leaks(count: int, say: Say, *, removed: bool) -> None:
         )
 
 
-def close_writers(sets: Sequence[TextSet], writers: Sequence[ChunkWriter] | Sequence[IdWriter]) -> None:
+def close_writers(sets: Sequence[TextSet], writers: Sequence[Writer]) -> None:
     """Complete the store of every side. Raises DataError for a side with less than two tokens."""
     for text_set, writer in zip(sets, writers):
         if writer.num_tokens < 2:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -123,27 +123,22 @@ class _Files:
 
     def __init__(self) -> None:
         self._kept: dict[Path, BinaryIO] = {}
-        self._opened = ExitStack()
         self._lock = Lock()
 
     def read(self, path: Path, size: int, offset: int) -> bytes:
         """Return `size` bytes from `offset`, none if the file is shorter. Raises OSError."""
-        with self._open(path) as file:
+        with self._lock:
+            if path not in self._kept and len(self._kept) < _KEPT_OPEN:
+                self._kept[path] = path.open("rb")
+            kept = self._kept.get(path)
+        with path.open("rb") if kept is None else nullcontext(kept) as file:
             # Compared first, because a damaged `size` would ask for memory.
             return os.pread(file.fileno(), size, offset) if offset + size <= os.fstat(file.fileno()).st_size else b""
 
-    def _open(self, path: Path) -> AbstractContextManager[BinaryIO]:
-        with self._lock:
-            if path not in self._kept:
-                if len(self._kept) == _KEPT_OPEN:
-                    return path.open("rb")
-                self._kept[path] = self._opened.enter_context(path.open("rb"))
-            return nullcontext(self._kept[path])
-
     def close(self) -> None:
         """Close all files."""
-        self._kept.clear()
-        self._opened.close()
+        while self._kept:
+            self._kept.popitem()[1].close()
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Made:
-    """What describes a new corpus besides its stores; the fields are those of Corpus, `tokenizer` is its fingerprint."""
+    """What describes a new corpus besides its stores; the fields are those of Corpus. tokenizer: its fingerprint."""
 
     tokenizer: str | None
     sources: list[str]
