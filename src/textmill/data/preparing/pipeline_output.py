@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from textmill.data.preparing.encoded_chunks import EncodedChunk, Encoding
+from textmill.data.preparing.chunks import EncodedChunk, Encoding
 from textmill.tokenizers import Tokenizer
 
 

@@ -163,19 +163,20 @@ def _split_of_datasets(
         return None
     if validation_split == dataset_split:
         raise ConfigError(f"dataset_split and validation_split are both {dataset_split!r}: validate on another split")
-    without = []
-    for item in items:
-        if is_named(item):
-            if named_corpora()[str(item)].validation is None:
-                without.append(item)
-        elif validation_split not in (splits := dataset_splits(item)):
-            if validation_split != DEFAULT_VALIDATION:
-                raise ConfigError(
-                    f"{item} has no split {validation_split!r}, it has {listed(splits)}: name one of them"
-                )
-            without.append(item)
+    without = [item for item in items if validation_split not in _splits(item)]
+    if without and validation_split != DEFAULT_VALIDATION:
+        raise ConfigError(
+            f"{without[0]} has no split {validation_split!r}, it has {listed(_splits(without[0]))}: name one of them"
+        )
     if without:
         if is_dataset(without[0]):
             say(f"{without[0]} has no split called {validation_split}: a share of its text is used for validation")
         return None
     return list_files(items, say, split=validation_split, cache_dir=cache_dir)
+
+
+def _splits(item: str | Path) -> Sequence[str]:
+    """Return the names of the splits of a dataset or a named corpus."""
+    if not is_named(item):
+        return list(dataset_splits(item))
+    return ["train", DEFAULT_VALIDATION] if named_corpora()[str(item)].validation else ["train"]

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
+from textmill.errors import ConfigError, DataError, MissingInputError, listed, one_line
 from textmill.files import parse_json
 from textmill.hub_access import hub_client
 from textmill.imports import optional
@@ -76,15 +76,12 @@ def _load(named: str) -> Any:
                 f"files, or a folder as {HUB_PREFIX}FOLDER"
             ) from error
         except Exception as error:  # the library's builders share no error class
-            raise _refusal(named, error) from error
+            text = one_line(error)
+            if "config name is missing" in text.lower() or "BuilderConfig" in text:
+                how = f"write it as {HUB_PREFIX}{named.split(':')[0]}:CONFIG"
+                raise ConfigError(f"{HUB_PREFIX}{named}: {text}; {how}") from error
+            raise DataError(f"{HUB_PREFIX}{named} cannot be used: {text}") from error
     raise MissingInputError(f"there is no dataset {HUB_PREFIX}{named}: {one_line(missing)}") from missing
-
-
-def _refusal(named: str, error: Exception) -> TextmillError:
-    text = one_line(error)
-    if "config name is missing" in text.lower() or "BuilderConfig" in text:
-        return ConfigError(f"{HUB_PREFIX}{named}: {text}; write it as {HUB_PREFIX}{named.split(':')[0]}:CONFIG")
-    return DataError(f"{HUB_PREFIX}{named} cannot be used: {text}")
 
 
 def _readings(named: str) -> list[tuple[str, str | None]]:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterable
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from textmill.data.preparing.encoded_chunks import EncodedChunk
+from textmill.data.preparing.chunks import EncodedChunk
 from textmill.data.store.token_shards import ShardWriter
 
 INDEX = "stretches.bin"
@@ -70,7 +70,7 @@ def indexed_bytes(corpus: Path) -> int:
     return sum(max(path.stat().st_size - _HEAD.size, 0) for path in corpus.rglob(INDEX))
 
 
-class ChunkIndex:
+class ChunkIndex(AbstractContextManager):
     """The chunks of corpora that were made, or half made, with one encoding. Memory: 250 bytes for each."""
 
     def __init__(self, corpora: Iterable[Path], encoding_key: bytes) -> None:
@@ -84,9 +84,6 @@ class ChunkIndex:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def __enter__(self) -> ChunkIndex:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._files.close()

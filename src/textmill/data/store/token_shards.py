@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from textmill import files
-from textmill.data.preparing.encoded_chunks import id_type
+from textmill.data.preparing.chunks import id_type
 from textmill.errors import DataError, MissingInputError
 
 DESCRIPTION = "shards.json"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textmill import files
-from textmill.data.preparing.encoded_chunks import Encoding
+from textmill.data.preparing.chunks import Encoding
 from textmill.data.store.chunk_index import ChunkIndex, IndexedWriter, indexed_bytes
 from textmill.data.store.token_shards import ShardWriter
 from textmill.errors import DataError, Interrupted, MissingInputError

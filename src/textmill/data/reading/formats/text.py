@@ -42,17 +42,17 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     Drop the byte order mark and keep line ends as they are; note both. Bytes that are not UTF-8 raise
     DataError with their offset, or become U+FFFD and are noted when `reading.encoding_errors` is "replace".
     """
-    text, told = "", set()
+    text = ""
     for piece in decoded_pieces(file, name, reading.encoding_errors, notes):
         text += piece
         if len(text) < PART_BYTES:
             continue
         cut = last_cut(text) or (len(text) if len(text) > LONGEST_PART else 0)
         if cut:
-            _note(text[:cut], name, notes, told)
+            _note(text[:cut], name, notes)
             yield Document(text[:cut], name, continues=True)
             text = text[cut:]
-    _note(text, name, notes, told)
+    _note(text, name, notes)
     yield Document(text, name)
 
 
@@ -106,13 +106,12 @@ def invalid_utf8(where: str, offset: int, error: UnicodeDecodeError) -> DataErro
     )
 
 
-def _note(text: str, name: str, notes: Notes, told: set[str]) -> None:
-    """Note once per file what is unusual in `text`."""
+def _note(text: str, name: str, notes: Notes) -> None:
+    """Note what is unusual in `text`."""
     for character, finding in (
         ("\r", "carriage returns (Windows line ends) kept as part of the text"),
         ("\0", "NUL characters kept as part of the text"),
         ("\ufffd", "U+FFFD, the replacement character, is part of the text"),
     ):
-        if finding not in told and character in text:
-            told.add(finding)
+        if character in text:
             notes.add(finding, name)
