@@ -54,3 +54,4 @@ class Destination(Protocol):
 
     def earlier(self, encoding: Encoding) -> AbstractContextManager[EarlierChunks]:
         """Return the chunks that this encoding made of text before, for this corpus or for those beside it."""
+        ...

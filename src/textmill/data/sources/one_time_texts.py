@@ -200,8 +200,9 @@ class _JsonLines:
     def _items(self) -> Iterator[tuple[int, Any]]:
         number = 0
         try:
-            is_function = callable(self._given) and not isinstance(self._given, Iterable)
-            given: Any = self._given() if is_function else self._given
+            given: Any = self._given
+            if callable(given) and not isinstance(given, Iterable):
+                given = given()
             items = given if isinstance(given, Iterable) else (given[index] for index in range(len(given)))
             for number, item in enumerate(items, 1):
                 yield number - 1, item
