@@ -85,21 +85,21 @@ def rank_encoder(described: dict[str, Any], backend: Backend) -> RankEncoder | N
     model = described["model"]
     if find_spec("tiktoken") is None or any(model.get(option) for option in _OTHERWISE):
         return None
-    merged = ["".join(_pair(merge)) for merge in model["merges"]]
+    merged = [_merged(merge) for merge in model["merges"]]
     if len(set(merged)) < len(merged) or not model["vocab"].keys() >= {*CHARACTER_OF_BYTE.values(), *merged}:
         return None
     return RankEncoder(described, backend)
 
 
+def _merged(merge: str | list[str]) -> str:
+    return "".join(merge.split(" ", 1) if isinstance(merge, str) else merge)
+
+
 def token_ranks(model: dict[str, Any]) -> tuple[np.ndarray, dict[bytes, int]]:
     """Return the id of every rank, uint32 (ranks,), and the rank of every token: bytes first, then merges in order."""
-    tokens = [*CHARACTER_OF_BYTE.values(), *("".join(_pair(merge)) for merge in model["merges"])]
+    tokens = [*CHARACTER_OF_BYTE.values(), *map(_merged, model["merges"])]
     ids = np.array([model["vocab"][token] for token in tokens], dtype=np.uint32)
     return ids, {token_bytes(token): rank for rank, token in enumerate(tokens)}
-
-
-def _pair(merge: str | list[str]) -> list[str]:
-    return merge.split(" ", 1) if isinstance(merge, str) else merge
 
 
 def _encoding(ranks: dict[bytes, int], words: str) -> Any:

@@ -68,7 +68,9 @@ class TokenizerChoice:
             self.identity = {"kind": self.kind, "vocab_size": size, "special_tokens": self._special_tokens}
 
     def make(self, texts: Iterator[str], characters: int, say: Callable[[str], None]) -> Tokenizer:
-        """Return the tokenizer, learned from `texts`, of a corpus of so many `characters`."""
+        """Return the tokenizer, learned from `texts`, of a corpus of so many `characters`, unless it is ready."""
+        if self.ready is not None:
+            return self.ready
         if self.kind == "char":
             return make_char(texts, self._special_tokens)
         if characters > MOST_TEXT_FOR_BPE:
@@ -91,8 +93,8 @@ def learn_once(
     say: Callable[[str], None],
 ) -> Tokenizer:
     """Return the tokenizer: ready, or learned by an earlier process that was stopped, or learned now and kept."""
-    if choice.ready is not None:
-        return choice.ready
+    if not choice.learns:
+        return choice.make(training_text, characters, say)
     kept = destination.learned()
     if kept is not None:
         tokenizer, said = kept

@@ -13,7 +13,7 @@ from textmill.runs.layout import PREPARED, is_prepared
 from textmill.runs.read_run import read_object
 
 
-def corpora_folder(cache_dir: str | Path | None = None) -> Path:
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """Return the folder of the prepared corpora in `cache_dir`, or in the user's cache folder (XDG)."""
     return cache_root(cache_dir) / "corpora"
 
@@ -27,7 +27,7 @@ def find_corpus(
     """
     if output is not None:
         return output, _in_output(output, key)
-    folder = corpora_folder(cache_dir) / key[:32]
+    folder = cache_folder(cache_dir) / key[:32]
     return folder, _in_cache(folder, key, say)
 
 
