@@ -15,8 +15,7 @@ from textmill.data.batches.text_size import corpus_size_bytes
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.sources.file_selection import absolute_data, absolute_set, weighted_items
-from textmill.data.sources.in_memory_texts import are_paths
-from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, is_given_once, is_kept
+from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_paths, is_given_once, is_kept
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
 from textmill.errors import ConfigError

@@ -10,7 +10,7 @@ from textmill.config import Config, ModelConfig, load_config
 from textmill.config.section import Section
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
-from textmill.data.sources.in_memory_texts import are_paths
+from textmill.data.sources.one_time_texts import are_paths
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
