@@ -32,8 +32,7 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
     from textmill.console.standard_streams import field, write
 
     with waiting("measuring ..."):
-        from textmill.machine.advice import advice
-        from textmill.machine.measure_machine import examine
+        from textmill.machine.measure_machine import advice, examine
 
         found = {**_software(), **examine(device), "extras": _extras(), "cache": _cache()}
     found["advice"] = advice(found)

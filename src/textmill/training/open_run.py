@@ -27,7 +27,7 @@ from textmill.machine.kernel_choices import apply_kernels
 from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import empty_model
 from textmill.optim.optimizer_choice import OptimizerFactory
-from textmill.planning.fit_settings import fit_run
+from textmill.planning.plan import fit_run
 from textmill.planning.run_length import Length
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
