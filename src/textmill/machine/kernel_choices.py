@@ -29,7 +29,11 @@ def apply_kernels(device: torch.device, *, threads: int | None = None, onednn: b
     use_onednn = prefers_onednn(device) if onednn is None else onednn
     set_onednn(use_onednn)
     # capability: the vector instructions that PyTorch's own kernels use, such as AVX512
-    return {"threads": torch.get_num_threads(), "onednn": use_onednn, "capability": torch.backends.cpu.get_cpu_capability()}
+    return {
+        "threads": torch.get_num_threads(),
+        "onednn": use_onednn,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def set_onednn(on: bool) -> None:

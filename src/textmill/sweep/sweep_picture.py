@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,16 +40,10 @@ def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
 
 def _progress(axes: Axes, trials: Sequence[Tried]) -> None:
     _scatter(axes, trials, [trial.number for trial in trials])
-    best: list[float] = []
-    for trial in trials:
-        if trial.state == "complete" and trial.value is not None:
-            best.append(min([trial.value, *best[-1:]]))
-        elif best:
-            best.append(best[-1])
+    complete = [trial.value if trial.state == "complete" else math.inf for trial in trials]
+    best = [(trial.number, lowest) for trial, lowest in zip(trials, accumulate(complete, min)) if lowest < math.inf]
     if best:
-        axes.step(
-            [trial.number for trial in trials][-len(best) :], best, color=ORANGE, where="post", label="best so far"
-        )
+        axes.step(*zip(*best), color=ORANGE, where="post", label="best so far")
         axes.legend(fontsize=8.5, frameon=False)
     axes.set_xlabel("trial", fontsize=9)
     axes.locator_params(axis="x", integer=True)

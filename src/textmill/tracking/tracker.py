@@ -1,9 +1,14 @@
 """Trackers: what they are, and reporting to several of them without a failure ever stopping a run."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from textmill.errors import MissingExtraError
+from textmill.errors import ConfigError, MissingExtraError
+from textmill.imports import require
+from textmill.tracking.mlflow import MLflow
+from textmill.tracking.tensorboard import TensorBoard
+from textmill.tracking.wandb import WandB
 
 
 class Tracker(Protocol):
@@ -59,3 +64,27 @@ class Trackers:
                 self.trackers.remove(tracker)
                 reason = (str(error).splitlines() or [""])[0] or type(error).__name__
                 self.say(f"{type(tracker).__name__} failed and gets no more reports from this run: {reason}")
+
+
+def build_trackers(
+    report_to: Sequence[str], log_dir: Path, *, project: str | None = None, say: Callable[[str], None]
+) -> Trackers:
+    """Return the trackers named `tensorboard`, `wandb` and `mlflow`, writing below `log_dir`; not opened yet.
+
+    log_dir: of this run alone, because the trackers keep the ids of their runs in it.
+    project: of Weights & Biases and the experiment of MLflow; None means textmill.
+
+    Raises:
+        ConfigError: for another name.
+        MissingExtraError: a tracker's library is not installed.
+    """
+    trackers: list[Tracker] = []
+    for name in dict.fromkeys(report_to):
+        if name not in ("tensorboard", "wandb", "mlflow"):
+            raise ConfigError(f"report_to: unknown tracker {name!r}; choose among tensorboard, wandb, mlflow")
+        require(name, f"report_to {name}", "track")
+        if name == "tensorboard":
+            trackers.append(TensorBoard(log_dir))
+        else:
+            trackers.append({"wandb": WandB, "mlflow": MLflow}[name](log_dir, project or "textmill", say))
+    return Trackers(trackers, say)
