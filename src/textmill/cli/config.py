@@ -9,8 +9,7 @@ from cyclopts import App
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, takes_settings
 from textmill.config.fields import SECTIONS
-from textmill.config.json_schema import schema as json_schema
-from textmill.config.run_config import Config
+from textmill.config.run_config import Config, json_schema
 from textmill.config.setting_lookup import Setting
 from textmill.console.standard_streams import note, write
 

@@ -141,7 +141,7 @@ class Config:
             layer = {name: setting for name, setting in layer.items() if name not in LENGTHS}
         self.accept({name: setting for name, setting in merge(layer, given).items() if name not in given})
 
-    def copy(self) -> Config:
+    def copy(self, memo: object = None) -> Config:
         """Return an independent copy with the same values and origins."""
         twin = Config()
         for name in SECTION_CLASSES:
@@ -191,11 +191,7 @@ class Config:
                 return REWRITES[name].read(lambda other: self.read(other, other))
             return self.read(canonical(name), name)
 
-    def __copy__(self) -> Config:
-        return self.copy()
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Config:
-        return self.copy()
+    __copy__ = __deepcopy__ = copy
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and self.values() == other.values()
@@ -205,3 +201,18 @@ class Config:
     def __repr__(self) -> str:
         chosen = [f"{name}={show(value)}" for name, value in self.values().items() if self.given(name)]
         return f"Config({', '.join(chosen)})"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of a nested configuration file, for editors that complete keys."""
+    properties: dict[str, Any] = {}
+    for name, section in SECTION_CLASSES.items():
+        described = section.model_json_schema()
+        setting = described["properties"].get(name)  # `tokenizer: bpe` sets the setting of the section's name
+        properties[name] = {"anyOf": [described, setting]} if setting else described
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "textmill configuration",
+        "type": "object",
+        "properties": properties,
+    }

@@ -90,17 +90,13 @@ class Section(BaseModel):
         """Return a copy of every setting's value."""
         return {name: copy.deepcopy(self.__dict__[name]) for name in type(self).model_fields}
 
-    def clone(self) -> Self:
+    def clone(self, memo: object = None) -> Self:
         """Return an independent copy with the same origins, outside any Config."""
         twin = type(self).model_construct(**self.values())
         twin._origins, twin._asked, twin._others = dict(self._origins), dict(self._asked), dict(self._others)
         return twin
 
-    def __copy__(self) -> Self:
-        return self.clone()
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        return self.clone()
+    __copy__ = __deepcopy__ = clone
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.values() == other.values()

@@ -51,10 +51,7 @@ def is_switch(name: str) -> bool:
 @cache
 def _validator(name: str) -> TypeAdapter[Any]:
     field = _FIELDS[name][1]
-    kind: Any = field.annotation
-    for constraint in field.metadata:
-        kind = Annotated[kind, constraint]
-    return TypeAdapter(kind)
+    return TypeAdapter(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation)
 
 
 def validate(name: str, value: Any, where: str) -> Any:
