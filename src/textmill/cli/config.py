@@ -9,6 +9,7 @@ from cyclopts import App
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, takes_settings
 from textmill.config.fields import SECTIONS
+from textmill.config.model_shape import resolve_shape
 from textmill.config.run_config import Config, json_schema
 from textmill.config.setting_lookup import Setting
 from textmill.console.standard_streams import note, write
@@ -36,7 +37,9 @@ def show(
     values = config_of(config, settings)
     if values.training.preset == "auto":
         note(_settled(values))
-    values.model = values.model.resolved(note)
+    values.model, said = resolve_shape(values.model)
+    for sentence in said:
+        note(sentence)
     if json:
         tree = {name: {setting: _entry(values, name, setting) for setting in _names(values, name)} for name in SECTIONS}
         write(json_format.dumps(tree, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""The section `data`: what the model learns from."""
+"""The sections `data` and `tokenizer`: what the model learns from, and how it becomes token ids."""
 
 import re
 from collections.abc import Mapping
@@ -14,8 +14,10 @@ from textmill.config.field_types import (
     MaybeText,
     MaybeWhole,
     Number,
+    PathText,
     Switch,
     Text,
+    Texts,
     Whole,
     comma_separated,
     one_of,
@@ -86,3 +88,12 @@ class DataFields(Fields):
     """Processes that read and tokenize. Unset: chosen for the machine."""
     cache_dir: MaybePath = None
     """Cache folder for prepared text. Unset: the user's cache folder."""
+
+
+class TokenizerFields(Fields):
+    """How text becomes token ids."""
+
+    tokenizer: PathText = "bpe"
+    """char, byte, bpe (trained on the data), the path of a saved tokenizer, or hf:NAME."""
+    special_tokens: Texts = Field(default_factory=list)
+    """Additional tokens that are never split, such as <|user|>."""

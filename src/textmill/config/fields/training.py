@@ -1,4 +1,4 @@
-"""The section `training`: length, batch, optimizer, hardware, and what is written during the run."""
+"""The sections `training` and `tracking`: length, batch, optimizer, hardware, what is written, and where metrics go."""
 
 import re
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from textmill.config.field_types import (
     MOST_THREADS,
     Fields,
     MaybeCount,
+    MaybeName,
     MaybeNumber,
     MaybePath,
     MaybeSeconds,
@@ -20,6 +21,7 @@ from textmill.config.field_types import (
     Text,
     Whole,
     closest,
+    comma_separated,
     import_string,
     import_strings,
     one_of,
@@ -36,6 +38,7 @@ ScheduleName = Literal["cosine", "linear", "constant", "wsd", "step", "exponenti
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EngineName = Literal["auto", "single", "ddp", "fsdp", "deepspeed"]
 Backend = Literal["auto", "nccl", "gloo"]
+Reporter = Literal["tensorboard", "wandb", "mlflow"]
 
 PRECISION_NAMES = {
     "float32": "fp32",
@@ -208,3 +211,18 @@ class TrainingFields(Fields):
     """Continue from this checkpoint: a path, best, last, step-500, epoch-3."""
     init_from: MaybePath = None
     """Start from the weights in this model folder."""
+
+
+class TrackingFields(Fields):
+    """Where the metrics go."""
+
+    report_to: Annotated[list[Reporter], BeforeValidator(comma_separated(one_of(Reporter)))] = Field(
+        default_factory=list
+    )
+    """Trackers: tensorboard, wandb, mlflow."""
+    log_dir: MaybePath = None
+    """TensorBoard folder. Unset: logs in the run folder."""
+    wandb_project: MaybeText = None
+    """Weights & Biases project."""
+    run_name: MaybeName = None
+    """Name of the run, for trackers and for the run folder runs/NAME."""
