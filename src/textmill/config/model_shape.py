@@ -107,10 +107,8 @@ def fit_heads(model: ModelConfig) -> list[str]:
 
 def head_counts(model: ModelConfig) -> list[int]:
     """Return every number of heads that divides d_model, with an even head size where positions are rotary."""
-    counts = [heads for heads in range(1, model.d_model + 1) if model.d_model % heads == 0]
-    if _rotary(model):
-        counts = [heads for heads in counts if model.d_model // heads % 2 == 0]
-    return counts
+    least = 2 if _rotary(model) else 1
+    return [heads for heads in range(1, model.d_model + 1) if model.d_model % (least * heads) == 0]
 
 
 def _rotary(model: ModelConfig) -> bool:

@@ -29,8 +29,6 @@ EVALUATION_NUMBERS = 2**24
 RUNTIME = {"cpu": 400 * 10**6, "cuda": 600 * 10**6, "mps": 300 * 10**6}
 """Allowance for PyTorch itself: resident code and buffers on a CPU, the context and library buffers on a GPU."""
 
-HALF = ("bf16", "fp16")
-
 
 @dataclass(frozen=True)
 class Memory:
@@ -186,7 +184,7 @@ def estimate_memory(model: ModelConfig, step: StepSettings) -> Memory:
     """
     model = model.resolved()
     count = count_parameters(model).total
-    shape = Shape(model, step.batch_size, 2 if step.precision in HALF else FLOAT, step.device)
+    shape = Shape(model, step.batch_size, FLOAT if step.precision == "fp32" else 2, step.device)
     rows = step.validation_rows or evaluation_rows(model, step.batch_size, model.vocab_size or 0)
     block = block_activations(shape)
     stream = shape.tokens * model.d_model * FLOAT

@@ -63,23 +63,17 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values; sizes in bytes, time in seconds."""
-        length = self.length
-        return {
-            "device": self.device,
-            "precision": self.precision,
-            "parameters": {**asdict(self.parameters), "total": self.parameters.total},
-            "steps": length.total_steps,
-            "set_by": length.limit,
-            "tokens_per_step": length.tokens_per_step,
-            "tokens": self.tokens,
-            "epochs": length.epochs,
-            "text": asdict(self.text),
-            "flops_per_token": self.flops_per_token,
-            "flops": self.flops,
+        shown = asdict(self)
+        del shown["length"]
+        return shown | {
+            "parameters": {**shown["parameters"], "total": self.parameters.total},
             "memory": self.memory.as_dict(),
-            "checkpoint": self.checkpoint,
-            "disk": self.disk,
-            "seconds": self.seconds,
+            "steps": self.length.total_steps,
+            "set_by": self.length.limit,
+            "tokens_per_step": self.length.tokens_per_step,
+            "tokens": self.tokens,
+            "epochs": self.length.epochs,
+            "flops": self.flops,
         }
 
 

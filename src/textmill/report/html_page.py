@@ -6,11 +6,11 @@ Everything that comes from the run is escaped; there is no script, and no reques
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from textmill.console.number_format import as_text, count, duration
 from textmill.report.charts import Line, chart
-from textmill.report.page_style import STYLE
 from textmill.report.run_record import Record, Row
 from textmill.tracking.metric_table import METRICS
 
@@ -31,10 +31,11 @@ def render(record: Record) -> str:
         _environment(record),
         _repeat(record),
     ]
+    style = Path(__file__).with_name("page_style.css").read_text(encoding="utf-8")
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{title} · textmill</title><style>{STYLE}</style>"
+        f"<title>{title} · textmill</title><style>{style}</style>"
     )
     page = f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main></body></html>\n'
     return page.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates of a damaged file are not UTF-8

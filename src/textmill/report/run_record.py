@@ -34,7 +34,7 @@ class Record:
     def state(self) -> str:
         """Return running, finished, interrupted or failed; `killed` when its process is gone without a reason."""
         state = str(self.status.get("state", "unknown"))
-        return "killed" if state == "running" and not is_in_use(self.folder) else state
+        return "killed" if state == "running" and not is_locked(self.folder / layout.LOCK) else state
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -123,11 +123,6 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
     for entry in sorted(folder.iterdir()) if depth else ():
         if entry.is_dir() and not entry.name.startswith("."):
             yield from _runs_below(entry, depth - 1)
-
-
-def is_in_use(folder: Path) -> bool:
-    """Whether a process holds the lock of the run in `folder`."""
-    return is_locked(folder / layout.LOCK)
 
 
 def _measurements(path: Path) -> list[Row]:

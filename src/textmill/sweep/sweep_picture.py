@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +38,12 @@ def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
 
 def _progress(axes: Axes, trials: Sequence[Tried]) -> None:
     _scatter(axes, trials, [trial.number for trial in trials])
-    complete = [trial.value if trial.state == "complete" else math.inf for trial in trials]
-    best = [(trial.number, lowest) for trial, lowest in zip(trials, accumulate(complete, min)) if lowest < math.inf]
+    best: list[tuple[int, float]] = []
+    for trial in trials:
+        if trial.state == "complete" and trial.value is not None:
+            best.append((trial.number, min([trial.value, *(lowest for _, lowest in best[-1:])])))
+        elif best:
+            best.append((trial.number, best[-1][1]))
     if best:
         axes.step(*zip(*best), color=ORANGE, where="post", label="best so far")
         axes.legend(fontsize=8.5, frameon=False)

@@ -12,7 +12,10 @@ from textmill.tracking.wandb import WandB
 
 
 class Tracker(Protocol):
-    """A service or file that a run reports to. Any object with these four methods is a tracker."""
+    """A service or file that a run reports to. Any object with these four methods is a tracker.
+
+    Methods that a subclass inherits do nothing.
+    """
 
     def start(self, run_info: Mapping[str, Any]) -> None:
         """Open it. `run_info`: "name" of the run, "config" as nested plain values, "step" of the last row that is kept.

@@ -85,10 +85,8 @@ def _resume(value: Any) -> bool | str:
     return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else switch(value)
 
 
-def _deepspeed_config(value: Any) -> str | dict[str, Any] | None:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return None if value is None else path(value)
+def _deepspeed_config(value: Any) -> str | dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else path(value)
 
 
 Interval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(1))]
@@ -169,7 +167,7 @@ class TrainingFields(Fields):
     """How processes communicate: nccl on GPUs, gloo on CPUs."""
     world_size: MaybeWhole = Field(default=None, ge=1)
     """Expected number of processes; an error if the launcher started another number."""
-    deepspeed_config: Annotated[str | dict[str, Any] | None, BeforeValidator(_deepspeed_config)] = None
+    deepspeed_config: Annotated[str | dict[str, Any] | None, BeforeValidator(or_none(_deepspeed_config))] = None
     """DeepSpeed's JSON file; setting it selects the deepspeed engine."""
     threads: MaybeWhole = Field(default=None, ge=1, le=MOST_THREADS)
     """CPU threads. Unset: one per core."""
