@@ -28,7 +28,7 @@ def folder_with(parent: Path, *names: str) -> Path:
         (["config.json", "state.json"], "checkpoint"),
         (["MANIFEST.json"], "checkpoint"),
         (["config.yaml", "status.json", "checkpoints/step-0000001/config.json"], "run"),
-        (["metrics.jsonl"], "run"),
+        (["metrics.jsonl", "environment.json"], None),  # a start that was killed before config.yaml
         (["state.json", "dataset_info.json"], None),
         (["book.txt"], None),
     ],

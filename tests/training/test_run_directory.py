@@ -172,6 +172,20 @@ def test_another_run_is_not_taken_for_this_one(
     assert word in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["logs/mine", "tokenizer/mine", "report.html", "metrics.jsonl"])
+def test_files_of_another_program_are_not_replaced(
+    small_command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A folder without a run that has a name which a run writes is refused with 2 and left as it is."""
+    mine = tmp_path / "run" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert main([*small_command, *STEPS, "--output-dir", str(tmp_path / "run")]) == 2
+    assert f"contains {Path(name).parts[0]}" in capsys.readouterr().err
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
 def test_changed_data_are_noticed(small_command: list[str], book: Path, tmp_path: Path) -> None:
     """A run whose text has changed since is refused with 78."""
     text = tmp_path / "text.txt"

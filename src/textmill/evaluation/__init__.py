@@ -1,18 +1,7 @@
 """Measuring a model: means as sums over counts, on the whole of a data set, in a fixed order."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from textmill.imports import lazy_attributes
-
-if TYPE_CHECKING:
-    from textmill.evaluation.evaluate_batches import evaluate
-    from textmill.evaluation.evaluate_saved_model import evaluate_model
-    from textmill.evaluation.metrics import Metric
+from textmill.evaluation.evaluate_batches import evaluate
+from textmill.evaluation.evaluate_saved_model import evaluate_model
+from textmill.evaluation.metrics import Metric
 
 __all__ = ["Metric", "evaluate", "evaluate_model"]
-
-__getattr__ = lazy_attributes(
-    __name__, {"Metric": "metrics", "evaluate": "evaluate_batches", "evaluate_model": "evaluate_saved_model"}
-)

@@ -1,6 +1,6 @@
 """Evaluate a stored model on the validation set of its run, or on any text."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -99,7 +99,8 @@ def _stores_of(
     progress: Callable[[int, int], None] | None,
 ) -> list[TokenStore]:
     """Return the token stores of all text in `items`, with the model's tokenizer."""
-    _check_tokenizer(loaded, items)
+    if loaded.tokenizer is None and not all(str(i).lower().endswith(".npy") or is_prepared(Path(i)) for i in items):
+        raise ConfigError(f"the model in {loaded.path} has no tokenizer: evaluate it on ids (.npy)")
     settings = PrepareSettings(
         data=items, val_split=0.0, tokenizer=loaded.tokenizer or "byte", reading=reading, cache_dir=cache_dir
     )
@@ -137,12 +138,6 @@ def _prepared_again(
     if made is not None and not (settings.tokenizer in LEARNED and settings.tokenizer == made.kind):
         settings = replace(settings, tokenizer=made, special_tokens=())  # the given folder may be gone
     return prepare_corpus(settings, say=say, progress=reading)
-
-
-def _check_tokenizer(loaded: Loaded, items: Iterable[str | Path]) -> None:
-    ids = all(str(item).lower().endswith(".npy") or is_prepared(Path(item)) for item in items)
-    if loaded.tokenizer is None and not ids:
-        raise ConfigError(f"the model in {loaded.path} has no tokenizer: evaluate it on ids (.npy)")
 
 
 def _check_same_tokenizer(corpus: Corpus, loaded: Loaded) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,65 +61,54 @@ def generate_text(
     """
     network, tokenizer = _open(model, tokenizer, model_path, tokenizer_path, device, say)
     ids = prompt_ids(tokenizer, prompt, say)
-    writers = _writers(tokenizer, ids, stop, num_samples)
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+        raise ConfigError(f"num_samples must be a whole number of at least 1, not {num_samples!r}")
+    on_text = on_text or (lambda sample, text: None)
+    writers = [_Writer(tokenizer, ids, stop, partial(on_text, sample)) for sample in range(num_samples)]
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     stops = frozenset(() if tokenizer.eos_id is None else (tokenizer.eos_id,))
     banned = tuple(unprintable_ids(tokenizer, network))
     decoding = Decoding(sampling, max_new_tokens, stops, banned, seed, use_cache, interrupted)
-    steps = decode(network, [ids] * num_samples, decoding)
-    texts = [(prompt if include_prompt else "") + text for text in _write(steps, writers, on_text)]
+    _write(decode(network, [ids] * num_samples, decoding), writers)
+    texts = [(prompt if include_prompt else "") + writer.text for writer in writers]
     return texts if num_samples > 1 else texts[0]
 
 
-def _writers(tokenizer: Tokenizer, ids: list[int], stop: Sequence[str], num_samples: object) -> list[_Writer]:
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-        raise ConfigError(f"num_samples must be a whole number of at least 1, not {num_samples!r}")
-    return [_Writer(tokenizer, ids, stop) for _ in range(num_samples)]
-
-
-def _write(
-    steps: Iterable[list[int | None]], writers: Sequence[_Writer], on_text: Callable[[int, str], None] | None
-) -> list[str]:
-    """Pass every id to its writer and final characters to `on_text` until all texts have ended; return the texts."""
-
-    def show(index: int, text: str) -> None:
-        if text and on_text is not None:
-            on_text(index, text)
-
+def _write(steps: Iterable[list[int | None]], writers: Sequence[_Writer]) -> None:
+    """Pass every id to its writer until all texts have ended."""
     for step in steps:
-        for index, (writer, token) in enumerate(zip(writers, step)):
+        for writer, token in zip(writers, step):
             if token is not None:
-                show(index, writer.push(token))
-        if all(writer.stopped for writer in writers):
+                writer.push(token)
+        if all(writer.stop.stopped for writer in writers):
             break
-    for index, writer in enumerate(writers):
-        show(index, writer.flush())
-    return [writer.text for writer in writers]
+    for writer in writers:
+        writer.flush()
 
 
 class _Writer:
-    """One continuation: turns ids into final characters."""
+    """One continuation: turns ids into final characters, collects them in `text` and passes them to `show`."""
 
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str], show: Callable[[str], None]
+    ) -> None:
         self._stream = tokenizer.stream()
         for token in prompt:  # some tokenizers treat the first token of a text specially
             self._stream.push(token)
-        self._stop = StopStrings(stop)
+        self.stop = StopStrings(stop)
         self.text = ""
+        self._show = show
 
-    @property
-    def stopped(self) -> bool:
-        return self._stop.stopped
+    def push(self, token: int) -> None:
+        self._write(self.stop.push(self._stream.push(token)))
 
-    def push(self, token: int) -> str:
-        return self._show(self._stop.push(self._stream.push(token)))
+    def flush(self) -> None:
+        self._write(self.stop.push(self._stream.flush()) + self.stop.flush())
 
-    def flush(self) -> str:
-        return "" if self.stopped else self._show(self._stop.push(self._stream.flush()) + self._stop.flush())
-
-    def _show(self, text: str) -> str:
+    def _write(self, text: str) -> None:
         self.text += text
-        return text
+        if text:
+            self._show(text)
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str, say: Say | None = None) -> list[int]:
@@ -175,10 +165,6 @@ def _open(
             raise ConfigError(f"the model in {loaded.path} has no tokenizer: pass a tokenizer or its folder")
     if chosen is None:
         raise ConfigError("a tokenizer is needed to encode the prompt")
-    opened = chosen if isinstance(chosen, Tokenizer) else load_tokenizer(_posix(chosen))
-    return loaded.model if isinstance(loaded, Loaded) else loaded, opened
-
-
-def _posix(path: str | Path) -> str:
-    """Return a path with the separators of this system; paths written on Windows have backslashes."""
-    return str(path) if Path(path).exists() else str(path).replace("\\", "/")
+    if not isinstance(chosen, Tokenizer):  # a path written on Windows has backslashes
+        chosen = load_tokenizer(str(chosen) if Path(chosen).exists() else str(chosen).replace("\\", "/"))
+    return loaded.model if isinstance(loaded, Loaded) else loaded, chosen

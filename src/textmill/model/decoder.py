@@ -8,7 +8,7 @@ Letters: B sequences, T positions of this call, D width of the model, V tokens i
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,51 +17,65 @@ from torch.utils.checkpoint import checkpoint
 from textmill.config import ModelConfig
 from textmill.model.attention import Mask, make_mask
 from textmill.model.kv_cache import Cache
-from textmill.model.linear_and_embedding import Linear
+from textmill.model.linear_and_embedding import Embedding, Linear
+from textmill.model.norm import make_norm
 from textmill.model.positions import Angles, rotary_angles, sinusoids
 
 
 class Block(nn.Module):
     """One layer: attention and feed-forward, each around the residual stream (B, T, D)."""
 
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.pre_norm = config.pre_norm
+
     @abstractmethod
     def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
         """Return the stream after this layer, (B, T, D)."""
 
 
+class Names(NamedTuple):
+    """What transformers calls the parts of a family: the stack is everything below the head."""
+
+    stack: str
+    tokens: str
+    positions: str
+    blocks: str
+    norm: str
+
+
 class Decoder(nn.Module):
     """Base of both families. `config` is the resolved shape; weights are undefined until `initialise` fills them."""
 
-    lm_head: Linear
+    block: type[Block]
+    names: Names
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        assert config.vocab_size is not None
         self.config = config
         self.dropout = nn.Dropout(config.dropout)
+        names, stack = self.names, nn.Module()
+        learned = config.pos_encoding == "learned"
+        stack.add_module(names.tokens, Embedding(config.vocab_size, config.d_model))
+        stack.add_module(names.positions, Embedding(config.max_seq_len, config.d_model) if learned else None)
+        stack.add_module(names.blocks, nn.ModuleList(self.block(config, layer) for layer in range(config.num_layers)))
+        # Without pre_norm, blocks normalise their own output.
+        stack.add_module(names.norm, make_norm(config) if config.pre_norm else nn.Identity())
+        self.add_module(names.stack, stack)
+        # Last, so that shared weights have the embedding's name, as in transformers.
+        self.lm_head = Linear(config.d_model, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.lm_head.weight = self.token_embedding.weight
 
-    # Defined by each family.
+    def _part(self, name: str) -> Any:
+        return getattr(getattr(self, self.names.stack), name)
 
     @property
-    @abstractmethod
     def token_embedding(self) -> nn.Embedding:
         """The table of token embeddings, (V, D)."""
-
-    @property
-    @abstractmethod
-    def position_embedding(self) -> nn.Embedding | None:
-        """The table of learned positions, (max_seq_len, D), where the model has one."""
-
-    @property
-    @abstractmethod
-    def blocks(self) -> Sequence[Block]:
-        """The layers, first to last."""
-
-    @property
-    @abstractmethod
-    def final_norm(self) -> nn.Module:
-        """The normalisation before the head; the identity where blocks normalise their own output."""
-
-    # Shared by all families.
+        return self._part(self.names.tokens)
 
     def forward(
         self,
@@ -84,18 +98,6 @@ class Decoder(nn.Module):
         Raises:
             ValueError: more positions than `config.max_seq_len`, or segments with a cache.
         """
-        x = self.hidden(tokens, positions=positions, segments=segments, cache=cache)
-        return self.lm_head(x[:, -1:] if last_only else x)  # (B, T, D) -> (B, T, V)
-
-    def hidden(
-        self,
-        tokens: Tensor,
-        *,
-        positions: Tensor | None = None,
-        segments: Tensor | None = None,
-        cache: Cache | None = None,
-    ) -> Tensor:
-        """Return the normalised stream before the head, (B, T, D). Arguments and errors: see `forward`."""
         length = tokens.shape[1]
         past = 0 if cache is None else cache.length
         if past + length > self.config.max_seq_len:
@@ -117,14 +119,15 @@ class Decoder(nn.Module):
             assert self.config.head_dim is not None
             angles = rotary_angles(positions, self.config.head_dim, self.config.rope_theta, dtype)
         recompute = self.config.gradient_checkpointing and self.training and torch.is_grad_enabled()
-        for block in self.blocks:
+        for block in self._part(self.names.blocks):
             if recompute:
                 x = checkpoint(block, x, angles, mask, None, use_reentrant=False)
             else:
                 x = block(x, angles, mask, cache)
         if cache is not None:
             cache.advance(length)
-        return self.final_norm(x)
+        x = self._part(self.names.norm)(x)
+        return self.lm_head(x[:, -1:] if last_only else x)  # (B, T, D) -> (B, T, V)
 
     def new_cache(self, batch_size: int, max_len: int | None = None) -> Cache:
         """Return an empty cache for `batch_size` sequences of up to `max_len` (default max_seq_len) positions."""
@@ -134,20 +137,10 @@ class Decoder(nn.Module):
         """Return the number of parameters; a head tied to the embedding counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def add_head(self) -> None:
-        """Add the head, with the embedding's weights if the configuration ties them.
-
-        A family calls this last: shared weights then have the embedding's name, as in transformers.
-        """
-        assert self.config.vocab_size is not None
-        self.lm_head = Linear(self.config.d_model, self.config.vocab_size, bias=False)
-        if self.config.tie_embeddings:
-            self.lm_head.weight = self.token_embedding.weight
-
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         x = self.token_embedding(tokens)  # (B, T, D)
-        if self.position_embedding is not None:
-            return x + self.position_embedding(positions)  # (T, D) or (B, T, D)
+        if self.config.pos_encoding == "learned":
+            return x + self._part(self.names.positions)(positions)  # (T, D) or (B, T, D)
         if self.config.pos_encoding == "sinusoidal":
             # arXiv:1706.03762, section 3.4: without the factor the sinusoids would dominate the token embeddings.
             return x * self.config.d_model**0.5 + sinusoids(positions, self.config.d_model).to(x.dtype)

@@ -7,16 +7,13 @@ Letters: B sequences, T new positions, S positions attended to, D width, H query
 E head size.
 """
 
-from collections.abc import Sequence
-from typing import cast
-
 from torch import Tensor, nn
 
 from textmill.config import ModelConfig
 from textmill.model.attention import Mask, attend
-from textmill.model.decoder import Block, Decoder
+from textmill.model.decoder import Block, Decoder, Names
 from textmill.model.kv_cache import Cache
-from textmill.model.linear_and_embedding import Conv1D, Embedding
+from textmill.model.linear_and_embedding import Conv1D
 from textmill.model.mlp import make_mlp
 from textmill.model.norm import make_norm
 from textmill.model.positions import Angles, rotate
@@ -52,13 +49,11 @@ class GPT2Block(Block):
     """x + attention(norm(x)), then x + mlp(norm(x)); with pre_norm off, the norms come after the sums."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
-        super().__init__()
+        super().__init__(config, layer)
         self.ln_1 = make_norm(config)
         self.attn = GPT2Attention(config, layer)
         self.ln_2 = make_norm(config)
         self.mlp = make_mlp(config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.pre_norm = config.pre_norm
 
     def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
         if self.pre_norm:
@@ -68,39 +63,8 @@ class GPT2Block(Block):
         return self.ln_2(x + self.dropout(self.mlp(x)))
 
 
-class GPT2Stack(nn.Module):
-    """Everything below the head; transformers calls it `transformer`."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        assert config.vocab_size is not None
-        self.wte = Embedding(config.vocab_size, config.d_model)
-        learned = config.pos_encoding == "learned"
-        self.wpe = Embedding(config.max_seq_len, config.d_model) if learned else None
-        self.h = nn.ModuleList(GPT2Block(config, layer) for layer in range(config.num_layers))
-        self.ln_f = make_norm(config) if config.pre_norm else nn.Identity()
-
-
 class GPT2Decoder(Decoder):
     """A model of the family gpt2."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        self.transformer = GPT2Stack(config)
-        self.add_head()
-
-    @property
-    def token_embedding(self) -> nn.Embedding:
-        return self.transformer.wte
-
-    @property
-    def position_embedding(self) -> nn.Embedding | None:
-        return self.transformer.wpe
-
-    @property
-    def blocks(self) -> Sequence[Block]:
-        return cast(Sequence[Block], self.transformer.h)
-
-    @property
-    def final_norm(self) -> nn.Module:
-        return self.transformer.ln_f
+    block = GPT2Block
+    names = Names("transformer", "wte", "wpe", "h", "ln_f")

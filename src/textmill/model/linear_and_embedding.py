@@ -1,6 +1,6 @@
 """Linear and embedding layers.
 
-They are PyTorch's without the initialisation at construction: `initialisation.py` fills every weight once, from one
+They are PyTorch's without the initialisation at construction: `from_config.py` fills every weight once, from one
 generator, so that building a model neither wastes time nor changes the global random state.
 """
 
@@ -12,14 +12,14 @@ class Linear(nn.Linear):
     """y = x W^T + b with W of shape (outputs, inputs)."""
 
     def reset_parameters(self) -> None:
-        """Do nothing: see `initialisation.py`."""
+        """Do nothing: see `from_config.py`."""
 
 
 class Embedding(nn.Embedding):
     """A table with one row of weights per id."""
 
     def reset_parameters(self) -> None:
-        """Do nothing: see `initialisation.py`."""
+        """Do nothing: see `from_config.py`."""
 
 
 class Conv1D(nn.Module):

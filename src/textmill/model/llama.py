@@ -7,16 +7,13 @@ Letters: B sequences, T new positions, S positions attended to, D width, H query
 E head size.
 """
 
-from collections.abc import Sequence
-from typing import cast
-
 from torch import Tensor, nn
 
 from textmill.config import ModelConfig
 from textmill.model.attention import Mask, attend
-from textmill.model.decoder import Block, Decoder
+from textmill.model.decoder import Block, Decoder, Names
 from textmill.model.kv_cache import Cache
-from textmill.model.linear_and_embedding import Embedding, Linear
+from textmill.model.linear_and_embedding import Linear
 from textmill.model.mlp import make_mlp
 from textmill.model.norm import RMSNorm, make_norm
 from textmill.model.positions import Angles, rotate
@@ -58,13 +55,11 @@ class LlamaBlock(Block):
     """x + attention(norm(x)), then x + mlp(norm(x)); with pre_norm off, the norms come after the sums."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
-        super().__init__()
+        super().__init__(config, layer)
         self.self_attn = LlamaAttention(config, layer)
         self.mlp = make_mlp(config)
         self.input_layernorm = make_norm(config)
         self.post_attention_layernorm = make_norm(config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.pre_norm = config.pre_norm
 
     def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
         if self.pre_norm:
@@ -74,39 +69,8 @@ class LlamaBlock(Block):
         return self.post_attention_layernorm(x + self.dropout(self.mlp(x)))
 
 
-class LlamaStack(nn.Module):
-    """Everything below the head; transformers calls it `model`."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        assert config.vocab_size is not None
-        self.embed_tokens = Embedding(config.vocab_size, config.d_model)
-        learned = config.pos_encoding == "learned"
-        self.embed_positions = Embedding(config.max_seq_len, config.d_model) if learned else None
-        self.layers = nn.ModuleList(LlamaBlock(config, layer) for layer in range(config.num_layers))
-        self.norm = make_norm(config) if config.pre_norm else nn.Identity()
-
-
 class LlamaDecoder(Decoder):
     """A model of the families llama and qwen3."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        self.model = LlamaStack(config)
-        self.add_head()
-
-    @property
-    def token_embedding(self) -> nn.Embedding:
-        return self.model.embed_tokens
-
-    @property
-    def position_embedding(self) -> nn.Embedding | None:
-        return self.model.embed_positions
-
-    @property
-    def blocks(self) -> Sequence[Block]:
-        return cast(Sequence[Block], self.model.layers)
-
-    @property
-    def final_norm(self) -> nn.Module:
-        return self.model.norm
+    block = LlamaBlock
+    names = Names("model", "embed_tokens", "embed_positions", "layers", "norm")

@@ -24,8 +24,9 @@ class Muon(torch.optim.Optimizer):
     The update of an (A, B) matrix is scaled by 0.2 sqrt(max(A, B)), which gives it the root mean square that AdamW's
     updates have (arXiv:2502.16982, eq. 4): one learning rate serves both kinds of group.
 
-    momentum: of Muon, with Nesterov's look-ahead. betas, eps: of AdamW. iterations: Newton-Schulz steps.
-    iteration_dtype: number format of these iterations; bfloat16 is accurate enough, and fast with hardware support.
+    momentum: of Muon, with Nesterov's look-ahead. betas, eps: of AdamW.
+    iteration_dtype: number format of the Newton-Schulz iterations; bfloat16 is accurate enough, and fast where the
+        hardware supports it.
     """
 
     def __init__(
@@ -36,7 +37,6 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
-        iterations: int = 5,
         iteration_dtype: torch.dtype = torch.float32,
     ) -> None:
         defaults = {
@@ -45,7 +45,6 @@ class Muon(torch.optim.Optimizer):
             "betas": betas,
             "eps": eps,
             "weight_decay": 0.0,
-            "iterations": iterations,
             "name": "vectors",
         }
         super().__init__(groups, defaults)
@@ -85,7 +84,7 @@ class Muon(torch.optim.Optimizer):
             shapes[parameter.shape].append(index)
         for shape, indices in shapes.items():
             stacked = torch.stack([_whole(updates[index]) for index in indices])  # (n, A, B)
-            directions = orthogonalise(stacked.flatten(2), iterations=group["iterations"], dtype=self._iteration_dtype)
+            directions = orthogonalise(stacked.flatten(2), dtype=self._iteration_dtype)
             scale = 0.2 * math.sqrt(max(directions.shape[-2:]))
             torch._foreach_add_(
                 [parameters[index] for index in indices],
@@ -139,7 +138,7 @@ def _part(whole: Tensor, parameter: Tensor) -> Tensor:
     return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
-def orthogonalise(matrices: Tensor, *, iterations: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
+def orthogonalise(matrices: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return matrices (n, A, B) whose singular values lie near 1 and whose singular vectors are those of `matrices`.
 
     Iterates X <- aX + (bXX' + c(XX')^2)X in `dtype` from X = M / |M|, on the orientation with the smaller Gram matrix.
@@ -150,7 +149,7 @@ def orthogonalise(matrices: Tensor, *, iterations: int = 5, dtype: torch.dtype =
     if transposed:
         x = x.mT
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    for _ in range(iterations):
+    for _ in range(5):
         gram = x @ x.mT  # (n, A, A)
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # (n, A, A)
         x = torch.baddbmm(x, polynomial, x, beta=a)  # (n, A, B)

@@ -54,10 +54,10 @@ def build_optimizer(
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise ConfigError(f"optimizer {name!r} returned {type(optimizer).__name__}, not a torch.optim.Optimizer")
         return optimizer
-    if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=adam.eps, fused=_fused(model))
-    if name == "adam":
-        return torch.optim.Adam(groups, lr=learning_rate, betas=betas, eps=adam.eps, fused=_fused(model))
+    if name in ("adamw", "adam"):
+        kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+        fused = {parameter.device.type for parameter in model.parameters()} <= {"cpu", "cuda"}  # one kernel for all
+        return kind(groups, lr=learning_rate, betas=betas, eps=adam.eps, fused=fused)
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9 if momentum is None else momentum)
     if name == "muon":
@@ -72,8 +72,3 @@ def build_optimizer(
     raise ConfigError(
         f"unknown optimizer {name!r}; choose one of {', '.join(get_args(OptimizerName))}, or 'package.module:factory'"
     )
-
-
-def _fused(model: nn.Module) -> bool:
-    """Return whether the device has a kernel that updates all parameters at once."""
-    return {parameter.device.type for parameter in model.parameters()} <= {"cpu", "cuda"}

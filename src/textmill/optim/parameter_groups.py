@@ -4,8 +4,6 @@ from typing import Any
 
 from torch import nn
 
-EMBEDDING_TYPES = (nn.Embedding,)
-
 
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Return the optimizer groups `matrices`, `embeddings` and `vectors` of every trainable parameter of `model`, once.
@@ -14,23 +12,17 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
     biases) are not: pulling a rare token's row or a gain towards zero regularises nothing (arXiv:2501.00656, 3.4.2).
     Each group carries its `name`. Empty groups are omitted.
     """
-    matrices, embeddings, vectors = [], [], []
-    tables = {id(table.weight) for table in model.modules() if isinstance(table, EMBEDDING_TYPES)}
+    tables = {id(table.weight) for table in model.modules() if isinstance(table, nn.Embedding)}
     head = getattr(model, "lm_head", None)
     if isinstance(head, nn.Linear):
         tables.add(id(head.weight))
+    groups: dict[str, list[nn.Parameter]] = {"matrices": [], "embeddings": [], "vectors": []}
     for parameter in model.parameters():
-        if not parameter.requires_grad:
-            continue
-        if id(parameter) in tables:
-            embeddings.append(parameter)
-        elif parameter.ndim >= 2:
-            matrices.append(parameter)
-        else:
-            vectors.append(parameter)
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay, "name": "matrices"},
-        {"params": embeddings, "weight_decay": 0.0, "name": "embeddings"},
-        {"params": vectors, "weight_decay": 0.0, "name": "vectors"},
+        if parameter.requires_grad:
+            matrix = "matrices" if parameter.ndim >= 2 else "vectors"
+            groups["embeddings" if id(parameter) in tables else matrix].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if name == "matrices" else 0.0, "name": name}
+        for name, parameters in groups.items()
+        if parameters
     ]
-    return [group for group in groups if group["params"]]

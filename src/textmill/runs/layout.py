@@ -43,10 +43,12 @@ PREPARED, CORPUS_REPORT = "prepared.json", "REPORT.md"
 FURTHER = "further"
 """Folder, in a prepared corpus, of the further validation sets, each under its name."""
 
-RUN_MARKERS = (CONFIG, STATUS, CHECKPOINTS, METRICS, FINAL, BEST_MODEL)
-"""Files and folders by which a run is recognized, even one that has lost the others."""
+RUN_MARKERS = (CONFIG, STATUS, CHECKPOINTS, FINAL, BEST_MODEL)
+"""Files and folders by which a run is recognized, even one that has lost the others. CONFIG is the first to be written,
+after all else that resuming needs: a start that was killed before left no run.
+"""
 
-RUN_FILES = (*RUN_MARKERS, ENVIRONMENT, STEPS, SAMPLES, TRAIN_LOG, TOKENIZER, TENSORBOARD, CURVES, REPORT)
+RUN_FILES = (*RUN_MARKERS, ENVIRONMENT, METRICS, STEPS, SAMPLES, TRAIN_LOG, TOKENIZER, TENSORBOARD, CURVES, REPORT)
 """All that a run writes; `--overwrite` deletes these and nothing else."""
 
 FolderKind = Literal["run", "checkpoint", "model", "corpus"]

@@ -34,8 +34,10 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
         raise MissingInputError(
             f"there is no tokenizer at {path}: use char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
         )
+    if path.name in ("vocab.json", "merges.txt") and path.is_file():
+        return from_gpt2_files(path.with_name("vocab.json"), path.with_name("merges.txt"))
     if path.is_file():
-        return _from_file(path)
+        return _from_json(path, _declared_roles(path.parent))
     for folder in (path, path / "tokenizer"):
         if (folder / "tokenizer.json").is_file():
             return _from_json(folder / "tokenizer.json", _declared_roles(folder))
@@ -66,12 +68,6 @@ def from_gpt2_files(vocab: Path, merges: Path) -> Tokenizer:
         backend.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
         roles = {"eos_token": END_OF_TEXT}
     return Tokenizer.from_backend(backend, roles)
-
-
-def _from_file(path: Path) -> Tokenizer:
-    if path.name in ("vocab.json", "merges.txt"):
-        return from_gpt2_files(path.with_name("vocab.json"), path.with_name("merges.txt"))
-    return _from_json(path, _declared_roles(path.parent))
 
 
 def _from_json(path: Path, roles: dict[str, str]) -> Tokenizer:

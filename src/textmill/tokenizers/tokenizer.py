@@ -67,9 +67,7 @@ class Tokenizer:
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
         added = described.get("added_tokens", [])
         self._special_ids = {token["id"] for token in added if token["special"]}
-        self._words = [
-            token["content"] for token in added if not token["special"]
-        ]  # one id wherever they occur in a text
+        self._words = [token["content"] for token in added if not token["special"]]  # one id wherever they occur
         self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
         self._direct: Callable[[str], np.ndarray] | None = None
         if self.kind == "byte":
@@ -105,19 +103,14 @@ class Tokenizer:
             plain = not any(word in text for word in self._words for text in texts)
             if plain and self._direct is not None:
                 return [self._direct(text) for text in texts]
-            if plain and self._splits_like_gpt2 and self._is_worth_ranks(texts) and self._by_rank is not None:
+            worth_ranks = "_by_rank" in vars(self) or sum(map(len, texts)) >= _WORTH_RANKS
+            if plain and self._splits_like_gpt2 and worth_ranks and self._by_rank is not None:
                 return self._encode_by_rank(texts, self._by_rank, workers)
             return self._encode_in_parallel(texts, workers)
-        except (
-            UnicodeEncodeError,
-            TypeError,
-        ) as error:  # the backend's own error is a TypeError without details
+        except (UnicodeEncodeError, TypeError):  # the backend's own error is a TypeError without details
             for text in texts:
                 _refuse_surrogates(text)
-            raise error
-
-    def _is_worth_ranks(self, texts: Sequence[str]) -> bool:
-        return "_by_rank" in vars(self) or sum(map(len, texts)) >= _WORTH_RANKS
+            raise
 
     @cached_property
     def _by_rank(self) -> RankEncoder | None:

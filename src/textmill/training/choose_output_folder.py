@@ -11,6 +11,7 @@ import yaml
 from textmill import files
 from textmill.errors import ConfigError, MissingInputError, RunExistsError
 from textmill.runs.layout import CHECKPOINTS, CONFIG, RUN_FILES, STATUS, is_run
+from textmill.runs.read_run import read_environment
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def open_output(
     if not is_run(folder):
         if resume is True:
             raise MissingInputError(f"{folder} contains no run to resume; leave out --resume, or use --resume auto")
+        if not overwrite:
+            refuse_run(folder)
         return Output(folder)
     if resume:
         return Output(folder, resume_from="last", fresh=False)
@@ -74,12 +77,20 @@ def open_output(
 
 
 def refuse_run(folder: Path) -> None:
-    """Raises RunExistsError if `folder` contains a run."""
+    """Raises RunExistsError if `folder` contains a run, or another program's files where a run would write its own."""
     if is_run(folder):
         raise RunExistsError(
             f"{folder} already contains a run; continue it with --resume, replace it with --overwrite, "
             "or choose another --output-dir"
         )
+    if "textmill" in read_environment(folder):  # left by a start that was killed
+        return
+    for name in RUN_FILES:
+        if (folder / name).exists():
+            raise RunExistsError(
+                f"{folder} contains {name}, which is not of a run and would be replaced; "
+                "choose another --output-dir, or delete it with --overwrite"
+            )
 
 
 def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str | None, overwrite: bool) -> Output:
@@ -100,10 +111,8 @@ def _open_for_checkpoint(resume_from: str, output_dir: str | None, run_name: str
         if not is_run(folder):
             raise MissingInputError(f"{folder} contains no run to resume from {resume_from!r}")
         return Output(folder, resume_from=resume_from, fresh=False)
-    if is_run(folder) and not overwrite:
-        raise RunExistsError(
-            f"{folder} already contains a run; replace it with --overwrite, or choose another --output-dir"
-        )
+    if not overwrite:
+        refuse_run(folder)
     return Output(folder, resume_from=resume_from, fork=True)
 
 
