@@ -5,7 +5,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from textmill.errors import ConfigError, MissingExtraError
@@ -62,11 +62,12 @@ def optional(module: str, needed_for: str, extra: str = "data") -> Any:
         ) from error
 
 
-def lazy_attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy_attributes(package: str, public: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
     """Return a `__getattr__` for `package` that imports a public name when it is first used.
 
-    homes: name -> the module below `package` that defines it. No name may be that of a submodule.
+    public: module below `package` -> the names that it defines. No name may be that of a submodule.
     """
+    homes = {name: module for module, names in public.items() for name in names}
 
     def attribute(name: str) -> Any:
         if name not in homes:

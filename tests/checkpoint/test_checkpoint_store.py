@@ -92,12 +92,16 @@ def test_an_old_checkpoint_that_cannot_be_deleted_does_not_stop_the_run(
 ) -> None:
     """The save succeeds; one sentence says what is left."""
 
-    def refuse(folder: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(folder))
+    rename = Path.rename
+
+    def refuse_the_old(path: Path, target: Path) -> Path:
+        if path == store.path(1):
+            raise PermissionError(13, "Permission denied", str(path))
+        return rename(path, target)
 
     store.keep = 1
     store.save(1, write)
-    monkeypatch.setattr("textmill.checkpoint.checkpoint_store.remove_directory", refuse)
+    monkeypatch.setattr(Path, "rename", refuse_the_old)
     store.save(2, write)
     assert store.steps() == [1, 2]
     assert said == [f"the old checkpoint {store.path(1)} cannot be deleted: Permission denied"]

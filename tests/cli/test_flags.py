@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from textmill.cli.main import main
-from textmill.cli.rewrite_flags import Rewriter, guide_words
+from textmill.cli.rewrite_flags import Rewriter
 from textmill.config.aliases import ALIASES, REWRITES
 from textmill.config.setting_lookup import setting_names
 from textmill.errors import ConfigError
@@ -89,12 +89,13 @@ def test_every_spelling_is_a_flag(alias: str) -> None:
         assert rewrite(f"--{name}={value}") == f"--{expected}={value}"
 
 
-def test_the_guides_word_model() -> None:
+def test_the_guides_word_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`train model --data FILE` is `train --data FILE`, unless there is a file called model."""
-    words = ["model", "--data", "x"]
-    assert guide_words("train", words, lambda name: False) == ["--data", "x"]
-    assert guide_words("train", words, lambda name: True) == words
-    assert guide_words("train", ["model"], lambda name: False) == ["model"]
+    monkeypatch.chdir(tmp_path)
+    assert rewrite("model --data x") == "--data=x"
+    assert rewrite("model") == "model"
+    (tmp_path / "model").write_text("text")
+    assert rewrite("model --data x") == "--data=x model"
 
 
 def test_data_adds_up(capsys: pytest.CaptureFixture[str]) -> None:

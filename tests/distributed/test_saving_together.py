@@ -7,13 +7,18 @@ import os
 import random
 import resource
 import signal
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from support.rank_processes import Ranks, run_together, stored, values, wait_until
+from support.run_moments import after_steps
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 
 Start = Callable[..., Ranks]
@@ -29,41 +34,37 @@ def assert_sound(run: Path, steps: list[int]) -> None:
     assert all(store.verify(step) == [] for step in steps)
 
 
-def in_save(number: int, act: Callable[[int], None]) -> Callable[[int], None]:
-    """Return what makes each process `act`, given its rank, when its file of weights in the `number`th save is half."""
+def limit_files(step: int, *, die: bool = False) -> None:
+    """From this step on, let the process write no file longer than 4 kB: less than weights, more than logs.
 
-    def before(rank: int) -> None:
-        from textmill.training import write_checkpoint as writing
+    Its system then refuses the write with an error, or kills it in the middle of the file.
+    """
 
-        save, calls = writing.save_tensors, [0]
+    def limit(number: int) -> None:
+        if number == step:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            if die:
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
-        def save_tensors(path: Path, tensors: dict[str, object]) -> None:
-            calls[0] += path.name.startswith("model")
-            if calls[0] == number and path.name.startswith("model"):
-                path.write_bytes(b"half")
-                act(rank)
-            save(path, tensors)  # type: ignore[arg-type]
-
-        writing.save_tensors = save_tensors  # type: ignore[assignment]
-
-    return before
+    after_steps(limit)
 
 
 @pytest.mark.parametrize(("engine", "victim"), [("ddp", 0), ("fsdp", 0), ("fsdp", 1)])
 def test_a_process_killed_while_it_writes(
     small_command: list[str], tmp_path: Path, start_ranks: Start, engine: str, victim: int
 ) -> None:
-    """SIGKILL in the third save: the other exits 69, two checkpoints are whole; the next start clears up, goes on."""
+    """In the middle of a file of the third save: the other exits 69, and the next start clears up and goes on."""
 
-    def die(rank: int) -> None:
+    def before(rank: int) -> None:
         if rank == victim:
-            os.kill(os.getpid(), signal.SIGKILL)
+            limit_files(6, die=True)
 
     run = tmp_path / "run"
     command = [*small_command, *SAVING, "--max-steps", "12", "--engine", engine, "--output-dir", str(run)]
-    ranks = start_ranks(command, 2, before=in_save(3, die))
+    ranks = start_ranks(command, 2, before=before)
     codes = ranks.wait(30)
-    assert (codes[victim], codes[1 - victim]) == (-signal.SIGKILL, 69), ranks.said()
+    assert (codes[victim], codes[1 - victim]) == (-signal.SIGXFSZ, 69), ranks.said()
     if victim == 0:  # nobody was left to clear up
         assert any(path.name.startswith(".tmp-") for path in (run / "checkpoints").iterdir())
     store = CheckpointStore(run / "checkpoints", say=lambda sentence: None)
@@ -81,23 +82,30 @@ def test_processes_that_come_apart_to_a_save_wait_for_each_other(
     """One comes late to every save, and one writes for longer than a step may take: the run does not mind."""
 
     def before(rank: int) -> None:
-        from torch.distributed.distributed_c10d import _set_pg_timeout
+        whole, flush = dist.new_group, os.fsync
+        waiting: list[Any] = [None]  # the groups whose patience is that of a step
+        slow = [9.0] if rank == 0 else []
 
-        from textmill.training import around_the_loop, loop
-        from textmill.training.run import Run
+        def new_group(*arguments: Any, timeout: datetime.timedelta, **options: Any) -> Any:
+            group: Any = whole(*arguments, timeout=timeout, **options)
+            if timeout < datetime.timedelta(hours=1):
+                waiting.append(group)
+            return group
 
-        save = loop.save
+        def fsync(descriptor: int) -> None:
+            if slow and stat.S_ISREG(os.fstat(descriptor).st_mode) and os.fstat(descriptor).st_size > 4096:
+                time.sleep(slow.pop())
+            flush(descriptor)
 
-        def late(run: Run) -> None:
-            for seconds in (4, 600):  # a step's patience, which is not for saving
-                _set_pg_timeout(datetime.timedelta(seconds=seconds), None)
-                _set_pg_timeout(datetime.timedelta(seconds=seconds), run.world.control)
-                if seconds == 4:
-                    time.sleep(1.0 if rank == 1 else 0.0)
-                    save(run)
+        def late(number: int) -> None:
+            if number == 1:
+                for group in waiting:
+                    _set_pg_timeout(datetime.timedelta(seconds=6), group)
+            if number % 2 == 0 and rank == 1:
+                time.sleep(1)
 
-        loop.save = around_the_loop.save = late
-        in_save(1, lambda rank: time.sleep(6.0 if rank == 0 else 0.0))(rank)
+        dist.new_group, os.fsync = new_group, fsync
+        after_steps(late)
 
     run = tmp_path / "run"
     command = [*small_command, *SAVING, "--max-steps", "4", "--engine", engine, "--output-dir", str(run)]
@@ -118,7 +126,7 @@ def test_a_disk_that_is_full_for_one_ends_the_save_for_all(
 
     def before(rank: int) -> None:
         if rank == 1:
-            in_save(2, lambda rank: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))(rank)
+            limit_files(4)
 
     run = tmp_path / "run"
     command = [*small_command, *SAVING, "--max-steps", "12", "--engine", "fsdp", "--output-dir", str(run)]

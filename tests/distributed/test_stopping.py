@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from support.rank_processes import Ranks, run_together, values
+from support.run_moments import after_steps
 
 Start = Callable[..., Ranks]
 LONG = ["--max-steps", "100000", "--eval-steps", "100000", "--sample-steps", "0", "--batch-size", "4"]
@@ -47,20 +49,15 @@ def test_a_signal_to_one_stops_all_at_the_same_step(
 def test_a_signal_during_evaluation_stops_all(
     small_command: list[str], twenty_steps: list[str], tmp_path: Path, start_ranks: Start
 ) -> None:
-    """A signal that comes to one process in the middle of an evaluation ends it on both; resumed, it is made up for."""
+    """A signal that comes to one process at a step with an evaluation ends that on both; resumed, it is made up for."""
+
+    def at_the_second(number: int) -> None:
+        if number == 14:
+            signal.raise_signal(signal.SIGTERM)
 
     def before(rank: int) -> None:
-        from textmill.evaluation import evaluate_batches as evaluation
-
-        whole, calls = evaluation.evaluate, [0]
-
-        def evaluate(*arguments: object, **options: object) -> object:
-            calls[0] += 1
-            if rank == 1 and calls[0] == 2:
-                signal.raise_signal(signal.SIGTERM)
-            return whole(*arguments, **options)  # type: ignore[arg-type]
-
-        evaluation.evaluate = evaluate  # type: ignore[assignment]
+        if rank == 1:
+            after_steps(at_the_second)
 
     run = tmp_path / "run"
     command = [*small_command, *twenty_steps, "--batch-size", "4", "--output-dir", str(run)]
@@ -97,17 +94,13 @@ def test_a_process_that_fails_alone_takes_the_others_with_it(
 ) -> None:
     """A defect in one process while it trains: it exits 70, and the other 69, neither waiting for the other."""
 
+    def fourth(number: int) -> None:
+        if number == 4:
+            raise ZeroDivisionError("a defect")
+
     def before(rank: int) -> None:
-        from textmill.training.run import Run
-
-        whole = Run.finish_step
-
-        def finish_step(self: Run, *arguments: object) -> object:
-            if rank == 1 and self.progress.step == 3:
-                raise ZeroDivisionError("a defect")
-            return whole(self, *arguments)  # type: ignore[arg-type]
-
-        Run.finish_step = finish_step  # type: ignore[method-assign,assignment]
+        if rank == 1:
+            after_steps(fourth)
 
     ranks = start_ranks([*small_command, *LONG, *RARELY, "--output-dir", str(tmp_path / "run")], 2, before=before)
     assert ranks.wait() == [69, 70], ranks.said()
@@ -156,14 +149,12 @@ def test_a_refusal_is_one_for_all_and_said_once(
 def test_a_full_disk_does_not_part_the_processes(small_command: list[str], tmp_path: Path, start_ranks: Start) -> None:
     """A checkpoint that the first process cannot write is said, and all train on; after three in a row all end, 74."""
 
+    def fill(number: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))  # enough for the logs
+
     def before(rank: int) -> None:
-        from textmill.checkpoint.checkpoint_store import CheckpointStore
-        from textmill.errors import WriteFailedError
-
-        def saving(self: CheckpointStore, step: int, *arguments: object, **options: object) -> object:
-            raise WriteFailedError(f"cannot write step {step}: the disk is full")
-
-        CheckpointStore.saving = saving  # type: ignore[method-assign,assignment]
+        if rank == 0:
+            after_steps(fill)
 
     run = tmp_path / "run"
     ranks = start_ranks([*small_command, *LONG, "--save-steps", "2", "--output-dir", str(run)], 2, before=before)

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from support.made_text import sentences
 from support.typed_commands import run_line
 from textmill.config import Config
-from textmill.training import around_the_loop, dry_run
 from textmill.training import assemble as assembly
+from textmill.training import dry_run
 from textmill.training.open_run import open_run
 
 STEPS = 2
@@ -122,7 +123,7 @@ def reader_folder(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """The reader's place: small runs, a cache of its own, one thread, no pictures drawn."""
     desk = Desk(workshop, tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(workshop / "cache"))
-    monkeypatch.setattr(around_the_loop, "draw_training_curves", lambda folder: None)
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a picture"))
     for module in (assembly, dry_run):
         monkeypatch.setattr(module, "open_run", desk.scaled(open_run))
     monkeypatch.syspath_prepend(str(tmp_path))

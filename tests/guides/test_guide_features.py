@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+import textmill as tm
 from textmill.cli.main import main
-from textmill.training.evaluate_held_out import evaluate
-from textmill.training.run import Run
 
 Says = Callable[..., str]
 
@@ -69,24 +69,48 @@ def test_early_stopping_counts_to_its_patience(guide_folder: Path, textmill_says
     assert "stopping early" in out
 
 
-@pytest.mark.parametrize(
-    ("flags", "stop"), [([], 8), (["--early-stopping-min-delta", "0.5"], 5)], ids=["any", "half a nat"]
-)
-def test_patience_begins_again_with_an_improvement(
-    guide_folder: Path, textmill_says: Says, monkeypatch: pytest.MonkeyPatch, flags: list[str], stop: int
-) -> None:
+class Scripted(nn.Module):
+    """A model whose losses on a text of nothing but `a` are the given ones, one evaluation after the other."""
+
+    def __init__(self, losses: list[float]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(257))
+        self.losses = iter(losses)
+        self.loss = 1.0
+
+    def train(self, mode: bool = True) -> Scripted:
+        if self.training and not mode:
+            self.loss = next(self.losses)
+        return super().train(mode)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros_like(self.weight)
+        logits[ord("a")] = math.log(256 / math.expm1(self.loss))  # -log softmax of it is the loss
+        return (logits + 0 * self.weight).expand(*tokens.shape, 257)
+
+
+@pytest.mark.parametrize(("settings", "stop"), [({}, 8), ({"early_stopping_min_delta": 0.5}, 5)], ids=["any", "half"])
+def test_patience_begins_again_with_an_improvement(guide_folder: Path, settings: dict[str, Any], stop: int) -> None:
     """A loss lower by more than the minimum sets the counter back; the best model is the lowest all the same."""
     losses = [5.0, 4.8, 4.3, 4.0, 3.9, 3.8, 3.8, 3.9, 3.7]
-
-    def scripted(run: Run) -> dict[str, float]:
-        return {**evaluate(run), "loss": losses[run.progress.step - 1]}
-
-    monkeypatch.setattr("textmill.training.loop.evaluate", scripted)
-    words = ["--early-stopping", "--patience", "2", *flags, "--eval-steps", "1", "--max-steps", "9"]
-    textmill_says("train", "data.txt", "--output-dir", "run", *TINY, *words, "--sample-steps", "0")
-    status = json.loads((guide_folder / "run" / "status.json").read_text())
-    assert (status["reason"], status["step"]) == ("early stopping", stop)
-    assert rows(guide_folder / "run" / "metrics.jsonl")[-1]["best_val_loss"] == min(losses[:stop])
+    (guide_folder / "a.txt").write_text("a" * 3000)
+    shape: dict[str, Any] = {"tokenizer": "byte", "d_model": 32, "num_heads": 2, "max_seq_len": 32, "batch_size": 4}
+    result = tm.train(
+        model=Scripted(losses),
+        data="a.txt",
+        output_dir="run",
+        early_stopping=True,
+        patience=2,
+        eval_steps=1,
+        max_steps=9,
+        sample_steps=0,
+        **shape,
+        **settings,
+    )
+    assert (result.stop_reason, result.total_steps) == ("early stopping", stop)
+    measured = rows(guide_folder / "run" / "metrics.jsonl")
+    assert [row["val_loss"] for row in measured] == pytest.approx(losses[:stop], abs=1e-5)
+    assert measured[-1]["best_val_loss"] == pytest.approx(min(losses[:stop]), abs=1e-5)
 
 
 def test_tensorboard_reads_what_is_logged(guide_folder: Path, textmill_says: Says) -> None:

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.utils.hooks import RemovableHandle
 
 from support.run_commands import Command, assert_same_run, wait_for
+from support.run_moments import after_steps
 from textmill.checkpoint.manifest import write_manifest
 from textmill.cli.main import main
 from textmill.config import load_config
 from textmill.console.screen import Screen
 from textmill.training import steps
 from textmill.training.assemble import assemble
-from textmill.training.run import Run
 
 LENGTH = ["--epochs", "2.5", "--eval-steps", "7", "--early-stopping-patience", "50"]
 SAVES = ["--save-steps", "5"]
@@ -98,6 +99,11 @@ def test_signals_save_and_exit(
     assert_same_run(whole_run, folder)
 
 
+def signal_after(step: int, number: int) -> RemovableHandle:
+    """The `step`th optimizer step inside the block ends with this signal, before what is due after the step."""
+    return after_steps(lambda taken: signal.raise_signal(number) if taken == step else None)
+
+
 def write_in_format_1(checkpoint: Path) -> None:
     """Rewrite a checkpoint's state as textmill wrote it before format 2."""
     state = json.loads((checkpoint / "state.json").read_text())
@@ -109,39 +115,25 @@ def write_in_format_1(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("format", [1, 2])
 def test_actions_that_a_signal_interrupts_are_done_after_the_resume(
-    small_command: list[str], whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: int
+    small_command: list[str], whole_run: Path, tmp_path: Path, format: int
 ) -> None:
     """A signal inside evaluation or sampling discards what was half done; the resumed run does it again, once.
 
     So does one that resumes from a checkpoint of the format before.
     """
-    from textmill.evaluation import evaluate_batches as evaluation
-    from textmill.training import sample as sampling
-
     folder = tmp_path / "run"
-    calls = {"evaluate": 0, "sample": 0}
-    whole_evaluate, whole_generate = evaluation.evaluate, sampling.generate_text
 
-    def evaluate(*arguments: object, interrupted: Callable[[], None], **options: object) -> object:
-        calls["evaluate"] += 1
-        if calls["evaluate"] == 2:
-            signal.raise_signal(signal.SIGTERM)
-        return whole_evaluate(*arguments, interrupted=interrupted, **options)  # type: ignore[arg-type]
-
-    def generate_text(*arguments: object, **options: object) -> object:
-        calls["sample"] += 1
-        if calls["sample"] == 1:
-            signal.raise_signal(signal.SIGINT)
-        return whole_generate(*arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(evaluation, "evaluate", evaluate)
-    monkeypatch.setattr(sampling, "generate_text", generate_text)
-    assert main([*small_command, *LENGTH, *SAVES, "--output-dir", str(folder)]) == 143
+    with signal_after(14, signal.SIGTERM):
+        assert main([*small_command, *LENGTH, *SAVES, "--output-dir", str(folder)]) == 143
+    assert not (folder / "metrics.jsonl").read_text().count('"step": 14')
     last = sorted((folder / "checkpoints").iterdir())[-1]
     assert json.loads((last / "state.json").read_text())["progress"]["actions_pending"]
     if format == 1:
         write_in_format_1(last)
-    assert main(["train", "--output-dir", str(folder), "--resume"]) == 130
+    first_sample = json.loads((whole_run / "samples.jsonl").read_text().splitlines()[0])["step"]
+    assert first_sample % 7  # it is no step with an evaluation
+    with signal_after(first_sample - 14, signal.SIGINT):
+        assert main(["train", "--output-dir", str(folder), "--resume"]) == 130
     assert main(["train", "--output-dir", str(folder), "--resume"]) == 0
     assert_same_run(whole_run, folder)
 
@@ -156,18 +148,8 @@ def test_early_stopping_is_carried_over(small_command: list[str], tmp_path: Path
     assert status["step"] < 200
     halves = tmp_path / "halves"
     stopped_at = status["step"] - 1  # one evaluation without improvement has been counted by then
-    original = Run.finish_step
-
-    def finish_step(self: Run, *arguments: object) -> object:
-        if self.progress.step + 1 == stopped_at:
-            signal.raise_signal(signal.SIGTERM)
-        return original(self, *arguments)  # type: ignore[arg-type]
-
-    Run.finish_step = finish_step  # type: ignore[method-assign,assignment]
-    try:
+    with signal_after(stopped_at, signal.SIGTERM):
         assert main([*small_command, *stops, "--output-dir", str(halves)]) == 143
-    finally:
-        Run.finish_step = original  # type: ignore[method-assign]
     assert main(["train", "--output-dir", str(halves), "--resume"]) == 0
     assert json.loads((halves / "status.json").read_text())["step"] == status["step"]
     assert_same_run(tmp_path / "whole", halves)

@@ -29,10 +29,7 @@ __all__ = [
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "flatten_optimizer": "optimizer_state",
-        "load_tensors": "safetensors_files",
-        "refuse_non_finite": "safetensors_files",
-        "restore_optimizer": "optimizer_state",
-        "save_tensors": "safetensors_files",
+        "optimizer_state": ["flatten_optimizer", "restore_optimizer"],
+        "safetensors_files": ["load_tensors", "refuse_non_finite", "save_tensors"],
     },
 )

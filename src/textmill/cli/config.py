@@ -1,8 +1,5 @@
 """textmill config: the settings that a run would have."""
 
-import json as json_format
-from typing import Any
-
 import yaml
 from cyclopts import App
 
@@ -12,7 +9,7 @@ from textmill.config.fields import SECTIONS
 from textmill.config.model_shape import resolve_shape
 from textmill.config.run_config import Config, json_schema
 from textmill.config.setting_lookup import Setting
-from textmill.console.standard_streams import note, write
+from textmill.console.standard_streams import note, write, write_json
 
 app = App(name="config", help="Show every setting of a run, and where its value comes from.")
 
@@ -40,15 +37,21 @@ def show(
     values.model, said = resolve_shape(values.model)
     for sentence in said:
         note(sentence)
+    sections = {name: getattr(values, name) for name in SECTIONS}
     if json:
-        tree = {name: {setting: _entry(values, name, setting) for setting in _names(values, name)} for name in SECTIONS}
-        write(json_format.dumps(tree, indent=2, ensure_ascii=False))
+        write_json(
+            {
+                name: {setting: {"value": value, "origin": section.origin(setting)} for setting, value in section}
+                for name, section in sections.items()
+            }
+        )
         return
-    for name in SECTIONS:
-        print(f"{name}:")
-        for setting in _names(values, name):
-            line = f"  {setting}: {_scalar(getattr(getattr(values, name), setting))}"
-            write(f"{line:<45} # {getattr(values, name).origin(setting)}")
+    for name, section in sections.items():
+        write(f"{name}:")
+        for setting, value in section:
+            text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
+            text = text.removesuffix("\n").removesuffix("\n...")
+            write(f"{f'  {setting}: {text}':<45} # {section.origin(setting)}")
 
 
 @app.command(sort_key=1)
@@ -59,7 +62,7 @@ def schema() -> None:
     --------
     textmill config schema > textmill.schema.json
     """
-    print(json_format.dumps(json_schema(), indent=2))
+    write_json(json_schema())
 
 
 def _settled(values: Config) -> str:
@@ -76,17 +79,3 @@ def _settled(values: Config) -> str:
         return f"preset: auto is not chosen yet, because {error}"
     device = values.training.device.partition(":")[0]
     return f"preset: {apply_auto_preset(values, likely_device() if device == 'auto' else device, size)}"
-
-
-def _names(values: Config, section: str) -> list[str]:
-    return list(type(getattr(values, section)).model_fields)
-
-
-def _entry(values: Config, section: str, setting: str) -> dict[str, Any]:
-    return {"value": getattr(getattr(values, section), setting), "origin": getattr(values, section).origin(setting)}
-
-
-def _scalar(value: Any) -> str:
-    """Return a value as YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...")

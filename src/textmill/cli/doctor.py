@@ -1,8 +1,8 @@
 """textmill doctor: the machine, what is installed, and what is slow and why."""
 
-import json as json_format
 import os
 import platform
+import re
 import shutil
 from importlib import metadata
 from importlib.util import find_spec
@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from textmill.cli.help_pages import Json
+from textmill.cli.plan import existing_folder
+from textmill.console.number_format import plural, size
+from textmill.console.screen import waiting
+from textmill.console.standard_streams import field, write_json
+from textmill.version import VERSION
 
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "cyclopts")
 
@@ -28,16 +33,22 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
     --------
     textmill doctor
     """
-    from textmill.console.screen import waiting
-    from textmill.console.standard_streams import field, write
-
     with waiting("measuring ..."):
+        from textmill.data.store.corpus_cache import cache_folder
         from textmill.machine.measure_machine import advice, examine
 
-        found = {**_software(), **examine(device), "extras": _extras(), "cache": _cache()}
+        found = {
+            "textmill": VERSION,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.release()} on {platform.machine()}",
+            "versions": {name: metadata.version(name) for name in PACKAGES},
+            **examine(device),
+            "extras": _extras(),
+            "cache": _disk(cache_folder()),
+        }
     found["advice"] = advice(found)
     if json:
-        write(json_format.dumps(found, indent=2))
+        write_json(found)
         return
     for name, text in _lines(found):
         field(name, text)
@@ -45,18 +56,8 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
         field("advice", sentence)
 
 
-def _software() -> dict[str, Any]:
-    from textmill.version import VERSION
-
-    versions = {name: metadata.version(name) for name in PACKAGES}
-    system = f"{platform.system()} {platform.release()} on {platform.machine()}"
-    return {"textmill": VERSION, "python": platform.python_version(), "system": system, "versions": versions}
-
-
 def _extras() -> dict[str, dict[str, bool]]:
     """Return extra -> package -> whether it is installed, from the package's own metadata."""
-    import re
-
     found: dict[str, dict[str, bool]] = {}
     for requirement in metadata.requires("textmill") or []:
         extra = re.search(r"""extra\s*==\s*["']([^"']+)["']""", requirement)
@@ -75,39 +76,33 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _cache() -> dict[str, Any]:
-    from textmill.data.store.corpus_cache import cache_folder
-
-    folder = cache_folder(None, "x").parent
-    there = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+def _disk(folder: Path) -> dict[str, Any]:
+    there = existing_folder(folder)
     return {"folder": str(folder), "free": shutil.disk_usage(there).free, "writable": os.access(there, os.W_OK)}
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    from textmill.console.number_format import plural, size
     from textmill.machine.memory import free_memory
 
     kernels = found["kernels"]
     library = "oneDNN" if kernels.get("onednn") else "PyTorch's default library"
     rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in found["flops"].items())
     memory = found.get("free_memory", free_memory())
-    lacking = {
-        name: [one for one, there in packages.items() if not there] for name, packages in found["extras"].items()
-    }
-    extras = [(extra, f"lacks {', '.join(names)}" if names else "is installed") for extra, names in lacking.items()]
+    extras = []
+    for extra, packages in found["extras"].items():
+        lacking = [name for name, there in packages.items() if not there]
+        extras.append(f"{extra} lacks {', '.join(lacking)}" if lacking else f"{extra} is installed")
+    processor = plural(found["cores"], "core"), plural(found["threads"], "thread"), kernels.get("capability", "?")
     return [
         ("textmill", f"{found['textmill']}, Python {found['python']}, {found['system']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items())),
         ("device", f"{found['device']}, trains in {found['precision']}"),
-        (
-            "processor",
-            f"{plural(found['cores'], 'core')}, {plural(found['threads'], 'thread')}, {kernels.get('capability', '?')}",
-        ),
+        ("processor", ", ".join(processor)),
         ("kernels", f"float32 products by {library}"),
         ("speed", f"a matrix product reaches {rates}"),
         ("contention", f"other processes use {found['foreign_load']:.1f} cores now"),
         ("memory", f"{size(memory)} free" if memory else "unknown"),
         ("cache", f"{found['cache']['folder']}, {size(found['cache']['free'])} free on the disk"),
         ("extras", "pip install 'textmill[NAME]' installs one"),
-        *(("", f"{extra} {state}") for extra, state in extras),
+        *(("", line) for line in extras),
     ]

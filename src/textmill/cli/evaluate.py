@@ -1,12 +1,12 @@
 """textmill evaluate: how good a model is on a text."""
 
-import json as json_format
-import math
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Device, Json, Model, TextColumn
+from textmill.console.screen import waiting
+from textmill.console.standard_streams import write, write_json
 
 _UNITS = {"loss": "nats per token", "bits_per_byte": "bits per byte of text"}
 
@@ -40,8 +40,6 @@ def evaluate(
     textmill evaluate runs/book
     textmill evaluate runs/book other.txt --json
     """
-    from textmill.console.screen import waiting
-
     with waiting("loading the model ...") as screen:
         from textmill.evaluation import evaluate_model
         from textmill.training.signals import SignalFlag
@@ -62,9 +60,8 @@ def evaluate(
             )
             signals.check()
     if json:
-        finite = {name: value if math.isfinite(value) else None for name, value in measured.items()}
-        print(json_format.dumps(finite, indent=2))
+        write_json(measured)
         return
     for name, value in measured.items():
         shown = f"{value:,.0f}" if name == "tokens" else f"{value:.4f}"
-        print(f"{name.replace('_', ' '):<16} {shown:>12}  {_UNITS.get(name, '')}".rstrip())
+        write(f"{name.replace('_', ' '):<16} {shown:>12}  {_UNITS.get(name, '')}".rstrip())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import count
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Device, Json, Model
-from textmill.console.standard_streams import note, piped_in, read_input, write
+from textmill.console.screen import Screen, waiting
+from textmill.console.standard_streams import note, piped_in, read_input, write, write_json
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -90,26 +90,19 @@ def generate(
         raise ConfigError("--interactive asks for prompts, and standard input is closed")
     if prompt is None and not interactive:
         prompt = read_input("--prompt") if piped_in() else ""
-    loaded = _load(model, device)
+    with waiting("loading the model ...") as screen:
+        from textmill.checkpoint.model_folder import load_model
+        from textmill.machine.device_choice import choose_device
+
+        loaded = load_model(model, choose_device(device), say=screen.say)
     if prompt is None:
         return _converse(loaded, replace(options, num_samples=1))
     _print(loaded, prompt, options, json)
     return 0
 
 
-def _load(model: str, device: str) -> Loaded:
-    from textmill.console.screen import waiting
-
-    with waiting("loading the model ...") as screen:
-        from textmill.checkpoint.model_folder import load_model
-        from textmill.machine.device_choice import choose_device
-
-        return load_model(model, choose_device(device), say=screen.say)
-
-
 def _continue(loaded: Loaded, prompt: str, options: Options, **listeners: Any) -> list[str]:
     """Return the continuations, as many as came before an interruption."""
-    from textmill.console.screen import Screen
     from textmill.generation import generate_text
     from textmill.training.signals import SignalFlag
 
@@ -141,8 +134,7 @@ def _continue(loaded: Loaded, prompt: str, options: Options, **listeners: Any) -
 def _print(loaded: Loaded, prompt: str, options: Options, as_json: bool) -> None:
     if as_json:
         texts = _continue(loaded, prompt, options)
-        result = {"model": str(loaded.path), "prompt": prompt, "seed": options.seed, "continuations": texts}
-        write(json_format.dumps(result, indent=2, ensure_ascii=False))
+        write_json({"model": loaded.path, "prompt": prompt, "seed": options.seed, "continuations": texts})
     elif options.num_samples == 1:
         _stream(loaded, prompt, options)
     else:

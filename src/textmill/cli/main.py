@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if debug:
         arguments.remove("--debug")
     try:
-        code = _run(arguments)
+        code = parse(arguments)()
         sys.stdout.flush()
-        return code
+        return code if isinstance(code, int) else 0
     except BrokenPipeError:
         _silence_stdout()
         return BROKEN_PIPE
@@ -67,11 +67,6 @@ def _strip_launcher(argv: Sequence[str]) -> list[str]:
     while arguments and re.fullmatch(r"--local[-_]rank(=.*)?", arguments[0]):
         arguments = arguments[1 if "=" in arguments[0] else 2 :]
     return arguments
-
-
-def _run(arguments: list[str]) -> int:
-    result = parse(arguments)()
-    return result if isinstance(result, int) else 0
 
 
 def parse(arguments: list[str]) -> Callable[[], Any]:
@@ -106,7 +101,7 @@ def _bind(app: App, words: list[str], spelling: dict[str, str]) -> Callable[[], 
 
 def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], dict[str, str]]:
     """Return the whole command line in canonical flags, and how each flag was typed."""
-    from textmill.cli.rewrite_flags import Rewriter, guide_words
+    from textmill.cli.rewrite_flags import Rewriter
 
     arguments = app.assemble_argument_collection()
     flags = {
@@ -116,7 +111,6 @@ def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], 
         if name.startswith("--") and name not in argument.negatives
     }
     rewriter = Rewriter(chain[0], flags)
-    rest = guide_words(chain[0], rest, lambda name: Path(name).is_file())
     return [*chain, *rewriter.rewrite(rest)], rewriter.spelling
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import math
 import shutil
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, takes_settings
 from textmill.config.setting_lookup import Setting
-from textmill.console.standard_streams import field, note
+from textmill.console.number_format import count, duration, plural, size
+from textmill.console.standard_streams import field, note, write_json
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def plan(
 def show(config: Config, plan: Plan, *, json: bool, free: int | None = None) -> None:
     """Print the plan as a table or as JSON. free: bytes of memory left on the device."""
     if json:
-        print(json_format.dumps(plan.as_dict(), indent=2))
+        write_json(plan.as_dict())
         return
     for name, text in _lines(config, plan):
         field(name, text)
@@ -85,8 +85,6 @@ def show(config: Config, plan: Plan, *, json: bool, free: int | None = None) -> 
 
 
 def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
-    from textmill.console.number_format import count, duration, plural, size
-
     model, length, parameters = config.model.resolved(), plan.length, plan.parameters
     shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}"
     parts = {
@@ -115,7 +113,7 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
         text = f"{count(plan.tokens)} tokens, {length.epochs:.2f} epochs; {count(plan.flops_per_token)}FLOP per token, "
         lines.append(("", text + f"{plan.flops:.2e} in all"))
     kept = config.training.save_total_limit
-    free = shutil.disk_usage(_existing(Path(config.training.output_dir or "runs"))).free
+    free = shutil.disk_usage(existing_folder(Path(config.training.output_dir or "runs"))).free
     enough = f"{size(free)} are free" if free > plan.disk else f"MORE than the {size(free)} that are free"
     text = f"{size(plan.disk)} at most, for {kept} checkpoints of {size(plan.checkpoint)}, the best and a new one; "
     lines.append(("disk", text + enough))
@@ -128,7 +126,6 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
 
 
 def _show_memory(plan: Plan, free: int | None) -> None:
-    from textmill.console.number_format import size
     from textmill.machine.memory import free_memory
 
     memory = plan.memory
@@ -153,6 +150,6 @@ def _show_memory(plan: Plan, free: int | None) -> None:
         field("", f"{'free here':<22} {size(free):>10}  {verdict}")
 
 
-def _existing(path: Path) -> Path:
+def existing_folder(path: Path) -> Path:
     """Return the nearest folder above `path` that exists."""
     return next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), Path("/"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +10,10 @@ from textmill.cli.help_pages import Json, Output
 from textmill.cli.setting_flags import takes_settings
 from textmill.config.merge_layers import from_layers
 from textmill.config.setting_lookup import Setting
-from textmill.console.standard_streams import write
+from textmill.console.number_format import count, size
+from textmill.console.screen import Screen
+from textmill.console.standard_streams import field, program, write, write_json
+from textmill.runs.layout import CORPUS_REPORT
 
 if TYPE_CHECKING:
     from textmill.data.store.corpus import Corpus
@@ -58,7 +60,6 @@ def prepare(
     textmill prepare corpus/ --output prepared --vocab-size 8000
     textmill prepare posts.jsonl --output sorted --dedup exact --min-length 200
     """
-    from textmill.console.screen import Screen
     from textmill.data.prepare import prepare_corpus
     from textmill.data.preparing.clean import Cleaning
     from textmill.data.preparing.prepare_settings import PrepareSettings
@@ -77,14 +78,14 @@ def prepare(
         )
     screen.end()
     if json:
-        print(json_format.dumps(_as_dict(corpus), indent=2))
+        write_json(_as_dict(corpus))
     else:
         _show(corpus)
 
 
 def _as_dict(corpus: Corpus) -> dict[str, Any]:
     return {
-        "folder": str(corpus.folder),
+        "folder": corpus.folder,
         "tokenizer": corpus.tokenizer.kind if corpus.tokenizer else None,
         "vocab_size": corpus.vocab_size,
         "train_tokens": corpus.train.num_tokens,
@@ -96,10 +97,6 @@ def _as_dict(corpus: Corpus) -> dict[str, Any]:
 
 
 def _show(corpus: Corpus) -> None:
-    from textmill.console.number_format import count, size
-    from textmill.console.standard_streams import field, program
-    from textmill.runs.layout import CORPUS_REPORT
-
     field("training", f"{count(corpus.train.num_tokens)} tokens of {size(corpus.train.num_bytes or 0)}")
     field("validation", f"{count(corpus.validation.num_tokens)} tokens" if corpus.validation else "none")
     for name, store in corpus.further.items():

@@ -1,13 +1,14 @@
 """textmill presets: the named sets of values."""
 
-import json as json_format
 import textwrap
 from typing import Annotated
 
+import yaml
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Json
 from textmill.config.presets import every_preset, preset_values
+from textmill.console.standard_streams import write, write_json
 
 
 def presets(name: Annotated[str | None, Parameter(name="NAME")] = None, /, *, json: Json = False) -> None:
@@ -25,19 +26,16 @@ def presets(name: Annotated[str | None, Parameter(name="NAME")] = None, /, *, js
     """
     if name is not None:
         values = preset_values(name)
-        print(json_format.dumps(values, indent=2) if json else _as_yaml(values))
+        if json:
+            write_json(values)
+        else:
+            write(yaml.safe_dump(values, sort_keys=False).rstrip())
         return
     purposes = {"auto": "the default: one of the last six, by machine and size of the text"}
     purposes |= {name: preset.purpose for name, preset in every_preset().items()}
     if json:
-        print(json_format.dumps(purposes, indent=2))
+        write_json(purposes)
         return
     for preset, purpose in purposes.items():
-        print(textwrap.fill(purpose, 79, initial_indent=f"{preset:<20}", subsequent_indent=" " * 20))
-    print("\ntextmill presets NAME shows the values of one, textmill train --preset NAME uses it.")
-
-
-def _as_yaml(values: dict[str, object]) -> str:
-    import yaml
-
-    return yaml.safe_dump(values, sort_keys=False).rstrip()
+        write(textwrap.fill(purpose, 79, initial_indent=f"{preset:<20}", subsequent_indent=" " * 20))
+    write("\ntextmill presets NAME shows the values of one, textmill train --preset NAME uses it.")

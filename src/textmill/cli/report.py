@@ -6,6 +6,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Output
+from textmill.console.standard_streams import write
+from textmill.files import write_text
+from textmill.report.run_record import open_record
+from textmill.runs import layout
 
 
 def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | None = None) -> None:
@@ -24,11 +28,7 @@ def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | N
     --------
     textmill report runs/book
     """
-    from textmill.console.standard_streams import write
-    from textmill.files import write_text
     from textmill.report.html_page import render
-    from textmill.report.run_record import open_record
-    from textmill.runs import layout
 
     record = open_record(run)
     target = output or run / layout.REPORT

@@ -6,6 +6,8 @@ every value is joined to its flag, so that the parser never mistakes a value for
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
 
 from textmill.config.aliases import ALIASES, REWRITES
 from textmill.config.field_types import closest
@@ -45,7 +47,8 @@ class Rewriter:
     """
 
     def __init__(self, verb: str, flags: Mapping[str, bool]) -> None:
-        self.flags = dict(flags)
+        self._verb = verb
+        self.flags = flags
         self.aliases = VERB_ALIASES.get(verb, {})
         self.spelling: dict[str, str] = {}
         self._values: dict[str, list[str]] = {}
@@ -58,6 +61,8 @@ class Rewriter:
             ConfigError: an unknown flag, a missing value, or one setting given two different values.
         """
         words = list(arguments)
+        if self._verb == "train" and words[:1] == ["model"] and "--data" in words and not Path("model").is_file():
+            del words[0]  # a guide writes `train model --data FILE`; its --output ./model leaves a folder of that name
         plain: list[str] = []
         while words:
             word = words.pop(0)
@@ -81,18 +86,16 @@ class Rewriter:
         if name in {"help", "version"}:
             return [typed]
         canonical = self._canonical(name)
-        if canonical is None and name.startswith("no_"):
-            canonical = self._canonical(name[3:])
-            if canonical is not None and (self._stands_alone(canonical) or not self.flags[canonical]):
-                if equals:
-                    raise ConfigError(f"{typed}: takes no value")
-                if self.flags[canonical]:
-                    self._add(canonical, typed, "false")
-                    return []
-                return [f"--no-{canonical.replace('_', '-')}"]
-            canonical = None
+        negated = self._canonical(name.removeprefix("no_")) if canonical is None else None
+        if negated is not None and self._stands_alone(negated):
+            if equals:
+                raise ConfigError(f"{typed}: takes no value")
+            self._add(negated, typed, "false")
+            return []
         if canonical is None:
-            raise ConfigError(f"{typed}: no such flag{self._nearest(name)}")
+            known = [*self.flags, *self.aliases, *(name for name, setting in ALIASES.items() if setting in self.flags)]
+            nearest = closest(name, known).replace("_", "-").replace("'", "'--", 1)
+            raise ConfigError(f"{typed}: no such flag{nearest}")
         if not self.flags[canonical]:
             self.spelling[canonical] = typed
             return [f"--{canonical.replace('_', '-')}{equals}{value}"]
@@ -102,14 +105,8 @@ class Rewriter:
 
     def _canonical(self, name: str) -> str | None:
         """Return the verb's own name for a flag, or None where it has none."""
-        for candidate in (name, self.aliases.get(name), ALIASES.get(name)):
-            if candidate in self.flags:
-                return candidate
-        return None
-
-    def _nearest(self, name: str) -> str:
-        known = [*self.flags, *self.aliases, *(alias for alias, setting in ALIASES.items() if setting in self.flags)]
-        return closest(name, known).replace("_", "-").replace("'", "'--", 1)
+        candidates = (name, self.aliases.get(name), ALIASES.get(name))
+        return next((candidate for candidate in candidates if candidate in self.flags), None)
 
     def _stands_alone(self, name: str) -> bool:
         return (section_of(name) is not None and is_switch(name)) or (name in REWRITES and name not in _WITH_VALUE)
@@ -137,12 +134,11 @@ class Rewriter:
         One word after the value is the training text; several are further values where the training text came before,
         and anything else would be a guess.
         """
-        more = 0
-        while more < len(words) and not words[more].startswith("-"):
-            more += 1
+        more = list(takewhile(lambda word: not word.startswith("-"), words))
         if self._positional or self._values.get("data"):
-            return [words.pop(0) for _ in range(more)]
-        if more > 1:
+            del words[: len(more)]
+            return more
+        if len(more) > 1:
             raise ConfigError(f"{typed}: takes one file here; name the training text first, or quote the pattern")
         return []
 
@@ -161,14 +157,3 @@ class Rewriter:
 
 _WITH_VALUE = frozenset({"amp_dtype", "train_split", "betas", "save_every"})
 """Rewritten spellings that always have a value."""
-
-
-def guide_words(verb: str, arguments: Sequence[str], is_file: Callable[[str], bool]) -> list[str]:
-    """Return the arguments without the word `model` of `train model --data FILE`, unless a file is called that.
-
-    A folder of that name does not count: it is what `--output ./model` of the same command leaves.
-    """
-    words = list(arguments)
-    if verb == "train" and words[:1] == ["model"] and "--data" in words and not is_file("model"):
-        return words[1:]
-    return words

@@ -1,6 +1,5 @@
 """textmill runs: what was trained, in a table; how runs differ."""
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +7,9 @@ from cyclopts import App, Parameter
 
 from textmill.cli.help_pages import Json
 from textmill.console.number_format import as_text, duration, rate
-from textmill.console.standard_streams import table, write
+from textmill.console.standard_streams import table, write, write_json
+from textmill.errors import ConfigError
+from textmill.report.run_record import find_records, open_record
 
 app = App(name="runs", help="List runs, and compare them.")
 
@@ -29,29 +30,22 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
     textmill runs sweeps/widths --json
     textmill runs compare runs/book runs/book-2
     """
-    from textmill.report.run_record import find_records
-
     summaries = [record.summary() for record in find_records(folder)]
     if json:
-        write(json_format.dumps(summaries, indent=2))
+        write_json(summaries)
         return
     if not summaries:
         write(f"no runs in {folder}")
         return
     head = ("run", "state", "steps", "best val loss", "bits/byte", "tok/s", "when")
-    rows = [
-        (
-            str(Path(one["folder"]).relative_to(folder)) if one["folder"] != str(folder) else one["name"],
-            one["state"],
-            as_text(one["step"], 0),
-            as_text(one["best_val_loss"], 4),
-            as_text(one["bits_per_byte"], 4),
-            "–" if one["tokens_per_second"] is None else f"{one['tokens_per_second']:,.0f}",
-            str(one["time"] or "")[:16].replace("T", " "),
-        )
-        for one in summaries
-    ]
-    write(table([head, *rows], right={2, 3, 4, 5}))
+    rows: list[tuple[str, ...]] = [head]
+    for one in summaries:
+        name = str(Path(one["folder"]).relative_to(folder)) if one["folder"] != str(folder) else one["name"]
+        losses = as_text(one["best_val_loss"], 4), as_text(one["bits_per_byte"], 4)
+        speed = "–" if one["tokens_per_second"] is None else f"{one['tokens_per_second']:,.0f}"
+        when = str(one["time"] or "")[:16].replace("T", " ")
+        rows.append((name, one["state"], as_text(one["step"], 0), *losses, speed, when))
+    write(table(rows, right={2, 3, 4, 5}))
 
 
 @app.command
@@ -67,9 +61,7 @@ def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) ->
     --------
     textmill runs compare runs/book runs/book-2
     """
-    from textmill.errors import ConfigError
     from textmill.report.compare import differences, results, same_text
-    from textmill.report.run_record import open_record
 
     if len(run) < 2:
         raise ConfigError("compare: name at least two runs")
@@ -77,8 +69,7 @@ def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) ->
     differing, measured = differences(records), results(records)
     if json:
         names = [str(record.folder) for record in records]
-        shown = {"runs": names, "same_data": same_text(records), "settings": differing, "results": measured}
-        write(json_format.dumps(shown, indent=2))
+        write_json({"runs": names, "same_data": same_text(records), "settings": differing, "results": measured})
         return
     rows = [("", *(record.name for record in records))]
     rows += [(setting, *map(as_text, values)) for setting, values in differing.items()]

@@ -17,9 +17,6 @@ from textmill.config.presets import auto_presets
 from textmill.config.run_config import Config
 from textmill.config.setting_lookup import Setting
 
-Spelling = Annotated[Mapping[str, str], Parameter(parse=False)]
-"""Name of a parameter -> the flag as it was typed. `main` passes it to verbs that ask for it."""
-
 _GROUPS = {
     "preset": "Run",
     "val_data": "Data",
@@ -47,12 +44,14 @@ def takes_settings(*chosen: str) -> Callable[[Callable[..., Any]], Callable[...,
 
         @wraps(verb)
         def with_settings(*data: str, spelling: Mapping[str, str], **values: Any) -> Any:
-            entries = [Setting("data", list(data), "DATA", "DATA")] if data else []
-            for name in [name for name in values if name not in own]:
-                flag = spelling.get(name, f"--{name.replace('_', '-')}")
-                entries.append(Setting(name, values.pop(name), flag, flag))
-            return verb(settings=_joined(entries), **values)
+            given = {name: values.pop(name) for name in [*values] if name not in own}
+            typed = {name: spelling.get(name, f"--{name.replace('_', '-')}") for name in given}
+            if data:
+                given["data"], typed["data"] = [*data, *given.get("data", ())], "DATA"
+            settings = [Setting(name, value, typed[name], typed[name]) for name, value in given.items()]
+            return verb(settings=settings, **values)
 
+        hidden = Parameter(parse=False)
         text = Parameter(name="DATA", help="Text: files, folders, patterns, one prepared folder.")
         parameters = [
             inspect.Parameter("texts", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, text]),
@@ -62,7 +61,8 @@ def takes_settings(*chosen: str) -> Callable[[Callable[..., Any]], Callable[...,
                 for setting in _parameters(by_preset=not chosen)
                 if setting.name not in own and (not chosen or setting.name in chosen)
             ),
-            inspect.Parameter("spelling", inspect.Parameter.KEYWORD_ONLY, annotation=Spelling),
+            # name of a parameter -> the flag as it was typed; `main` passes it to verbs that ask for it
+            inspect.Parameter("spelling", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Mapping, hidden]),
         ]
         with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return with_settings
@@ -90,15 +90,6 @@ ConfigFiles = Annotated[
 def config_of(files: Sequence[Path] | None, given: list[Setting]) -> Config:
     """Return the configuration of `--config` files and of the settings given on the command line, which win."""
     return from_layers([*(read_config(path) for path in files or ()), given])
-
-
-def _joined(entries: list[Setting]) -> list[Setting]:
-    """Return the entries with all text, positional or behind --data, in one."""
-    data = [entry for entry in entries if entry.key == "data"]
-    if len(data) < 2:
-        return entries
-    joined = data[0]._replace(value=[path for entry in data for path in entry.value])
-    return [joined, *(entry for entry in entries if entry.key != "data")]
 
 
 @cache
@@ -144,11 +135,7 @@ def _kinds(field: FieldInfo) -> list[Any]:
     """Return the members of a field's type, None left out: [int], [str, dict], the choices of a Literal, ..."""
     annotation = field.annotation
     members = [member for member in get_args(annotation) or (annotation,) if member is not type(None)]
-    flat: list[Any] = []
-    for member in members:
-        choices = get_args(member) if "Literal" in str(member) else ()
-        flat.extend(choices or (member,))
-    return flat
+    return [kind for member in members for kind in (get_args(member) if "Literal" in str(member) else [member])]
 
 
 def _choices(field: FieldInfo) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import shlex
 import sys
 from collections.abc import Mapping
@@ -15,7 +14,9 @@ from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_settings
 from textmill.config.setting_lookup import Setting, validate
 from textmill.console.number_format import as_text, plural
-from textmill.console.standard_streams import field, named, table, write
+from textmill.console.screen import Screen
+from textmill.console.standard_streams import field, named, table, write, write_json
+from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
     from textmill.sweep.run_sweep import SweepResult
@@ -53,7 +54,6 @@ def sweep(
     textmill sweep book.txt --max-steps 300 --search learning_rate=1e-4..1e-2:log
     textmill sweep book.txt --max-steps 300 --search num_layers=2,4,6 --trials 9
     """
-    from textmill.errors import ConfigError
     from textmill.sweep.space import parse_search
     from textmill.sweep.study import import_optuna
 
@@ -63,12 +63,11 @@ def sweep(
     seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
     values = config_of(config, settings)
     import_optuna()
-    from textmill.console.screen import Screen
     from textmill.sweep.run_sweep import sweep as run_sweep
     from textmill.sweep.sweep_picture import draw_sweep
     from textmill.training.choose_output_folder import next_free_run
 
-    folder = Path(values.training.output_dir or next_free_run().with_name(_next_name(Path("runs"))))
+    folder = Path(values.training.output_dir or next_free_run("sweep"))
     given = {setting: value for setting, value in values.values().items() if values.given(setting)}
     screen = Screen(stream=sys.stderr if json else sys.stdout)
     searched = ", ".join(dimension.described() for dimension in dimensions)
@@ -79,25 +78,15 @@ def sweep(
         if not json:
             _show(result, picture, given)
     if json:
-        print(json_format.dumps(_as_dict(result, given), indent=2))
+        write_json(_as_dict(result, given))
     return result.exit_code
-
-
-def _next_name(parent: Path) -> str:
-    numbers = [int(path.name[6:]) for path in parent.glob("sweep_*") if path.name[6:].isdigit()]
-    return f"sweep_{max(numbers, default=0) + 1}"
 
 
 def _show(result: SweepResult, picture: Path, given: Mapping[str, Any]) -> None:
     names = list(result.ranked[0].values)
     head = ("trial", result.metric.replace("_", " "), "state", *names)
     rows = [
-        (
-            str(trial.number),
-            f"{trial.value:.4f}",
-            trial.state,
-            *(as_text(trial.values.get(setting)) for setting in names),
-        )
+        (str(trial.number), f"{trial.value:.4f}", trial.state, *(as_text(trial.values.get(name)) for name in names))
         for trial in result.ranked[:MOST_ROWS]
     ]
     write("\n" + table([head, *rows], right={0, 1}))

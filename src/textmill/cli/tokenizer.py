@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
@@ -13,9 +14,10 @@ from textmill.cli.help_pages import Json, Output
 from textmill.cli.setting_flags import takes_settings
 from textmill.config.field_types import whole
 from textmill.config.merge_layers import from_layers
-from textmill.config.run_config import Config
 from textmill.config.setting_lookup import Setting
-from textmill.console.standard_streams import field, note, read_input, write
+from textmill.console.number_format import count, plural, size
+from textmill.console.screen import Screen
+from textmill.console.standard_streams import field, note, read_input, write, write_json
 from textmill.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -30,15 +32,8 @@ TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tok
 
 @app.command(sort_key=0)
 @takes_settings(
-    "data",
-    "tokenizer",
-    "vocab_size",
-    "special_tokens",
-    "text_column",
-    "encoding_errors",
-    "dataset_name",
-    "dataset_config",
-    "dataset_split",
+    *("data", "tokenizer", "vocab_size", "special_tokens", "text_column", "encoding_errors"),
+    *("dataset_name", "dataset_config", "dataset_split"),
 )
 def train(*, output: Output, settings: list[Setting]) -> None:
     """Train a tokenizer on text and write it in Hugging Face's format.
@@ -55,52 +50,46 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     --------
     textmill tokenizer train corpus/ --vocab-size 8000 --output tok/
     """
-    from textmill.tokenizers import make_byte, make_char, train_bpe
-
-    config = from_layers([settings])
-    kind, special = config.tokenizer.tokenizer, config.tokenizer.special_tokens
-    if kind == "bpe":
-        wanted = config.model.vocab_size or DEFAULT_VOCAB_SIZE
-        made = train_bpe(_texts(config), wanted, special)
-        if made.vocab_size < wanted:
-            note(f"vocab_size: {made.vocab_size}; the text has no more pairs to merge")
-    elif kind == "char":
-        made = make_char(_texts(config), special)
-    elif kind == "byte":
-        made = make_byte(special)
-    else:
-        raise ConfigError(f"--tokenizer: must be bpe, char or byte to be trained, not {kind!r}")
-    made.save(output)
-    print(f"{made.kind} tokenizer with {made.vocab_size:,} tokens in {output}")
-
-
-def _texts(config: Config) -> Iterator[str]:
-    """Yield the documents of the data, then say what was found odd in them."""
-    from textmill.console.screen import Screen
-    from textmill.data.preparing.reading_progress import ReadProgress
-    from textmill.data.preparing.tokenizer_choice import MOST_TEXT_FOR_BPE, spread
+    from textmill.data.preparing.tokenizer_choice import LEARNED, TokenizerChoice
     from textmill.data.reading.document import Reading
     from textmill.data.reading.read_documents import read_documents
-    from textmill.data.sources.file_selection import data_or_dataset, select_files
+    from textmill.data.sources.file_selection import data_or_dataset
     from textmill.data.sources.findings import Notes
-    from textmill.data.sources.one_time_texts import Keeper
 
-    data = config.data
+    config = from_layers([settings])
+    kind, data = config.tokenizer.tokenizer, config.data
+    if kind not in ("byte", *LEARNED):
+        raise ConfigError(f"--tokenizer: must be bpe, char or byte to be trained, not {kind!r}")
+    wanted = config.model.vocab_size or (DEFAULT_VOCAB_SIZE if kind == "bpe" else None)
+    choice = TokenizerChoice(kind, wanted, config.tokenizer.special_tokens, for_ids=False)
     named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
-    items = Keeper(data.text_column, say=note).keep(named)
-    files = select_files(items, validation_split=None, dataset_split=data.dataset_split, say=note).train
-    notes, screen = Notes(), Screen(stream=sys.stderr)
-    watch = ReadProgress(files, 1, screen.reading, None)
-    documents = read_documents(files, Reading(data.text_column, data.encoding_errors), notes, watch.tick)
-    texts = (document.text for document in documents)
-    size = sum(path.stat().st_size for path in files)
-    if config.tokenizer.tokenizer == "bpe" and size > MOST_TEXT_FOR_BPE:
-        note(f"BPE learns from {MOST_TEXT_FOR_BPE / size:.1%} of the text, spread evenly over it")
-        texts = spread(texts, MOST_TEXT_FOR_BPE / size)
-    yield from texts
-    screen.end()
+    files = _files(named, data.text_column, data.dataset_split)
+    notes, reading = Notes(), Reading(data.text_column, data.encoding_errors)
+    with _progress(files) as tick:
+        texts = (document.text for document in read_documents(files, reading, notes, tick))
+        made = choice.make(texts, sum(path.stat().st_size for path in files), note)
     for sentence in notes.sentences():
         note(sentence)
+    made.save(output)
+    write(f"{made.kind} tokenizer with {made.vocab_size:,} tokens in {output}")
+
+
+def _files(data: Any, text_column: str, dataset_split: str = "train") -> Sequence[Path]:
+    from textmill.data.sources.file_selection import select_files
+    from textmill.data.sources.one_time_texts import Keeper
+
+    kept = Keeper(text_column, say=note).keep(data)
+    return select_files(kept, validation_split=None, dataset_split=dataset_split, say=note).train
+
+
+@contextmanager
+def _progress(files: Sequence[Path]) -> Iterator[Callable[[int], None]]:
+    """Yield what counts the bytes read of `files`, and show how far it is."""
+    from textmill.data.preparing.reading_progress import ReadProgress
+
+    screen = Screen(stream=sys.stderr)
+    yield ReadProgress(files, 1, screen.reading, None).tick
+    screen.end()
 
 
 @app.command(sort_key=2)
@@ -126,7 +115,7 @@ def encode(
 
     loaded = load_tokenizer(tokenizer)
     ids = loaded.encode(read_input("TEXT") if text is None else text).tolist()
-    print(json_format.dumps(ids) if json else " ".join(map(str, ids)))
+    write(str(ids) if json else " ".join(map(str, ids)))
 
 
 @app.command(sort_key=3)
@@ -146,16 +135,14 @@ def decode(tokenizer: TokenizerPath, /, *ids: Annotated[str, Parameter(name="IDS
 
     loaded = load_tokenizer(tokenizer)
     words = ids or read_input("IDS").replace(",", " ").strip("[] ").split()
-    numbers = []
-    for word in words:
-        try:
-            numbers.append(whole(word.strip(",")))
-        except ValueError as error:
-            raise ConfigError(f"IDS: {error}") from None
-        if not 0 <= numbers[-1] < loaded.vocab_size:
-            raise ConfigError(
-                f"IDS: {numbers[-1]} is not an id of this tokenizer, which accepts 0 to {loaded.vocab_size - 1}"
-            )
+    try:
+        numbers = [whole(word.strip(",")) for word in words]
+    except ValueError as error:
+        raise ConfigError(f"IDS: {error}") from None
+    if unknown := [number for number in numbers if not 0 <= number < loaded.vocab_size]:
+        raise ConfigError(
+            f"IDS: {unknown[0]} is not an id of this tokenizer, which accepts 0 to {loaded.vocab_size - 1}"
+        )
     write(loaded.decode(numbers, skip_special_tokens=False))
 
 
@@ -190,27 +177,23 @@ def inspect(
     from textmill.tokenizers import load_tokenizer
 
     loaded = load_tokenizer(tokenizer)
-    described = {
-        "kind": loaded.kind,
-        "vocab_size": loaded.vocab_size,
-        "eos_id": loaded.eos_id,
-        "unk_id": loaded.unk_id,
-        "fingerprint": loaded.fingerprint,
-    }
+    described = {name: getattr(loaded, name) for name in ("kind", "vocab_size", "eos_id", "unk_id", "fingerprint")}
+    tokens: list[int] = []
+    split: dict[str, Any] = {}
     if text is not None:
-        ids = loaded.encode(text).tolist()
-        described["tokens"] = [{"id": token, "text": loaded.token_text(token)} for token in ids]
-        described["bytes_per_token"] = len(text.encode()) / len(ids) if ids else None
+        tokens = loaded.encode(text).tolist()
+        split["tokens"] = [{"id": token, "text": loaded.token_text(token)} for token in tokens]
+        split["bytes_per_token"] = len(text.encode()) / len(tokens) if tokens else None
     use = _use(loaded, data, text_column) if data else {}
     if json:
-        write(json_format.dumps(described | ({"data": use} if use else {}), indent=2, ensure_ascii=False))
+        write_json(described | split | ({"data": use} if use else {}))
         return
-    for name in ("kind", "vocab_size", "eos_id", "unk_id", "fingerprint"):
-        field(name, "none" if described[name] is None else str(described[name]))
-    for token in described.get("tokens", []):
-        write(f"{token['id']:>12} {token['text']!r}")
-    if described.get("bytes_per_token"):
-        print(f"{len(described['tokens'])} tokens, {described['bytes_per_token']:.2f} bytes per token")
+    for name, value in described.items():
+        field(name, "none" if value is None else str(value))
+    for token in tokens:
+        write(f"{token:>12} {loaded.token_text(token)!r}")
+    if tokens:
+        write(f"{plural(len(tokens), 'token')}, {split['bytes_per_token']:.2f} bytes per token")
     if use:
         _print_use(use, loaded.vocab_size)
 
@@ -220,18 +203,12 @@ _EXAMPLES = 8
 
 def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, Any]:
     """Return what the tokenizer makes of `data`, as plain values."""
-    from textmill.console.screen import Screen
-    from textmill.data.preparing.reading_progress import ReadProgress
     from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
     from textmill.data.reading.document import Reading
-    from textmill.data.sources.file_selection import select_files
-    from textmill.data.sources.one_time_texts import Keeper
 
-    files = select_files(Keeper(text_column, say=note).keep(data), validation_split=None, say=note).train
-    screen = Screen(stream=sys.stderr)
-    progress = ReadProgress(files, 1, screen.reading, None)
-    use = tokenizer_statistics(tokenizer, files, Reading(text_column), progress.tick)
-    screen.end()
+    files = _files(data, text_column)
+    with _progress(files) as tick:
+        use = tokenizer_statistics(tokenizer, files, Reading(text_column), tick)
     if not use.tokens:
         raise DataError(f"there is no text in {files[0]}{' and the other files' if len(files) > 1 else ''}")
     unused = use.unused(tokenizer)
@@ -252,15 +229,11 @@ def _use(tokenizer: Tokenizer, data: list[str], text_column: str) -> dict[str, A
 
 
 def _print_use(use: dict[str, Any], vocab_size: int) -> None:
-    from textmill.console.number_format import count, plural, size
-
-    most = ", ".join(f"{token['text']!r} {token['share']:.1%}" for token in use["most_used"])
     unused = f"{use['unused']:,} of {vocab_size:,} entries never occur ({use['unused'] / vocab_size:.1%})"
     if use["unused"]:
         unused += f", such as {', '.join(map(repr, use['unused_examples']))}"
     field("text", f"{size(use['bytes'])} in {plural(use['documents'], 'document')}, {count(use['tokens'])} tokens")
-    per_token = f"{use['bytes_per_token']:.2f} bytes, {use['characters_per_token']:.2f} characters per token"
-    field("compression", per_token)
+    field("compression", f"{use['bytes_per_token']:.2f} bytes, {use['characters_per_token']:.2f} characters per token")
     field("unused", unused)
-    field("most used", most)
+    field("most used", ", ".join(f"{token['text']!r} {token['share']:.1%}" for token in use["most_used"]))
     field("begins", repr("|".join(use["sample"])))

@@ -1,8 +1,6 @@
 """textmill train: from text to a model."""
 
-import json as json_format
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,6 +8,8 @@ from cyclopts import Parameter
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_settings
 from textmill.config.setting_lookup import Setting
+from textmill.console.screen import Screen
+from textmill.console.standard_streams import write_json
 
 _JSON = "Print the result as JSON at the end; progress goes to standard error."
 
@@ -42,8 +42,6 @@ def train(
     textmill train --output-dir runs/larger --resume
     """
     values = config_of(config, settings)
-    from textmill.console.screen import Screen
-
     screen = Screen(stream=sys.stderr) if json else None
     opening = screen or Screen()
     opening.status("starting ...")  # PyTorch takes seconds to load
@@ -63,12 +61,5 @@ def train(
         screen = Screen(quiet=True)
     result = run_training(values, screen=screen)
     if json and is_first_process():
-        print(json_format.dumps({name: _plain(value) for name, value in result.items()}, indent=2))
+        write_json(result)
     return result.exit_code
-
-
-def _plain(value: object) -> object:
-    """Return a value as JSON has it: paths as text, what is not a finite number as null."""
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return str(value) if isinstance(value, Path) else value

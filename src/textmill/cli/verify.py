@@ -1,6 +1,5 @@
 """textmill verify: whether all files of a run are intact."""
 
-import json as json_format
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Json
+from textmill.console.standard_streams import field, write, write_json
+from textmill.errors import DataError
 
 
 def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False) -> int:
@@ -24,8 +25,6 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
     --------
     textmill verify runs/book
     """
-    from textmill.console.standard_streams import field, write
-    from textmill.errors import DataError
     from textmill.report.verify_files import verify as find
 
     findings = []
@@ -38,7 +37,7 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
                 field("", problem)
     damaged = [finding.name for finding in findings if finding.problems]
     if json:
-        write(json_format.dumps({"whole": not damaged, "findings": [asdict(one) for one in findings]}, indent=2))
+        write_json({"whole": not damaged, "findings": [asdict(one) for one in findings]})
     elif not damaged:
         write(f"\n{run} is intact")
     if damaged:

@@ -27,4 +27,4 @@ __all__ = [
     "load_config",
 ]
 
-__getattr__ = lazy_attributes(__name__, {"PRESETS": "presets"})
+__getattr__ = lazy_attributes(__name__, {"presets": ["PRESETS"]})

@@ -58,20 +58,18 @@ class Screen:
             self._write_log(line)
         self._early_lines.clear()
 
-    def say(self, line: str) -> None:
-        """Print `line`."""
+    def say(self, line: str, indent: int | None = 2) -> None:
+        """Print `line`. A terminal wraps it, further lines indented by so many columns, unless `indent` is None."""
         self._write_log(line)
-        self._show(line, indent=2)
+        self._show(line, indent)
 
     def field(self, name: str, text: str) -> None:
         """Print `name  text`, aligned with its neighbours."""
-        self._write_log(named(name, text))
-        self._show(named(name, text), indent=NAME_COLUMNS)
+        self.say(named(name, text), indent=NAME_COLUMNS)
 
     def command(self, name: str, text: str) -> None:
         """Print a command as a field; it is never broken, so that it can be copied."""
-        self._write_log(named(name, text))
-        self._show(named(name, text), indent=None)
+        self.say(named(name, text), indent=None)
 
     def status(self, line: str) -> None:
         """Show `line` on a terminal until something else is shown; elsewhere nowhere."""
@@ -79,7 +77,6 @@ class Screen:
             self._line.draw(line)
 
     def _show(self, line: str, indent: int | None) -> None:
-        """Print `line`; a terminal wraps it, further lines indented, unless `indent` is None."""
         if self._quiet:
             return
         line = printable(line)

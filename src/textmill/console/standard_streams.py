@@ -1,12 +1,16 @@
 """Standard input, output and error: text as it is in a pipe, harmless and wrapped on a terminal."""
 
+import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from textmill.console.number_format import printable
+from textmill.errors import ConfigError, DataError
+from textmill.files import plain_values
 
 NAME_COLUMNS = 12
 """Columns that the name of a field takes."""
@@ -22,6 +26,12 @@ def write(text: str, *, end: str = "\n") -> None:
         text = printable(text)
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding), end=end, flush=True)
+
+
+def write_json(value: Any) -> None:
+    """Print `value` as JSON, in ASCII where the output's encoding has not every character."""
+    unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    write(json.dumps(plain_values(value), indent=2, ensure_ascii=not unicode))
 
 
 def note(sentence: str) -> None:
@@ -77,8 +87,6 @@ def piped_in() -> bool:
 
 def read_input(what: str) -> str:
     """Return standard input as text, without its last line break. Raises ConfigError when nothing is piped in."""
-    from textmill.errors import ConfigError, DataError
-
     if not piped_in():
         raise ConfigError(f"{what}: give it as an argument or through a pipe")
     try:

@@ -37,12 +37,5 @@ __all__ = [
 ]
 
 __getattr__ = lazy_attributes(
-    __name__,
-    {
-        "Batch": "batches.loader",
-        "Rows": "batches.loader",
-        "TextDataset": "batches.dataset",
-        "TrainLoader": "batches.loader",
-        "eval_batches": "batches.loader",
-    },
+    __name__, {"batches.loader": ["Batch", "Rows", "TrainLoader", "eval_batches"], "batches.dataset": ["TextDataset"]}
 )

@@ -17,7 +17,7 @@ from textmill.files.atomic import (
     write_text,
 )
 from textmill.files.hashes import json_sha256, sha256
-from textmill.files.json_files import parse_json, read_json, read_rows, report_damage, write_json
+from textmill.files.json_files import parse_json, plain_values, read_json, read_rows, report_damage, write_json
 from textmill.files.lock import NoLocksError, is_locked, lock_file
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "new_directory",
     "not_accessible",
     "parse_json",
+    "plain_values",
     "read_json",
     "read_rows",
     "remove_directory",

@@ -1,7 +1,8 @@
 """JSON in files: read with one-line errors, written whole or not at all."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,21 @@ from textmill.files.atomic import write_text
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON. Raises ValueError for infinities and NaN, which are not JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain_values(value: Any) -> Any:
+    """Return `value` in JSON's own types: NaN and infinities become None, paths and other objects text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(entry) for entry in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item"):  # a number of NumPy or torch
+        return plain_values(value.item())
+    return str(value)
 
 
 def parse_json(spelled: str | bytes) -> Any:

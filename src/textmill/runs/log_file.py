@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from textmill.files import cannot_write, flush_to_disk, make_directory
+from textmill.files import cannot_write, flush_to_disk, make_directory, plain_values
 
 
 class Log:
@@ -41,7 +40,7 @@ class Log:
     def append(self, row: Mapping[str, Any]) -> None:
         """Append `row` as a line, visible to others at once. NaN and infinities, which JSON lacks, become null."""
         refused_before = bool(self._waiting)
-        self._waiting += json.dumps(_plain(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        self._waiting += json.dumps(plain_values(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
         try:
             self._write_waiting()
         except OSError as error:
@@ -114,18 +113,3 @@ class Log:
                 return start + newline + 1
             limit = start
         return 0
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` in JSON's own types; NaN and infinity become None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "item"):  # a number of NumPy or torch
-        return _plain(value.item())
-    return str(value)

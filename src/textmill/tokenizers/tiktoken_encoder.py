@@ -45,10 +45,8 @@ class RankEncoder:
         words: the pattern by which tiktoken splits text.
         """
         self._backend = backend
-        model = described["model"]
-        by_rank = [*CHARACTER_OF_BYTE.values(), *map(_merged, model["merges"])]  # bytes first, then merges in order
-        self._ids = np.array([model["vocab"][token] for token in by_rank], dtype=np.uint32)
-        self._encoding = _encoding(by_rank, words)
+        self._ids, ranks = token_ranks(described["model"])
+        self._encoding = _encoding(ranks, words)
         self._kinds = _Kinds(words)
         self._compared = False
 
@@ -97,10 +95,15 @@ def _merged(merge: str | list[str]) -> str:
     return "".join(merge.split(" ", 1) if isinstance(merge, str) else merge)
 
 
-def _encoding(tokens: Iterable[str], words: str) -> Any:
-    """Return the encoder of tiktoken that gives the ranks of `tokens`, listed in their order."""
+def token_ranks(model: dict[str, Any]) -> tuple[np.ndarray, dict[bytes, int]]:
+    """Return the id of every rank, uint32 (ranks,), and the rank of every token: bytes first, then merges in order."""
+    tokens = [*CHARACTER_OF_BYTE.values(), *map(_merged, model["merges"])]
+    ids = np.array([model["vocab"][token] for token in tokens], dtype=np.uint32)
+    return ids, {token_bytes(token): rank for rank, token in enumerate(tokens)}
+
+
+def _encoding(ranks: dict[bytes, int], words: str) -> Any:
     tiktoken = optional("tiktoken", "encoding by rank")
-    ranks = {token_bytes(token): rank for rank, token in enumerate(tokens)}
     return tiktoken.Encoding("textmill", pat_str=words, mergeable_ranks=ranks, special_tokens={})
 
 
@@ -119,7 +122,7 @@ class _Kinds:
         vocabulary = {token: number for number, token in enumerate([*alphabet, *map("".join, merges)])}
         self._backend = Backend(models.BPE(vocab=vocabulary, merges=merges))
         self._backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-        self._encoding = _encoding(vocabulary, words)
+        self._encoding = _encoding({token_bytes(token): number for token, number in vocabulary.items()}, words)
         self._tried = np.zeros(0x110000, dtype=bool)
         self._differ = np.zeros(0x110000, dtype=bool)
         self._ascii_agrees = self._all_agree("".join(map(chr, range(128))))

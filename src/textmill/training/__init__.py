@@ -20,13 +20,12 @@ __all__ = ["Run", "Trainer", "TrainingResult", "load_checkpoint", "save", "steps
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "Run": "run",
-        "Trainer": "trainer",
-        "TrainingResult": "result",
-        "load_checkpoint": "load_for_own_loop",
-        "save": "saving",
-        "steps": "loop",
-        "train": "train_in_one_call",
-        "train_model": "trainer",
+        "run": ["Run"],
+        "trainer": ["Trainer", "train_model"],
+        "result": ["TrainingResult"],
+        "load_for_own_loop": ["load_checkpoint"],
+        "saving": ["save"],
+        "loop": ["steps"],
+        "train_in_one_call": ["train"],
     },
 )

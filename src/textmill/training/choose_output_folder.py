@@ -135,21 +135,16 @@ def _folder(output_dir: str | None, run_name: str | None) -> Path:
     return Path("runs") / run_name if run_name else next_free_run()
 
 
-def next_free_run(parent: Path = Path("runs")) -> Path:
-    """Return `parent/experiment_N` with the smallest N above every one that exists."""
-    numbers = [_run_number(entry.name) for entry in parent.glob("experiment_*")]
-    return parent / f"experiment_{max(numbers, default=0) + 1}"
+def next_free_run(kind: str = "experiment") -> Path:
+    """Return `runs/KIND_N` with the smallest N above every one that exists."""
+    ends = [entry.name.removeprefix(f"{kind}_") for entry in Path("runs").glob(f"{kind}_*")]
+    return Path("runs") / f"{kind}_{max((int(end) for end in ends if end.isdecimal()), default=0) + 1}"
 
 
 def newest_run(parent: Path = Path("runs")) -> Path | None:
     """Return the run under `parent` that wrote its status last, or None."""
     runs = [entry for entry in parent.glob("*") if is_run(entry)]
     return max(runs, key=lambda run: run.stat().st_mtime, default=None)
-
-
-def _run_number(name: str) -> int:
-    digits = name.removeprefix("experiment_")
-    return int(digits) if digits.isdigit() else 0
 
 
 def clear_run(folder: Path) -> None:

@@ -9,9 +9,9 @@ from textmill.errors import DataError, MissingInputError, RunExistsError
 from textmill.runs.layout import is_prepared
 
 
-def cache_folder(cache_dir: str | Path | None, key: str) -> Path:
-    """Return the folder of the corpus `key` in `cache_dir`, or in the user's cache folder (XDG)."""
-    return cache_root(cache_dir) / "corpora" / key[:32]
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """Return the folder of the prepared corpora in `cache_dir`, or in the user's cache folder (XDG)."""
+    return cache_root(cache_dir) / "corpora"
 
 
 def find_corpus(
@@ -23,7 +23,7 @@ def find_corpus(
     """
     if output is not None:
         return output, _in_output(output, key)
-    folder = cache_folder(cache_dir, key)
+    folder = cache_folder(cache_dir) / key[:32]
     return folder, _in_cache(folder, key, say)
 
 
