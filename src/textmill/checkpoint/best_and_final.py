@@ -1,17 +1,13 @@
 """best_model/ and final/: the part of a checkpoint that other tools load, under a fixed name."""
 
-import os
-import shutil
 from pathlib import Path
 
 from textmill.checkpoint.manifest import list_files
-from textmill.files import new_directory
+from textmill.files import link_or_copy, new_directory
 from textmill.runs.layout import MANIFEST, OPTIMIZER, STATE
 
 TRAINING_ONLY = (f"{OPTIMIZER}.", f"{OPTIMIZER}-", STATE, MANIFEST)
 """How the names of the checkpoint's files begin that a model folder does not need."""
-
-_LINKED_FROM = 1 << 20  # bytes; small files are copied, so that editing one by hand leaves the checkpoint whole
 
 
 def link_model(source_checkpoint: Path, target: Path) -> None:
@@ -25,14 +21,4 @@ def link_model(source_checkpoint: Path, target: Path) -> None:
     with new_directory(target) as temporary:
         for name in (name for name in list_files(source_checkpoint) if not name.startswith(TRAINING_ONLY)):
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(source_checkpoint / name, temporary / name)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    if source.stat().st_size >= _LINKED_FROM:
-        try:
-            os.link(source, target)
-            return
-        except OSError:  # no hard links here, or too many of them: a copy always works
-            target.unlink(missing_ok=True)
-    shutil.copyfile(source, target)
+            link_or_copy(source_checkpoint / name, temporary / name)

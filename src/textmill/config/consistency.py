@@ -17,7 +17,6 @@ EXCLUSIVE = (
     ("data", "dataset_name"),
     ("overwrite", "resume"),
     ("overwrite", "resume_from"),
-    ("init_from", "resume"),
     ("init_from", "resume_from"),
 )
 """Pairs of settings of which only one can be given."""

@@ -41,6 +41,7 @@ def verify(folder: Path) -> Iterator[Finding]:
 
 def _run(record: Record) -> Iterator[Finding]:
     folder = record.folder
+    identity = record.environment.get("identity", {})
     for name in (layout.CONFIG, layout.STATUS, layout.ENVIRONMENT):
         yield _guarded(name, _description, folder / name)
     store = CheckpointStore(folder / layout.CHECKPOINTS, say=_nothing)
@@ -48,11 +49,10 @@ def _run(record: Record) -> Iterator[Finding]:
         yield _checkpoint(store, store.path(step))
     for name in (layout.BEST_MODEL, layout.FINAL):
         if (folder / name).exists():
-            yield _guarded(name, _model, folder / name)
+            yield _guarded(name, _model, folder / name, identity.get("model"))
     for name in (layout.METRICS, layout.STEPS, layout.SAMPLES):
         if (folder / name).exists():
             yield _guarded(name, lambda path: list(read_rows(path)), folder / name)
-    identity = record.environment.get("identity", {})
     if identity.get("tokenizer"):
         yield _guarded("tokenizer", _tokenizer, folder / layout.TOKENIZER, identity["tokenizer"])
     store_folder = record.environment.get("store")
@@ -73,15 +73,18 @@ def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
     return Finding(f"{layout.CHECKPOINTS}/{folder.name}", store.verify(folder))
 
 
-def _model(folder: Path) -> None:
-    """Read the weights. Raises DataError when they are not finite or do not fit the configuration beside them."""
+def _model(folder: Path, own: str | None) -> None:
+    """Read the weights. Raises DataError when they are not finite or do not fit the configuration beside them.
+
+    own: the class of a model that was given from Python, of which textmill knows nothing more.
+    """
     from textmill.checkpoint.model_folder import load_model
     from textmill.checkpoint.safetensors_files import refuse_non_finite
     from textmill.checkpoint.sharded_tensors import load_sharded
     from textmill.errors import NonFiniteError
 
     try:
-        if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown":
+        if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown" or own is not None:
             refuse_non_finite(load_sharded(folder, layout.MODEL_WEIGHTS))
         else:
             refuse_non_finite(load_model(folder).model.state_dict())

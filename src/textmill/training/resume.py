@@ -90,12 +90,17 @@ def check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], *, same
         "data": "the data has changed since the run began (the fingerprints differ)",
         "tokenizer": "the tokenizer is not that of the run (the fingerprints differ)",
         "global_batch": "the global batch would be {new} rows and was {old}",
+        "model": "the model would be of the class {new} and is {old}",
         "parameters": "the model would have {new} parameters and has {old}",
     }
     for name, text in words.items():
         if not same_run and name in ("data", "global_batch"):
             continue
         old, new = saved.get(name), current.get(name)
+        if name == "model" and (old is None or new is None):
+            if old is not None:
+                raise ResumeError(f"the run trains {old}, a model given from Python: resume it there, with model=")
+            continue  # written before the class was recorded, or checked by the number of parameters
         if old != new:
             raise ResumeError(f"{text.format(old=old, new=new)}: this would not be the same run")
 

@@ -18,9 +18,14 @@ from textmill.training.run import Run
 from textmill.version import VERSION
 
 
-def write_config(folder: Path, values: dict[str, Any]) -> None:
-    """Write the resolved configuration to config.yaml, which is itself a valid `--config`."""
+def write_config(folder: Path, values: dict[str, Any], own_model: str | None) -> None:
+    """Write the resolved configuration to config.yaml, which is itself a valid `--config`.
+
+    own_model: the class of a model that was given from Python, which this file does not describe.
+    """
     header = "# The resolved configuration of this run; `textmill train --config` with this file repeats it.\n"
+    if own_model is not None:
+        header += f"# The model was given from Python: {own_model}. The section `model` does not describe it.\n"
     files.write_text(folder / layout.CONFIG, header + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
