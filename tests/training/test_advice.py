@@ -134,9 +134,9 @@ def test_what_is_said_at_the_end(name: str) -> None:
     """A longer run is advised for a loss that falls at the full learning rate, before training runs ahead of it."""
     training, validation, rates, overfitted, longer = ENDINGS[name]
     sentence, more = after(training, validation, [], rates).ending(SETTING)
-    assert (sentence is not None, more) == (overfitted, longer)
-    if sentence is not None:
-        assert "from 2.400 at step 3 to 2.600" in sentence and "--max-steps 3" in sentence
+    assert (sentence is not None, more) == (overfitted or longer, longer)
+    if overfitted:
+        assert sentence is not None and "from 2.400 at step 3 to 2.600" in sentence and "--max-steps 3" in sentence
 
 
 def test_a_gpu_that_waits() -> None:

@@ -157,10 +157,11 @@ class Advice:
 
     def ending(self, setting: Setting) -> tuple[str | None, bool]:
         """Return what the evaluations of a run that has ended say, if anything, and whether it should be longer."""
-        evaluations = self._evaluations
-        if overfits(evaluations, lasting=1):
-            return _overfitting_advice(evaluations, setting), False
-        return None, still_learning(evaluations, setting.learning_rate)
+        if overfits(self._evaluations, lasting=1):
+            return _overfitting_advice(self._evaluations, setting), False
+        if still_learning(self._evaluations, setting.learning_rate):
+            return "validation still improved at the full learning rate: a longer run may be better", True
+        return None, False
 
     def _tell(self, symptom: str, sentence: Callable[[], str]) -> None:
         if symptom not in self._seen:

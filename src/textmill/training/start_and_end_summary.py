@@ -135,14 +135,13 @@ def closing_lines(run: Run, reason: str) -> Lines:
     lines.append(("curves", str(run.folder / layout.CURVES)))
     advice, longer = run.reporting.advice.ending(run.reporting.setting)
     if advice is not None:
-        lines.append(("advice", advice))
+        lines.append(("note" if longer else "advice", advice))
     folder = shlex.quote(str(run.folder))
     if run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder} --prompt {shlex.quote(_words(run.sample_prompt))}"))
     if reason.startswith("SIG"):
         following = f"train --output-dir {folder} --resume"
-    elif longer and reason == "finished":
-        lines.append(("advice", "validation still improved at the full learning rate: a longer run may be better"))
+    elif longer:
         following = f"train --output-dir {folder} --resume --max-steps {2 * progress.step}"
     else:
         following = f"report {folder}"
