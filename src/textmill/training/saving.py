@@ -56,8 +56,8 @@ def _link(run: Run, *names: str) -> None:
     steps = {layout.BEST_MODEL: run.progress.best_step, layout.FINAL: run.saving.last_saved_step}
     with run.world.together():
         for name in names if run.world.is_first else ():
-            if steps[name] in run.saving.checkpoints.steps():
-                link_model(run.saving.checkpoints.path(steps[name]), run.folder / name)
+            if (step := steps[name]) is not None and step in run.saving.checkpoints.steps():
+                link_model(run.saving.checkpoints.path(step), run.folder / name)
 
 
 @contextmanager
