@@ -14,14 +14,13 @@ from textmill.errors import ConfigError
 
 def check(config: Config) -> None:
     """Raise ConfigError if given values contradict each other; it names them and what is valid."""
-    resolve_shape(config.model)
+    if config.training.init_from is None:  # else the shape is that of the model in the folder
+        resolve_shape(config.model)
     _exclusive(config, "min_lr_ratio", "min_learning_rate")
     _exclusive(config, "warmup_steps", "warmup_ratio")
     _exclusive(config, "data", "dataset_name")
     _exclusive(config, "overwrite", "resume")
     _exclusive(config, "overwrite", "resume_from")
-    _exclusive(config, "init_from", "resume")
-    _exclusive(config, "init_from", "resume_from")
     training = config.training
     floor = training.min_learning_rate
     if floor is not None and floor > training.learning_rate:
