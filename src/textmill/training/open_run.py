@@ -25,12 +25,11 @@ from textmill.machine.kernel_choices import apply_kernels
 from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import empty_model
 from textmill.optim.optimizer_choice import OptimizerFactory
-from textmill.planning.fit_settings import fit_run
+from textmill.planning.plan import fit_run
 from textmill.planning.run_length import Length
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
-from textmill.tracking.tracker import Trackers
-from textmill.tracking.tracker_choice import build_trackers
+from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
 from textmill.training.choose_output_folder import Output
 from textmill.training.deepspeed_settings import adopt_deepspeed

@@ -9,8 +9,7 @@ from textmill.config import Config, load_config
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
 from textmill.data.sources.file_selection import absolute_data, absolute_set
-from textmill.data.sources.in_memory_texts import are_paths
-from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, is_given_once, is_kept
+from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_paths, is_given_once, is_kept
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
 from textmill.errors import ConfigError

@@ -9,7 +9,7 @@ from torch import nn
 from textmill.config import Config, load_config
 from textmill.config.section import Section
 from textmill.console.screen import Screen
-from textmill.data.sources.in_memory_texts import are_paths
+from textmill.data.sources.one_time_texts import are_paths
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.training.assemble import assemble
