@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from textmill.errors import DataError, MissingInputError, NonFiniteError
@@ -54,6 +54,8 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> dict[str, Te
         DataError: it is damaged, or not a safetensors file.
     """
     try:
+        if not str(path).isprintable():  # the library opens no path that is not UTF-8
+            return {name: tensor.to(device) for name, tensor in load(path.read_bytes()).items()}
         return load_file(path, str(device))
     except FileNotFoundError as error:
         raise MissingInputError(f"{path} does not exist") from error

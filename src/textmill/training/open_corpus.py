@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from textmill.config import Config
@@ -17,6 +16,7 @@ from textmill.data.sources.file_selection import weighted_items
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
 from textmill.errors import ConfigError
+from textmill.files import expand_home
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
 
 
@@ -39,7 +39,7 @@ def settle_tokenizer(config: Config, say: Callable[[str], None]) -> None:
     Only what is plainly a folder's path may be missing, so that a misspelled name stays an error.
     """
     settings = config.tokenizer
-    path = Path(settings.tokenizer).expanduser()
+    path = expand_home(settings.tokenizer)
     if settings.tokenizer in ("char", "byte", "bpe") or settings.tokenizer.startswith("hf:"):
         return
     if path.exists():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
-from textmill.files import parse_json
+from textmill.files import expand_home, parse_json
 from textmill.hub_access import hub_client
 from textmill.imports import optional
 
@@ -26,7 +26,7 @@ def dataset_item(name: str, config: str | None = None) -> str:
 
 def is_dataset(item: str | Path) -> bool:
     """Whether `item` names a dataset, not files: `hf:NAME`, or a folder that `save_to_disk` wrote."""
-    return str(item).startswith(HUB_PREFIX) or is_saved(Path(item).expanduser())
+    return str(item).startswith(HUB_PREFIX) or is_saved(expand_home(item))
 
 
 def is_saved(folder: Path) -> bool:
@@ -53,9 +53,9 @@ def split_files(item: str | Path, split: str) -> list[Path]:
 def dataset_splits(item: str | Path) -> dict[str, list[Path]]:
     """Return the Arrow files of every split of the dataset `item`; see `split_files`."""
     if not str(item).startswith(HUB_PREFIX):
-        return _saved_splits(Path(item).expanduser())
+        return _saved_splits(expand_home(item))
     named = str(item).removeprefix(HUB_PREFIX)
-    local = Path(named).expanduser()
+    local = expand_home(named)
     if is_saved(local):
         return _saved_splits(local)
     loaded = _load(named)
@@ -96,7 +96,7 @@ def _readings(named: str) -> list[tuple[str, str | None]]:
     if ":" in named:
         name, _, config = named.partition(":")
         return [(name, config)]
-    path = Path(named).expanduser()
+    path = expand_home(named)
     if path.is_dir():
         return [(str(path), None)]
     if path.parent.is_dir() and path.is_absolute():
