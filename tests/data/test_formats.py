@@ -17,8 +17,9 @@ import pytest
 
 from textmill.data import list_files, prepare, read_documents
 from textmill.data.reading.document import Reading
-from textmill.data.reading.formats import compressed, json_objects
-from textmill.data.reading.formats.bin_ids import open_bin
+from textmill.data.reading.formats import compressed
+from textmill.data.reading.formats import text as text_format
+from textmill.data.reading.formats.token_ids import open_bin
 from textmill.data.sources.findings import Notes
 from textmill.errors import ConfigError, DataError, MissingInputError
 
@@ -64,8 +65,8 @@ AS_ROWS: dict[str, str] = {
 @pytest.mark.parametrize("name", AS_ROWS)
 def test_rows_in_any_form_are_the_same_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """JSON lines, arrays, object after object, commas, semicolons, tabs: the texts, exactly, in any block size."""
-    for size in (1, 7, 1 << 20):
-        monkeypatch.setattr(json_objects, "BLOCK", size)
+    for size in (3, 7, 1 << 20):
+        monkeypatch.setattr(text_format, "PART_BYTES", size)
         for mark in (b"", b"\xef\xbb\xbf"):
             (tmp_path / name).write_bytes(mark + AS_ROWS[name].encode())
             assert texts(tmp_path / name) == TEXTS
@@ -262,7 +263,7 @@ def test_pdf(tmp_path: Path) -> None:
     assert "".join(document.text for document in read_documents([tmp_path / "scan.pdf"], notes=notes)).strip() == ""
     assert "OCR" in notes.sentences()[0]
     (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.4\nnot really")
-    assert "not a PDF that can be read" in refusal(tmp_path / "bad.pdf")
+    assert "or no .pdf file" in refusal(tmp_path / "bad.pdf")
 
 
 def write_epub(path: Path, chapters: dict[str, str], spine: list[str]) -> None:
@@ -297,9 +298,9 @@ def test_epub(tmp_path: Path) -> None:
     assert "without chapters" in refusal(path)
     with zipfile.ZipFile(path, "w") as other:
         other.writestr("word/document.xml", "<x/>")
-    assert "not an EPUB book" in refusal(path)
+    assert "or no .epub file" in refusal(path)
     path.write_bytes(path.read_bytes()[:40])
-    assert "not an EPUB book" in refusal(path)
+    assert "or no .epub file" in refusal(path)
 
 
 def test_ids_without_a_header(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from textmill.data import prepare
-from textmill.data.reading.formats.npy_ids import open_ids
+from textmill.data.reading.formats.token_ids import open_npy
 from textmill.errors import ConfigError, DataError
 from textmill.tokenizers import make_byte
 
@@ -112,12 +112,12 @@ def test_damaged_files(tmp_path: Path) -> None:
     for size in range(len(good)):
         bad.write_bytes(good[:size])
         with pytest.raises(DataError, match=r"bad\.npy") as caught:
-            open_ids(bad)
+            open_npy(bad)
         assert "\n" not in str(caught.value)
     for content in (good + b"x", pickle.dumps([1, 2]), b"PK\x03\x04zip", b"text", good.replace(b"<u2", b"<q9")):
         bad.write_bytes(content)
         with pytest.raises(DataError, match=r"bad\.npy"):
-            open_ids(bad)
+            open_npy(bad)
 
 
 def test_archives_and_mixtures(tmp_path: Path) -> None:

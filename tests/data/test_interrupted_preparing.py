@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from support.small_corpora import end_document
 from textmill.data import Corpus, prepare
-from textmill.data.preparing import chunking
-from textmill.data.preparing.encoded_chunks import EncodedChunk, Encoding, chunk_key
+from textmill.data.preparing import chunks as chunking
+from textmill.data.preparing.chunks import EncodedChunk, Encoding, chunk_key
 from textmill.data.preparing.split import Fragment
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.reading.formats import text as text_format

@@ -10,8 +10,7 @@ from cyclopts import App, Parameter
 from textmill.cli.help_pages import Json
 from textmill.console.number_format import size
 from textmill.console.standard_streams import write, write_json
-from textmill.data.store.cache_entries import cache_entries, delete_entries
-from textmill.data.store.corpus_cache import cache_folder
+from textmill.data.store.corpus_cache import cache_entries, cache_folder, delete_entries
 from textmill.errors import MissingInputError
 
 app = App(name="cache", help="List and clear the prepared text that is kept for later runs.")

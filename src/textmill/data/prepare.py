@@ -151,16 +151,16 @@ def _make(
         if tokenizer is None:
             notes.add("the data is token ids without a tokenizer: no samples of text and no bits per byte")
     else:
-        prepared = prepare_text(files, settings, choice, destination, read_progress, notes)
-        tokenizer, report = prepared.tokenizer, prepared.report
-        parts = mixture_parts(files.weights, prepared.sizes)
+        tokenizer, report, sizes = prepare_text(files, settings, choice, destination, read_progress, notes)
+        parts = mixture_parts(files.weights, sizes)
         if parts:
             for sentence in Mixture(TokenStore.open(folder / "train"), parts).sentences():
                 notes.add(sentence)
         write_report(folder, report, notes.sentences)
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)
-    return Made(tokenizer, files.sources, files.main, list(files.further), notes.sentences, report, parts)
+    fingerprint = tokenizer.fingerprint if tokenizer is not None else None
+    return Made(fingerprint, files.sources, files.main, list(files.further), report, parts, notes.sentences)
 
 
 def _open_prepared(folder: Path, settings: PrepareSettings, output: str | Path | None, say: Say) -> Corpus:

@@ -20,32 +20,3 @@ from textmill.files.atomic import (
 from textmill.files.hashes import json_sha256, sha256
 from textmill.files.json_files import parse_json, plain_values, read_json, read_rows, report_damage, write_json
 from textmill.files.lock import NoLocksError, is_locked, lock_file
-
-__all__ = [
-    "TEMPORARY_PREFIX",
-    "NoLocksError",
-    "cannot_write",
-    "expand_home",
-    "flush_to_disk",
-    "fsync_directory",
-    "fsync_file",
-    "fsync_tree",
-    "is_locked",
-    "json_sha256",
-    "lock_file",
-    "make_directory",
-    "move_into_place",
-    "new_directory",
-    "not_accessible",
-    "parse_json",
-    "plain_values",
-    "read_json",
-    "read_rows",
-    "remove_directory",
-    "remove_temporaries",
-    "report_damage",
-    "sha256",
-    "write_bytes",
-    "write_json",
-    "write_text",
-]

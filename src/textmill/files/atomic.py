@@ -60,12 +60,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = _temporary_name(path)
     make_directory(path.parent)
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            flush_to_disk(file.fileno())
-        temporary.replace(path)
-        fsync_directory(path.parent)
+        temporary.write_bytes(content)
+        move_into_place(temporary, path)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 import torch
@@ -42,22 +42,15 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; a copy to a GPU does not wait if the memory is pinned."""
-
-        def move(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
-
-        return Batch(
-            self.tokens.to(device, non_blocking=True),
-            self.targets.to(device, non_blocking=True),
-            self.num_targets,
-            move(self.positions),
-            move(self.segments),
-        )
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
         """Return the batch in memory that a GPU copies from by itself, so that `to` does not wait."""
+        return self._mapped(torch.Tensor.pin_memory)
+
+    def _mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        return replace(self, **{name: tensor.pin_memory() for name, tensor in tensors.items()})
+        return replace(self, **{name: change(tensor) for name, tensor in tensors.items()})
 
 
 class Rows:
@@ -159,6 +152,7 @@ Augment = Callable[[Batch, np.ndarray], Batch]
 """From a batch and the position (B,) of each of its rows in the order of the run to the batch to train on instead."""
 
 
+@dataclass(eq=False)
 class TrainLoader:
     """Batches of shuffled rows for every optimizer step, an endless run over the epochs.
 
@@ -169,36 +163,24 @@ class TrainLoader:
     augment: changes the batches; the result depends on nothing but their rows and the positions of these in the order.
     """
 
-    def __init__(
-        self,
-        rows: Rows,
-        *,
-        batch_size: int,
-        accumulation: int = 1,
-        world_size: int = 1,
-        rank: int = 0,
-        seed: int,
-        augment: Augment | None = None,
-    ) -> None:
-        if min(batch_size, accumulation, world_size) < 1 or not 0 <= rank < world_size:
-            raise ConfigError(
-                f"batch_size {batch_size}, accumulation {accumulation} and world_size {world_size} must be at least 1, "
-                f"and rank {rank} below world_size"
-            )
-        self.rows = rows
-        self.batch_size = batch_size
-        self.accumulation = accumulation
-        self.world_size = world_size
-        self.rank = rank
-        self.seed = seed
-        self.augment = augment
-        row_bytes = rows.seq_len * rows.store.dtype.itemsize
-        large = rows.store.num_tokens * rows.store.dtype.itemsize > BLOCK_ORDER_ABOVE
-        self._block_rows = max(BLOCK_BYTES // row_bytes, 1) if large else None
+    rows: Rows
+    _: KW_ONLY
+    batch_size: int
+    accumulation: int = 1
+    world_size: int = 1
+    rank: int = 0
+    seed: int
+    augment: Augment | None = None
 
-    @property
-    def rows_per_epoch(self) -> int:
-        return len(self.rows)
+    def __post_init__(self) -> None:
+        if min(self.batch_size, self.accumulation, self.world_size) < 1 or not 0 <= self.rank < self.world_size:
+            raise ConfigError(
+                f"batch_size {self.batch_size}, accumulation {self.accumulation} and world_size {self.world_size} must "
+                f"be at least 1, and rank {self.rank} below world_size"
+            )
+        id_bytes = self.rows.store.dtype.itemsize
+        large = self.rows.store.num_tokens * id_bytes > BLOCK_ORDER_ABOVE
+        self._block_rows = max(BLOCK_BYTES // (self.rows.seq_len * id_bytes), 1) if large else None
 
     @property
     def rows_per_step(self) -> int:
@@ -279,21 +261,18 @@ class eval_batches:
         taken = count if limit is None else min(max(limit, 1), count)
         chosen = np.arange(taken) * count // taken
         rounds = -(-taken // world_size)
-        self._mine = [int(chosen[at]) if at < taken else None for at in range(rank, rounds * world_size, world_size)]
+        mine = range(rank, rounds * world_size, world_size)
+        self._first_rows = [int(chosen[at]) * self.batch_size if at < taken else len(rows) for at in mine]
         every = chosen[:, None] * self.batch_size + np.arange(self.batch_size)
         self.num_targets = int(rows.counts(every[every < len(rows)]).sum())
         self.share = self.num_targets / rows.num_targets
 
     def __len__(self) -> int:
-        return len(self._mine)
+        return len(self._first_rows)
 
     def __iter__(self) -> Iterator[Batch]:
-        for number in self._mine:
-            yield self._filled(np.arange(0, 0) if number is None else self._indices(number))
-
-    def _indices(self, number: int) -> np.ndarray:
-        first = number * self.batch_size
-        return np.arange(first, min(first + self.batch_size, len(self.rows)))
+        for first in self._first_rows:
+            yield self._filled(np.arange(first, min(first + self.batch_size, len(self.rows))))
 
     def _filled(self, indices: np.ndarray) -> Batch:
         """Return the batch of these rows, filled up with copies of row 0 that count nothing."""

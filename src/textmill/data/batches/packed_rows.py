@@ -76,6 +76,5 @@ class PackedRows(Rows):
         """Return at which positions a document begins, bool (B, T). The empty rest of a row counts as one."""
         begins = np.zeros((tokens.shape[0], self.seq_len + 1), dtype=bool)
         for row, index in zip(begins, np.asarray(indices).tolist()):
-            pieces = slice(self.packing.first[index], self.packing.first[index + 1])
-            row[np.cumsum(self.packing.lengths[pieces])] = True
+            row[np.cumsum([size for _, size in self._pieces(index)])] = True
         return begins[:, :-1]

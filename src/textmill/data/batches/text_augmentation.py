@@ -40,8 +40,7 @@ class Augment:
                 f"augmentation changes characters, and with {kind} a token is more than one, so that a change would "
                 "move the tokens around it: use --tokenizer char or byte, or leave out --augmentation"
             )
-        ids = {character: _id_of(character, tokenizer) for character in _characters(tokenizer)}
-        self._ids = {character: number for character, number in ids.items() if number is not None}
+        self._ids = _one_token_each(tokenizer)
         self._size = tokenizer.vocab_size
         self._key = int(derive(seed, _PURPOSE)[0])
         self._tables: dict[str, np.ndarray] = {}
@@ -123,14 +122,11 @@ def _rebuilt(batch: Batch, text: np.ndarray, kept: np.ndarray, counted: np.ndarr
     return changed
 
 
-def _characters(tokenizer: Tokenizer) -> list[str]:
-    """Return the characters that are one token each."""
+def _one_token_each(tokenizer: Tokenizer) -> dict[str, int]:
+    """Return the characters that are one token each, with its id."""
     if tokenizer.kind == "byte":
-        return [chr(code) for code in range(128)]
-    texts = (tokenizer.token_text(number) for number in range(tokenizer.vocab_size))
-    return [text for text in texts if len(text) == 1]
-
-
-def _id_of(character: str, tokenizer: Tokenizer) -> int | None:
-    ids = tokenizer.encode(character)
-    return int(ids[0]) if ids.size == 1 and int(ids[0]) != tokenizer.unk_id else None
+        texts = [chr(code) for code in range(128)]
+    else:
+        texts = [tokenizer.token_text(number) for number in range(tokenizer.vocab_size)]
+    encoded = {text: tokenizer.encode(text).tolist() for text in texts if len(text) == 1}
+    return {text: ids[0] for text, ids in encoded.items() if len(ids) == 1 and ids[0] != tokenizer.unk_id}

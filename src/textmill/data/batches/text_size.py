@@ -8,7 +8,7 @@ from textmill.config import Config, DataConfig
 from textmill.data.batches.packing import pack
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
-from textmill.data.reading.formats.bin_ids import open_token_ids
+from textmill.data.reading.formats.token_ids import open_token_ids
 from textmill.data.sources.file_extensions import IDS, format_of
 from textmill.data.sources.file_listing import default_corpus, list_files
 from textmill.data.sources.file_selection import named_set, weighted_items

@@ -3,7 +3,7 @@
 Nothing here happens by default: a corpus is what its files contain unless somebody wants less of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from textmill.data.reading.document import Document
@@ -59,16 +59,11 @@ class Cleaning:
         fix = optional("ftfy", "--repair ftfy").fix_encoding
         changed = False
         for part in documents:
-            text = part.text if part.text.isascii() else repair_lines(part.text, fix)
+            lines = part.text.splitlines(keepends=True)  # which may be broken in different ways
+            text = "".join(line if line.isascii() else fix(line) for line in lines)
             changed = changed or text != part.text
             yield part if text == part.text else replace(part, text=text)
             if not part.continues:
                 if changed and sources is not None:
                     sources.append(part.source)
                 changed = False
-
-
-def repair_lines(text: str, fix: Callable[[str], str]) -> str:
-    """Return `text` with `fix` applied to every line that is not ASCII: lines may be broken in different ways."""
-    lines = text.splitlines(keepends=True)
-    return "".join(line if line.isascii() else fix(line) for line in lines)

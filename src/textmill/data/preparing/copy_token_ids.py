@@ -5,7 +5,7 @@ from collections.abc import Callable
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.split import TRAIN, VALIDATION
 from textmill.data.preparing.train_and_validation import close_writers, text_sets
-from textmill.data.reading.formats.bin_ids import open_token_ids
+from textmill.data.reading.formats.token_ids import open_token_ids
 from textmill.data.sources.file_selection import Files
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
-from textmill.data.reading.formats.bin_ids import open_token_ids
+from textmill.data.reading.formats.token_ids import open_token_ids
 from textmill.data.reading.read_documents import open_file
 from textmill.data.sources.file_extensions import IDS, format_of
 from textmill.data.sources.file_selection import Files

@@ -1,6 +1,7 @@
 """What became of a text, as a page for people: REPORT.md in the folder of a prepared corpus."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,12 @@ from textmill import files
 from textmill.runs.layout import CORPUS_REPORT
 
 
+@dataclass(frozen=True)
 class CorpusNotes:
-    """What people should know of a corpus, reported when it is made and saved with it.
+    """What people should know of a corpus, said when it is made and saved with it."""
 
-    say: gets each sentence.
-    """
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-        self.sentences: list[str] = []
+    say: Callable[[str], None]
+    sentences: list[str] = field(default_factory=list)
 
     def add(self, sentence: str) -> None:
         """Say a sentence that is true of the corpus and is said again whenever it is found in the cache."""
@@ -25,12 +23,7 @@ class CorpusNotes:
 
 
 def write_report(folder: Path, report: dict[str, Any], notes: list[str]) -> None:
-    """Write REPORT.md into the folder of a corpus."""
-    files.write_text(folder / CORPUS_REPORT, page(report, notes))
-
-
-def page(report: dict[str, Any], notes: list[str]) -> str:
-    """Return the page as Markdown: a table of the sets, a table of what was left out of each, and the notes."""
+    """Write REPORT.md into the folder of a corpus: a table of the sets, of what was left out of each, and the notes."""
     lines = ["# What became of the text", "", "| set | documents | kept | characters | kept | tokens |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for name, found in report.items():
@@ -50,4 +43,4 @@ def page(report: dict[str, Any], notes: list[str]) -> str:
             lines.append(f"| {reason} | {what['documents']:,} | {characters} | {examples} |")
     if notes:
         lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
-    return "\n".join(lines) + "\n"
+    files.write_text(folder / CORPUS_REPORT, "\n".join(lines) + "\n")

@@ -14,8 +14,7 @@ from textmill.data.reading.document import Document
 
 EXAMPLES = 3
 
-_FINE, _REPETITION, _SYMBOLS, _ALPHABETIC = range(4)
-_ALONE, _LIKE_ANOTHER, _LIKE_VALIDATION = range(3)
+_FINE, _REPETITION, _SYMBOLS, _ALPHABETIC, _LIKE_ANOTHER, _LIKE_VALIDATION = range(6)
 
 
 @dataclass
@@ -97,37 +96,43 @@ class DocumentFilter:
         repaired: list[str] = []
         inspector = _Inspector(self._cleaning, self._validation_index, validates)
         found = survey(inspector.inspect(self._cleaning.repaired(documents, repaired)), self._min_length)
-        blank = ~found.kept & (found.characters >= self._min_length)
-        reasons = {"empty or blank": blank, f"shorter than {self._min_length} characters": ~found.kept & ~blank}
-        kept = found.kept.copy()
-        for reason, affected in inspector.low_quality(kept.size).items():
-            reasons[reason] = affected & kept
-            kept &= ~affected
+        faults = np.frombuffer(inspector.faults, dtype=np.uint8)
+        kept = np.ones(found.kept.size, dtype=bool)
+        dropped: dict[str, np.ndarray] = {}
+
+        def drop(affected: np.ndarray, reason: str) -> None:
+            nonlocal kept
+            dropped[reason] = affected & kept
+            kept = kept & ~affected
+
+        drop(~found.kept & (found.characters >= self._min_length), "empty or blank")
+        drop(~found.kept, f"shorter than {self._min_length} characters")
+        limits = self._cleaning
+        if limits.measures:
+            drop(faults == _REPETITION, f"more than {limits.max_repetition} of the word sequences are repeated")
+            drop(faults == _SYMBOLS, f"more than {limits.max_symbols} of the characters are symbols")
+            drop(faults == _ALPHABETIC, f"less than {limits.min_alphabetic} of the characters are letters")
         leaks = np.zeros(kept.size, dtype=bool)
         if not validates and self._validation_keys:
             leaks = np.isin(found.keys, np.concatenate(self._validation_keys)) & kept
-        if self._cleaning.dedup is not None:
-            reasons["copies of validation documents"] = leaks
-            kept &= ~leaks
-            copies = kept & ~_first_of_each(found.keys, kept)
-            reasons["copies of other documents"] = copies
-            kept &= ~copies
-            for reason, affected in inspector.near_copies(kept.size).items():
-                reasons[reason] = affected & kept
-                kept &= ~affected
+        if limits.dedup is not None:
+            drop(leaks, "copies of validation documents")
+            drop(~_first_of_each(found.keys, kept), "copies of other documents")
+            drop(faults == _LIKE_VALIDATION, "near-copies of validation documents")
+            drop(faults == _LIKE_ANOTHER, "near-copies of other documents")
         if validates:
             self._validation_keys.append(found.keys[kept])
-        return FilterResult(replace(found, kept=kept), reasons, repaired, int(leaks.sum()))
+        return FilterResult(replace(found, kept=kept), dropped, repaired, int(leaks.sum()))
 
 
 class _Inspector:
-    """Looks at documents as they pass, at no more than the cleaning asks for."""
+    """Looks at documents as they pass, at no more than the cleaning asks for. `faults` has a byte for each."""
 
     def __init__(self, cleaning: Cleaning, validation: NearDuplicates | None, validates: bool) -> None:
         self._cleaning, self._validation, self._validates = cleaning, validation, validates
         self._measure = Measure() if cleaning.measures else None
         self._index = NearDuplicates() if cleaning.dedup == "near" else None
-        self._faults, self._likeness = bytearray(), bytearray()
+        self.faults = bytearray()
 
     def inspect(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yield `documents` unchanged."""
@@ -141,15 +146,14 @@ class _Inspector:
             yield part
             if part.continues:
                 continue
-            if measure is not None:
-                self._faults.append(self._fault(measure.finish()))
+            fault = self._quality(measure.finish()) if measure is not None else _FINE
             if sketch is not None and index is not None:
                 sketch.finish()
-                fine = measure is None or self._faults[-1] == _FINE
-                self._likeness.append(self._compare(sketch) if fine else _ALONE)
+                fault = fault or self._likeness(sketch)
                 sketch = index.sketch()
+            self.faults.append(fault)
 
-    def _fault(self, shares: Shares) -> int:
+    def _quality(self, shares: Shares) -> int:
         limits = self._cleaning
         if limits.max_repetition is not None and shares.repetition > limits.max_repetition:
             return _REPETITION
@@ -159,7 +163,7 @@ class _Inspector:
             return _ALPHABETIC
         return _FINE
 
-    def _compare(self, sketch: Any) -> int:
+    def _likeness(self, sketch: Any) -> int:
         """Return whether the document is like an earlier one; add it to the index if not."""
         assert self._index is not None and self._validation is not None
         if not self._validates and self._validation.find(sketch):
@@ -169,33 +173,7 @@ class _Inspector:
         self._index.add(sketch)
         if self._validates:
             self._validation.add(sketch)
-        return _ALONE
-
-    def low_quality(self, count: int) -> dict[str, np.ndarray]:
-        """Return reason -> the documents that are hardly text, bool (count,)."""
-        limits = self._cleaning
-        named = {
-            _REPETITION: f"more than {limits.max_repetition} of the word sequences are repeated",
-            _SYMBOLS: f"more than {limits.max_symbols} of the characters are symbols",
-            _ALPHABETIC: f"less than {limits.min_alphabetic} of the characters are letters",
-        }
-        return _by_code(self._faults, count, named)
-
-    def near_copies(self, count: int) -> dict[str, np.ndarray]:
-        """Return reason -> the documents that are nearly another one, bool (count,)."""
-        named = {
-            _LIKE_VALIDATION: "near-copies of validation documents",
-            _LIKE_ANOTHER: "near-copies of other documents",
-        }
-        return _by_code(self._likeness, count, named)
-
-
-def _by_code(codes: bytearray, count: int, named: dict[int, str]) -> dict[str, np.ndarray]:
-    if not codes:
-        return {}
-    array = np.frombuffer(bytes(codes), dtype=np.uint8)
-    assert array.size == count
-    return {reason: array == code for code, reason in named.items()}
+        return _FINE
 
 
 def _first_of_each(keys: np.ndarray, kept: np.ndarray) -> np.ndarray:

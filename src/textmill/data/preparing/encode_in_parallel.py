@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from textmill.data.preparing import chunking
-from textmill.data.preparing.encoded_chunks import EncodedChunk, Encoding, chunk_key
+from textmill.data.preparing.chunks import EncodedChunk, Encoding, batches_of_chunks, chunk_key
 from textmill.data.preparing.pipeline_output import ChunkWriter, Destination, EarlierChunks
 from textmill.data.preparing.split import TRAIN, Fragment
 from textmill.machine.devices import cores
@@ -51,7 +50,7 @@ def encode_and_write(
     written = Written([0] * len(writers))
     with destination.earlier(encoding) as earlier:
         encode = partial(_encode, encoding=encoding, earlier=earlier)
-        for batch in _in_order(encode, _batches(chunking.chunks(fragments)), workers or cores()):
+        for batch in _in_order(encode, batches_of_chunks(fragments), workers or cores()):
             for side, corpus, key, chunk, reused in batch:
                 writers[side].write(key, chunk)
                 written.unknown[side] += chunk.unknown
@@ -77,33 +76,18 @@ def _encode(batch: list[list[Fragment]], encoding: Encoding, earlier: EarlierChu
     return encoded
 
 
-def _batches(chunks: Iterable[list[Fragment]]) -> Iterator[list[list[Fragment]]]:
-    """Yield `chunks`, as many at a time as are work worth handing to a thread."""
-    batch: list[list[Fragment]] = []
-    characters = 0
-    for chunk in chunks:
-        batch.append(chunk)
-        characters += sum(len(fragment.text) for fragment in chunk)
-        if characters >= chunking.LARGE:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
 def _in_order(
     encode: Callable[[list[list[Fragment]]], list[_Encoded]], batches: Iterable[list[list[Fragment]]], workers: int
 ) -> Iterator[list[_Encoded]]:
     """Yield what `encode` makes of every batch, in order, on so many threads, reading a little ahead."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[list[_Encoded]]] = deque()
-        try:
-            for batch in batches:
-                waiting.append(pool.submit(encode, batch))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[Future[list[_Encoded]]] = deque()
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(encode, batch))
+            if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -4,19 +4,17 @@ Files are read once to filter, once to learn a tokenizer from the training side 
 memory. Where ids are written, and what was encoded before, is the destination's business.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from textmill.console.number_format import size
+from textmill.data.preparing.chunks import Encoding
 from textmill.data.preparing.corpus_report import CorpusNotes
 from textmill.data.preparing.document_filter import FilterResult
 from textmill.data.preparing.encode_in_parallel import encode_and_write
-from textmill.data.preparing.encoded_chunks import Encoding
-from textmill.data.preparing.filter_train_and_validation import filter_sets, say_leaks
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.reading_progress import ReadProgress
@@ -32,28 +30,12 @@ from textmill.data.preparing.split import (
     whole_documents,
 )
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
-from textmill.data.preparing.train_and_validation import close_writers, text_sets
-from textmill.data.reading.document import Document, Reading
+from textmill.data.preparing.train_and_validation import close_writers, filter_sets, say_leaks, text_sets
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
 from textmill.tokenizers import Tokenizer
 
 _WORTH_TELLING = 10_000_000  # bytes
-
-
-@dataclass(frozen=True)
-class PreparedText:
-    """What came of a text besides its ids.
-
-    Attributes:
-        tokenizer: made the ids.
-        report: set -> how many documents it had, how many were left out and why.
-        sizes: [tokens, bytes] of training text by corpus of a mixture.
-    """
-
-    tokenizer: Tokenizer
-    report: dict[str, Any]
-    sizes: list[list[int]]
 
 
 def prepare_text(
@@ -63,24 +45,28 @@ def prepare_text(
     destination: Destination,
     progress: ReadProgress,
     notes: CorpusNotes,
-) -> PreparedText:
+) -> tuple[Tokenizer, dict[str, Any], list[list[int]]]:
     """Write the token ids of `files` to `destination`: a store for every side.
 
-    Raises DataError when the text is unusable or leaves a side with less than two tokens.
+    Return the tokenizer that made them; set -> how many documents it had, how many were left out and why; and [tokens,
+    bytes] of training text by corpus of a mixture. Raises DataError when the text is unusable or leaves a side with
+    less than two tokens.
     """
     sets = text_sets(files, settings.share)
     filtered = filter_sets(sets, settings.reading, settings.cleaning, notes.add, progress.tick)
     split = _split(files, settings, filtered[TRAIN], notes.add)
 
+    ends = np.cumsum([count for *_, count in files.weights])  # files of a mixture's corpora, each with those before it
+
     def fragments() -> Iterator[Fragment]:
         for text_set in [text_set for text_set in sets if not text_set.split_off]:
             training, result = text_set.side == TRAIN, filtered[text_set.side]
-            counts = [count for *_, count in files.weights] if training else []
-            source = _Source(text_set.files, counts, settings.reading, progress.tick)
-            documents = result.note_examples(settings.cleaning.repaired(source))
+            opened: list[Path] = []
+            documents = read_documents(text_set.files, settings.reading, None, progress.tick, opened.append)
+            documents = result.note_examples(settings.cleaning.repaired(documents))
             for fragment in divide(documents, split if training else everything(VALIDATION, result.found)):
-                side = max(text_set.side, fragment.side)
-                yield fragment._replace(side=side, corpus=source.corpus, file=source.file)
+                corpus = int(np.searchsorted(ends, len(opened) - 1, side="right")) if training and ends.size else 0
+                yield fragment._replace(side=max(text_set.side, fragment.side), corpus=corpus, file=opened[-1])
 
     found = filtered[TRAIN].found
     training_text = (fragment.text for fragment in fragments() if fragment.side == TRAIN)
@@ -99,7 +85,7 @@ def prepare_text(
     report = {sets[side].name: result.summary() for side, result in filtered.items()}
     for text_set, writer in zip(sets, writers):
         report.setdefault(text_set.name, {"dropped": {}, "repaired": {"documents": 0}})["tokens"] = writer.num_tokens
-    return PreparedText(tokenizer, report, written.sizes)
+    return tokenizer, report, written.sizes
 
 
 def _split(files: Files, settings: PrepareSettings, training: FilterResult, say: Callable[[str], None]) -> Split:
@@ -110,23 +96,3 @@ def _split(files: Files, settings: PrepareSettings, training: FilterResult, say:
         return split
     say_leaks(training.leaked, say, removed=settings.cleaning.dedup is not None)
     return everything(TRAIN, training.found)
-
-
-class _Source:
-    """The documents of `paths`. `file` is where the last one is from, `corpus` the number of its corpus of a mixture.
-
-    counts: how many files each corpus of a mixture has; empty where nothing is mixed.
-    """
-
-    def __init__(
-        self, paths: Sequence[Path], counts: Sequence[int], reading: Reading, tick: Callable[[int], None]
-    ) -> None:
-        self._paths, self._ends = paths, np.cumsum(counts)
-        self._reading, self._tick = reading, tick
-        self.file: Path | None = None
-        self.corpus = 0
-
-    def __iter__(self) -> Iterator[Document]:
-        for number, path in enumerate(self._paths):
-            self.file, self.corpus = path, int(np.searchsorted(self._ends, number, side="right"))
-            yield from read_documents([path], self._reading, on_bytes=self._tick)

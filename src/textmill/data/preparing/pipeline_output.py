@@ -8,32 +8,29 @@ from typing import Protocol
 
 import numpy as np
 
-from textmill.data.preparing.encoded_chunks import EncodedChunk, Encoding
+from textmill.data.preparing.chunks import EncodedChunk, Encoding
 from textmill.tokenizers import Tokenizer
 
 
-class IdWriter(Protocol):
+class Writer(Protocol):
     """Writes the ids of one side, in their order."""
 
     @property
     def num_tokens(self) -> int: ...
 
-    def write(self, ids: np.ndarray, num_bytes: int) -> None: ...
-
     def close(self) -> None: ...
 
 
-class ChunkWriter(Protocol):
-    """Writes the encoded chunks of one side, in their order. After `flush` they survive the end of the process."""
+class IdWriter(Writer, Protocol):
+    def write(self, ids: np.ndarray, num_bytes: int) -> None: ...
 
-    @property
-    def num_tokens(self) -> int: ...
+
+class ChunkWriter(Writer, Protocol):
+    """After `flush` what was written survives the end of the process."""
 
     def write(self, key: bytes, chunk: EncodedChunk) -> None: ...
 
     def flush(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class EarlierChunks(Protocol):
@@ -47,11 +44,9 @@ class Destination(Protocol):
 
     def learned(self) -> tuple[Tokenizer, list[str]] | None:
         """Return the tokenizer that an interrupted process learned for this corpus, and what it said; None without."""
-        ...
 
     def keep_learned(self, tokenizer: Tokenizer, said: list[str]) -> None:
         """Keep a tokenizer for the next process, in case this one is stopped."""
-        ...
 
     def chunk_writer(self, folder: str, encoding: Encoding) -> ChunkWriter: ...
 

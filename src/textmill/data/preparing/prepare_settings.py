@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +62,20 @@ class PrepareSettings:
     def of(cls, config: Config, **others: Any) -> PrepareSettings:
         """Return the settings of a run's configuration, with `others` over them."""
         data = config.data
-        values = {
-            "data": data_or_dataset(data.data, data.dataset_name, data.dataset_config),
-            "val_data": data.val_data,
-            "val_split": data.val_split,
-            "tokenizer": config.tokenizer.tokenizer,
-            "vocab_size": config.model.asked("vocab_size"),
-            "special_tokens": config.tokenizer.special_tokens,
-            "reading": Reading(data.text_column, data.encoding_errors, data.min_length),
-            "dataset_split": data.dataset_split,
-            "validation_split": data.validation_split,
-            "cache_dir": data.cache_dir,
-            "workers": data.preprocessing_num_workers,
-        }
-        return cls(**{**values, **others})
+        settings = cls(
+            data=data_or_dataset(data.data, data.dataset_name, data.dataset_config),
+            val_data=data.val_data,
+            val_split=data.val_split,
+            tokenizer=config.tokenizer.tokenizer,
+            vocab_size=config.model.asked("vocab_size"),
+            special_tokens=config.tokenizer.special_tokens,
+            reading=Reading(data.text_column, data.encoding_errors, data.min_length),
+            dataset_split=data.dataset_split,
+            validation_split=data.validation_split,
+            cache_dir=data.cache_dir,
+            workers=data.preprocessing_num_workers,
+        )
+        return replace(settings, **others)
 
     @property
     def prepared_folder(self) -> Path | None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textmill.data.preparing.chunking import chunks
-from textmill.data.preparing.encoded_chunks import utf8_size
+from textmill.data.preparing.chunks import chunks, utf8_size
 from textmill.data.preparing.split import Fragment, whole_documents
 from textmill.data.reading.document import Reading
 from textmill.data.reading.read_documents import read_documents
@@ -49,7 +48,10 @@ class TokenizerStatistics:
 
 
 def tokenizer_statistics(
-    tokenizer: Tokenizer, files: Sequence[Path], reading: Reading, on_bytes: Callable[[int], None] | None = None
+    tokenizer: Tokenizer,
+    files: Sequence[Path],
+    reading: Reading,
+    on_bytes: Callable[[int], None] = lambda num_bytes: None,
 ) -> TokenizerStatistics:
     """Return what `tokenizer` makes of the text in `files`. Raises what reading them raises."""
     statistics = TokenizerStatistics(np.zeros(tokenizer.vocab_size, dtype=np.int64))

@@ -1,14 +1,21 @@
-"""The sides of a corpus: training, validation and further validation sets, each with the files it comes from."""
+"""The sides of a corpus: training, validation and further validation sets, each with its files, each filtered."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from textmill.data.preparing.pipeline_output import ChunkWriter, IdWriter
+from textmill.data.preparing.clean import Cleaning
+from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
+from textmill.data.preparing.pipeline_output import Writer
 from textmill.data.preparing.split import TRAIN, VALIDATION
+from textmill.data.reading.document import Reading
+from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 from textmill.runs.layout import FURTHER
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,52 @@ def text_sets(files: Files, share: float) -> list[TextSet]:
     return sets
 
 
-def close_writers(sets: Sequence[TextSet], writers: Sequence[ChunkWriter] | Sequence[IdWriter]) -> None:
+def filter_sets(
+    sets: Sequence[TextSet], reading: Reading, cleaning: Cleaning, say: Say, tick: Callable[[int], None]
+) -> dict[int, FilterResult]:
+    """Read all sets once and return, by side, which documents stay. Raises DataError for a set of which nothing stays.
+
+    A set that is split off another one has no documents of its own.
+    """
+    notes = Notes()
+    document_filter = DocumentFilter(cleaning, reading.min_length)
+    results = {}
+    for text_set in reversed([text_set for text_set in sets if not text_set.split_off]):
+        documents = read_documents(text_set.files, reading, notes, tick)
+        result = document_filter.filter(documents, validates=text_set.side != TRAIN)
+        for sentence in result.sentences():
+            say(sentence)
+        if not result.found.kept_documents:
+            raise DataError(
+                f"there is no text to use in {text_set.source}: {_nothing_left(result, reading.min_length)}"
+            )
+        results[text_set.side] = result
+    for sentence in notes.sentences():
+        say(sentence)
+    return dict(sorted(results.items()))
+
+
+def _nothing_left(result: FilterResult, min_length: int) -> str:
+    reasons = [reason for reason, documents in result.dropped.items() if documents.any()]
+    if not reasons or reasons == ["empty or blank"]:
+        return "it is empty or blank"
+    if all(reason.startswith(("empty", "shorter")) for reason in reasons):
+        return f"no document has {min_length} characters"
+    return f"every document was left out ({'; '.join(reasons)})"
+
+
+def say_leaks(count: int, say: Say, *, removed: bool) -> None:
+    """Say how many training documents are validation documents too, if any."""
+    if count and removed:
+        say(f"{count:,} training documents were in the validation text too and were removed from training")
+    elif count:
+        say(
+            f"{count:,} training documents are in the validation text too: the validation loss does not tell how the "
+            "model does on new text (textmill prepare --dedup exact removes them from training)"
+        )
+
+
+def close_writers(sets: Sequence[TextSet], writers: Sequence[Writer]) -> None:
     """Complete the store of every side. Raises DataError for a side with less than two tokens."""
     for text_set, writer in zip(sets, writers):
         if writer.num_tokens < 2:

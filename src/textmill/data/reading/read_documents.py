@@ -2,7 +2,6 @@
 
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,7 +33,7 @@ READERS: dict[str, Read] = {
     "pdf": pdf.read,
     "epub": epub.read,
 }
-"""Format -> how it is read. `sources.file_formats` says which extension has which format."""
+"""Format -> how it is read. `sources.file_extensions` says which extension has which format."""
 
 _SEEKING = {"parquet", "arrow", "pdf", "epub"}  # read in any order, so not from a compressed file
 
@@ -45,28 +44,30 @@ def read_documents(
     files: Sequence[Path],
     reading: Reading | None = None,
     notes: Notes | None = None,
-    on_bytes: Callable[[int], None] | None = None,
+    on_bytes: Callable[[int], None] = lambda num_bytes: None,
+    on_file: Callable[[Path], None] = lambda path: None,
 ) -> Iterator[Document]:
     """Yield the documents of `files` in order; long ones come in parts (see Document).
 
-    `notes` collects findings; `on_bytes` is called with the number of bytes read since the last call. Memory stays flat
+    `notes` collects findings; `on_bytes` is called with the number of bytes read since the last call, `on_file` with
+    each file before its documents. Memory stays flat
     however large a file is, except for the longest table row, web page, or run of characters without a space. Raises
     DataError and MissingInputError, naming file and line or byte.
     """
     reading, notes = reading or Reading(), notes or Notes()
     for path in files:
+        on_file(path)
         with open_file(path) as file:
             in_order = FORMATS.get(format_of(path)[0]) not in _SEEKING
             size, reported, unreported = path.stat().st_size, 0, 0
             for document in _guarded(_documents(file, path, reading, notes), path):
                 yield document
                 unreported += len(document.text)
-                if on_bytes is not None and unreported >= _REPORT_EVERY:
+                if unreported >= _REPORT_EVERY:
                     more = file.tell() - reported if in_order else min(unreported, size - reported)
                     on_bytes(more)
                     reported, unreported = reported + more, 0
-            if on_bytes is not None:
-                on_bytes((file.tell() if in_order else size) - reported)
+            on_bytes((file.tell() if in_order else size) - reported)
 
 
 def _guarded(documents: Iterator[Document], path: Path) -> Iterator[Document]:
@@ -76,8 +77,8 @@ def _guarded(documents: Iterator[Document], path: Path) -> Iterator[Document]:
     except (TextmillError, MemoryError):
         raise
     except Exception as error:  # parsers of archives, markup and tables share no error class
-        as_what = f"{''.join(format_of(path)) or 'text'}: {type(error).__name__}"
-        raise DataError(f"{path} cannot be read as {as_what}: {one_line(error, 120)}") from error
+        kind, reason = "".join(format_of(path)) or "text", f"{type(error).__name__}: {one_line(error, 120)}"
+        raise DataError(f"{path} is damaged or cut off, or no {kind} file: {reason}") from error
 
 
 def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:
@@ -91,14 +92,11 @@ def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> It
     return read(content, str(path), reading, notes)
 
 
-@contextmanager
-def open_file(path: Path) -> Iterator[BinaryIO]:
+def open_file(path: Path) -> BinaryIO:
     """Open the regular file `path` for reading bytes; refuse a pipe or device, which could block forever."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path} is not a regular file")
-        file = path.open("rb")
+        return path.open("rb")
     except OSError as error:
         raise MissingInputError(f"cannot read {path}: {error.strerror or error}") from error
-    with file:
-        yield file

@@ -26,7 +26,7 @@ _SKIPPED_FOLDERS = frozenset(
 
 def list_files(
     data: Sequence[str | Path] | str | Path,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
     *,
     split: str = "train",
     cache_dir: str | Path | None = None,
@@ -45,11 +45,10 @@ def list_files(
     notes = Notes()
     found: dict[Path, None] = {}
     for item in [data] if isinstance(data, str | Path) else data:
-        for path in _files_of(item, split, cache_dir, notes, say or (lambda sentence: None)):
+        for path in _files_of(item, split, cache_dir, notes, say):
             found.setdefault(path)
-    if say is not None:
-        for sentence in notes.sentences():
-            say(sentence)
+    for sentence in notes.sentences():
+        say(sentence)
     return list(found)
 
 
@@ -121,12 +120,12 @@ def _nearest(path: Path) -> str:
 
 def _matching(pattern: Path) -> list[Path]:
     root = Path(pattern.anchor)
-    hidden = any(part.startswith(".") and part != ".." for part in pattern.parts)
-    found = sorted(
-        path
-        for path in root.glob(str(pattern.relative_to(root)))
-        if path.is_file() and (hidden or not any(part.startswith(".") and part != ".." for part in path.parts))
-    )
+
+    def is_hidden(path: Path) -> bool:
+        return any(part.startswith(".") and part != ".." for part in path.parts)
+
+    matching = (path for path in root.glob(str(pattern.relative_to(root))) if path.is_file())
+    found = sorted(path for path in matching if is_hidden(pattern) or not is_hidden(path))
     if not found:
         raise MissingInputError(f"no file matches {pattern}")
     return found

@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from textmill.data.sources.file_listing import default_corpus, list_files
@@ -62,10 +61,13 @@ def select_files(
     validated on it, if no `val_data` is given. Raises what `list_files` and `weighted_items` raise.
     """
     items, weights = weighted_items(data)
-    if items is None:
-        train, counts = default_corpus(), []
-    else:
-        train, counts = _in_groups(items, partial(list_files, say=say, split=dataset_split, cache_dir=cache_dir))
+    found = dict.fromkeys(default_corpus() if items is None else ())
+    counts = []  # files that each item adds
+    for item in items or ():
+        before = len(found)
+        found |= dict.fromkeys(list_files(item, say, split=dataset_split, cache_dir=cache_dir))
+        counts.append(len(found) - before)
+    train = list(found)
     speaking = bool(weights) or any(_has_splits(item) for item in items or ())
     sources = [str(item) for item in items or ()] if speaking else [str(path.absolute()) for path in train]
     mixed = [(str(item), weight, count) for item, weight, count in zip(items or (), weights, counts)]
@@ -77,22 +79,9 @@ def select_files(
         name, path = named_set(item)
         sets.setdefault(name, []).append(path)
     split = validation_split or DEFAULT_VALIDATION
-    found = {name: list_files(items, say, split=split, cache_dir=cache_dir) for name, items in sets.items()}
-    main = next(iter(found))
-    return Files(train, found.pop(main), dict(found), main or None, sources, mixed)
-
-
-def _in_groups(
-    items: Sequence[str | Path], list_one: Callable[[Sequence[str | Path]], list[Path]]
-) -> tuple[list[Path], list[int]]:
-    """Return the files of all items, each once, and how many of them belong to each item."""
-    found: dict[Path, None] = {}
-    counts = []
-    for item in items:
-        before = len(found)
-        found |= dict.fromkeys(path for path in list_one([item]) if path not in found)
-        counts.append(len(found) - before)
-    return list(found), counts
+    held_out = {name: list_files(items, say, split=split, cache_dir=cache_dir) for name, items in sets.items()}
+    main = next(iter(held_out))
+    return Files(train, held_out.pop(main), dict(held_out), main or None, sources, mixed)
 
 
 def weighted_items(data: Paths | None) -> tuple[list[str | Path] | None, list[float]]:
@@ -175,19 +164,20 @@ def _split_of_datasets(
         return None
     if validation_split == dataset_split:
         raise ConfigError(f"dataset_split and validation_split are both {dataset_split!r}: validate on another split")
-    without = []
-    for item in items:
-        if is_named(item):
-            if named_corpora()[str(item)].validation is None:
-                without.append(item)
-        elif validation_split not in (splits := dataset_splits(item)):
-            if validation_split != DEFAULT_VALIDATION:
-                raise ConfigError(
-                    f"{item} has no split {validation_split!r}, it has {listed(splits)}: name one of them"
-                )
-            without.append(item)
+    without = [item for item in items if validation_split not in _splits(item)]
+    if without and validation_split != DEFAULT_VALIDATION:
+        raise ConfigError(
+            f"{without[0]} has no split {validation_split!r}, it has {listed(_splits(without[0]))}: name one of them"
+        )
     if without:
         if is_dataset(without[0]):
             say(f"{without[0]} has no split called {validation_split}: a share of its text is used for validation")
         return None
     return list_files(items, say, split=validation_split, cache_dir=cache_dir)
+
+
+def _splits(item: str | Path) -> Sequence[str]:
+    """Return the names of the splits of a dataset or a named corpus."""
+    if not is_named(item):
+        return list(dataset_splits(item))
+    return ["train", DEFAULT_VALIDATION] if named_corpora()[str(item)].validation else ["train"]

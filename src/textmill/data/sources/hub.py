@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
+from textmill.errors import ConfigError, DataError, MissingInputError, listed, one_line
 from textmill.files import expand_home, parse_json
 from textmill.hub_access import hub_client
 from textmill.imports import optional
@@ -52,43 +52,36 @@ def split_files(item: str | Path, split: str) -> list[Path]:
 
 def dataset_splits(item: str | Path) -> dict[str, list[Path]]:
     """Return the Arrow files of every split of the dataset `item`; see `split_files`."""
-    if not str(item).startswith(HUB_PREFIX):
-        return _saved_splits(expand_home(item))
     named = str(item).removeprefix(HUB_PREFIX)
-    local = expand_home(named)
-    if is_saved(local):
+    if is_saved(local := expand_home(named)):
         return _saved_splits(local)
-    loaded = _load(named)
-    return {split: _files(dataset, item, split) for split, dataset in loaded.items()}
+    return {split: _files(dataset, item, split) for split, dataset in _load(named).items()}
 
 
 def _load(named: str) -> Any:
     """Return the DatasetDict of `NAME`, `NAME:CONFIG` or `NAME/CONFIG`, by the library `datasets`."""
     datasets = optional("datasets", f"the dataset {HUB_PREFIX}{named}")
-    for name, config in (readings := _readings(named)):
+    missing = Exception()
+    for name, config in _readings(named):
         fetched = Path(datasets.config.HF_DATASETS_CACHE).glob(f"*{name.replace('/', '___')}*")
         known = Path(name).is_dir() or any(fetched)  # then the library needs no hub
         try:
             with nullcontext() if known else hub_client(datasets.config.HF_ENDPOINT):
                 return datasets.load_dataset(name, config)
         except datasets.exceptions.DatasetNotFoundError as error:
-            if (name, config) == readings[-1]:
-                raise MissingInputError(f"there is no dataset {HUB_PREFIX}{named}: {one_line(error)}") from error
+            missing = error
         except (ConnectionError, TimeoutError) as error:
             raise MissingInputError(
                 f"cannot fetch the dataset {HUB_PREFIX}{named} ({one_line(error)}): check the network, or give local "
                 f"files, or a folder as {HUB_PREFIX}FOLDER"
             ) from error
         except Exception as error:  # the library's builders share no error class
-            raise _refusal(named, error) from error
-    raise AssertionError("every name has a reading")
-
-
-def _refusal(named: str, error: Exception) -> TextmillError:
-    text = one_line(error)
-    if "config name is missing" in text.lower() or "BuilderConfig" in text:
-        return ConfigError(f"{HUB_PREFIX}{named}: {text}; write it as {HUB_PREFIX}{named.split(':')[0]}:CONFIG")
-    return DataError(f"{HUB_PREFIX}{named} cannot be used: {text}")
+            text = one_line(error)
+            if "config name is missing" in text.lower() or "BuilderConfig" in text:
+                how = f"write it as {HUB_PREFIX}{named.split(':')[0]}:CONFIG"
+                raise ConfigError(f"{HUB_PREFIX}{named}: {text}; {how}") from error
+            raise DataError(f"{HUB_PREFIX}{named} cannot be used: {text}") from error
+    raise MissingInputError(f"there is no dataset {HUB_PREFIX}{named}: {one_line(missing)}") from missing
 
 
 def _readings(named: str) -> list[tuple[str, str | None]]:

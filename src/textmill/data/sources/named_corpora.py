@@ -75,7 +75,7 @@ def fetch(
     try:
         _download(wanted, part)
         found, size = files.sha256(part), part.stat().st_size
-        expected = wanted.sha256 or _recorded(record)
+        expected = wanted.sha256 or read_object(record).get("sha256")
         if (wanted.size or size) != size or (expected or found) != found:
             part.unlink()
             raise DataError(
@@ -107,8 +107,3 @@ def _download(wanted: NamedFile, part: Path) -> None:
         except Exception as error:
             if getattr(getattr(error, "response", None), "status_code", None) != 416 or not file.tell():
                 raise  # 416: nothing is left to fetch, and the hash will tell
-
-
-def _recorded(record: Path) -> str | None:
-    value = read_object(record).get("sha256")
-    return value if isinstance(value, str) else None

@@ -5,11 +5,12 @@ written to a file that is named by the hash of its content, and from then on the
 """
 
 import hashlib
+import json
 import os
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,14 @@ from typing import Any
 
 from textmill import files
 from textmill.data.sources.cache_dir import cache_root
-from textmill.data.sources.in_memory_texts import TextRows, are_paths
-from textmill.errors import ConfigError, DataError, MissingInputError
+from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
 from textmill.imports import resolve
 
 STANDARD_INPUT = "-"
+
+WHAT_IS_TAKEN = (
+    "an iterable of texts or Documents, a function that returns one, a torch Dataset, or a Hugging Face dataset"
+)
 
 _BLOCK = 1 << 20
 _OBJECT = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -49,7 +53,7 @@ class Keeper:
         """Return `data` as items that name files, after keeping what is given once; None stays None.
 
         data: a path or several; then `-` is standard input, and `package.module:attribute`, where no file has that
-            name, is an object of a program. Or such an object: see `TextRows`.
+            name, is an object of a program. Or such an object: see `_JsonLines`.
         name: the setting, for messages.
 
         Raises:
@@ -80,25 +84,50 @@ class Keeper:
         return [f"{before}{path}{after}" for path in ([found] if isinstance(found, str | Path) else found)]
 
     def _keep_texts(self, given: Any, name: str) -> Path:
-        rows = TextRows(given, self.text_column, name)
-        folder = files.make_directory(cache_root(self.cache_dir) / _TEXTS)
-        kept = _write(folder, self._watched(rows), f"{name} gives no text")
+        rows = _JsonLines(given, self.text_column, name)
+        kept = self._write(_TEXTS, rows, f"{name} gives no text")
         self.say(f"{name}: {rows.sentence()}, kept in {kept}")
         return kept
 
     def _keep_standard_input(self) -> Path:
         if sys.stdin is None or sys.stdin.isatty():
             raise ConfigError("data is standard input (-), and nothing is piped in: name files instead")
-        folder = files.make_directory(cache_root(self.cache_dir) / _PIPED)
-        blocks = self._watched(iter(partial(sys.stdin.buffer.read, _BLOCK), b""))
-        kept = _write(folder, blocks, "standard input is empty")
+        blocks = iter(partial(sys.stdin.buffer.read, _BLOCK), b"")
+        kept = self._write(_PIPED, blocks, "standard input is empty")
         self.say(f"standard input is kept in {kept}")
         return kept
 
-    def _watched(self, blocks: Iterable[bytes]) -> Iterable[bytes]:
-        for block in blocks:
-            self.interrupted()
-            yield block
+    def _write(self, name: str, blocks: Iterable[bytes], empty: str) -> Path:
+        """Return the new file with the content of `blocks` in the folder `name` of the cache.
+
+        JSON lines if it begins with a brace, else text. Raises DataError with the text `empty` if all is white space.
+        After any error there is no new file.
+        """
+        folder = files.make_directory(cache_root(self.cache_dir) / name)
+        temporary = folder / f"{files.TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+        digest, first = hashlib.sha256(), b""
+        try:
+            with temporary.open("wb") as file:
+                for block in blocks:
+                    self.interrupted()
+                    first = first or block.lstrip()[:1]
+                    digest.update(block)
+                    file.write(block)
+            if not first:
+                raise DataError(empty)
+            final = folder / f"{digest.hexdigest()[:32]}{'.jsonl' if first == b'{' else '.txt'}"
+            return files.move_into_place(temporary, final)
+        except OSError as error:
+            raise files.cannot_write(folder, error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def are_paths(data: Any) -> bool:
+    """Whether `data` names files: a string or a path, or a list or tuple of nothing else. All else gives texts."""
+    if isinstance(data, list | tuple):
+        return all(isinstance(item, str | Path) for item in data)
+    return isinstance(data, str | Path)
 
 
 def is_given_once(item: str | Path) -> bool:
@@ -121,24 +150,92 @@ def _parts(item: str | Path) -> tuple[str, str, str] | None:
     return match[1] or "", match[2], match[3] or ""
 
 
-def _write(folder: Path, blocks: Iterable[bytes], empty: str) -> Path:
-    """Return the new file in `folder` with the content of `blocks`: JSON lines if it begins with a brace, else text.
+class _JsonLines:
+    """Iterates over the texts of `given` as JSON lines, one document per line, the text in the field `column`.
 
-    Raises DataError with the text `empty` if all is white space. After any error there is no new file.
+    An item is a string, a Document (parts of one document make one line), or a mapping whose key `column` is the text;
+    a mapping without a text (None) is skipped. Only one item is in memory at a time.
+
+    Iterating raises DataError, beginning with `name` and the index of the item, for an item that is something else and
+    for an exception in the program; creating it raises ConfigError for an object that yields no items.
     """
-    temporary = folder / f"{files.TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-    digest, first = hashlib.sha256(), b""
+
+    def __init__(self, given: Any, column: str, name: str) -> None:
+        self._given, self._column, self._name = given, column, name
+        self._documents = self._without_text = 0
+        if isinstance(given, Mapping) or hasattr(given, "iterrows"):
+            raise ConfigError(
+                f"{name} is {type(given).__name__} of {listed(given)}: give one of them, such as splits['train']"
+            )
+        if isinstance(given, list | tuple) and any(isinstance(item, str | Path) for item in given):
+            other = next(item for item in given if not isinstance(item, str | Path))
+            raise ConfigError(
+                f"{name}: strings in a list are paths, and beside them is {type(other).__name__}: give texts as "
+                "Documents, or by a generator"
+            )
+        indexed = hasattr(given, "__len__") and hasattr(given, "__getitem__")  # as torch's map-style datasets are
+        if not (callable(given) or isinstance(given, Iterable) or indexed):
+            raise ConfigError(f"{name}: {type(given).__name__} gives no texts: give {WHAT_IS_TAKEN}")
+
+    def sentence(self) -> str:
+        """Return the number of documents, as a phrase."""
+        without = f" ({self._without_text:,} without a text were skipped)" if self._without_text else ""
+        return f"{self._documents:,} document{'s' * (self._documents != 1)}{without}"
+
+    def __iter__(self) -> Iterator[bytes]:
+        begun = False  # a document that more parts belong to
+        for number, item in self._items():
+            text = self._text(item, f"{self._name}: item {number}")
+            if text is None:
+                self._without_text += 1
+                continue
+            yield (b"" if begun else b"{" + _as_json(self._column) + b': "') + _as_json(text)[1:-1]
+            self._documents += not begun
+            begun = bool(getattr(item, "continues", False))
+            if not begun:
+                yield b'"}\n'
+        if begun:
+            yield b'"}\n'
+
+    def _items(self) -> Iterator[tuple[int, Any]]:
+        number = 0
+        try:
+            given: Any = self._given
+            if callable(given) and not isinstance(given, Iterable):
+                given = given()
+            items = given if isinstance(given, Iterable) else (given[index] for index in range(len(given)))
+            for number, item in enumerate(items, 1):
+                yield number - 1, item
+        except (TextmillError, MemoryError):
+            raise
+        except Exception as error:  # of the program, of any kind
+            raise DataError(
+                f"{self._name} failed at item {number}: {type(error).__name__}: {one_line(error)}"
+            ) from error
+
+    def _text(self, item: Any, where: str) -> str | None:
+        if isinstance(item, Mapping):
+            if self._column not in item:
+                raise DataError(
+                    f"{where} has no {self._column!r}, it has {listed(item)}: name the text with text_column"
+                )
+            where, item = f"{where}, {self._column!r}", item[self._column]
+            if item is None:
+                return None
+        text = item if isinstance(item, str) else getattr(item, "text", None)
+        if isinstance(text, str):
+            return text
+        remedy = f"give {WHAT_IS_TAKEN}"
+        if isinstance(item, bytes):
+            remedy = "decode it"
+        elif isinstance(item, list | tuple | int) or hasattr(item, "dtype"):
+            remedy = "give strings; token ids are trained on from a .npy file"
+        raise DataError(f"{where} is {type(item).__name__}, not text: {remedy}")
+
+
+def _as_json(text: str) -> bytes:
+    """Return `text` as JSON. Lone surrogates are escaped, so that reading refuses or replaces them as in any file."""
     try:
-        with temporary.open("wb") as file:
-            for block in blocks:
-                first = first or block.lstrip()[:1]
-                digest.update(block)
-                file.write(block)
-        if not first:
-            raise DataError(empty)
-        final = folder / f"{digest.hexdigest()[:32]}{'.jsonl' if first == b'{' else '.txt'}"
-        return files.move_into_place(temporary, final)
-    except OSError as error:
-        raise files.cannot_write(folder, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        return json.dumps(text, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(text).encode("ascii")

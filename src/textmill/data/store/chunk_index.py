@@ -10,7 +10,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from textmill.data.preparing.encoded_chunks import EncodedChunk
+from textmill.data.preparing.chunks import EncodedChunk
 from textmill.data.store.token_shards import ShardWriter
 
 INDEX = "stretches.bin"
@@ -70,7 +70,7 @@ def indexed_bytes(corpus: Path) -> int:
     return sum(max(path.stat().st_size - _HEAD.size, 0) for path in corpus.rglob(INDEX))
 
 
-class ChunkIndex:
+class ChunkIndex(AbstractContextManager):
     """The chunks of corpora that were made, or half made, with one encoding. Memory: 250 bytes for each."""
 
     def __init__(self, corpora: Iterable[Path], encoding_key: bytes) -> None:
@@ -84,9 +84,6 @@ class ChunkIndex:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def __enter__(self) -> ChunkIndex:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._files.close()
@@ -123,27 +120,22 @@ class _Files:
 
     def __init__(self) -> None:
         self._kept: dict[Path, BinaryIO] = {}
-        self._opened = ExitStack()
         self._lock = Lock()
 
     def read(self, path: Path, size: int, offset: int) -> bytes:
         """Return `size` bytes from `offset`, none if the file is shorter. Raises OSError."""
-        with self._open(path) as file:
+        with self._lock:
+            if path not in self._kept and len(self._kept) < _KEPT_OPEN:
+                self._kept[path] = path.open("rb")
+            kept = self._kept.get(path)
+        with path.open("rb") if kept is None else nullcontext(kept) as file:
             # Compared first, because a damaged `size` would ask for memory.
             return os.pread(file.fileno(), size, offset) if offset + size <= os.fstat(file.fileno()).st_size else b""
 
-    def _open(self, path: Path) -> AbstractContextManager[BinaryIO]:
-        with self._lock:
-            if path not in self._kept:
-                if len(self._kept) == _KEPT_OPEN:
-                    return path.open("rb")
-                self._kept[path] = self._opened.enter_context(path.open("rb"))
-            return nullcontext(self._kept[path])
-
     def close(self) -> None:
         """Close all files."""
-        self._kept.clear()
-        self._opened.close()
+        while self._kept:
+            self._kept.popitem()[1].close()
 
 
 @dataclass(frozen=True)

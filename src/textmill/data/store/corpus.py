@@ -49,47 +49,36 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Made:
-    """What describes a new corpus besides its stores; the fields are those of Corpus."""
+    """What describes a new corpus besides its stores; the fields are those of Corpus. tokenizer: its fingerprint."""
 
-    tokenizer: Tokenizer | None
+    tokenizer: str | None
     sources: list[str]
     main: str | None
     further: list[str]
-    notes: list[str]
     report: dict[str, Any]
     mixture: list[Part]
+    notes: list[str]
 
 
 def describe(folder: Path, key: str, settings: dict[str, Any], made: Made) -> None:
     """Make `folder`, which contains the stores and the tokenizer, a prepared corpus."""
-    described = {
-        "format": FORMAT,
-        "key": key,
-        "tokenizer": made.tokenizer.fingerprint if made.tokenizer is not None else None,
-        "settings": settings,
-        "sources": made.sources,
-        "main": made.main,
-        "further": made.further,
-        "report": made.report,
-        "mixture": [asdict(part) for part in made.mixture],
-        "notes": made.notes,
-    }
-    files.write_json(folder / PREPARED, described)
+    files.write_json(folder / PREPARED, {"format": FORMAT, "key": key, "settings": settings, **asdict(made)})
 
 
 def open_corpus(folder: Path) -> Corpus:
     """Return the prepared corpus in `folder`. Raises MissingInputError and DataError naming the file at fault."""
     path = folder / PREPARED
     try:
-        described = files.parse_json(path.read_bytes())
-        version, key, made_by = described["format"], described["key"], described["tokenizer"]
-        sources, notes = list(map(str, described["sources"])), list(map(str, described["notes"]))
-        main, names, report = described["main"], list(described["further"]), dict(described["report"])
-        parts = [Part(**part) for part in described["mixture"]]
+        content = path.read_bytes()
     except OSError as error:
         raise MissingInputError(f"there is no prepared corpus in {folder}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is damaged: prepare the corpus again") from error
+    with files.report_damage(path, "prepare the corpus again"):
+        described = files.parse_json(content)
+        version, key, made_by = described["format"], described["key"], described["tokenizer"]
+        sources, notes = list(map(str, described["sources"])), list(map(str, described["notes"]))
+        main, report = described["main"], dict(described["report"])
+        further_folders = {name: folder / FURTHER / name for name in described["further"]}
+        parts = [Part(**part) for part in described["mixture"]]
     if version != FORMAT:
         raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
     tokenizer = load_tokenizer(folder / TOKENIZER) if made_by is not None else None
@@ -100,8 +89,7 @@ def open_corpus(folder: Path) -> Corpus:
         with files.report_damage(path, "prepare the corpus again"):
             train = Mixture(train, parts)
     validation = TokenStore.open(folder / "validation") if (folder / "validation").is_dir() else None
-    with files.report_damage(path, "prepare the corpus again"):
-        further = {name: TokenStore.open(folder / FURTHER / name) for name in names}
+    further = {name: TokenStore.open(store) for name, store in further_folders.items()}
     highest = max(store.max_id for store in (train, validation, *further.values()) if store is not None)
     if tokenizer is not None and highest >= tokenizer.vocab_size:
         raise DataError(

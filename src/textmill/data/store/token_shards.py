@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from textmill import files
-from textmill.data.preparing.encoded_chunks import id_type
+from textmill.data.preparing.chunks import id_type
 from textmill.errors import DataError, MissingInputError
 
 DESCRIPTION = "shards.json"
@@ -29,7 +29,10 @@ SHARD_BYTES = 1 << 30
 
 
 class ShardWriter:
-    """Appends ids to files in a folder, a new one every `shard_bytes`. `close` makes the folder a store."""
+    """Appends ids to files in a folder, a new one every `shard_bytes`. `close` makes the folder a store.
+
+    capacity: ids in a file that is full.
+    """
 
     def __init__(
         self, folder: Path, vocab_size: int, eos_id: int | None = None, shard_bytes: int = SHARD_BYTES
@@ -38,7 +41,7 @@ class ShardWriter:
         self.eos_id = eos_id
         self.dtype = id_type(vocab_size)
         self._vocab_size = vocab_size
-        self._capacity = max(shard_bytes // self.dtype.itemsize, 1)
+        self.capacity = max(shard_bytes // self.dtype.itemsize, 1)
         self._shards: list[dict[str, Any]] = []
         self._file: BinaryIO | None = None
         self._hash = hashlib.sha256()
@@ -50,11 +53,6 @@ class ShardWriter:
     def num_tokens(self) -> int:
         """Ids written so far."""
         return sum(shard["tokens"] for shard in self._shards)
-
-    @property
-    def capacity(self) -> int:
-        """Ids in a file that is full."""
-        return self._capacity
 
     def write(self, ids: np.ndarray, num_bytes: int, ends: np.ndarray | None = None) -> None:
         """Append `ids`, the tokens of `num_bytes` bytes of text. Raises DataError for an id outside the vocabulary.
@@ -75,7 +73,7 @@ class ShardWriter:
         while ids.size or first:
             file = self._file_with_room()
             shard = self._shards[-1]
-            head = ids[: self._capacity - shard["tokens"]]
+            head = ids[: self.capacity - shard["tokens"]]
             content = head.tobytes()
             file.write(content)
             self._hash.update(content)
@@ -89,7 +87,7 @@ class ShardWriter:
             self._file.flush()
 
     def _file_with_room(self) -> BinaryIO:
-        if self._file is None or self._shards[-1]["tokens"] == self._capacity:
+        if self._file is None or self._shards[-1]["tokens"] == self.capacity:
             self._close_file()
             name = f"{len(self._shards):05d}.bin"
             self._file, self._hash = (self.folder / name).open("wb"), hashlib.sha256()
@@ -180,16 +178,14 @@ class TokenStore:
         """
         path = folder / DESCRIPTION
         try:
-            described = files.parse_json(path.read_bytes())
-            version = described["format"]
+            content = path.read_bytes()
         except OSError as error:
             raise MissingInputError(f"there is no token store in {folder}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is damaged: prepare the corpus again") from error
-        if version != FORMAT:
-            raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
         with files.report_damage(path, "prepare the corpus again"):
-            return cls(folder, described)
+            described = files.parse_json(content)
+            if (version := described["format"]) == FORMAT:
+                return cls(folder, described)
+        raise DataError(f"{path} has format {version}, this version reads {FORMAT}: prepare the corpus again")
 
     def _open_shard(self, name: str, tokens: int) -> int:
         path = self.folder / name

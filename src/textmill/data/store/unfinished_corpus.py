@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from textmill import files
-from textmill.data.preparing.encoded_chunks import Encoding
+from textmill.data.preparing.chunks import Encoding
 from textmill.data.store.chunk_index import ChunkIndex, IndexedWriter, indexed_bytes
 from textmill.data.store.token_shards import ShardWriter
 from textmill.errors import DataError, Interrupted, MissingInputError
@@ -82,34 +81,28 @@ def unfinished(final: Path, key: str, say: Callable[[str], None]) -> Iterator[Un
     left. Raises CannotWriteError.
     """
     root = final.with_name(PREFIX + final.name)
-    lock = _lock(root)
+    try:
+        lock = files.lock_file(root / _LOCK)
+    except files.NoLocksError:
+        lock = None
     if lock is None:  # another process is preparing the same corpus: two are slower than one, and both are right
         with files.new_directory(final) as folder:
             yield UnfinishedCorpus(key, folder)
         return
+    kept = False
     with lock:
         try:
             before = _latest(root)
             with files.new_directory(final, temporary=root / _NOW, kept_after=_STOPS) as folder:
                 yield UnfinishedCorpus(key, folder, before, root)
         except _STOPS:
-            if (root / _LEARNED).is_dir() or indexed_bytes(root / _NOW) or indexed_bytes(root / _BEFORE):
+            kept = (root / _LEARNED).is_dir() or indexed_bytes(root / _NOW) + indexed_bytes(root / _BEFORE) > 0
+            if kept:
                 say("what is prepared so far is kept: the same command continues from there")
-            else:
+            raise
+        finally:
+            if not kept:
                 shutil.rmtree(root, ignore_errors=True)
-            raise
-        except BaseException:
-            shutil.rmtree(root, ignore_errors=True)
-            raise
-        shutil.rmtree(root, ignore_errors=True)
-
-
-def _lock(root: Path) -> BinaryIO | None:
-    """Return the locked file that makes `root` this process's own; None if another process has it, or without locks."""
-    try:
-        return files.lock_file(root / _LOCK)
-    except files.NoLocksError:
-        return None
 
 
 def _latest(root: Path) -> Path | None:

@@ -16,6 +16,7 @@ MOST_RATIO = 250
 ALLOWED_ANYWAY = 32 << 20
 """Bytes out that are never too many."""
 
+_OPEN = {".gz": lambda file: gzip.GzipFile(fileobj=file), ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}
 _ZSTD_INPUT = 1024  # bytes; a thousand of them expand to at most 32 MB
 
 
@@ -25,17 +26,8 @@ def unpack(file: BinaryIO, extension: str, name: str) -> BinaryIO:
     Reading raises DataError when the archive is damaged, cut off, or expands beyond MOST_RATIO. Raises
     MissingExtraError for .zst without zstandard.
     """
-    return io.BufferedReader(_Unpacked(file, _opened(file, extension, name), name), 1 << 16)
-
-
-def _opened(file: BinaryIO, extension: str, name: str) -> Any:
-    if extension == ".gz":
-        return gzip.GzipFile(fileobj=file)
-    if extension == ".bz2":
-        return bz2.BZ2File(file)
-    if extension == ".xz":
-        return lzma.LZMAFile(file)
-    return _Zstd(file, name)
+    content = _Zstd(file, name) if extension == ".zst" else _OPEN[extension](file)
+    return io.BufferedReader(_Unpacked(file, content, name), 1 << 16)
 
 
 class _Unpacked(io.RawIOBase):

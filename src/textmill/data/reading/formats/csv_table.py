@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from itertools import chain
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
@@ -22,38 +23,33 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     def lines() -> Iterator[str]:
         nonlocal last_line
         kind = "a table has one row per line"
-        for number, line in read_lines(file, name, reading.encoding_errors, notes, kind):
-            last_line = number
+        for last_line, line in read_lines(file, name, reading.encoding_errors, notes, kind):  # noqa: B007
             yield line
 
     source = lines()
     first = next(source, "")
     if not first.strip():
         return
-    separator = max(",;\t", key=first.count)
-    rows = csv.reader(_again(first, source), delimiter=separator, strict=True)
-    column = width = None
+    rows = csv.reader(chain([first], source), delimiter=max(",;\t", key=first.count), strict=True)
+    names: list[str] | None = None
+    column, started = 0, 1
     while True:
-        started = last_line + 1 if column is not None else 1
-        where = f"{name}, line {started}"
         try:
-            row = next(rows)
-        except StopIteration:
-            return
+            row = next(rows, None)
         except csv.Error as error:
             reason = str(error).partition(" - ")[0]
-            raise DataError(f"{where}: broken row ({reason}): check its quotes") from error
-        if column is None:
-            column, width = _index(row, name, reading.text_column), len(row)
+            raise DataError(f"{name}, line {started}: broken row ({reason}): check its quotes") from error
+        if row is None:
+            return
+        if names is None:
+            names, column = row, _index(row, name, reading.text_column)
+        elif row and len(row) != len(names):
+            raise DataError(
+                f"{name}, line {started} has {len(row)} fields and the first line {len(names)}: check its quotes"
+            )
         elif row:
-            if len(row) != width:
-                raise DataError(f"{where} has {len(row)} fields and the first line {width}: check its quotes")
             yield Document(row[column], f"{name}:{started}")
-
-
-def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+        started = last_line + 1
 
 
 def _index(names: list[str], file: str, wanted: str) -> int:

@@ -3,22 +3,19 @@
 The file is read piece by piece, so an array of any length needs only the memory of its longest object.
 """
 
-import codecs
 import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.reading.formats.text import block_start, invalid_utf8
-from textmill.data.reading.formats.text_field import text_of_object
+from textmill.data.reading.formats.jsonl import text_of_object
+from textmill.data.reading.formats.text import decoded_pieces
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 
 LONGEST_OBJECT = 256 << 20
 """Characters."""
 
-BLOCK = 1 << 20
-_HEAD = 4096  # bytes that tell what a file is
 _NEAR_THE_END = 16  # characters; an error so close to the end may be a word or an escape that was cut
 
 
@@ -42,8 +39,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
         where = source.where
         row, source_text = source.value()
         number += 1
-        text = text_of_object(source_text, row, where, reading.encoding_errors, reading.text_column)
-        yield Document(text, f"{name}:{where.rpartition(' ')[2]}")
+        yield Document(text_of_object(source_text, row, where, reading), f"{name}:{where.rpartition(' ')[2]}")
     if in_array and character != "]":
         raise DataError(f"{name} is cut off: its array has no end (after {number:,} objects)")
     if character == "]":
@@ -56,10 +52,9 @@ class _Source:
     """A window over a text file that moves forward value by value."""
 
     def __init__(self, file: BinaryIO, name: str, errors: str, notes: Notes) -> None:
-        self._file, self._name, self._notes = file, name, notes
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
-        self._text, self._at, self._line, self._offset = "", 0, 1, 0
-        self._ended = False
+        self._name = name
+        self._pieces = decoded_pieces(file, name, errors, notes)
+        self._text, self._at, self._line = "", 0, 1
         self._json = json.JSONDecoder()
 
     @property
@@ -104,20 +99,12 @@ class _Source:
 
     def _more(self) -> bool:
         """Read at least as much again as is buffered; return whether there was anything."""
-        if self._ended:
-            return False
-        waiting = self._text[self._at :]
+        waiting, new = self._text[self._at :], ""
         if len(waiting) > LONGEST_OBJECT:
             raise DataError(f"{self.where}: an object is longer than {LONGEST_OBJECT >> 20} million characters")
-        head = _HEAD if self._offset == 0 else 0
-        block = self._file.read(min(max(BLOCK, len(waiting), head), LONGEST_OBJECT + 1 - len(waiting)))
-        start = block_start(block, self._name, self._notes) if self._offset == 0 else 0
-        pending = len(self._decoder.getstate()[0])
-        try:
-            decoded = self._decoder.decode(block[start:], final=not block)
-        except UnicodeDecodeError as error:
-            raise invalid_utf8(self._name, self._offset + start - pending + error.start, error) from error
-        self._offset += len(block)
-        self._ended = not block
-        self._text, self._at = waiting + decoded, 0
-        return bool(block)
+        for piece in self._pieces:
+            new += piece
+            if len(new) > len(waiting):
+                break
+        self._text, self._at = waiting + new, 0
+        return bool(new)

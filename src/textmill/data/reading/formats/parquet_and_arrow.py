@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 
 from textmill.data.reading.document import Document, Reading
 from textmill.data.sources.findings import Notes
-from textmill.errors import DataError, listed, one_line
+from textmill.errors import DataError, listed
 from textmill.imports import optional
 
 _ROWS_AT_ONCE = 1024
@@ -14,37 +14,29 @@ _ROWS_AT_ONCE = 1024
 def read_parquet(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the value of column `reading.text_column` of every row; skip and note rows without one (null).
 
-    Only that column is read, a thousand rows at a time. Raises DataError for a damaged file and for a missing column or
-    one that is not text; MissingExtraError without pyarrow.
+    Only that column is read, a thousand rows at a time. Raises DataError for a missing column or one that is not text,
+    the library's errors for a damaged file; MissingExtraError without pyarrow.
     """
     arrow, parquet = optional("pyarrow", f"reading {name}"), optional("pyarrow.parquet", f"reading {name}")
-    column = reading.text_column
-    try:
-        table = parquet.ParquetFile(file)
-        _check_column(arrow, table.schema_arrow, name, column)
-        batches = table.iter_batches(_ROWS_AT_ONCE, columns=[column])
-        yield from _texts(batches, name, column, notes)
-    except (arrow.ArrowException, OSError) as error:
-        raise _damaged(name, error) from error
+    table = parquet.ParquetFile(file)
+    _check_column(arrow, table.schema_arrow, name, reading.text_column)
+    batches = table.iter_batches(_ROWS_AT_ONCE, columns=[reading.text_column])
+    yield from _texts(batches, name, reading.text_column, notes)
 
 
 def read_arrow(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the documents of an Arrow file, in its streaming or its random-access form; see `read_parquet`."""
     arrow = optional("pyarrow", f"reading {name}")
-    column = reading.text_column
-    try:
-        if file.read(6) == b"ARROW1":
-            file.seek(0)
-            opened = arrow.ipc.open_file(file)
-            batches = (opened.get_batch(number) for number in range(opened.num_record_batches))
-        else:
-            file.seek(0)
-            opened = arrow.ipc.open_stream(file)
-            batches = iter(opened)
-        _check_column(arrow, opened.schema, name, column)
-        yield from _texts(batches, name, column, notes)
-    except (arrow.ArrowException, OSError) as error:
-        raise _damaged(name, error) from error
+    in_any_order = file.read(6) == b"ARROW1"
+    file.seek(0)
+    if in_any_order:
+        opened = arrow.ipc.open_file(file)
+        batches = (opened.get_batch(number) for number in range(opened.num_record_batches))
+    else:
+        opened = arrow.ipc.open_stream(file)
+        batches = iter(opened)
+    _check_column(arrow, opened.schema, name, reading.text_column)
+    yield from _texts(batches, name, reading.text_column, notes)
 
 
 def _check_column(arrow: Any, schema: Any, name: str, column: str) -> None:
@@ -74,7 +66,3 @@ def _texts(batches: Iterator[Any], name: str, column: str, notes: Notes) -> Iter
                 notes.add("rows without a text (null) skipped", f"{name}:{number}")
             else:
                 yield Document(text, f"{name}:{number}")
-
-
-def _damaged(name: str, error: BaseException) -> DataError:
-    return DataError(f"{name} is damaged or cut off: {one_line(error, 160)}")

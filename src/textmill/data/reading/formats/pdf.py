@@ -5,27 +5,21 @@ from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
 from textmill.data.sources.findings import Notes
-from textmill.errors import DataError, one_line
 from textmill.imports import optional
 
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the pages as parts of one document, a blank line between them.
 
-    Text is what the file stores as text; a PDF without any, such as scanned pages, is noted. Raises DataError for a
-    damaged or encrypted file, MissingExtraError without pypdfium2.
+    Text is what the file stores as text; a PDF without any, such as scanned pages, is noted. Raises the library's error
+    for a damaged or encrypted file, MissingExtraError without pypdfium2.
     """
-    pypdfium2 = optional("pypdfium2", f"reading {name}")
-    try:
-        pages = pypdfium2.PdfDocument(file)
-        count = len(pages)
-        found = False
-        for number in range(count):
-            text = _page_text(pages[number])
-            found = found or bool(text.strip())
-            yield Document(text + ("\n\n" if number < count - 1 else "\n"), name, continues=number < count - 1)
-    except pypdfium2.PdfiumError as error:
-        raise DataError(f"{name} is not a PDF that can be read: {one_line(error, 120)}") from error
+    pages = optional("pypdfium2", f"reading {name}").PdfDocument(file)
+    count, found = len(pages), False
+    for number in range(count):
+        text = _page_text(pages[number])
+        found = found or bool(text.strip())
+        yield Document(text + ("\n\n" if number < count - 1 else "\n"), name, continues=number < count - 1)
     if not found:
         notes.add("no text in the PDF (scanned pages need OCR first)", name)
 

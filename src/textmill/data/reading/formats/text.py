@@ -42,22 +42,35 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     Drop the byte order mark and keep line ends as they are; note both. Bytes that are not UTF-8 raise
     DataError with their offset, or become U+FFFD and are noted when `reading.encoding_errors` is "replace".
     """
-    decoder = codecs.getincrementaldecoder("utf-8")(reading.encoding_errors)
-    text, offset, told = "", 0, set()
-    while block := file.read(PART_BYTES):
-        start = block_start(block, name, notes) if offset == 0 else 0
-        text += _decode(decoder, block[start:], name, offset + start, final=False)
-        offset += len(block)
+    text = ""
+    for piece in decoded_pieces(file, name, reading.encoding_errors, notes):
+        text += piece
         if len(text) < PART_BYTES:
             continue
         cut = last_cut(text) or (len(text) if len(text) > LONGEST_PART else 0)
         if cut:
-            _note(text[:cut], name, notes, told)
+            _note(text[:cut], name, notes)
             yield Document(text[:cut], name, continues=True)
             text = text[cut:]
-    text += _decode(decoder, b"", name, offset, final=True)
-    _note(text, name, notes, told)
+    _note(text, name, notes)
     yield Document(text, name)
+
+
+def decoded_pieces(file: BinaryIO, name: str, errors: str, notes: Notes) -> Iterator[str]:
+    """Yield the text of a file without its byte order mark, PART_BYTES at a time; see `read` for what it raises."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    offset, ended = 0, False
+    while not ended:
+        block = file.read(PART_BYTES)
+        ended = not block
+        start = block_start(block, name, notes) if offset == 0 else 0
+        begin = offset + start - len(decoder.getstate()[0])
+        try:
+            piece = decoder.decode(block[start:], ended)
+        except UnicodeDecodeError as error:
+            raise invalid_utf8(name, begin + error.start, error) from error
+        yield piece
+        offset += len(block)
 
 
 def block_start(block: bytes, name: str, notes: Notes) -> int:
@@ -85,14 +98,6 @@ def _not_utf8(name: str, encoding: str) -> DataError:
     return DataError(f"{name} is {encoding} and not UTF-8 (byte 0): convert it, as with iconv -f {encoding} -t UTF-8")
 
 
-def _decode(decoder: codecs.IncrementalDecoder, block: bytes, name: str, offset: int, final: bool) -> str:
-    waiting = len(decoder.getstate()[0])
-    try:
-        return decoder.decode(block, final)
-    except UnicodeDecodeError as error:
-        raise invalid_utf8(name, offset - waiting + error.start, error) from error
-
-
 def invalid_utf8(where: str, offset: int, error: UnicodeDecodeError) -> DataError:
     """Return the error for bytes that are not UTF-8 at byte `offset` of a file."""
     return DataError(
@@ -101,13 +106,12 @@ def invalid_utf8(where: str, offset: int, error: UnicodeDecodeError) -> DataErro
     )
 
 
-def _note(text: str, name: str, notes: Notes, told: set[str]) -> None:
-    """Note once per file what is unusual in `text`."""
+def _note(text: str, name: str, notes: Notes) -> None:
+    """Note what is unusual in `text`."""
     for character, finding in (
         ("\r", "carriage returns (Windows line ends) kept as part of the text"),
         ("\0", "NUL characters kept as part of the text"),
         ("\ufffd", "U+FFFD, the replacement character, is part of the text"),
     ):
-        if finding not in told and character in text:
-            told.add(finding)
+        if character in text:
             notes.add(finding, name)

@@ -1,13 +1,64 @@
-"""Chunks of text as token ids, each with a key that tells whether the same text was encoded before."""
+"""Text in chunks, whose borders depend on the text around them alone, and chunks as token ids.
+
+Each has a key that tells whether the same text was encoded before.
+"""
 
 import hashlib
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from textmill.data.preparing.split import Fragment
 from textmill.tokenizers import Tokenizer
+
+MOST = 1 << 21
+"""Characters of a chunk at most, unless one fragment has more."""
+
+LARGE = 1 << 17
+"""Characters: a chunk is at least as long unless its file, or a document of this length, ends it."""
+
+_ONE_IN = 8  # documents that may end a chunk
+
+
+def chunks(fragments: Iterable[Fragment]) -> Iterator[list[Fragment]]:
+    """Yield `fragments` in chunks, of one file each.
+
+    A change in one document changes the chunk that it is in, and perhaps the next, but none after that, and none of
+    another file. A document of more than LARGE characters shares no chunk with another one.
+    """
+    chunk: list[Fragment] = []
+    characters, document = 0, 0
+    for fragment in fragments:
+        begins_large = document == 0 and len(fragment.text) >= LARGE
+        if chunk and (begins_large or characters + len(fragment.text) > MOST or fragment.file is not chunk[0].file):
+            yield chunk
+            chunk, characters = [], 0
+        chunk.append(fragment)
+        characters += len(fragment.text)
+        document += len(fragment.text)
+        if fragment.ends:
+            if document >= LARGE or (characters >= LARGE and zlib.crc32(fragment.text.encode()) % _ONE_IN == 0):
+                yield chunk
+                chunk, characters = [], 0
+            document = 0
+    if chunk:
+        yield chunk
+
+
+def batches_of_chunks(fragments: Iterable[Fragment]) -> Iterator[list[list[Fragment]]]:
+    """Yield the chunks of `fragments`, as many at a time as are work worth handing to a thread."""
+    batch: list[list[Fragment]] = []
+    characters = 0
+    for chunk in chunks(fragments):
+        batch.append(chunk)
+        characters += sum(len(fragment.text) for fragment in chunk)
+        if characters >= LARGE:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True)
