@@ -37,7 +37,8 @@ class Log:
     def append(self, row: Mapping[str, Any]) -> None:
         """Append `row` as a line, visible to others at once. NaN and infinities, which JSON lacks, become null."""
         refused_before = bool(self._waiting)
-        self._waiting += json.dumps(plain_values(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = json.dumps(plain_values(row), ensure_ascii=False, allow_nan=False) + "\n"
+        self._waiting += line.encode(errors="backslashreplace")  # a lone surrogate becomes an escape, as in write_text
         try:
             self._write_waiting()
         except OSError as error:
