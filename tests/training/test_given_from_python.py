@@ -93,7 +93,7 @@ def test_a_run_on_a_text_of_a_program_is_a_run_like_any_other(
     said = capsys.readouterr().out
     assert "trained.txt" in said
     assert "standard library" not in said
-    assert f"auto-cpu-tiny, for {8.0 if kind == "corpus" else 6.0} kB of text" in said
+    assert f"auto-cpu-tiny, for {8.0 if kind == 'corpus' else 6.0} kB of text" in said
     assert "context 32" in said
     assert "6.00 k tokens" in said
 
