@@ -14,9 +14,11 @@ import yaml
 from textmill.cli.main import main
 from textmill.config import load_config
 from textmill.console.screen import Screen
+from textmill.engine.deepspeed_json import adopt_deepspeed
 from textmill.planning.run_length import Length, kept_epochs
 from textmill.training import steps
 from textmill.training.assemble import assemble
+from textmill.training.resume import merge_with_saved
 
 Says = Callable[..., str]
 
@@ -98,12 +100,26 @@ def test_the_same_configuration_resumes(book: Path, tmp_path: Path, says: Says) 
     file.write_text(yaml.safe_dump({**asked, **shape, "output_dir": str(tmp_path / "run")}))
     says("train", "--config", file)
     before = (tmp_path / "run" / "config.yaml").read_text()
-    assert load_config(tmp_path / "run").vocab_size == 50_000
-    assert load_config(tmp_path / "run").warmup_steps == 500
+    assert load_config(tmp_path / "run").model.vocab_size == 50_000
+    assert load_config(tmp_path / "run").training.warmup_steps == 500
     said = says("train", "--config", file, "--resume")
     assert "from here on" not in said
     assert "nothing to do" in said
     assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+
+def test_the_same_deepspeed_file_is_the_same_setting(tmp_path: Path) -> None:
+    """The run's config.yaml has its content, the command names the file: nothing differs, and nothing is said."""
+    file, run = tmp_path / "deepspeed.json", tmp_path / "run"
+    file.write_text('{"train_micro_batch_size_per_gpu": 2, "zero_optimization": {"stage": 2}}')
+    run.mkdir()
+    config = load_config({"deepspeed_config": str(file)})
+    adopt_deepspeed(config, 1, resumed=False)
+    (run / "config.yaml").write_text(yaml.safe_dump(config.dump(as_asked=True)))
+    said: list[str] = []
+    merged = merge_with_saved(load_config({"deepspeed_config": str(file)}), run, said.append)
+    assert said == []
+    assert merged.training.batch_size == 2
 
 
 def test_a_job_that_starts_from_weights_resumes_with_its_own_command(book: Path, tmp_path: Path, says: Says) -> None:

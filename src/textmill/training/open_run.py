@@ -89,9 +89,8 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         config, start = find_start(config, output, world, screen)
         with world.together():
             initial = _initial_model(config, parts, screen) if start is None else None
-        continued = None if output.fresh or output.fork else output.folder
         data, validation = settle_data(
-            config, (parts.data, parts.validation), world, screen, continued=continued, interrupted=signals.check
+            config, (parts.data, parts.validation), world, screen, continued=output.continued, interrupted=signals.check
         )
         with world.together():
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))

@@ -6,6 +6,7 @@ from typing import Any
 
 from textmill.config import Config, load_config
 from textmill.config.run_config import LENGTHS, NOT_DUMPED
+from textmill.engine.deepspeed_json import read_deepspeed
 from textmill.errors import MissingInputError, ResumeError
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
@@ -60,7 +61,9 @@ def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -
     if given.get("engine", "auto") not in ("auto", "deepspeed"):
         given.setdefault("deepspeed_config", None)
     if given.get("deepspeed_config") is not None:
-        given.setdefault("engine", "deepspeed")
+        given["deepspeed_config"] = read_deepspeed(given["deepspeed_config"])  # what is saved is the content
+        if saved.training.engine not in ("auto", "deepspeed"):
+            given.setdefault("engine", "deepspeed")
     learned = read_environment(folder).get("vocab_size")
     if learned is not None and given.get("vocab_size") == learned:  # the number that the run reported
         given["vocab_size"] = saved.model.vocab_size
