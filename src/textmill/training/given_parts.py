@@ -59,10 +59,10 @@ def settle_shape(config: Config, parts: Parts) -> None:
         if config.given(name) and name != "vocab_size":  # which may have been the size to learn
             said = config.model.described(name)
             raise ConfigError(f"{said} contradicts the {value} of the model or dataset that was given: leave it out")
-        config.model.derive(name, value, force=True)
+        setattr(config.model, name, value)
 
 
-def refuse_small_model(model: nn.Module | None, config: Config, corpus: Corpus) -> None:
+def refuse_unfit_model(model: nn.Module | None, config: Config, corpus: Corpus) -> None:
     """Refuse a given model for which the ids of the text are too many, its rows too long, or masks unknown."""
     if model is None:
         return

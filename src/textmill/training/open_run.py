@@ -28,7 +28,7 @@ from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
-from textmill.training.given_parts import Parts, refuse_small_model, settle_shape, with_named
+from textmill.training.given_parts import Parts, refuse_unfit_model, settle_shape, with_named
 from textmill.training.initial_model import InitialModel, adopt_model, check_corpus
 from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
 from textmill.training.resume import split_batch
@@ -100,7 +100,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             check_corpus(initial, corpus)
-            refuse_small_model(parts.model, config, corpus)
+            refuse_unfit_model(parts.model, config, corpus)
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             if start is None:
