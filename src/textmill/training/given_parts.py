@@ -10,6 +10,7 @@ from torch import nn
 
 from textmill.config import Config, ModelConfig
 from textmill.data.batches.dataset import TextDataset
+from textmill.data.batches.loader import separates_documents
 from textmill.data.store.corpus import Corpus
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
@@ -62,8 +63,9 @@ def settle_shape(config: Config, parts: Parts) -> None:
         setattr(config.model, name, value)
 
 
-def refuse_unfit_model(model: nn.Module | None, config: Config, corpus: Corpus) -> None:
+def refuse_unfit_model(parts: Parts, config: Config, corpus: Corpus) -> None:
     """Refuse a given model for which the ids of the text are too many, its rows too long, or masks unknown."""
+    model = parts.model
     if model is None:
         return
     described = getattr(model, "config", None)
@@ -75,8 +77,9 @@ def refuse_unfit_model(model: nn.Module | None, config: Config, corpus: Corpus) 
         if config.given("max_seq_len"):
             raise ConfigError(f"{config.model.described('max_seq_len')} is more than the {context} of the model")
         config.model.derive("max_seq_len", context, force=True)
-    hides = config.data.mask_documents or not config.data.pack_sequences
-    if hides and not {"positions", "segments"} <= inspect.signature(model.forward).parameters.keys():
+    hides = (config.data.mask_documents or not config.data.pack_sequences) and separates_documents(corpus.train)
+    takes = inspect.signature(model.forward).parameters.keys()
+    if hides and parts.loss is None and not {"positions", "segments"} <= takes:
         raise ConfigError(
             f"{type(model).__name__} cannot hide documents from each other: its forward has no `positions` and "
             "`segments`; leave out mask_documents, and keep pack_sequences"

@@ -100,7 +100,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             check_corpus(initial, corpus)
-            refuse_unfit_model(parts.model, config, corpus)
+            refuse_unfit_model(parts, config, corpus)
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             if start is None:
