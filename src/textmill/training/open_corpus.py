@@ -19,6 +19,7 @@ from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_pat
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
 from textmill.errors import ConfigError
+from textmill.files import expand_home
 from textmill.runs.layout import CONFIG
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
 
@@ -92,7 +93,7 @@ def settle_paths(config: Config, say: Callable[[str], None]) -> None:
     if config.training.init_from is not None:
         config.training.init_from = str(Path(config.training.init_from).expanduser().absolute())
     settings = config.tokenizer
-    path = Path(settings.tokenizer).expanduser()
+    path = expand_home(settings.tokenizer)
     if settings.tokenizer in ("char", "byte", "bpe") or settings.tokenizer.startswith("hf:"):
         return
     if path.exists():
