@@ -11,6 +11,7 @@ from textmill.files.atomic import (
     link_or_copy,
     make_directory,
     move_into_place,
+    moved_aside,
     new_directory,
     not_accessible,
     remove_directory,
