@@ -75,7 +75,7 @@ def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
     return Finding(f"{layout.CHECKPOINTS}/{folder.name}", store.verify(folder))
 
 
-def _model(folder: Path, own: str | None) -> None:
+def _model(folder: Path, own: str | None = None) -> None:
     """Read the weights.
 
     own: the class of a model that was given from Python, of which textmill knows nothing more.
