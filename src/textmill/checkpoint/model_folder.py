@@ -1,7 +1,8 @@
 """A model as a folder: config.json, model.safetensors and the tokenizer, as transformers and vLLM load it."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor, nn
 
 from textmill import files
 from textmill.checkpoint.find_model import PICKLES, resolve_model
+from textmill.checkpoint.generation_config import NAME as GENERATION_CONFIG
+from textmill.checkpoint.generation_config import Generation, read_generation
 from textmill.checkpoint.safetensors_files import copy_shard, save_tensors
 from textmill.checkpoint.sharded_tensors import index_name, load_sharded
 from textmill.config import ModelConfig
-from textmill.config.huggingface import from_huggingface, to_huggingface
+from textmill.config.huggingface import from_huggingface, to_huggingface, unknown_keys
 from textmill.errors import DataError, MissingInputError
 from textmill.model.decoder import Decoder
 from textmill.model.from_config import empty_model
@@ -32,11 +35,12 @@ _CONSTANTS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that was read from `path`, in evaluation mode, and its tokenizer, if the folder has one."""
+    """A model that was read from `path`, in evaluation mode, its tokenizer, if any, and how it wants to generate."""
 
     model: Decoder
     tokenizer: Tokenizer | None
     path: Path
+    generation: Generation = field(default_factory=Generation)
 
 
 def save_model_folder(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) -> None:
@@ -80,7 +84,7 @@ def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) 
         described = {"architectures": [type(model).__name__], "model_type": "unknown"}
     files.write_json(folder / layout.MODEL_CONFIG, described)
     if eos_id is not None:
-        files.write_json(folder / "generation_config.json", {"eos_token_id": eos_id, "pad_token_id": eos_id})
+        files.write_json(folder / GENERATION_CONFIG, {"eos_token_id": eos_id, "pad_token_id": eos_id})
     if tokenizer is not None:
         tokenizer.save(folder)
 
@@ -95,17 +99,32 @@ def load_model(
         DataError: it is damaged, of a kind that textmill does not support, or its weights do not fit its configuration.
     """
     folder = resolve_model(path, say=say)
+    config, stored = read_model(folder, say=say)
+    model = empty_model(config)
+    set_weights(model, stored, folder)
+    return Loaded(model.to(device).eval(), tokenizer_of(folder)[1], folder, read_generation(folder))
+
+
+def read_model(folder: Path, *, say: Callable[[str], None] | None = None) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Return the shape of the model in `folder` and its stored weights, which fit it.
+
+    `say` is told which keys of config.json are not known and therefore have no effect.
+
+    Raises:
+        MissingInputError, DataError: as `load_model`.
+    """
     described = folder / layout.MODEL_CONFIG
     with files.report_damage(described, "get the model again"):
-        config = from_huggingface(files.read_json(described), str(described))
+        values = files.read_json(described)
+        config = from_huggingface(values, str(described))
+    if say is not None and (unknown := unknown_keys(values)):
+        say(f"{described}: textmill does not know {', '.join(unknown)}, which has no effect here")
     stored = _read_weights(folder)
     if config.num_layers > len(stored):
         raise DataError(f"{folder}: config.json says {config.num_layers} layers, but it has {len(stored)} weights")
     with torch.device("meta"):  # check the shapes before memory is allocated for them
-        _copy_weights(empty_model(config), stored, folder)
-    model = empty_model(config)
-    _copy_weights(model, stored, folder)
-    return Loaded(model.to(device).eval(), _tokenizer_of(folder), folder)
+        set_weights(empty_model(config), dict(stored), folder)
+    return config, stored
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -116,11 +135,11 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         DataError: they are damaged, stored as a pickle, or their names or shapes are not those of the model, which is
             then unchanged.
     """
-    _copy_weights(model, _read_weights(Path(folder)), Path(folder))
+    set_weights(model, _read_weights(Path(folder)), Path(folder))
 
 
-def _copy_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
-    """Copy the `stored` weights of `folder` into the model; see `load_weights`."""
+def set_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
+    """Copy the weights `stored` in `folder` into the model; see `load_weights`. A copy of a tied head is dropped."""
     wanted = dict(model.state_dict())
     tied = isinstance(config := getattr(model, "config", None), ModelConfig) and bool(config.tie_embeddings)
     if tied:
@@ -189,14 +208,12 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _tokenizer_of(folder: Path) -> Tokenizer | None:
-    """Return the tokenizer in the folder or in its run, or None."""
+def tokenizer_of(folder: Path) -> tuple[Path | None, Tokenizer | None]:
+    """Return the folder of the model's tokenizer, which is its own or that of its run, and the tokenizer, if any."""
     for candidate in filter(None, (folder, layout.run_of(folder))):
-        try:
-            return load_tokenizer(candidate)
-        except MissingInputError:
-            continue
-    return None
+        with contextlib.suppress(MissingInputError):
+            return candidate, load_tokenizer(candidate)
+    return None, None
 
 
 def _dtype_name(tensors: Iterable[Tensor]) -> str:
