@@ -186,7 +186,9 @@ def test_a_model_of_transformers_trains_and_is_saved_as_its_own(book: Path, tmp_
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.GPTNeoXConfig(vocab_size=257, max_position_embeddings=32, **shape)
     model = transformers.GPTNeoXForCausalLM(config)
-    result = tm.train(model=model, data=book, tokenizer="byte", **TINY, max_steps=6, output_dir=tmp_path, quiet=True)
+    result = tm.train(
+        model=model, data=book, tokenizer="byte", **TINY, max_steps=6, output_dir=tmp_path / "run", quiet=True
+    )
     assert load_shape(result.output_dir) == 32  # the model's context, because nobody asked for another
     described = json.loads((result.final_model / "config.json").read_text())
     assert (described["model_type"], described["architectures"]) == ("gpt_neox", ["GPTNeoXForCausalLM"])
@@ -197,8 +199,11 @@ def test_a_model_of_transformers_trains_and_is_saved_as_its_own(book: Path, tmp_
     small = transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(vocab_size=100, **shape))
     with pytest.raises(ConfigError, match="the model has vocab_size 100, and the text needs 257"):
         tm.train(model=small, data=book, **SHORT, max_steps=2, output_dir=tmp_path / "small")
+    texts = [tmp_path / "one.txt", tmp_path / "two.txt"]
+    for text in texts:
+        text.write_text(book.read_text()[: 2000 + len(text.name)])
     with pytest.raises(ConfigError, match="GPTNeoXForCausalLM cannot hide documents"):
-        tm.train(model=model, data=book, **SHORT, mask_documents=True, max_steps=2, output_dir=tmp_path / "masked")
+        tm.train(model=model, data=texts, **SHORT, mask_documents=True, max_steps=2, output_dir=tmp_path / "masked")
 
 
 def load_shape(run: Path) -> int:
