@@ -41,6 +41,19 @@ Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps.")]
 TextColumn = Annotated[str, Parameter(help="Field that contains the text in JSON Lines, CSV and Parquet.")]
 """The flag of every verb that reads text and takes none of the settings of a run."""
 
+FileFormat = Annotated[
+    str | None,
+    Parameter(
+        name="--format",
+        show_default=False,
+        help="What the files are, whatever their names: text, jsonl, json, csv, tsv, parquet ... Unset: by extension.",
+    ),
+]
+"""Another."""
+
+Encoding = Annotated[str, Parameter(help="Encoding of plain text, JSON and tables, such as latin-1, cp1252 or utf-16.")]
+"""Another."""
+
 
 def _check_path(kind: Any, value: Any) -> None:
     from textmill.config.field_types import path

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 @takes_settings(
-    *("data", "val_data", "val_split", "train_split", "text_column", "min_length", "encoding_errors"),
+    *("data", "val_data", "val_split", "train_split", "text_column", "min_length"),
+    *("format", "encoding", "encoding_errors", "document_separator"),
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "cache_dir"),
     *("tokenizer", "special_tokens", "vocab_size"),
 )

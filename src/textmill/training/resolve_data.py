@@ -38,7 +38,7 @@ def settle_data(
     values = config.data
     if data is not None and not live and values.dataset_name is not None:
         raise ConfigError("data and dataset_name both name the text to train on: leave one out")
-    keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted)
+    keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted, values.format, values.encoding)
 
     def kept(setting: str, given: Any) -> list[str]:
         once = not are_paths(given) or any(map(is_given_once, given))

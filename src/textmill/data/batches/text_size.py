@@ -62,7 +62,7 @@ def names_ids(settings: PrepareSettings) -> bool:
     if not items or any(is_dataset(item) for item in items) or settings.prepared_folder is not None:
         return False
     files = list_files(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
-    return format_of(files[0])[0] in IDS
+    return format_of(files[0], settings.reading.format)[0] in IDS
 
 
 def counted_text(config: Config, corpus: Corpus) -> Text:
@@ -107,7 +107,9 @@ def estimated_text(config: Config, num_bytes: int) -> Text:
 def _text_of_ids(settings: PrepareSettings, kind: str, train: list[Path], validation: list[Path]) -> Text:
     """Return the text that arrays of ids are; they are read if the size of the vocabulary is not given."""
     vocab_size = settings.vocab_size
-    arrays, others = ([open_token_ids(path, vocab_size) for path in paths] for paths in (train, validation))
+    arrays, others = (
+        [open_token_ids(path, settings.reading, vocab_size) for path in paths] for paths in (train, validation)
+    )
     tokens = sum(array.count for array in arrays)
     if kind != "bpe":
         vocab_size = 257 if kind == "byte" else load_tokenizer(kind).vocab_size

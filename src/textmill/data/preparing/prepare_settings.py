@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from textmill.config import Config
+from textmill.config import Config, DataConfig
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.split import DEFAULT_SHARE
 from textmill.data.reading.document import Reading
@@ -16,6 +16,18 @@ from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.errors import ConfigError
 from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer
+
+
+def reading_of(data: DataConfig) -> Reading:
+    """Return how the files of a run's configuration are read."""
+    return Reading(
+        text_column=data.text_column,
+        encoding_errors=data.encoding_errors,
+        min_length=data.min_length,
+        format=data.format,
+        encoding=data.encoding,
+        document_separator=data.document_separator,
+    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class PrepareSettings:
             tokenizer=config.tokenizer.tokenizer,
             vocab_size=config.model.asked("vocab_size"),
             special_tokens=config.tokenizer.special_tokens,
-            reading=Reading(data.text_column, data.encoding_errors, data.min_length),
+            reading=reading_of(data),
             dataset_split=data.dataset_split,
             validation_split=data.validation_split,
             cache_dir=data.cache_dir,
