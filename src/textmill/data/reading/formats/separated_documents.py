@@ -13,15 +13,17 @@ from textmill.tokenizers.split_long_text import last_cut
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Separator:
     """What ends a document: `mark`, with the line end after it; with `alone`, only where it is a line of its own.
 
     After a mark of white space, such as two line ends, all further line ends belong to it. An empty mark never occurs.
+    found_within_line: whether an `alone` mark was passed that is not a line of its own.
     """
 
     mark: str
     alone: bool = False
+    found_within_line: bool = False
 
     @classmethod
     def of(cls, document_separator: str | None) -> Separator:
@@ -50,6 +52,7 @@ class Separator:
             own_line = (begin == 0 or text[begin - 1] == "\n") and (end > mark_end or end == len(text))
             if own_line or not self.alone:
                 return begin, end
+            self.found_within_line = True
             start = mark_end
         return None
 

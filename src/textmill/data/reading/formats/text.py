@@ -55,13 +55,11 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
         if separated and ends and not begun and not text.strip():
             continue
         _note(text, name, notes)
-        if separator.alone and separator.mark in text:
-            finding = (
-                f"{separator.mark} within lines is plain text (--document-separator '{separator.mark}' splits there)"
-            )
-            notes.add(finding, name)
         yield Document(text, f"{name}, document {number}" if separated else name, continues=not ends)
         number, begun = number + ends, not ends
+    if separator.found_within_line:
+        how = f"--document-separator '{separator.mark}' ends documents there"
+        notes.add(f"{separator.mark} within a line is plain text ({how})", name)
     if separated and separator.alone:
         notes.add(f"documents end at lines {separator.mark} (--document-separator none keeps them as text)", name)
     elif separator.mark and not separated and not separator.alone:
