@@ -46,6 +46,7 @@ WHY = {
     "cache_dir": "one cache for all runs: the same text is tokenized once",
     # tokenizer
     "tokenizer": "it can encode any text, and a token is 3 to 4 bytes of English: 3 to 4 times the context",
+    "eos_token": "most tokenizers declare one, and new ones have <|endoftext|>",
     "special_tokens": "plain text needs none",
     # model
     "architecture": "learns most from the same number of tokens in our measurements, and other tools load it",

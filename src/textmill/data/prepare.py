@@ -41,6 +41,7 @@ def prepare(
     tokenizer: str | Path | Tokenizer = "bpe",
     vocab_size: int | None = None,
     special_tokens: Sequence[str] = (),
+    eos_token: str | None = None,
     text_column: str = "text",
     min_length: int = 0,
     format: str | None = None,
@@ -70,8 +71,8 @@ def prepare(
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
-        special_tokens, text_column, min_length, format, encoding, encoding_errors, document_separator, dataset_split,
-            validation_split: the settings of these names (docs/configuration.md).
+        special_tokens, eos_token, text_column, min_length, format, encoding, encoding_errors, document_separator,
+            dataset_split, validation_split: the settings of these names (docs/configuration.md).
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         say: gets what people should know, one sentence per call.
@@ -88,6 +89,7 @@ def prepare(
         tokenizer=tokenizer,
         vocab_size=vocab_size,
         special_tokens=special_tokens,
+        eos_token=eos_token,
         reading=Reading(text_column, encoding_errors, min_length, format, encoding, document_separator),
         dataset_split=dataset_split,
         validation_split=validation_split,
@@ -188,7 +190,9 @@ def _say_idle_share(settings: PrepareSettings, files: Files, say: Say) -> None:
 def _tokenizer_choice(settings: PrepareSettings, files: Files) -> TokenizerChoice:
     """Return the tokenizer of the settings. Raises ConfigError for settings that have no effect on token ids."""
     ids = contains_ids(files, settings.reading)
-    choice = TokenizerChoice(settings.tokenizer, settings.vocab_size, settings.special_tokens, for_ids=ids)
+    choice = TokenizerChoice(
+        settings.tokenizer, settings.vocab_size, settings.special_tokens, for_ids=ids, eos_token=settings.eos_token
+    )
     if ids and files.weights:
         raise ConfigError("weights are for text, and the data is token ids: mix the ids yourself")
     if ids and settings.cleaning != Cleaning():

@@ -19,7 +19,7 @@ import numpy as np
 from tokenizers import Tokenizer as Backend
 
 from textmill import files
-from textmill.errors import DataError
+from textmill.errors import ConfigError, DataError, listed
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.char_and_byte import CharacterIds, byte_ids
 from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
@@ -82,6 +82,18 @@ class Tokenizer:
     def from_backend(cls, backend: Backend, roles: Mapping[str, str] | None = None) -> Tokenizer:
         """Return the tokenizer that a Hugging Face `tokenizers.Tokenizer` describes."""
         return cls(backend.to_str(), roles)
+
+    def with_eos(self, token: str) -> Tokenizer:
+        """Return the tokenizer with `token` as its EOS token. Raises ConfigError if it has no such token."""
+        if self._backend.token_to_id(token) is None:
+            special = f"its special tokens are {listed(self.special_tokens)}" if self.special_tokens else "it has none"
+            raise ConfigError(f"eos_token is {token!r}, which is no token of the tokenizer: {special}")
+        return Tokenizer(self.content, {**self.roles, "eos_token": token})
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """The tokens that stand for no text, by id."""
+        return [self._backend.id_to_token(number) for number in sorted(self._special_ids)]
 
     def __repr__(self) -> str:
         return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"

@@ -19,7 +19,7 @@ SHAPE = (
 
 FORBIDDEN = {
     *SHAPE,
-    *("seed", "optimizer", "momentum", "tokenizer", "special_tokens", "init_from"),
+    *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "init_from"),
     *("pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob", "min_length"),
     *("val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
 }

@@ -51,6 +51,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
         with world.together():
             if world.is_first:
                 described = environment(run, corpus.folder, opened.kernels)
+                described["ends_documents"] = corpus.train.eos_id is not None
                 files.write_json(run.folder / layout.ENVIRONMENT, described)
                 if corpus.tokenizer is not None:
                     corpus.tokenizer.save(run.folder / layout.TOKENIZER)

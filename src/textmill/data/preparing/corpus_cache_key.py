@@ -28,6 +28,8 @@ def key_settings(version: int, files: Files, settings: PrepareSettings, choice: 
     reading = settings.reading
     plain_text = any(format_of(path, reading.format)[0] == "" for path in files.every())
     described |= reading.identity(plain_text=plain_text) | vars(settings.cleaning)
+    if settings.ends_documents is not None:
+        described["ends_documents"] = settings.ends_documents
     if files.weights:
         described["weights"] = [[weight, count] for _, weight, count in files.weights]
     if choice.for_ids:  # how wide the ids of a .bin file are is not part of its content

@@ -33,6 +33,7 @@ from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
 from textmill.data.preparing.train_and_validation import close_writers, filter_sets, say_leaks, text_sets
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
+from textmill.errors import listed
 from textmill.tokenizers import Tokenizer
 
 _WORTH_TELLING = 10_000_000  # bytes
@@ -72,7 +73,10 @@ def prepare_text(
     training_text = (fragment.text for fragment in fragments() if fragment.side == TRAIN)
     tokenizer = learn_once(choice, training_text, found.kept_characters, destination, progress, notes.add)
     # A single text needs no EOS token, and one that training never saw must not be in the validation text either.
-    encoding = Encoding(tokenizer, tokenizer.eos_id if found.kept_documents > 1 else None)
+    several = found.kept_documents > 1 if settings.ends_documents is None else settings.ends_documents
+    if several and tokenizer.eos_id is None and tokenizer.kind != "char":
+        notes.add(_without_eos(tokenizer))
+    encoding = Encoding(tokenizer, tokenizer.eos_id if several else None)
     writers = [destination.chunk_writer(text_set.folder, encoding) for text_set in sets]
     whole = fragments() if tokenizer.exact_in_parts else whole_documents(fragments())
     written = encode_and_write(whole, encoding, writers, destination, settings.workers)
@@ -86,6 +90,11 @@ def prepare_text(
     for text_set, writer in zip(sets, writers):
         report.setdefault(text_set.name, {"dropped": {}, "repaired": {"documents": 0}})["tokens"] = writer.num_tokens
     return tokenizer, report, written.sizes
+
+
+def _without_eos(tokenizer: Tokenizer) -> str:
+    such = f" (its special tokens are {listed(tokenizer.special_tokens)})" if tokenizer.special_tokens else ""
+    return f"nothing marks where a document ends: the tokenizer declares no EOS token; --eos-token names one{such}"
 
 
 def _split(files: Files, settings: PrepareSettings, training: FilterResult, say: Callable[[str], None]) -> Split:

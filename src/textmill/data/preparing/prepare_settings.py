@@ -44,6 +44,8 @@ class PrepareSettings:
         dataset_split, validation_split: the splits of datasets to train and to validate on.
         cleaning: what is repaired and left out.
         cache_dir, workers: where corpora are kept, and threads that encode; these two change no result.
+        eos_token: follows every document, in place of the token that the tokenizer declares.
+        ends_documents: whether it does; None to decide by the training text, of which one document needs no end.
     """
 
     data: Any = None
@@ -58,6 +60,8 @@ class PrepareSettings:
     cleaning: Cleaning = field(default_factory=Cleaning)
     cache_dir: str | Path | None = None
     workers: int | None = None
+    eos_token: str | None = None
+    ends_documents: bool | None = None
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a share that leaves nothing to train on, and for an empty list of data."""
@@ -80,6 +84,7 @@ class PrepareSettings:
             tokenizer=config.tokenizer.tokenizer,
             vocab_size=config.model.asked("vocab_size"),
             special_tokens=config.tokenizer.special_tokens,
+            eos_token=config.tokenizer.eos_token,
             reading=reading_of(data),
             dataset_split=data.dataset_split,
             validation_split=data.validation_split,
