@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from textmill.cli.main import VERBS, main
-from textmill.machine.advice import advice
 from textmill.machine.cpu_contention import contention_warning, foreign_load
 from textmill.machine.devices import cores
+from textmill.machine.measure_machine import advice
 
 
 def test_the_doctor_measures(capsys: pytest.CaptureFixture[str]) -> None:

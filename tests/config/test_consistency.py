@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from textmill.config import ModelConfig, choose_preset, load_config
 from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup, without_effect
+from textmill.config.model_shape import resolve_shape
 from textmill.config.presets import apply_auto_preset
 from textmill.errors import ConfigError
 
@@ -61,8 +62,8 @@ def test_default_heads_are_lowered_and_said() -> None:
     assert fit_model(config) == ["num_heads: 5 instead of the default 8, because heads must divide d_model 100"]
     assert config.model.num_heads == 5
     assert config.origins["num_heads"] == "fitted"
-    said: list[str] = []
-    assert ModelConfig(d_model=100).resolved(said.append).num_heads == 5
+    shape, said = resolve_shape(ModelConfig(d_model=100))
+    assert shape.num_heads == 5
     assert len(said) == 1 and said[0].startswith("num_heads: ")
 
 
@@ -80,8 +81,8 @@ def test_default_heads_are_lowered_and_said() -> None:
 )
 def test_architecture_follows_from_the_options(values: dict[str, Any], architecture: str, says: bool) -> None:
     """GELU, ReLU, LayerNorm and absolute positions mean gpt2 unless an architecture is set, and that is said."""
-    said: list[str] = []
-    assert ModelConfig(**values).resolved(said.append).architecture == architecture
+    shape, said = resolve_shape(ModelConfig(**values))
+    assert shape.architecture == architecture
     assert bool(said) is says
 
 

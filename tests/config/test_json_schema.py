@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from textmill.config import Config
 from textmill.config.fields import SECTIONS
-from textmill.config.json_schema import schema
+from textmill.config.run_config import json_schema
 
 
 def test_the_schema_describes_every_setting() -> None:
     """Every setting of a dump is in the schema with its sentence, and unknown keys are not allowed."""
-    properties = schema()["properties"]
+    properties = json_schema()["properties"]
     for name in SECTIONS:
         described = properties[name].get("anyOf", [properties[name]])[0]
         settings = set(Config().dump()[name])

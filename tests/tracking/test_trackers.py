@@ -14,8 +14,7 @@ from support.wandb_file import recorded_values
 from textmill.errors import ConfigError, MissingExtraError
 from textmill.tracking.mlflow import MLflow
 from textmill.tracking.tensorboard import TensorBoard
-from textmill.tracking.tracker import Trackers
-from textmill.tracking.tracker_choice import build_trackers
+from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.tracking.wandb import WandB
 
 CONFIG = {"model": {"d_model": 8, "norm": None}, "training": {"learning_rate": 3e-4}}

@@ -11,7 +11,7 @@ import pytest
 
 import textmill as tm
 from support.wandb_file import recorded_values
-from textmill.tracking import tracker_choice as build
+from textmill.tracking import tracker as build
 from textmill.tracking.tensorboard import TensorBoard
 
 

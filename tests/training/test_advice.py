@@ -214,7 +214,7 @@ def test_what_counts_as_memory_running_out() -> None:
 
 def test_the_remedies_are_those_of_the_largest_parts() -> None:
     """A wide model hears of its width, a long batch of its rows."""
-    explained: Callable[..., str] = lambda **values: explain(load_config(**values), torch.device("cpu"))  # noqa: E731
+    explained: Callable[..., str] = lambda **values: explain(load_config(**values), torch.device("cpu"), 1)  # noqa: E731
     wide = explained(d_model=4096, num_layers=24, num_heads=32, vocab_size=50000, batch_size=1, max_seq_len=16)
     assert "optimizer" in wide and "a smaller --d-model" in wide and "--batch-size" not in wide
     deep = explained(d_model=64, num_heads=2, vocab_size=300, batch_size=512, max_seq_len=1024)

@@ -6,8 +6,8 @@ from cyclopts import App
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, takes_settings
 from textmill.config.fields import SECTIONS
-from textmill.config.json_schema import schema as json_schema
-from textmill.config.run_config import Config
+from textmill.config.model_shape import resolve_shape
+from textmill.config.run_config import Config, json_schema
 from textmill.config.setting_lookup import Setting
 from textmill.console.standard_streams import note, write, write_json
 
@@ -34,7 +34,9 @@ def show(
     values = config_of(config, settings)
     if values.training.preset == "auto":
         note(_settled(values))
-    values.model = values.model.resolved(note)
+    values.model, said = resolve_shape(values.model)
+    for sentence in said:
+        note(sentence)
     sections = {name: getattr(values, name) for name in SECTIONS}
     if json:
         write_json(

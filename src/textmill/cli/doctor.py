@@ -35,8 +35,7 @@ def doctor(*, device: str = "auto", json: Json = False) -> None:
     """
     with waiting("measuring ..."):
         from textmill.data.store.corpus_cache import cache_folder
-        from textmill.machine.advice import advice
-        from textmill.machine.measure_machine import examine
+        from textmill.machine.measure_machine import advice, examine
 
         found = {
             "textmill": VERSION,

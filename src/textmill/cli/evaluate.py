@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from textmill.cli.help_pages import Device, Json, Model, TextColumn
+from textmill.cli.help_pages import Device, Encoding, FileFormat, Json, Model
 from textmill.console.screen import waiting
 from textmill.console.standard_streams import write, write_json
 
@@ -16,10 +16,14 @@ def evaluate(
     /,
     *data: Annotated[str, Parameter(name="DATA")],
     batch_size: int | None = None,
+    max_seq_len: int | None = None,
     device: Device = "auto",
     precision: str = "auto",
-    text_column: TextColumn = "text",
+    text_column: str | None = None,
     min_length: int = 0,
+    format: FileFormat = None,
+    encoding: Encoding = "utf-8",
+    document_separator: str = "",
     json: Json = False,
 ) -> None:
     """Measure a model: loss, perplexity, bits per byte, accuracy.
@@ -30,10 +34,16 @@ def evaluate(
         Text to measure on: files, folders, patterns. Unset: the validation text of the model's run.
     batch_size
         Rows per batch; the result does not depend on it. Unset: about 8,192 tokens.
+    max_seq_len
+        Tokens that the model sees at once. Unset: as many as it was trained on.
     precision
         auto, fp32, bf16 or fp16.
     min_length
         Leave out shorter documents, in characters.
+    text_column
+        Field that contains the text in JSON Lines, CSV and Parquet. Unset: that of the model's run, or text.
+    document_separator
+        What ends a document in plain text; none: nothing. Unset: that of the model's run, or lines <|endoftext|>.
 
     Examples
     --------
@@ -49,10 +59,14 @@ def evaluate(
                 model,
                 list(data) or None,
                 batch_size=batch_size,
+                max_seq_len=max_seq_len,
                 device=device,
                 precision=precision,
                 text_column=text_column,
                 min_length=min_length,
+                format=format,
+                encoding=encoding,
+                document_separator=None if document_separator == "none" else document_separator,
                 say=screen.say,
                 reading=screen.reading,
                 progress=screen.evaluating,

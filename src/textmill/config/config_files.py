@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,10 @@ def _text(file: Path) -> str:
 
 def _json(file: Path, source: str, lines: dict[tuple[str, ...], int]) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key, value in items:
-            if key in result:
+        for key, times in Counter(key for key, _ in items).items():
+            if times > 1:
                 raise ConfigError(f"{file}: the key {key!r} is repeated")
-            result[key] = value
-        return result
+        return dict(items)
 
     try:
         return json.loads(source, object_pairs_hook=pairs) if source.strip() else None

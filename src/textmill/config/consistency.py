@@ -7,21 +7,29 @@ tokenizer. The `fit_` functions change the Config that they get and return one s
 
 from typing import Any
 
+from textmill.config.aliases import RIVALS
 from textmill.config.model_shape import resolve_shape
 from textmill.config.run_config import Config
 from textmill.errors import ConfigError
+
+EXCLUSIVE = (
+    *RIVALS,
+    ("data", "dataset_name"),
+    ("overwrite", "resume"),
+    ("overwrite", "resume_from"),
+    ("init_from", "resume"),
+    ("init_from", "resume_from"),
+)
+"""Pairs of settings of which only one can be given."""
 
 
 def check(config: Config) -> None:
     """Raise ConfigError if given values contradict each other; it names them and what is valid."""
     resolve_shape(config.model)
-    _exclusive(config, "min_lr_ratio", "min_learning_rate")
-    _exclusive(config, "warmup_steps", "warmup_ratio")
-    _exclusive(config, "data", "dataset_name")
-    _exclusive(config, "overwrite", "resume")
-    _exclusive(config, "overwrite", "resume_from")
-    _exclusive(config, "init_from", "resume")
-    _exclusive(config, "init_from", "resume_from")
+    for names in EXCLUSIVE:
+        if all(_is_chosen(config, name) for name in names):
+            both = " and ".join(config.section(name).described(name) for name in names)
+            raise ConfigError(f"{both} exclude each other: give only one of them")
     training = config.training
     floor = training.min_learning_rate
     if floor is not None and floor > training.learning_rate:
@@ -38,12 +46,6 @@ def _is_chosen(config: Config, name: str) -> bool:
     """Return whether a setting has a given value other than its default: a dump gives every setting."""
     section = config.section(name)
     return section.given(name) and getattr(section, name) != type(section).model_fields[name].default
-
-
-def _exclusive(config: Config, *names: str) -> None:
-    if all(_is_chosen(config, name) for name in names):
-        both = " and ".join(config.section(name).described(name) for name in names)
-        raise ConfigError(f"{both} exclude each other: give only one of them")
 
 
 def validates(config: Config) -> bool:
@@ -134,38 +136,30 @@ def without_effect(config: Config) -> list[str]:
     training, data, model = config.training, config.data, config.model
     adam = training.optimizer in {"adamw", "adam", "muon"} or ":" in training.optimizer
     architecture = resolve_shape(model)[0]
-    packed = data.pack_sequences
     decays = training.lr_schedule in {"step", "exponential"}
-    idle = [
+    idle: list[tuple[str, bool, str]] = [
         ("val_split", data.val_data is not None, "val_data is given"),
         ("val_split", data.dataset_name is not None, "the dataset has a split for validation"),
-        ("dataset_config", data.dataset_name is None, "no dataset_name is given"),
-        ("dataset_split", data.dataset_name is None, "no dataset_name is given"),
-        ("validation_split", data.dataset_name is None, "no dataset_name is given"),
-        ("packing_strategy", not packed, "pack_sequences is false"),
-        ("mask_documents", not packed, "pack_sequences is false"),
+        ("dataset_config dataset_split validation_split", data.dataset_name is None, "no dataset_name is given"),
+        ("packing_strategy mask_documents", not data.pack_sequences, "pack_sequences is false"),
         ("augmentation_prob", not data.augmentation, "no augmentation is chosen"),
         ("rope_theta", architecture.pos_encoding != "rope", f"pos_encoding is {architecture.pos_encoding}"),
         ("momentum", training.optimizer not in {"sgd", "muon"}, f"optimizer is {training.optimizer}"),
-        ("beta1", not adam, f"optimizer is {training.optimizer}"),
-        ("beta2", not adam, f"optimizer is {training.optimizer}"),
-        ("eps", not adam, f"optimizer is {training.optimizer}"),
-        ("lr_decay", not decays, f"lr_schedule is {training.lr_schedule}"),
-        ("lr_decay_every", not decays, f"lr_schedule is {training.lr_schedule}"),
+        ("beta1 beta2 eps", not adam, f"optimizer is {training.optimizer}"),
+        ("lr_decay lr_decay_every", not decays, f"lr_schedule is {training.lr_schedule}"),
         ("early_stopping_min_delta", training.early_stopping_patience == 0, "early_stopping_patience is 0"),
-        ("eval_steps", not validates(config), "there is no validation set"),
-        ("eval_batches", not validates(config), "there is no validation set"),
-        ("eval_batch_size", not validates(config), "there is no validation set"),
+        ("eval_steps eval_batches eval_batch_size", not validates(config), "there is no validation set"),
         ("log_dir", "tensorboard" not in config.tracking.report_to, "report_to has no tensorboard"),
         ("wandb_project", "wandb" not in config.tracking.report_to, "report_to has no wandb"),
-        *((name, training.sample_steps == 0 and not training.sample_prompt, "sample_steps is 0") for name in SAMPLING),
+        (SAMPLING, training.sample_steps == 0 and not training.sample_prompt, "sample_steps is 0"),
     ]
     values = config.values()
     return [
         f"{name}: has no effect, because {reason}"
-        for name, is_idle, reason in idle
+        for names, is_idle, reason in idle
+        for name in names.split()
         if is_idle and _is_chosen(config, name) and values[name] not in (None, False)
     ]
 
 
-SAMPLING = ("sample_prompt", "sample_tokens", "sample_temperature", "sample_top_p")
+SAMPLING = "sample_prompt sample_tokens sample_temperature sample_top_p"

@@ -18,6 +18,57 @@ _CLASSES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM", "gpt2": "G
 _GELUS = {"gelu_tanh": "gelu_new", "gelu": "gelu"}
 _GELU_NAMES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 
+_SHARED = {"vocab_size": "vocab_size", "init_std": "initializer_range", "tie_embeddings": "tie_word_embeddings"}
+_LLAMA = _SHARED | {
+    "d_model": "hidden_size",
+    "d_ff": "intermediate_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "num_kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "max_seq_len": "max_position_embeddings",
+    "norm_eps": "rms_norm_eps",
+    "attention_dropout": "attention_dropout",
+    "rope_theta": "rope_theta",
+}
+_GPT2 = _SHARED | {
+    "d_model": "n_embd",
+    "d_ff": "n_inner",
+    "num_layers": "n_layer",
+    "num_heads": "n_head",
+    "max_seq_len": "n_positions",
+    "norm_eps": "layer_norm_epsilon",
+    "activation": "activation_function",
+    "dropout": "resid_pdrop",
+    "attention_dropout": "attn_pdrop",
+}
+_KEYS = {"llama": _LLAMA, "qwen3": _LLAMA, "gpt2": _GPT2}
+"""Per family, a setting of ModelConfig -> its key in config.json."""
+
+_LLAMA_DEFAULTS = {
+    "initializer_range": 0.02,
+    "tie_word_embeddings": False,
+    "num_key_value_heads": None,
+    "head_dim": None,
+    "rms_norm_eps": 1e-6,
+    "attention_dropout": 0.0,
+    "rope_theta": 10000.0,
+}
+_DEFAULTS = {
+    "llama": _LLAMA_DEFAULTS,
+    "qwen3": _LLAMA_DEFAULTS | {"num_key_value_heads": 32, "head_dim": 128},
+    "gpt2": {
+        "initializer_range": 0.02,
+        "tie_word_embeddings": True,
+        "n_inner": None,
+        "layer_norm_epsilon": 1e-5,
+        "activation_function": "gelu_new",
+        "resid_pdrop": 0.1,
+        "attn_pdrop": 0.1,
+    },
+}
+"""Per family, transformers' values of missing keys. A key without one is required."""
+
 _FIXED = {
     "llama": {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
     "qwen3": {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False},
@@ -69,17 +120,18 @@ def to_huggingface(config: ModelConfig, eos_id: int | None = None, *, dtype: str
         }
     family = config.architecture
     assert family is not None
-    shared = {
+    described = {
         "architectures": [_CLASSES[family]],
         "model_type": family,
-        "vocab_size": config.vocab_size,
-        "initializer_range": config.init_std,
-        "tie_word_embeddings": config.tie_embeddings,
+        **{key: getattr(config, name) for name, key in _KEYS[family].items()},
         **_FIXED[family],
         **ends,
         "dtype": dtype,
     }
-    return shared | (_gpt2_keys(config) if family == "gpt2" else _llama_keys(config))
+    if family == "gpt2":
+        return described | {"activation_function": _GELUS[str(config.activation)], "embd_pdrop": config.dropout}
+    # transformers 4, llama.cpp and vLLM look for rope_theta at the top, transformers 5 in rope_parameters
+    return described | {"rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"}}
 
 
 def from_huggingface(values: Mapping[str, Any], source: str = "config.json") -> ModelConfig:
@@ -97,12 +149,9 @@ def from_huggingface(values: Mapping[str, Any], source: str = "config.json") -> 
     try:
         if family == OWN_MODEL_TYPE:
             settings = {name: values[name] for name in ModelConfig.model_fields if name in values}
-        elif family == "gpt2":
+        elif family in _KEYS:
             _refuse_other(values, family)
-            settings = _gpt2_settings(values)
-        elif family in ("llama", "qwen3"):
-            _refuse_other(values, family)
-            settings = _llama_settings(values, family)
+            settings = _settings(values, family)
         else:
             raise DataError(f"model_type {show(family)} is not supported: qwen3, llama and gpt2 are")
         config = ModelConfig(**settings)
@@ -127,46 +176,22 @@ def _refuse_other(values: Mapping[str, Any], family: str) -> None:
         raise DataError("sliding-window attention is not supported")
 
 
-def _llama_keys(config: ModelConfig) -> dict[str, Any]:
-    return {
-        "hidden_size": config.d_model,
-        "intermediate_size": config.d_ff,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": config.num_kv_heads,
-        "head_dim": config.head_dim,
-        "max_position_embeddings": config.max_seq_len,
-        "rms_norm_eps": config.norm_eps,
-        "attention_dropout": config.attention_dropout,
-        "rope_theta": config.rope_theta,  # where transformers 4, llama.cpp and vLLM look
-        "rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"},  # where transformers 5 looks
-    }
-
-
-def _llama_settings(values: Mapping[str, Any], family: str) -> dict[str, Any]:
-    heads, width = values["num_attention_heads"], values["hidden_size"]
-    kv_heads, head_dim = values.get("num_key_value_heads"), values.get("head_dim")
-    if family == "qwen3":  # transformers' defaults for missing keys
-        kv_heads, head_dim = values.get("num_key_value_heads", 32), values.get("head_dim", 128)
-    return {
-        "architecture": family,
-        "vocab_size": values["vocab_size"],
-        "d_model": width,
-        "num_layers": values["num_hidden_layers"],
-        "num_heads": heads,
-        "num_kv_heads": kv_heads,
-        "head_dim": head_dim,
-        "d_ff": values["intermediate_size"],
-        "max_seq_len": values["max_position_embeddings"],
-        "norm_eps": values.get("rms_norm_eps", 1e-6),
-        "rope_theta": _rope_theta(values),
-        "tie_embeddings": values.get("tie_word_embeddings", False),
-        "attention_dropout": values.get("attention_dropout", 0.0),
-        "init_std": values.get("initializer_range", 0.02),
-        "activation": "silu",
-        "norm": "rmsnorm",
-        "pos_encoding": "rope",
-        "bias": False,
+def _settings(values: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """Return the settings of ModelConfig. Raises KeyError for a missing key and DataError for an unknown value."""
+    described = {**_DEFAULTS[family], **values}
+    settings = {"architecture": family} | {name: described[key] for name, key in _KEYS[family].items()}
+    if family != "gpt2":
+        constants = {"activation": "silu", "norm": "rmsnorm", "pos_encoding": "rope", "bias": False}
+        return settings | constants | {"rope_theta": _rope_theta(values)}
+    activation = settings["activation"]
+    if activation not in _GELU_NAMES:
+        raise DataError(f"activation_function {show(activation)} is not supported: {', '.join(_GELU_NAMES)} are")
+    return settings | {
+        "activation": _GELU_NAMES[activation],
+        "d_ff": settings["d_ff"] or 4 * settings["d_model"],
+        "norm": "layernorm",
+        "pos_encoding": "learned",
+        "bias": True,
     }
 
 
@@ -184,43 +209,3 @@ def _rope_theta(values: Mapping[str, Any]) -> float:
     if len(thetas) > 1:
         raise DataError("rope_theta has two different values, at the top and in rope_parameters")
     return thetas.pop() if thetas else 10000.0
-
-
-def _gpt2_keys(config: ModelConfig) -> dict[str, Any]:
-    return {
-        "n_embd": config.d_model,
-        "n_inner": config.d_ff,
-        "n_layer": config.num_layers,
-        "n_head": config.num_heads,
-        "n_positions": config.max_seq_len,
-        "layer_norm_epsilon": config.norm_eps,
-        "activation_function": _GELUS[str(config.activation)],
-        "embd_pdrop": config.dropout,
-        "resid_pdrop": config.dropout,
-        "attn_pdrop": config.attention_dropout,
-    }
-
-
-def _gpt2_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    activation = values.get("activation_function", "gelu_new")
-    if activation not in _GELU_NAMES:
-        raise DataError(f"activation_function {show(activation)} is not supported: {', '.join(_GELU_NAMES)} are")
-    width = values["n_embd"]
-    return {
-        "architecture": "gpt2",
-        "vocab_size": values["vocab_size"],
-        "d_model": width,
-        "num_layers": values["n_layer"],
-        "num_heads": values["n_head"],
-        "d_ff": values.get("n_inner") or 4 * width,
-        "max_seq_len": values["n_positions"],
-        "norm_eps": values.get("layer_norm_epsilon", 1e-5),
-        "activation": _GELU_NAMES[activation],
-        "tie_embeddings": values.get("tie_word_embeddings", True),
-        "dropout": values.get("resid_pdrop", 0.1),
-        "attention_dropout": values.get("attn_pdrop", 0.1),
-        "init_std": values.get("initializer_range", 0.02),
-        "norm": "layernorm",
-        "pos_encoding": "learned",
-        "bias": True,
-    }

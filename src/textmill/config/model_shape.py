@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from textmill.config.fields import ModelFields
 from textmill.config.section import Section
 from textmill.errors import ConfigError
@@ -12,16 +10,13 @@ from textmill.errors import ConfigError
 class ModelConfig(ModelFields, Section):
     """A decoder-only transformer. None means: derived from the other values, see `resolved`."""
 
-    def resolved(self, say: Callable[[str], None] | None = None) -> ModelConfig:
+    def resolved(self) -> ModelConfig:
         """Return a copy with every value derived except vocab_size, and whose numbers fit together.
 
-        A number of heads nobody chose is lowered to one that fits; `say` is called with a sentence about every decision
-        that is not obvious. Raises ConfigError when chosen values contradict each other.
+        A number of heads nobody chose is lowered to one that fits. Raises ConfigError when chosen values contradict
+        each other.
         """
-        model, sentences = resolve_shape(self)
-        for sentence in sentences if say is not None else ():
-            say(sentence)  # type: ignore[misc]
-        return model
+        return resolve_shape(self)[0]
 
     @property
     def gated(self) -> bool:
@@ -112,10 +107,8 @@ def fit_heads(model: ModelConfig) -> list[str]:
 
 def head_counts(model: ModelConfig) -> list[int]:
     """Return every number of heads that divides d_model, with an even head size where positions are rotary."""
-    counts = [heads for heads in range(1, model.d_model + 1) if model.d_model % heads == 0]
-    if _rotary(model):
-        counts = [heads for heads in counts if model.d_model // heads % 2 == 0]
-    return counts
+    least = 2 if _rotary(model) else 1
+    return [heads for heads in range(1, model.d_model + 1) if model.d_model % (least * heads) == 0]
 
 
 def _rotary(model: ModelConfig) -> bool:

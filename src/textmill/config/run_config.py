@@ -6,12 +6,21 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from textmill.config.aliases import REWRITES, canonical
+from textmill.config.aliases import canonical
 from textmill.config.field_types import closest, show
 from textmill.config.fields import DataFields, TokenizerFields, TrackingFields, TrainingFields
 from textmill.config.model_shape import ModelConfig
 from textmill.config.section import Section
-from textmill.config.setting_lookup import Setting, flatten, keywords, merge, resolve, section_of, setting_names
+from textmill.config.setting_lookup import (
+    Setting,
+    flatten,
+    keywords,
+    merge,
+    read_as,
+    resolve,
+    section_of,
+    setting_names,
+)
 from textmill.errors import ConfigError
 
 
@@ -66,43 +75,34 @@ class Config:
     def __init__(self, **values: Any) -> None:
         for name, section in SECTION_CLASSES.items():
             self._adopt(name, section())
-        below, given = self._given_sections(values)
-        plain = {key: value for key, value in values.items() if not isinstance(value, Section)}
-        below_values = {name: setting.value for name, setting in below.items()}
-        self.accept(merge(below, resolve([*given, *keywords(plain)], below_values)))
-        self._adopt_asked(values)
+        self._take(values)
 
-    @staticmethod
-    def _given_sections(values: Mapping[str, Any]) -> tuple[dict[str, Setting], list[Setting]]:
-        """Return the settings of the section objects among `values`: those nobody chose, and those somebody chose."""
-        below: dict[str, Setting] = {}
+    def _take(self, values: Mapping[str, Any]) -> None:
+        """Set settings, and whole sections in place of those that were there, with the origins of their values."""
+        sections = {name: value for name, value in values.items() if isinstance(value, Section)}
+        below: dict[str, Setting] = {}  # what nobody chose
         given: list[Setting] = []
-        for section_name, section in values.items():
-            if not isinstance(section, Section):
-                continue
+        for section_name, section in sections.items():
             expected = SECTION_CLASSES.get(section_name)
             if expected is None or not isinstance(section, expected):
                 wanted = expected.__name__ if expected else "no section"
                 raise ConfigError(f"{section_name}: must be {wanted}, not {type(section).__name__}")
-            for name in section.origins:
-                value = section.values()[name]
-                setting = Setting(name, value, section.origin(name), f"{section_name}.{name}")
+            self._adopt(section_name, expected())
+            for name, origin in section.origins.items():
+                setting = Setting(name, getattr(section, name), origin, f"{section_name}.{name}")
                 if section.given(name):
                     given.append(setting)
                 else:
                     below[name] = setting
             given.extend(section.others.values())
-        return below, given
+        given += keywords({name: value for name, value in values.items() if name not in sections})
+        self.accept(merge(below, resolve(given, {name: setting.value for name, setting in below.items()})))
+        for section_name, section in sections.items():
+            getattr(self, section_name)._asked.update(section._asked)
 
     def _adopt(self, name: str, section: Section) -> None:
         section._config = self
         self.__dict__[name] = section
-
-    def _adopt_asked(self, values: Mapping[str, Any]) -> None:
-        """Remember what was asked of the section objects among `values`."""
-        for section_name, section in values.items():
-            if isinstance(section, Section):
-                getattr(self, section_name)._asked.update(section._asked)
 
     def accept(self, settings: Mapping[str, Setting]) -> None:
         """Store resolved settings in their sections."""
@@ -141,7 +141,7 @@ class Config:
             layer = {name: setting for name, setting in layer.items() if name not in LENGTHS}
         self.accept({name: setting for name, setting in merge(layer, given).items() if name not in given})
 
-    def copy(self) -> Config:
+    def copy(self, memo: object = None) -> Config:
         """Return an independent copy with the same values and origins."""
         twin = Config()
         for name in SECTION_CLASSES:
@@ -164,19 +164,16 @@ class Config:
             dump[section_name] = values
         return dump
 
-    def read(self, canonical_name: str, name: str) -> Any:
-        """Return the value of a setting. Raises AttributeError with the name as given, `name`, if there is none."""
-        section = section_of(canonical_name)
+    def read(self, name: str) -> Any:
+        """Return the value of a setting with this canonical name. Raises AttributeError if there is none."""
+        section = section_of(name)
         if section is None:
-            raise AttributeError(f"no setting is called {name!r}{closest(canonical_name, setting_names())}")
-        return getattr(getattr(self, section), canonical_name)
+            raise AttributeError(f"no setting is called {name!r}{closest(name, setting_names())}")
+        return getattr(getattr(self, section), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Section):
-            below, given = self._given_sections({name: value})
-            self._adopt(name, SECTION_CLASSES[name]())
-            self.accept(merge(below, resolve(given)))
-            self._adopt_asked({name: value})
+            self._take({name: value})
         elif name in SECTION_CLASSES and isinstance(value, Mapping):
             setattr(self, name, SECTION_CLASSES[name](**value))
         else:
@@ -187,15 +184,9 @@ class Config:
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):
                 raise AttributeError(name)
-            if name in REWRITES and section_of(name) is None:
-                return REWRITES[name].read(lambda other: self.read(other, other))
-            return self.read(canonical(name), name)
+            return read_as(name, self.read)
 
-    def __copy__(self) -> Config:
-        return self.copy()
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Config:
-        return self.copy()
+    __copy__ = __deepcopy__ = copy
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Config) and self.values() == other.values()
@@ -205,3 +196,18 @@ class Config:
     def __repr__(self) -> str:
         chosen = [f"{name}={show(value)}" for name, value in self.values().items() if self.given(name)]
         return f"Config({', '.join(chosen)})"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of a nested configuration file, for editors that complete keys."""
+    properties: dict[str, Any] = {}
+    for name, section in SECTION_CLASSES.items():
+        described = section.model_json_schema()
+        setting = described["properties"].get(name)  # `tokenizer: bpe` sets the setting of the section's name
+        properties[name] = {"anyOf": [described, setting]} if setting else described
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "textmill configuration",
+        "type": "object",
+        "properties": properties,
+    }

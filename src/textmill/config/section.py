@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from textmill.config.aliases import REWRITES, canonical
+from textmill.config.aliases import canonical
 from textmill.config.field_types import closest, show
-from textmill.config.setting_lookup import Setting, keywords, resolve
+from textmill.config.setting_lookup import Setting, keywords, read_as, resolve
 
 NOT_GIVEN = ("default", "preset", "derived", "fitted")
 """First words of the origins of values that nobody chose."""
@@ -90,17 +90,13 @@ class Section(BaseModel):
         """Return a copy of every setting's value."""
         return {name: copy.deepcopy(self.__dict__[name]) for name in type(self).model_fields}
 
-    def clone(self) -> Self:
+    def clone(self, memo: object = None) -> Self:
         """Return an independent copy with the same origins, outside any Config."""
         twin = type(self).model_construct(**self.values())
         twin._origins, twin._asked, twin._others = dict(self._origins), dict(self._asked), dict(self._others)
         return twin
 
-    def __copy__(self) -> Self:
-        return self.clone()
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        return self.clone()
+    __copy__ = __deepcopy__ = clone
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.values() == other.values()
@@ -119,17 +115,13 @@ class Section(BaseModel):
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):
                 return super().__getattr__(name)
-            if name in REWRITES and name not in type(self).model_fields:
-                return REWRITES[name].read(self._read)
-            return self._read(canonical(name), name)
+            return read_as(name, self._read)
 
-        def _read(self, canonical_name: str, name: str | None = None) -> Any:
-            fields = type(self).model_fields
-            if canonical_name in fields:
-                return self.__dict__[canonical_name]
+        def _read(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                return self.__dict__[name]
             if self._config is not None:
-                return self._config.read(canonical_name, name or canonical_name)
-            if canonical_name in self._others:
-                return self._others[canonical_name].value
-            hint = closest(canonical_name, fields)
-            raise AttributeError(f"{type(self).__name__} has no {name or canonical_name!r}{hint}")
+                return self._config.read(name)
+            if name in self._others:
+                return self._others[name].value
+            raise AttributeError(f"{type(self).__name__} has no {name!r}{closest(name, type(self).model_fields)}")

@@ -50,9 +50,8 @@ def is_switch(name: str) -> bool:
 
 @cache
 def _validator(name: str) -> TypeAdapter[Any]:
-    field = _FIELDS[name][1]
-    kind: Any = field.annotation
-    for constraint in field.metadata:
+    kind: Any = _FIELDS[name][1].annotation
+    for constraint in _FIELDS[name][1].metadata:
         kind = Annotated[kind, constraint]
     return TypeAdapter(kind)
 
@@ -132,6 +131,13 @@ def resolve(settings: Iterable[Setting], below: Mapping[str, Any] | None = None)
     for setting in rewritten:
         _rewrite(layer, setting, {other.key: other.value for other in rewritten}, below or {})
     return layer
+
+
+def read_as(name: str, read: Callable[[str], Any]) -> Any:
+    """Return the value of a setting under any of its names; `read` returns that of a canonical one."""
+    if name in REWRITES and section_of(name) is None:
+        return REWRITES[name].read(read)
+    return read(canonical(name))
 
 
 def _put(layer: dict[str, Setting], name: str, setting: Setting) -> None:

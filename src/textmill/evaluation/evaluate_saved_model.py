@@ -8,8 +8,9 @@ from typing import Any
 
 from textmill import files
 from textmill.checkpoint.model_folder import Loaded, load_model
-from textmill.config import load_config
+from textmill.config import DataConfig, load_config
 from textmill.data.batches.loader import Rows, eval_batches, separates_documents
+from textmill.data.batches.text_size import names_ids
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import LEARNED
@@ -24,6 +25,7 @@ from textmill.machine.device_choice import choose_device
 from textmill.machine.precision import choose_precision
 from textmill.runs import layout
 from textmill.runs.layout import is_prepared, run_of
+from textmill.runs.read_run import read_environment
 
 Paths = Sequence[str | Path] | str | Path
 
@@ -36,12 +38,16 @@ def evaluate_model(
     data: Any = None,
     *,
     batch_size: int | None = None,
+    max_seq_len: int | None = None,
     device: str = "auto",
     precision: str = "auto",
     metrics: Mapping[str, Metric] | None = None,
-    text_column: str = "text",
+    text_column: str | None = None,
     min_length: int = 0,
+    format: str | None = None,
+    encoding: str = "utf-8",
     encoding_errors: str = "strict",
+    document_separator: str | None = "",
     cache_dir: str | Path | None = None,
     say: Callable[[str], None] = lambda sentence: None,
     reading: Callable[[int, int], None] | None = None,
@@ -53,11 +59,15 @@ def evaluate_model(
     Args:
         model: whatever `load_model` accepts or returned.
         data: whatever `prepare` accepts; all of its text is scored. None for the validation set of the model's run.
-            Arrays of ids (.npy) need no tokenizer and have no bits per byte.
+            Arrays of ids (.npy, .bin) need no tokenizer and have no bits per byte. Where the model belongs to a run, an
+            EOS token follows every document exactly if one did in training.
         batch_size: rows per batch; None for about 8,192 tokens. Does not change the result.
+        max_seq_len: tokens that the model sees at once; None for as many as it was trained on. A row is never longer
+            than the text.
         device, precision: see `choose_device` and `choose_precision`.
         metrics: additional metrics by name.
-        text_column, min_length, encoding_errors, cache_dir: how text is read; see `prepare`.
+        text_column, min_length, format, encoding, encoding_errors, document_separator, cache_dir: how text is read; see
+            `prepare`. A text_column of None and an empty document_separator are those of the model's run.
         say: called with a sentence about anything worth knowing.
         reading: called with (bytes, total bytes) while text is prepared.
         progress: called with (targets, total targets) during evaluation.
@@ -73,10 +83,24 @@ def evaluate_model(
     if data is None:
         stores = [_validation_of_run(run, loaded, say, reading)]
     else:
-        items = Keeper(text_column, cache_dir, say).keep(data) or []
-        how = Reading(text_column, encoding_errors, min_length)
-        stores = _stores_of(items, loaded, how, cache_dir=cache_dir, say=say, progress=reading)
-    batches = _batches(stores, loaded, batch_size, run)
+        how = Reading(
+            **_reading_of_run(run, text_column, document_separator),
+            min_length=min_length,
+            format=format,
+            encoding=encoding,
+            encoding_errors=encoding_errors,
+        )
+        settings = PrepareSettings(
+            data=Keeper(how.text_column, cache_dir, say, format=format, encoding=how.encoding).keep(data) or [],
+            val_split=0.0,
+            tokenizer=loaded.tokenizer or "bpe",
+            vocab_size=loaded.model.config.vocab_size if loaded.tokenizer is None else None,
+            reading=how,
+            cache_dir=cache_dir,
+            ends_documents=_ended_documents(run),
+        )
+        stores = _stores_of(settings, loaded, say, reading)
+    batches = _batches(stores, loaded, batch_size, max_seq_len, run)
     total = sum(part.num_targets for part in batches)
     return evaluate(
         loaded.model,
@@ -89,22 +113,33 @@ def evaluate_model(
     )
 
 
+def _reading_of_run(run: Path | None, text_column: str | None, document_separator: str | None) -> dict[str, Any]:
+    """Return which text of a file is read: as the run read its own, where nothing else is given."""
+    data = load_config(run).data if run is not None else DataConfig()
+    return {
+        "text_column": data.text_column if text_column is None else text_column,
+        "document_separator": data.document_separator if document_separator == "" else document_separator,
+    }
+
+
+def _ended_documents(run: Path | None) -> bool | None:
+    """Return whether an EOS token followed every document that the run was trained on; None if that is not known."""
+    if run is None:
+        return None
+    made_with = read_environment(run)
+    if "ends_documents" in made_with:
+        return bool(made_with["ends_documents"])
+    store = Path(made_with.get("store", ""))  # of a run before that was recorded
+    return TokenStore.open(store / "train").eos_id is not None if is_prepared(store) else None
+
+
 def _stores_of(
-    items: Sequence[str | Path],
-    loaded: Loaded,
-    reading: Reading,
-    *,
-    cache_dir: str | Path | None,
-    say: Callable[[str], None],
-    progress: Callable[[int, int], None] | None,
+    settings: PrepareSettings, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
 ) -> list[TokenStore]:
-    """Return the token stores of all text in `items`, with the model's tokenizer."""
-    if loaded.tokenizer is None and not all(str(i).lower().endswith(".npy") or is_prepared(Path(i)) for i in items):
-        raise ConfigError(f"the model in {loaded.path} has no tokenizer: evaluate it on ids (.npy)")
-    settings = PrepareSettings(
-        data=items, val_split=0.0, tokenizer=loaded.tokenizer or "byte", reading=reading, cache_dir=cache_dir
-    )
-    corpus = prepare_corpus(settings, say=say, progress=progress)
+    """Return the token stores of all the text, with the model's tokenizer."""
+    if loaded.tokenizer is None and settings.prepared_folder is None and not names_ids(settings):
+        raise ConfigError(f"the model in {loaded.path} has no tokenizer: evaluate it on ids (.npy, .bin)")
+    corpus = prepare_corpus(settings, say=say, progress=reading)
     _check_same_tokenizer(corpus, loaded)
     return [corpus.train] + ([corpus.validation] if corpus.validation is not None else [])
 
@@ -136,7 +171,7 @@ def _prepared_again(
 ) -> Corpus:
     settings, made = PrepareSettings.of(load_config(run)), loaded.tokenizer
     if made is not None and not (settings.tokenizer in LEARNED and settings.tokenizer == made.kind):
-        settings = replace(settings, tokenizer=made, special_tokens=())  # the given folder may be gone
+        settings = replace(settings, tokenizer=made, special_tokens=(), eos_token=None)  # the given folder may be gone
     return prepare_corpus(settings, say=say, progress=reading)
 
 
@@ -149,21 +184,23 @@ def _check_same_tokenizer(corpus: Corpus, loaded: Loaded) -> None:
 
 
 def _batches(
-    stores: Sequence[TokenStore], loaded: Loaded, batch_size: int | None, run: Path | None
+    stores: Sequence[TokenStore], loaded: Loaded, batch_size: int | None, max_seq_len: int | None, run: Path | None
 ) -> list[eval_batches]:
     config = loaded.model.config
     vocab_size = config.vocab_size or 0
     for store in stores:
         if store.max_id >= vocab_size:
             raise DataError(f"the data contains the id {store.max_id}, and the model accepts 0 to {vocab_size - 1}")
-    if batch_size is None:
-        length = config.max_seq_len
-        batch_size = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
-    if batch_size < 1:
+    if not 1 <= (max_seq_len or config.max_seq_len) <= config.max_seq_len:
+        raise ConfigError(f"max_seq_len is {max_seq_len}: the model in {loaded.path} takes 1 to {config.max_seq_len}")
+    if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
     data = load_config(run).data if run is not None else None
     mask = data is not None and (data.mask_documents or not data.pack_sequences)  # as training measured it
-    return [
-        eval_batches(Rows(store, config.max_seq_len, mask_documents=mask and separates_documents(store)), batch_size)
-        for store in stores
-    ]
+    batches = []
+    for store in stores:
+        length = min(max_seq_len or config.max_seq_len, max(store.num_tokens - 1, 1))
+        fitting = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
+        rows = Rows(store, length, mask_documents=mask and separates_documents(store))
+        batches.append(eval_batches(rows, batch_size or fitting))
+    return batches

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from textmill.machine.devices import cores
 
-SAMPLE_SECONDS = 0.1
 CLEARLY_BUSY = 0.5
 """Cores in use by other processes from which the user is told."""
 
 
-def foreign_load(seconds: float = SAMPLE_SECONDS) -> float:
+def foreign_load(seconds: float = 0.1) -> float:
     """Return how many cores other processes use, measured while this process sleeps for `seconds`.
 
     Where the system does not count (macOS), it is the load average of the last minute.

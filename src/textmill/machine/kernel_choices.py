@@ -28,12 +28,12 @@ def apply_kernels(device: torch.device, *, threads: int | None = None, onednn: b
     keep_large_blocks()
     use_onednn = prefers_onednn(device) if onednn is None else onednn
     set_onednn(use_onednn)
-    return {"threads": torch.get_num_threads(), "onednn": use_onednn, "capability": cpu_capability()}
-
-
-def cpu_capability() -> str:
-    """Return the vector instruction set that PyTorch's own kernels use here, such as AVX512."""
-    return torch.backends.cpu.get_cpu_capability()
+    # capability: the vector instructions that PyTorch's own kernels use, such as AVX512
+    return {
+        "threads": torch.get_num_threads(),
+        "onednn": use_onednn,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def set_onednn(on: bool) -> None:

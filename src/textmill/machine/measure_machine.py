@@ -1,11 +1,12 @@
-"""What this machine computes with, and how fast it multiplies."""
+"""What this machine computes with, how fast it multiplies, and what could be improved."""
 
+import shutil
 import time
 from typing import Any
 
 import torch
 
-from textmill.machine.cpu_contention import cores, foreign_load
+from textmill.machine.cpu_contention import contention_warning, cores, foreign_load
 from textmill.machine.device_choice import choose_device
 from textmill.machine.kernel_choices import apply_kernels
 from textmill.machine.precision import choose_precision, cpu_multiplies_bf16
@@ -14,6 +15,9 @@ SIDE = {"cpu": 768, "cuda": 4096, "mps": 2048}
 """Rows and columns of the matrices that are multiplied to measure."""
 
 MEASURE_SECONDS = 0.25
+
+SLOW_FLOPS = 20e9
+"""Float32 operations per second of one thread below which something is wrong with the processor."""
 
 
 def examine(device: str = "auto") -> dict[str, Any]:
@@ -50,22 +54,41 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     side = SIDE[device.type]
     left = torch.randn(side, side, device=device, dtype=dtype)
     right = torch.randn(side, side, device=device, dtype=dtype)
+    synchronize = torch.get_device_module(device).synchronize
     best, deadline = float("inf"), time.perf_counter() + MEASURE_SECONDS
     for _ in range(3):  # the first ones choose kernels and fill caches
         torch.mm(left, right)
     while True:
-        _wait(device)
+        synchronize()
         started = time.perf_counter()
         torch.mm(left, right)
-        _wait(device)
+        synchronize()
         now = time.perf_counter()
         best = min(best, now - started)
         if now > deadline:
             return 2 * side**3 / best
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+def advice(found: dict[str, Any]) -> list[str]:
+    """Return sentences of advice, from what `examine` found and the `cache` folder with its free bytes."""
+    said = []
+    threads, rate = found["threads"], found["flops"]["fp32"]
+    if found["kind"] == "cpu":
+        busy = contention_warning(threads, found["foreign_load"])
+        if busy is not None:
+            said.append(busy)
+        elif rate / threads < SLOW_FLOPS:
+            slow = f"a matrix product reaches {rate / 1e9:.0f} GFLOP/s on {threads} threads, which is little"
+            said.append(f"{slow}: is the processor throttled, or shared with other machines?")
+        if not found["bf16_instructions"]:
+            said.append("this processor has no bfloat16 instructions: training runs in fp32, at half the speed or less")
+        if threads < found["cores"]:
+            said.append(f"{threads} of {found['cores']} cores are used: see OMP_NUM_THREADS, or --threads")
+        if shutil.which("nvidia-smi") is not None:
+            said.append("there is an NVIDIA driver, but this PyTorch sees no GPU: install its CUDA build")
+    half = found["flops"].get("bf16")
+    if half is not None and half < rate:
+        said.append("bfloat16 products are slower than float32 here: try --precision fp32")
+    if found["cache"]["free"] < 2e9:
+        said.append(f"little disk space is left for prepared text in {found['cache']['folder']}: textmill cache clean")
+    return said

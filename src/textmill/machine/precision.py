@@ -40,19 +40,15 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         ConfigError: the format is unknown or the device cannot run it.
     """
     if name == "auto":
-        name = "bf16" if multiplies_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
+        if device.type == "cuda":
+            name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        else:
+            name = "bf16" if device.type == "cpu" and cpu_multiplies_bf16() else "fp32"
     if name not in PRECISIONS:
         raise ConfigError(f"precision: {name!r} is unknown; choose auto, {', '.join(PRECISIONS)}")
     if name != "fp32" and device.type == "mps":
         raise ConfigError(f"precision: {name} is not supported on mps; use --precision fp32")
     return Precision(name, device.type)
-
-
-def multiplies_bf16(device: torch.device) -> bool:
-    """Whether products of bfloat16 matrices are faster than those of float32 on `device`."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and cpu_multiplies_bf16()
 
 
 @cache

@@ -10,12 +10,12 @@ E head size, L layers, V vocabulary; c bytes of a number in the precision of the
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from textmill.config import Config, ModelConfig
-from textmill.errors import ConfigError
-from textmill.planning.parameter_count import count_parameters
+from textmill.planning.parameter_count import block_matrices, count_parameters
 
 FLOAT, LONG = 4, 8
 """Bytes of a float32 and of an int64."""
@@ -28,8 +28,6 @@ EVALUATION_NUMBERS = 2**24
 
 RUNTIME = {"cpu": 400 * 10**6, "cuda": 600 * 10**6, "mps": 300 * 10**6}
 """Allowance for PyTorch itself: resident code and buffers on a CPU, the context and library buffers on a GPU."""
-
-HALF = ("bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -97,24 +95,44 @@ class Memory:
 
 @dataclass(frozen=True)
 class Shape:
-    """A resolved model with the sizes of a micro-batch, for the formulas."""
+    """A resolved model with the sizes of a micro-batch, for the formulas. element: c."""
 
     model: ModelConfig
-    vocab_size: int
     rows: int
-    length: int
     element: int
     device: str
 
     @property
     def tokens(self) -> int:
-        return self.rows * self.length
+        return self.rows * self.model.max_seq_len
 
     @property
     def heads(self) -> tuple[int, int, int]:
         """H, K and E."""
         assert self.model.num_kv_heads and self.model.head_dim
         return self.model.num_heads, self.model.num_kv_heads, self.model.head_dim
+
+    @property
+    def logits(self) -> int:
+        """B*T*V."""
+        assert self.model.vocab_size
+        return self.tokens * self.model.vocab_size
+
+    @property
+    def feed_forward(self) -> int:
+        """B*T*F."""
+        assert self.model.d_ff
+        return self.tokens * self.model.d_ff
+
+    @property
+    def scores(self) -> int:
+        """B*H*T*T: the attention scores of a layer."""
+        return self.tokens * self.model.num_heads * self.model.max_seq_len
+
+    @property
+    def written_out(self) -> bool:
+        """Whether the scores are stored, because no fused kernel is used."""
+        return self.device == "cpu" and self.scores <= WRITTEN_OUT_LIMIT
 
     @property
     def half(self) -> bool:
@@ -158,34 +176,30 @@ class StepSettings:
         )
 
 
-def estimate_memory(model: ModelConfig, step: StepSettings, *, vocab_size: int | None = None) -> Memory:
+def estimate_memory(model: ModelConfig, step: StepSettings) -> Memory:
     """Return the memory that training `model` on rows of its full context takes in each process.
 
     Raises:
         ConfigError: no vocabulary size is known, or the shape contradicts itself.
     """
-    count = count_parameters(model, vocab_size).total
-    resolved = model.resolved()
-    vocabulary = resolved.vocab_size or vocab_size
-    if vocabulary is None:
-        raise ConfigError("vocab_size: the memory depends on it; set it")
-    element = 2 if step.precision in HALF else FLOAT
-    shape = Shape(resolved, vocabulary, step.batch_size, resolved.max_seq_len, element, step.device)
-    rows = step.validation_rows or evaluation_rows(resolved, step.batch_size, vocabulary)
+    model = model.resolved()
+    count = count_parameters(model).total
+    shape = Shape(model, step.batch_size, FLOAT if step.precision == "fp32" else 2, step.device)
+    rows = step.validation_rows or evaluation_rows(model, step.batch_size, model.vocab_size or 0)
     block = block_activations(shape)
-    stream = shape.tokens * resolved.d_model * FLOAT
+    stream = shape.tokens * model.d_model * FLOAT
     block_copies, head_copy = half_copies(shape)
-    differentiated = block + block_copies + 2 * (stream + shape.tokens * (resolved.d_ff or 0) * element)
-    again = resolved.gradient_checkpointing  # then only the input of each block is kept
-    table = FLOAT * vocabulary * resolved.d_model if resolved.tie_embeddings else 0
+    differentiated = block + block_copies + 2 * (stream + shape.feed_forward * shape.element)
+    again = model.gradient_checkpointing  # then only the input of each block is kept
+    table = FLOAT * (model.vocab_size or 0) * model.d_model if model.tie_embeddings else 0
     share = 1.0 / step.processes if step.sharded else 1.0
     return Memory(
         weights=int(count * FLOAT * share),
         gradients=int(count * FLOAT * share),
-        optimizer=int(optimizer_bytes(resolved, step.optimizer, vocab_size=vocabulary, momentum=step.momentum) * share),
-        copies=head_copy + (0 if again else resolved.num_layers * block_copies),
-        activations=resolved.num_layers * (stream if again else block) + outer_activations(shape),
-        logits=logits_bytes(shape),
+        optimizer=int(optimizer_bytes(model, step.optimizer, momentum=step.momentum) * share),
+        copies=head_copy + (0 if again else model.num_layers * block_copies),
+        activations=model.num_layers * (stream if again else block) + outer_activations(shape),
+        logits=3 * FLOAT * shape.logits,  # float32 logarithms, their gradient, and the gradient of the logits
         working=max(differentiated, 2 * table),
         recomputed=differentiated if again else 0,
         update=update_bytes(shape, step.optimizer),
@@ -206,19 +220,17 @@ def evaluation_rows(model: ModelConfig, batch_size: int, vocab_size: int) -> int
     return max(batch_size, EVALUATION_NUMBERS // (model.max_seq_len * widest))
 
 
-def optimizer_bytes(
-    model: ModelConfig, optimizer: str, *, vocab_size: int | None = None, momentum: float | None = None
-) -> int:
+def optimizer_bytes(model: ModelConfig, optimizer: str, *, momentum: float | None = None) -> int:
     """Return the bytes of the optimizer's state: exact for ours; an imported one counts as Adam."""
     model = model.resolved()
-    count = count_parameters(model, vocab_size)
+    total = count_parameters(model).total
     matrices, others = _tensors(model)
     if optimizer == "sgd":
-        return 0 if momentum == 0 else FLOAT * count.total
+        return 0 if momentum == 0 else FLOAT * total
     if optimizer == "muon":
         in_matrices = _matrix_parameters(model)
-        return FLOAT * (in_matrices + 2 * (count.total - in_matrices) + others)
-    return FLOAT * (2 * count.total + matrices + others)  # two moments, and a counter per tensor
+        return FLOAT * (in_matrices + 2 * (total - in_matrices) + others)
+    return FLOAT * (2 * total + matrices + others)  # two moments, and a counter per tensor
 
 
 def update_bytes(shape: Shape, optimizer: str) -> int:
@@ -240,14 +252,13 @@ def half_copies(shape: Shape) -> tuple[int, int]:
     if not shape.half:
         return 0, 0
     block = _matrix_parameters(shape.model) // shape.model.num_layers
-    return shape.element * block, shape.element * shape.vocab_size * shape.model.d_model
+    return shape.element * block, shape.element * (shape.model.vocab_size or 0) * shape.model.d_model
 
 
 def block_activations(shape: Shape) -> int:
     """Return the bytes that the backward pass keeps of one block."""
     model, c, tokens = shape.model, shape.element, shape.tokens
     heads, kv_heads, size = shape.heads
-    assert model.d_ff is not None
     width = model.d_model
     stream = 2 * tokens * (width * FLOAT + _norm_statistics(model))  # inputs of both norms, with their statistics
     # Inputs of the linear maps. Half precision makes one copy for each map of llama's separate projections.
@@ -264,13 +275,8 @@ def outer_activations(shape: Shape) -> int:
     model, tokens = shape.model, shape.tokens
     final_norm = tokens * (model.d_model * FLOAT + _norm_statistics(model)) if model.pre_norm else 0
     head_input = tokens * model.d_model * shape.element
-    angles = 2 * shape.length * shape.heads[2] * shape.element if model.pos_encoding == "rope" else 0
+    angles = 2 * model.max_seq_len * shape.heads[2] * shape.element if model.pos_encoding == "rope" else 0
     return final_norm + head_input + angles + _dropout(shape, FLOAT)
-
-
-def logits_bytes(shape: Shape) -> int:
-    """Return the peak bytes of the logits: float32 logarithms, their gradient, and the gradient of the logits."""
-    return 3 * FLOAT * shape.tokens * shape.vocab_size
 
 
 def _attention(shape: Shape) -> int:
@@ -278,18 +284,15 @@ def _attention(shape: Shape) -> int:
     heads, kv_heads, size = shape.heads
     c, dropout = shape.element, bool(shape.model.attention_dropout)
     kept = shape.tokens * (heads + 2 * kv_heads) * size * c
-    scores = shape.tokens * heads * shape.length
-    written_out = shape.device == "cpu" and scores <= WRITTEN_OUT_LIMIT
-    if written_out or (shape.device != "cuda" and dropout) or shape.device == "mps":
-        return kept + scores * c * (3 if dropout else 1)
+    if shape.written_out or (shape.device != "cuda" and dropout) or shape.device == "mps":
+        return kept + shape.scores * c * (3 if dropout else 1)
     return kept + shape.tokens * heads * FLOAT
 
 
 def _feed_forward(shape: Shape) -> int:
     """Return the bytes of gate, its activation, up and their product; or of the activation's input and output."""
-    assert shape.model.d_ff is not None
     tensors = 4 if shape.model.gated else 1 if shape.model.activation == "relu" else 2
-    return tensors * shape.tokens * shape.model.d_ff * shape.element
+    return tensors * shape.feed_forward * shape.element
 
 
 def _dropout(shape: Shape, element: int) -> int:
@@ -306,26 +309,17 @@ def _norm_statistics(model: ModelConfig) -> int:
 def _evaluation(shape: Shape) -> int:
     """Return the peak bytes of an evaluation batch: in the head and the loss, or in the widest part of a block."""
     heads, kv_heads, size = shape.heads
-    assert shape.model.d_ff is not None
     tokens, c = shape.tokens, shape.element
-    scores = tokens * shape.vocab_size * (c + FLOAT + (FLOAT if shape.half else 0))
-    weights = tokens * heads * shape.length
-    written_out = shape.device == "cpu" and weights <= WRITTEN_OUT_LIMIT
-    attention = 2 * tokens * (heads + 2 * kv_heads) * size * c + (2 * weights * c if written_out else 0)
-    feed_forward = (3 if shape.model.gated else 2) * tokens * shape.model.d_ff * c
-    return max(scores, attention, feed_forward) + 2 * tokens * shape.model.d_model * FLOAT
+    logits = shape.logits * (c + FLOAT + (FLOAT if shape.half else 0))
+    attention = 2 * tokens * (heads + 2 * kv_heads) * size * c + (2 * shape.scores * c if shape.written_out else 0)
+    feed_forward = (3 if shape.model.gated else 2) * shape.feed_forward * c
+    return max(logits, attention, feed_forward) + 2 * tokens * shape.model.d_model * FLOAT
 
 
-def _matrix_shapes(model: ModelConfig) -> dict[tuple[int, int], int]:
-    """Return shape -> number of the blocks' matrices; Muon stacks those of one shape."""
-    assert model.num_kv_heads and model.head_dim and model.d_ff
-    width, queries, keys = model.d_model, model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim
-    if model.architecture == "gpt2":
-        shapes = [(width, queries + 2 * keys), (queries, width)]
-    else:
-        shapes = [(queries, width), (keys, width), (keys, width), (width, queries)]
-    shapes += [(model.d_ff, width), (width, model.d_ff)] + [(model.d_ff, width)] * model.gated
-    return {shape: shapes.count(shape) * model.num_layers for shape in shapes}
+def _matrix_shapes(model: ModelConfig) -> Counter[tuple[int, int]]:
+    """Return how many matrices of each shape the blocks have; Muon stacks those of one shape."""
+    shapes = [shape for maps in block_matrices(model).values() for shape in maps]
+    return Counter(shapes * model.num_layers)
 
 
 def _matrix_parameters(model: ModelConfig) -> int:

@@ -4,13 +4,12 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from textmill.config.consistency import fit_warmup
+from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup
 from textmill.config.run_config import LENGTHS, Config
 from textmill.errors import ConfigError
-from textmill.planning.fit_settings import fit_run
 from textmill.planning.memory import Memory, StepSettings, estimate_memory, evaluation_rows, optimizer_bytes
 from textmill.planning.parameter_count import ParameterCount, count_parameters, flops_per_token
-from textmill.planning.run_length import Length
+from textmill.planning.run_length import Length, plan_length
 
 EXTRA_CHECKPOINTS = 2
 """Checkpoints on disk besides those that are kept: the best one, and the one that is being written."""
@@ -64,24 +63,55 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values; sizes in bytes, time in seconds."""
-        length = self.length
-        return {
-            "device": self.device,
-            "precision": self.precision,
-            "parameters": {**asdict(self.parameters), "total": self.parameters.total},
-            "steps": length.total_steps,
-            "set_by": length.limit,
-            "tokens_per_step": length.tokens_per_step,
-            "tokens": self.tokens,
-            "epochs": length.epochs,
-            "text": asdict(self.text),
-            "flops_per_token": self.flops_per_token,
-            "flops": self.flops,
+        shown = asdict(self)
+        del shown["length"]
+        return shown | {
+            "parameters": {**shown["parameters"], "total": self.parameters.total},
             "memory": self.memory.as_dict(),
-            "checkpoint": self.checkpoint,
-            "disk": self.disk,
-            "seconds": self.seconds,
+            "steps": self.length.total_steps,
+            "set_by": self.length.limit,
+            "tokens_per_step": self.length.tokens_per_step,
+            "tokens": self.tokens,
+            "epochs": self.length.epochs,
+            "flops": self.flops,
         }
+
+
+def fit_run(
+    config: Config,
+    *,
+    num_rows: int,
+    row_tokens: int,
+    vocab_size: int,
+    learned: bool,
+    world_size: int = 1,
+    own_model: bool = True,
+) -> tuple[Length, list[str]]:
+    """Fit the values of `config` that nobody chose to the text and each other; return the run's length and the changes.
+
+    num_rows: rows of the training set, of row_tokens targets each. vocab_size: the tokenizer's; learned: a BPE
+    tokenizer was trained on this text and may have fewer tokens than it was asked for. own_model: the configuration
+    describes the model, which was not passed as an object.
+
+    Raises:
+        ConfigError: a chosen value does not fit.
+    """
+    said = fit_model(config) if own_model else []
+    said += fit_vocab(config, vocab_size, "bpe" if learned else "given")
+    said += fit_batch(config, num_rows, world_size)
+    settings = config.training
+    length = plan_length(
+        rows_per_epoch=num_rows,
+        rows_per_step=settings.batch_size * settings.gradient_accumulation_steps * world_size,
+        row_tokens=row_tokens,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        max_tokens=settings.max_tokens,
+        max_time=settings.max_time,
+    )
+    if length.total_steps is not None:
+        said += fit_warmup(config, length.total_steps)
+    return length, said
 
 
 def plan_run(
@@ -113,6 +143,9 @@ def plan_run(
         said += fit_warmup(config, length.total_steps or 1)
     parameters = count_parameters(model)
     checkpoint = 4 * parameters.total + optimizer_bytes(model, settings.optimizer, momentum=settings.momentum)
+    step = StepSettings.of(config, precision=precision, device=device, processes=world_size)
+    rows = step.validation_rows or evaluation_rows(model, step.batch_size, text.vocab_size)
+    validation_rows = max(1, -(-text.validation_tokens // model.max_seq_len))
     seconds = None
     if speed is not None and length.total_steps is not None:
         seconds = length.total_steps * length.tokens_per_step / speed
@@ -123,22 +156,13 @@ def plan_run(
         parameters=parameters,
         length=length,
         text=text,
-        memory=plan_memory(config, text, device=device, precision=precision, world_size=world_size),
+        memory=estimate_memory(model, replace(step, validation_rows=min(rows, validation_rows))),
         flops_per_token=flops_per_token(model),
         checkpoint=checkpoint,
         disk=(settings.save_total_limit + EXTRA_CHECKPOINTS) * checkpoint,
         seconds=seconds,
     )
     return plan, said
-
-
-def plan_memory(config: Config, text: Text, *, device: str, precision: str, world_size: int = 1) -> Memory:
-    """Return the memory of one process of the run. The vocabulary size must be known."""
-    settings, model = config.training, config.model
-    rows = settings.eval_batch_size or evaluation_rows(model, settings.batch_size, text.vocab_size)
-    rows = min(rows, max(1, -(-text.validation_tokens // model.max_seq_len)))
-    step = StepSettings.of(config, precision=precision, device=device, processes=world_size)
-    return estimate_memory(model, replace(step, validation_rows=rows))
 
 
 def tokens_of_bytes(num_bytes: int, tokenizer: str, vocab_size: int) -> int:

@@ -38,7 +38,7 @@ def chart(title: str, unit: str, lines: Sequence[Line], *, from_zero: bool = Fal
     low, high = min(y for _, y in points), max(y for _, y in points)
     log = log and low > 0
     ticks = _log_ticks(low, high) if log else nice_ticks(min(low, 0.0) if from_zero else low, high)
-    forward = math.log10 if log else _same
+    forward = math.log10 if log else float
     bottom, top = forward(min(low, ticks[0])), forward(max(high, ticks[-1]))
     last = max(x for x, _ in points) or 1.0
 
@@ -72,10 +72,6 @@ def short(value: float) -> str:
             scale = 1e3 if unit == "k" else bound
             return f"{value / scale:.4g}{unit}"
     return "0" if size < 1e-300 else f"{value:.4g}" if size >= 1e-3 else f"{value:.0e}".replace("e-0", "e-")
-
-
-def _same(value: float) -> float:
-    return value
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

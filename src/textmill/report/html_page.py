@@ -3,16 +3,15 @@
 Everything that comes from the run is escaped; there is no script, and no request leaves the page.
 """
 
-import math
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from textmill.console.number_format import as_text, count, duration
 from textmill.report.charts import Line, chart
-from textmill.report.page_style import STYLE
-from textmill.report.run_record import Record, Row, number
+from textmill.report.run_record import Record, Row
 from textmill.tracking.metric_table import METRICS
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -32,10 +31,11 @@ def render(record: Record) -> str:
         _environment(record),
         _repeat(record),
     ]
+    style = Path(__file__).with_name("page_style.css").read_text(encoding="utf-8")
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{title} · textmill</title><style>{STYLE}</style>"
+        f"<title>{title} · textmill</title><style>{style}</style>"
     )
     page = f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main></body></html>\n'
     return page.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates of a damaged file are not UTF-8
@@ -52,7 +52,7 @@ def _subtitle(record: Record) -> str:
     shape = f"{values.get('architecture', 'model')}, {values.get('num_layers', '?')} layers of width "
     shape += f"{values.get('d_model', '?')}, context {values.get('max_seq_len', '?')}"
     parameters = made.get("identity", {}).get("parameters")
-    shape += f", {count(parameters)} parameters" if number(parameters) else ""
+    shape += f", {count(parameters)} parameters" if isinstance(parameters, int) else ""
     machine = f"{made.get('device', '?')}, {made.get('precision', '?')}"
     return " · ".join([shape, machine, str(record.status.get("time", ""))]).rstrip(" ·")
 
@@ -66,10 +66,10 @@ def _tiles(record: Record) -> Iterable[str]:
         ("bits per byte", _figure(best.get("val_bits_per_byte"), 3), "of validation text"),
         ("perplexity", _figure(best.get("val_perplexity"), 2), at),
         ("training loss", _figure(last.get("train_loss"), 4), "nats per token"),
-        ("steps", f"{last['step']:,}" if "step" in last else "0", _epochs(last)),
-        ("tokens", count(last["tokens"]) if number(last.get("tokens")) else "", "trained on"),
+        ("steps", f"{last.get('step', 0):,}", f"{last['epoch']:.2f} epochs" if "epoch" in last else ""),
+        ("tokens", count(last["tokens"]) if "tokens" in last else "", "trained on"),
         ("speed", count(_median(record.reports, "tokens_per_second")), "tokens/s, median"),
-        ("time", duration(last["elapsed_time"]) if number(last.get("elapsed_time")) else "", "in all"),
+        ("time", duration(last["elapsed_time"]) if "elapsed_time" in last else "", "in all"),
     ]
     for name, figure, note in facts:
         if figure:
@@ -77,27 +77,17 @@ def _tiles(record: Record) -> Iterable[str]:
             yield f'<div class="tile">{lines}</div>'
 
 
-def _epochs(row: Row) -> str:
-    epoch = number(row.get("epoch"))
-    return "" if epoch is None else f"{epoch:.2f} epochs"
-
-
 def _median(rows: Sequence[Row], name: str) -> float:
-    values = sorted(value for row in rows if (value := number(row.get(name))) is not None)
+    values = sorted(row[name] for row in rows if name in row)
     return values[len(values) // 2] if values else 0.0
 
 
 def _figure(value: Any, digits: int) -> str:
-    return "" if number(value) is None else f"{value:,.{digits}f}"
+    return "" if value is None else f"{value:,.{digits}f}"
 
 
 def _series(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
-    """Return the points of a metric; a value that was not finite is NaN, and a gap in the line."""
-    return [
-        (float(row["step"]), math.nan if number(row[name]) is None else float(row[name]))
-        for row in rows
-        if name in row and number(row.get("step")) is not None
-    ]
+    return [(row["step"], row[name]) for row in rows if name in row and "step" in row]
 
 
 def _charts(record: Record) -> Iterable[str]:
@@ -114,10 +104,10 @@ def _charts(record: Record) -> Iterable[str]:
     else:
         curve = [Line("perplexity", _series(evaluations, "val_perplexity"), "second", dots=True)]
         yield chart("Validation perplexity", "", curve, log=True)
-    for name, kind in (("learning_rate", "first"), ("tokens_per_second", "first"), ("grad_norm", "first")):
+    for name in ("learning_rate", "tokens_per_second", "grad_norm"):
         info, rows = METRICS[name], reports or evaluations
         label = info.label[0].upper() + info.label[1:]
-        line = [Line(info.label, _series(rows, name), kind)]
+        line = [Line(info.label, _series(rows, name), "first")]
         yield chart(label, info.unit, line, from_zero=name != "grad_norm", log=name == "grad_norm")
     for name in sorted({name for row in evaluations for name in row if name not in METRICS and "step" in row}):
         yield chart(name, "", [Line(name, _series(evaluations, name), "second", dots=True)])
@@ -145,16 +135,21 @@ def _evaluations(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     columns = ["step", "epoch", "train_loss", "val_loss", "val_perplexity", "val_bits_per_byte", "val_accuracy"]
-    columns = [name for name in columns if any(number(row.get(name)) is not None for row in rows)]
-    head = "".join(f"<th>{escape(METRICS[name].label)}</th>" for name in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(as_text(number(row.get(name)), 4))}</td>" for name in columns) + "</tr>"
-        for row in rows
-    )
-    table = (
-        f'<div class="scroll"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    columns = [name for name in columns if any(name in row for row in rows)]
+    cells = [[as_text(row.get(name), 4) for name in columns] for row in rows]
+    table = _table(cells, [METRICS[name].label for name in columns], kind="figures")
     return f"<section><details><summary>All {len(rows)} evaluations</summary>{table}</details></section>"
+
+
+def _table(rows: Iterable[Sequence[str]], head: Sequence[str] = (), *, kind: str = "settings") -> str:
+    """Return a table of these cells that scrolls sideways if it is wide; `kind` is its class in the style."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    top = f"<thead>{line(head, 'th')}</thead>" if head else ""
+    body = "".join(line(cells, "td") for cells in rows)
+    return f'<div class="scroll"><table class="{kind}">{top}<tbody>{body}</tbody></table></div>'
 
 
 def _configuration(record: Record) -> str:
@@ -164,27 +159,22 @@ def _configuration(record: Record) -> str:
     for section, settings in record.config.items():
         for setting, value in settings.items():
             origin = record.origin(setting)
-            cells = (f"{section}.{setting}", as_text(value), origin)
-            row = "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-            (others if origin == "default" else chosen).append(row)
-    head = "<thead><tr><th>setting</th><th>value</th><th>where from</th></tr></thead>"
-    tables = f'<div class="scroll"><table>{head}<tbody>{"".join(chosen)}</tbody></table></div>' if chosen else ""
+            (others if origin == "default" else chosen).append((f"{section}.{setting}", as_text(value), origin))
+    head = ("setting", "value", "where from")
+    tables = _table(chosen, head) if chosen else ""
     if others:
-        table = f'<div class="scroll"><table>{head}<tbody>{"".join(others)}</tbody></table></div>'
-        tables += f"<details><summary>{len(others)} settings with their default values</summary>{table}</details>"
+        summary = f"<summary>{len(others)} settings with their default values</summary>"
+        tables += f"<details>{summary}{_table(others, head)}</details>"
     return f"<section><h2>Configuration</h2>{tables}</section>"
 
 
 def _environment(record: Record) -> str:
-    flat = []
+    rows = []
     for name, value in record.environment.items():
-        if name == "origins":
-            continue
-        nested = value.items() if isinstance(value, dict) else [("", value)]
-        flat += [(f"{name} {inner}".strip(), one) for inner, one in nested]
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(as_text(value))}</td></tr>" for name, value in flat)
-    table = f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
-    return f"<section><h2>Machine and data</h2>{table}</section>" if rows else ""
+        if name != "origins":
+            nested = value.items() if isinstance(value, dict) else [("", value)]
+            rows += [(f"{name} {inner}".strip(), as_text(one)) for inner, one in nested]
+    return f"<section><h2>Machine and data</h2>{_table(rows)}</section>" if rows else ""
 
 
 def _repeat(record: Record) -> str:

@@ -34,7 +34,7 @@ class Record:
     def state(self) -> str:
         """Return running, finished, interrupted or failed; `killed` when its process is gone without a reason."""
         state = str(self.status.get("state", "unknown"))
-        return "killed" if state == "running" and not is_in_use(self.folder) else state
+        return "killed" if state == "running" and not is_locked(self.folder / layout.LOCK) else state
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -72,12 +72,12 @@ class Record:
     def last(self) -> Row:
         """Return the newest row of either log."""
         rows = [*self.evaluations[-1:], *self.reports[-1:]]
-        return max(rows, key=lambda row: row.get("step") or 0, default={})
+        return max(rows, key=lambda row: row.get("step", 0), default={})
 
     @property
     def best(self) -> Row:
         """Return the evaluation with the lowest validation loss, or an empty row."""
-        measured = [row for row in self.evaluations if number(row.get("val_loss")) is not None]
+        measured = [row for row in self.evaluations if "val_loss" in row]
         return min(measured, key=lambda row: row["val_loss"], default={})
 
     def summary(self) -> Row:
@@ -87,12 +87,12 @@ class Record:
             "folder": str(self.folder),
             "state": self.state,
             "step": max(self.last.get("step") or 0, self.status.get("step") or 0),
-            "best_val_loss": number(self.best.get("val_loss")),
+            "best_val_loss": self.best.get("val_loss"),
             "best_step": self.best.get("step"),
-            "bits_per_byte": number(self.best.get("val_bits_per_byte")),
+            "bits_per_byte": self.best.get("val_bits_per_byte"),
             "tokens": self.last.get("tokens"),
-            "tokens_per_second": number(self.last.get("tokens_per_second")),
-            "elapsed_time": number(self.last.get("elapsed_time")),
+            "tokens_per_second": self.last.get("tokens_per_second"),
+            "elapsed_time": self.last.get("elapsed_time"),
             "time": self.status.get("time"),
         }
 
@@ -125,21 +125,13 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
             yield from _runs_below(entry, depth - 1)
 
 
-def is_in_use(folder: Path) -> bool:
-    """Whether a process holds the lock of the run in `folder`."""
-    return is_locked(folder / layout.LOCK)
-
-
-def number(value: Any) -> float | None:
-    """Return a finite number as it is, and None for everything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return value
-
-
 def _measurements(path: Path) -> list[Row]:
     """Return the rows of a log of numbers: values that are not finite numbers are left out."""
-    return [{key: value for key, value in row.items() if number(value) is not None} for row in _rows(path)]
+
+    def is_number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+    return [{key: value for key, value in row.items() if is_number(value)} for row in _rows(path)]
 
 
 def _rows(path: Path) -> list[Row]:

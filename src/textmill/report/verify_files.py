@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.data.store.corpus import open_corpus
@@ -41,28 +42,28 @@ def verify(folder: Path) -> Iterator[Finding]:
 def _run(record: Record) -> Iterator[Finding]:
     folder = record.folder
     for name in (layout.CONFIG, layout.STATUS, layout.ENVIRONMENT):
-        yield _guarded(name, lambda name=name: _description(folder / name))
+        yield _guarded(name, _description, folder / name)
     store = CheckpointStore(folder / layout.CHECKPOINTS, say=_nothing)
     for step in store.steps():
         yield _checkpoint(store, store.path(step))
     for name in (layout.BEST_MODEL, layout.FINAL):
         if (folder / name).exists():
-            yield _guarded(name, lambda name=name: _model(folder / name))
+            yield _guarded(name, _model, folder / name)
     for name in (layout.METRICS, layout.STEPS, layout.SAMPLES):
         if (folder / name).exists():
-            yield _guarded(name, lambda name=name: _log(folder / name))
+            yield _guarded(name, lambda path: list(read_rows(path)), folder / name)
     identity = record.environment.get("identity", {})
     if identity.get("tokenizer"):
-        yield _guarded("tokenizer", lambda: _tokenizer(folder / layout.TOKENIZER, identity["tokenizer"]))
+        yield _guarded("tokenizer", _tokenizer, folder / layout.TOKENIZER, identity["tokenizer"])
     store_folder = record.environment.get("store")
     if store_folder:
         yield _corpus(Path(store_folder), identity.get("data"))
 
 
-def _guarded(name: str, look: Callable[[], None]) -> Finding:
+def _guarded(name: str, look: Callable[..., object], *arguments: Any) -> Finding:
     """Return the finding of `look`, which raises DataError, MissingInputError, OSError or ValueError for a problem."""
     try:
-        look()
+        look(*arguments)
     except (DataError, MissingInputError, OSError, ValueError) as error:
         return Finding(name, [str(error)])
     return Finding(name, [])
@@ -100,11 +101,6 @@ def _description(path: Path) -> None:
         read_config(path)
     except ConfigError as error:
         raise DataError(str(error)) from error
-
-
-def _log(path: Path) -> None:
-    for _ in read_rows(path):
-        pass
 
 
 def _tokenizer(folder: Path, fingerprint: str) -> None:

@@ -1,13 +1,10 @@
 """A run's logs: one JSON object per line, readable during the run, truncated exactly on resume."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from textmill.files import cannot_write, flush_to_disk, make_directory, plain_values
@@ -20,9 +17,9 @@ class Log:
     Raises CannotWriteError when the file cannot be opened.
     """
 
-    def __init__(self, path: Path, *, say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, path: Path, *, say: Callable[[str], None]) -> None:
         self.path = path
-        self.say = say or (lambda sentence: None)
+        self.say = say
         self._waiting = b""  # rows that the disk has refused so far
         make_directory(path.parent)
         try:
@@ -80,14 +77,6 @@ class Log:
             self.say(f"the last {lost} rows of {self.path} are lost: they could not be written")
         os.close(self._descriptor)
         self._descriptor = -1
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _write_waiting(self) -> None:
         """Write all waiting rows, or none of them."""

@@ -15,7 +15,7 @@ from textmill.config.consistency import validates
 from textmill.data.sources.one_time_texts import Keeper
 from textmill.errors import CannotWriteError, ConfigError, RunExistsError, TextmillError
 from textmill.runs.layout import is_run
-from textmill.runs.run_lock import RunLock
+from textmill.runs.run_lock import run_lock
 from textmill.sweep.space import Dimension
 from textmill.sweep.study import DEFINITION, import_optuna, objective_of, open_study, settle_definition
 from textmill.sweep.trial import run_trial, trial_folder
@@ -88,7 +88,7 @@ def sweep(
     metric = objective_of(dimensions)
     with ExitStack() as stack:
         files.make_directory(folder)
-        stack.enter_context(RunLock(folder, say=say))
+        stack.enter_context(run_lock(folder, say=say))
         config = _with_text_kept(config, say)
         settle_definition(folder, config, dimensions)
         search = _Search(open_study(folder, config.training.seed), config, dimensions, folder, metric, say)
@@ -128,40 +128,37 @@ class _Search:
                 return 0
             trial = _next(self.study)
             values = {dimension.setting: dimension.suggest(trial) for dimension in self.dimensions}
-            error, code = self._try(trial, values)
+            try:
+                code = self._try(trial, values)
+            except CannotWriteError:
+                raise  # the values are not to blame for a full disk
+            except TextmillError as error:
+                self.study.tell(trial, state=import_optuna().trial.TrialState.FAIL)
+                self.say(f"trial {trial.number:<4} failed      {_listed(values)}: {error}")
+                failed += 1
+                if failed >= FAILURES_ALLOWED:
+                    raise
+                continue
             if code:
                 return code
-            failed = 0 if error is None else failed + 1
-            if error is not None and failed >= FAILURES_ALLOWED:
-                raise error
+            failed = 0
         return 0
 
-    def _try(self, trial: optuna.Trial, values: dict[str, Any]) -> tuple[TextmillError | None, int]:
-        """Run a trial and report it; return its error, and an exit code other than 0 if a signal ended it."""
-        states = import_optuna().trial.TrialState
-        chosen = ", ".join(f"{setting} {_short(value)}" for setting, value in values.items())
+    def _try(self, trial: optuna.Trial, values: dict[str, Any]) -> int:
+        """Run a trial and report it; return an exit code other than 0 if a signal ended it."""
         started = time.monotonic()
-        try:
-            outcome = run_trial(self.config, values, trial_folder(self.folder, trial.number), trial, self.metric)
-        except CannotWriteError:
-            raise  # the values are not to blame for a full disk
-        except TextmillError as error:
-            self.study.tell(trial, state=states.FAIL)
-            self.say(f"trial {trial.number:<4} failed      {chosen}: {error}")
-            return error, 0
+        outcome = run_trial(self.config, values, trial_folder(self.folder, trial.number), trial, self.metric)
         if outcome.exit_code:
             self.say(f"trial {trial.number:<4} interrupted; the same command continues with it")
-            return None, outcome.exit_code
+            return outcome.exit_code
         if outcome.value is None:
-            self.study.tell(trial, state=states.FAIL)
-            self.say(f"trial {trial.number:<4} failed      {chosen}: it has no finite validation loss")
-            return ConfigError("no trial has a finite validation loss"), 0
-        state = states.PRUNED if outcome.pruned else None
-        self.study.tell(trial, None if outcome.pruned else outcome.value, state=state)
-        note = f", pruned at step {outcome.step}" if outcome.pruned else ""
-        seconds = time.monotonic() - started
-        self.say(f"trial {trial.number:<4} {self.metric} {outcome.value:.4f}  {chosen}{note} ({seconds:.0f} s)")
-        return None, 0
+            raise ConfigError("the trial has no finite validation loss")
+        pruned = import_optuna().trial.TrialState.PRUNED if outcome.pruned else None
+        self.study.tell(trial, None if pruned else outcome.value, state=pruned)
+        note = f", pruned at step {outcome.step}" if pruned else ""
+        told = f"{self.metric} {outcome.value:.4f}  {_listed(values)}{note} ({time.monotonic() - started:.0f} s)"
+        self.say(f"trial {trial.number:<4} {told}")
+        return 0
 
 
 def _next(study: optuna.Study) -> optuna.Trial:
@@ -183,5 +180,6 @@ def tried(trial: Any, folder: Path) -> Tried:
     return Tried(trial.number, state, value, dict(trial.params), trial_folder(folder, trial.number))
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _listed(values: dict[str, Any]) -> str:
+    short = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in short.items())

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 DEFINITION, JOURNAL = "sweep.json", "journal.log"
 
-COMPARABLE = "val_loss"
-PER_BYTE = "val_bits_per_byte"
-
 TOKENS_CHANGE = frozenset({"tokenizer", "vocab_size", "special_tokens"})
 """Settings that change what a token is: losses per token are then not comparable, bits per byte are."""
 
@@ -38,7 +35,8 @@ def import_optuna() -> Any:
 
 def objective_of(dimensions: Sequence[Dimension]) -> str:
     """Return the metric that trials are compared by: the validation loss, unless tokens differ between trials."""
-    return PER_BYTE if TOKENS_CHANGE & {dimension.setting for dimension in dimensions} else COMPARABLE
+    settings = {dimension.setting for dimension in dimensions}
+    return "val_bits_per_byte" if TOKENS_CHANGE & settings else "val_loss"
 
 
 def open_study(folder: Path, seed: int) -> optuna.Study:

@@ -38,16 +38,14 @@ def draw_sweep(result: SweepResult, dimensions: Sequence[Dimension]) -> Path:
 
 def _progress(axes: Axes, trials: Sequence[Tried]) -> None:
     _scatter(axes, trials, [trial.number for trial in trials])
-    best: list[float] = []
+    best: list[tuple[int, float]] = []
     for trial in trials:
         if trial.state == "complete" and trial.value is not None:
-            best.append(min([trial.value, *best[-1:]]))
+            best.append((trial.number, min([trial.value, *(lowest for _, lowest in best[-1:])])))
         elif best:
-            best.append(best[-1])
+            best.append((trial.number, best[-1][1]))
     if best:
-        axes.step(
-            [trial.number for trial in trials][-len(best) :], best, color=ORANGE, where="post", label="best so far"
-        )
+        axes.step(*zip(*best), color=ORANGE, where="post", label="best so far")
         axes.legend(fontsize=8.5, frameon=False)
     axes.set_xlabel("trial", fontsize=9)
     axes.locator_params(axis="x", integer=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from textmill.config import Config, load_config
 from textmill.console.screen import Screen
 from textmill.runs.layout import is_run
+from textmill.tracking.tracker import Tracker
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
 from textmill.training.result import result_of
@@ -29,16 +30,13 @@ class Outcome:
     exit_code: int
 
 
-class Watch:
+class Watch(Tracker):
     """A tracker that reports every evaluation to Optuna and ends the run if Optuna prunes it."""
 
     def __init__(self, run: Run, trial: Trial, metric: str) -> None:
         self.run, self.trial, self.metric = run, trial, metric
         self.best: float | None = None
         self.pruned = False
-
-    def start(self, run_info: Mapping[str, Any]) -> None:
-        """Do nothing: the run is open already."""
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
         """Report the row to Optuna if it is an evaluation."""
@@ -50,12 +48,6 @@ class Watch:
         if self.trial.should_prune():
             self.pruned = True
             self.run.progress.early_stopped = True  # the loop ends before its next step, and saves
-
-    def text(self, name: str, text: str, step: int) -> None:
-        """Ignore samples."""
-
-    def finish(self, status: str) -> None:
-        """Do nothing."""
 
 
 def trial_folder(sweep: Path, number: int) -> Path:

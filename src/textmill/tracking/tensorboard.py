@@ -1,6 +1,7 @@
 """Report to TensorBoard: event files in a folder."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,9 @@ class TensorBoard:
 
     def text(self, name: str, text: str, step: int) -> None:
         """Show the text in the text tab, unformatted."""
-        fence = "`" * (max((len(run) for run in _backtick_runs(text)), default=2) + 1)
+        fence = "`" * (max(map(len, re.findall("``+", text)), default=2) + 1)
         self._writer.add_text(name, f"{fence}\n{text}\n{fence}", step)
 
     def finish(self, status: str) -> None:
         """Write everything to the files."""
         self._writer.close()
-
-
-def _backtick_runs(text: str) -> list[str]:
-    return [run for run in "".join(c if c == "`" else " " for c in text).split() if len(run) >= 2]

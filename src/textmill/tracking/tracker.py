@@ -1,13 +1,21 @@
 """Trackers: what they are, and reporting to several of them without a failure ever stopping a run."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from textmill.errors import MissingExtraError
+from textmill.errors import ConfigError, MissingExtraError
+from textmill.imports import require
+from textmill.tracking.mlflow import MLflow
+from textmill.tracking.tensorboard import TensorBoard
+from textmill.tracking.wandb import WandB
 
 
 class Tracker(Protocol):
-    """A service or file that a run reports to. Any object with these four methods is a tracker."""
+    """A service or file that a run reports to. Any object with these four methods is a tracker.
+
+    Methods that a subclass inherits do nothing.
+    """
 
     def start(self, run_info: Mapping[str, Any]) -> None:
         """Open it. `run_info`: "name" of the run, "config" as nested plain values, "step" of the last row that is kept.
@@ -59,3 +67,27 @@ class Trackers:
                 self.trackers.remove(tracker)
                 reason = (str(error).splitlines() or [""])[0] or type(error).__name__
                 self.say(f"{type(tracker).__name__} failed and gets no more reports from this run: {reason}")
+
+
+def build_trackers(
+    report_to: Sequence[str], log_dir: Path, *, project: str | None = None, say: Callable[[str], None]
+) -> Trackers:
+    """Return the trackers named `tensorboard`, `wandb` and `mlflow`, writing below `log_dir`; not opened yet.
+
+    log_dir: of this run alone, because the trackers keep the ids of their runs in it.
+    project: of Weights & Biases and the experiment of MLflow; None means textmill.
+
+    Raises:
+        ConfigError: for another name.
+        MissingExtraError: a tracker's library is not installed.
+    """
+    trackers: list[Tracker] = []
+    for name in dict.fromkeys(report_to):
+        if name not in ("tensorboard", "wandb", "mlflow"):
+            raise ConfigError(f"report_to: unknown tracker {name!r}; choose among tensorboard, wandb, mlflow")
+        require(name, f"report_to {name}", "track")
+        if name == "tensorboard":
+            trackers.append(TensorBoard(log_dir))
+        else:
+            trackers.append({"wandb": WandB, "mlflow": MLflow}[name](log_dir, project or "textmill", say))
+    return Trackers(trackers, say)

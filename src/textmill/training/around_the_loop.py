@@ -9,8 +9,8 @@ from textmill.console.standard_streams import program
 from textmill.errors import Interrupted, TextmillError
 from textmill.runs import layout
 from textmill.tracking.training_curves import draw_training_curves
-from textmill.training.choose_output_folder import write_config, write_status
 from textmill.training.run import Run
+from textmill.training.run_files import write_config, write_status
 from textmill.training.saving import save, save_interrupted
 from textmill.training.start_and_end_summary import closing_lines
 

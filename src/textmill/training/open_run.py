@@ -18,6 +18,7 @@ from textmill.data.batches.text_augmentation import Augment
 from textmill.data.batches.text_size import learned, names_ids
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.store.corpus import Corpus
+from textmill.engine.deepspeed_json import adopt_deepspeed
 from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
@@ -27,21 +28,17 @@ from textmill.machine.kernel_choices import apply_kernels
 from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import empty_model
 from textmill.optim.optimizer_choice import OptimizerFactory
-from textmill.planning.fit_settings import fit_run
+from textmill.planning.plan import fit_run
 from textmill.planning.run_length import Length
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
-from textmill.tracking.tracker import Trackers
-from textmill.tracking.tracker_choice import build_trackers
+from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
-from textmill.training.choose_output_folder import Output
-from textmill.training.deepspeed_settings import adopt_deepspeed
-from textmill.training.open_corpus import open_corpus, settle_preset, settle_tokenizer
-from textmill.training.resolve_data import settle_data
+from textmill.training.open_corpus import open_corpus, settle_data, settle_preset, settle_tokenizer
 from textmill.training.resume import split_batch
 from textmill.training.run import LossFunction
 from textmill.training.signals import SignalFlag
-from textmill.training.starting_point import choose_output, claim, find_start
+from textmill.training.starting_point import Output, choose_output, claim, find_start
 from textmill.training.training_rows import training_rows
 
 
@@ -174,7 +171,7 @@ def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: boo
     settings = config.training
     name = choose_engine(settings.engine, world, deepspeed_config=settings.deepspeed_config, say=screen.say)
     if name == "deepspeed":
-        for sentence in adopt_deepspeed(config, world, resumed=resumed):
+        for sentence in adopt_deepspeed(config, world.size, resumed=resumed):
             screen.say(sentence)
     precision = choose_precision(settings.precision, world.device)
     refuse_contradictions(name, precision, world, optimizer=settings.optimizer, compile=settings.compile)

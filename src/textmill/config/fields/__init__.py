@@ -1,11 +1,9 @@
-"""Every setting with its type, default and help text, one file per section; behaviour is in `section.py`."""
+"""Every setting with its type, default and help text, behaviour is in `section.py`."""
 
 from textmill.config.field_types import Fields
-from textmill.config.fields.data import DataFields
+from textmill.config.fields.data import DataFields, TokenizerFields
 from textmill.config.fields.model import ModelFields
-from textmill.config.fields.tokenizer import TokenizerFields
-from textmill.config.fields.tracking import TrackingFields
-from textmill.config.fields.training import TrainingFields
+from textmill.config.fields.training import TrackingFields, TrainingFields
 
 SECTIONS: dict[str, type[Fields]] = {
     "data": DataFields,

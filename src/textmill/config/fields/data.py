@@ -1,4 +1,4 @@
-"""The section `data`: what the model learns from."""
+"""The sections `data` and `tokenizer`: what the model learns from, and how it becomes token ids."""
 
 import re
 from collections.abc import Mapping
@@ -14,8 +14,10 @@ from textmill.config.field_types import (
     MaybeText,
     MaybeWhole,
     Number,
+    PathText,
     Switch,
     Text,
+    Texts,
     Whole,
     comma_separated,
     one_of,
@@ -31,20 +33,18 @@ Packing = Literal["concat", "greedy", "first_fit", "best_fit"]
 Augmentation = Literal["case", "punctuation", "whitespace"]
 
 
-def _split_name(value: Any) -> str | None:
+def _split_name(value: Any) -> str:
     """Return the name of a dataset split; refuse a number, which was meant for val_split."""
-    if value is None or str(value).strip().lower() in {"none", "null"}:
-        return None
     if isinstance(value, int | float) or re.fullmatch(r"[0-9.]+", str(value)):
         raise ValueError(f"is the name of a dataset split, not {show(value)}; a share of the data is val_split")
     return text(value)
 
 
-def _named_sets(value: Any) -> list[str] | None:
+def _named_sets(value: Any) -> list[str]:
     """Return validation texts as a list; a mapping gives them names: {news: news.txt} is news=news.txt."""
     if isinstance(value, Mapping):
         return [f"{text(name)}={path}" for name, files in value.items() for path in paths(files)]
-    return None if value is None else paths(value)
+    return paths(value)
 
 
 class DataFields(Fields):
@@ -52,7 +52,7 @@ class DataFields(Fields):
 
     data: MaybePaths = None
     """Text to train on: files, folders, globs, hf:NAME, module:name, - or a prepared folder. Unset: Python's source."""
-    val_data: Annotated[list[str] | None, BeforeValidator(_named_sets)] = None
+    val_data: Annotated[list[str] | None, BeforeValidator(or_none(_named_sets))] = None
     """Validation text, instead of a share of the data; several validation sets as NAME=FILE."""
     val_split: Number = Field(default=0.1, ge=0, lt=1)
     """Share of the text used for validation; 0 for none."""
@@ -64,7 +64,7 @@ class DataFields(Fields):
     """Configuration of the dataset, such as wikitext-2-raw-v1."""
     dataset_split: Text = "train"
     """Dataset split to train on."""
-    validation_split: Annotated[str | None, BeforeValidator(_split_name)] = "validation"
+    validation_split: Annotated[str | None, BeforeValidator(or_none(_split_name))] = "validation"
     """Dataset split to validate on; none to use a share of the training split."""
     min_length: Whole = Field(default=0, ge=0)
     """Skip documents with fewer characters than this."""
@@ -94,3 +94,14 @@ class DataFields(Fields):
     """Processes that read and tokenize. Unset: chosen for the machine."""
     cache_dir: MaybePath = None
     """Cache folder for prepared text. Unset: the user's cache folder."""
+
+
+class TokenizerFields(Fields):
+    """How text becomes token ids."""
+
+    tokenizer: PathText = "bpe"
+    """char, byte, bpe (trained on the data), the path of a saved tokenizer, or hf:NAME."""
+    eos_token: MaybeText = None
+    """Token that follows every document, such as </s>. Unset: the one that the tokenizer declares."""
+    special_tokens: Texts = Field(default_factory=list)
+    """Additional tokens that are never split, such as <|user|>."""

@@ -1,4 +1,4 @@
-"""The section `training`: length, batch, optimizer, hardware, and what is written during the run."""
+"""The sections `training` and `tracking`: length, batch, optimizer, hardware, what is written, and where metrics go."""
 
 import re
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from textmill.config.field_types import (
     MOST_THREADS,
     Fields,
     MaybeCount,
+    MaybeName,
     MaybeNumber,
     MaybePath,
     MaybeSeconds,
@@ -20,6 +21,7 @@ from textmill.config.field_types import (
     Text,
     Whole,
     closest,
+    comma_separated,
     import_string,
     import_strings,
     one_of,
@@ -36,6 +38,7 @@ ScheduleName = Literal["cosine", "linear", "constant", "wsd", "step", "exponenti
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EngineName = Literal["auto", "single", "ddp", "fsdp", "deepspeed"]
 Backend = Literal["auto", "nccl", "gloo"]
+Reporter = Literal["tensorboard", "wandb", "mlflow"]
 
 PRECISION_NAMES = {
     "float32": "fp32",
@@ -82,10 +85,8 @@ def _resume(value: Any) -> bool | str:
     return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else switch(value)
 
 
-def _deepspeed_config(value: Any) -> str | dict[str, Any] | None:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return None if value is None else path(value)
+def _deepspeed_config(value: Any) -> str | dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else path(value)
 
 
 Interval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(1))]
@@ -166,7 +167,7 @@ class TrainingFields(Fields):
     """How processes communicate: nccl on GPUs, gloo on CPUs."""
     world_size: MaybeWhole = Field(default=None, ge=1)
     """Expected number of processes; an error if the launcher started another number."""
-    deepspeed_config: Annotated[str | dict[str, Any] | None, BeforeValidator(_deepspeed_config)] = None
+    deepspeed_config: Annotated[str | dict[str, Any] | None, BeforeValidator(or_none(_deepspeed_config))] = None
     """DeepSpeed's JSON file; setting it selects the deepspeed engine."""
     threads: MaybeWhole = Field(default=None, ge=1, le=MOST_THREADS)
     """CPU threads. Unset: one per core."""
@@ -208,3 +209,18 @@ class TrainingFields(Fields):
     """Continue from this checkpoint: a path, best, last, step-500, epoch-3."""
     init_from: MaybePath = None
     """Start from the weights in this model folder."""
+
+
+class TrackingFields(Fields):
+    """Where the metrics go."""
+
+    report_to: Annotated[list[Reporter], BeforeValidator(comma_separated(one_of(Reporter)))] = Field(
+        default_factory=list
+    )
+    """Trackers: tensorboard, wandb, mlflow."""
+    log_dir: MaybePath = None
+    """TensorBoard folder. Unset: logs in the run folder."""
+    wandb_project: MaybeText = None
+    """Weights & Biases project."""
+    run_name: MaybeName = None
+    """Name of the run, for trackers and for the run folder runs/NAME."""

@@ -1,0 +1,73 @@
+"""The files that describe a run: config.yaml, environment.json and status.json."""
+
+import platform
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import yaml
+
+from textmill import files
+from textmill.data.store.corpus import Corpus
+from textmill.runs import layout
+from textmill.runs.read_run import read_environment
+from textmill.training.run import Run
+from textmill.version import VERSION
+
+
+def write_config(folder: Path, values: dict[str, Any]) -> None:
+    """Write the resolved configuration to config.yaml, which is itself a valid `--config`."""
+    header = "# The resolved configuration of this run; `textmill train --config` with this file repeats it.\n"
+    files.write_text(folder / layout.CONFIG, header + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str, resumable: bool, step: int) -> None:
+    """Write status.json: `running`, `finished`, `interrupted` or `failed`, and why."""
+    files.write_json(
+        folder / layout.STATUS,
+        {
+            "state": state,
+            "exit_code": exit_code,
+            "reason": reason,
+            "resumable": resumable,
+            "step": step,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        },
+    )
+
+
+def write_environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> None:
+    """Write environment.json: machine, versions, data and command."""
+    device = run.world.device
+    described = {
+        "textmill": VERSION,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": run.engine.precision.name,
+        "processes": run.world.size,
+        "kernels": kernels,
+        "identity": run.saving.identity,
+        "origins": _origins(run),
+        "store": str(corpus.folder),
+        "ends_documents": corpus.train.eos_id is not None,
+        "vocab_size": run.config.model.vocab_size,
+        "command": shlex.join(sys.argv),
+    }
+    files.write_json(run.folder / layout.ENVIRONMENT, described)
+
+
+def _origins(run: Run) -> dict[str, str]:
+    """Return where each value came from that is not a default; a value that a resumed run read from its own
+    config.yaml keeps its earlier origin.
+    """
+    before = read_environment(run.folder).get("origins", {})
+    own = str(run.folder / layout.CONFIG)
+    origins = {name: origin for name, origin in run.config.origins.items() if origin != "default"}
+    return {name: before.get(name, "default") if origin == own else origin for name, origin in origins.items()}
