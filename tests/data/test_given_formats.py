@@ -214,7 +214,8 @@ def test_what_is_piped_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case:
 
 def test_a_program_gives_text_already(tmp_path: Path) -> None:
     """Format and encoding have no effect on it, and are refused."""
-    for how in ({"format": "csv"}, {"encoding": "latin-1"}):
+    given: list[dict[str, Any]] = [{"format": "csv"}, {"encoding": "latin-1"}]
+    for how in given:
         with pytest.raises(ConfigError, match="data is texts of a program: format and encoding say what files are"):
             prepare(iter(["a text"]), cache_dir=tmp_path, **how)
     assert list(tmp_path.iterdir()) == []

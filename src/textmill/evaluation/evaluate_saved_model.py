@@ -191,7 +191,8 @@ def _batches(
     for store in stores:
         if store.max_id >= vocab_size:
             raise DataError(f"the data contains the id {store.max_id}, and the model accepts 0 to {vocab_size - 1}")
-    if not 1 <= (max_seq_len or config.max_seq_len) <= config.max_seq_len:
+    context = config.max_seq_len if max_seq_len is None else max_seq_len
+    if not 1 <= context <= config.max_seq_len:
         raise ConfigError(f"max_seq_len is {max_seq_len}: the model in {loaded.path} takes 1 to {config.max_seq_len}")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
@@ -199,7 +200,7 @@ def _batches(
     mask = data is not None and (data.mask_documents or not data.pack_sequences)  # as training measured it
     batches = []
     for store in stores:
-        length = min(max_seq_len or config.max_seq_len, max(store.num_tokens - 1, 1))
+        length = min(context, max(store.num_tokens - 1, 1))
         fitting = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
         rows = Rows(store, length, mask_documents=mask and separates_documents(store))
         batches.append(eval_batches(rows, batch_size or fitting))

@@ -40,6 +40,7 @@ class Tokenizer:
         kind: "char", "byte", "bpe" (byte-level BPE: ours, GPT-2's, Llama 3's ...) or "pretrained" (anything else).
         vocab_size: the highest id plus one.
         roles: the tokens that the folder declares, such as {"eos_token": "<|endoftext|>"}.
+        special_tokens: the tokens that stand for no text.
         eos_id: the id that follows every document of a corpus, or None.
         unk_id: the id of what the vocabulary cannot spell, or None when it can spell everything.
         exact_in_parts: a text cut before white space (see `pieces`) gives, part by part, the ids of the whole.
@@ -66,6 +67,7 @@ class Tokenizer:
         self.kind = _kind(described)
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
         added = described.get("added_tokens", [])
+        self.special_tokens: list[str] = [token["content"] for token in added if token["special"]]
         self._special_ids = {token["id"] for token in added if token["special"]}
         self._words = [token["content"] for token in added if not token["special"]]  # one id wherever they occur
         self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
@@ -89,11 +91,6 @@ class Tokenizer:
             special = f"its special tokens are {listed(self.special_tokens)}" if self.special_tokens else "it has none"
             raise ConfigError(f"eos_token is {token!r}, which is no token of the tokenizer: {special}")
         return Tokenizer(self.content, {**self.roles, "eos_token": token})
-
-    @property
-    def special_tokens(self) -> list[str]:
-        """The tokens that stand for no text, by id."""
-        return [self._backend.id_to_token(number) for number in sorted(self._special_ids)]
 
     def __repr__(self) -> str:
         return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"
