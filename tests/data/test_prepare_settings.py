@@ -62,7 +62,7 @@ def test_fresh_resumed_repeated_and_evaluated_runs_ask_for_one_corpus(
     """Whatever is given or left out, the run, its resume and `--config` of its folder find the corpus it prepared."""
     folder = tmp_path_factory.mktemp("run")
     config = load_config({"data": [str(stories)], "cache_dir": str(folder / "cache"), **values})
-    free_vocab(config, ids=False)
+    free_vocab(config, made=False)
     fresh = PrepareSettings.of(config)
     try:
         corpus = prepare_corpus(fresh)

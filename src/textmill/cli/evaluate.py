@@ -68,7 +68,7 @@ def evaluate(
                 encoding=encoding,
                 document_separator=None if document_separator == "none" else document_separator,
                 say=screen.say,
-                reading=screen.reading,
+                reading=screen.preparing,
                 progress=screen.evaluating,
                 interrupted=signals.interrupted,
             )

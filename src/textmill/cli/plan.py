@@ -59,7 +59,7 @@ def plan(
     size = size_of(text)
     if values.training.preset == "auto":
         note(f"preset: {apply_auto_preset(values, device, size)}")
-    free_vocab(values, ids=names_ids(text))
+    free_vocab(values, made=names_ids(text) or text.prepared_folder is not None)
     made, said = plan_run(
         values,
         estimated_text(values, size),

@@ -74,7 +74,7 @@ def prepare(
             PrepareSettings.of(config, cleaning=cleaning),
             output=output,
             say=screen.say,
-            progress=screen.reading,
+            progress=screen.preparing,
             interrupted=signals.check,
         )
     screen.end()

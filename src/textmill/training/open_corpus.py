@@ -127,7 +127,7 @@ def open_corpus(
 
 def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) -> Corpus:
     settings = PrepareSettings.of(config)
-    return prepare_corpus(settings, say=screen.say, progress=screen.reading, interrupted=interrupted)
+    return prepare_corpus(settings, say=screen.say, progress=screen.preparing, interrupted=interrupted)
 
 
 def _from_datasets(training: TextDataset, validation: Any) -> Corpus:

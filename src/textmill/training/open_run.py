@@ -110,7 +110,9 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         with world.together():
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type)
-            consistency.free_vocab(config, ids=data is None and names_ids(PrepareSettings.of(config)))
+            settings = PrepareSettings.of(config)
+            made = data is None and (names_ids(settings) or settings.prepared_folder is not None)
+            consistency.free_vocab(config, made=made)
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)

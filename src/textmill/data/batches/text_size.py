@@ -122,9 +122,9 @@ def _text_of_ids(settings: PrepareSettings, kind: str, train: list[Path], valida
 
 
 def learned(config: Config, corpus: Corpus) -> bool:
-    """Whether BPE learned the vocabulary of `corpus` as the configuration asks."""
+    """Whether BPE learned the vocabulary of `corpus` as the configuration asks, not as whoever prepared it asked."""
     kind = corpus.tokenizer.kind if corpus.tokenizer is not None else None
-    return kind == config.tokenizer.tokenizer == "bpe"
+    return kind == config.tokenizer.tokenizer == "bpe" and PrepareSettings.of(config).prepared_folder is None
 
 
 def packing_of(settings: DataConfig, corpus: Corpus) -> str:

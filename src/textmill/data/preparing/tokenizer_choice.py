@@ -114,7 +114,7 @@ def learn_once(
     kept = destination.learned()
     if kept is not None:
         tokenizer, said = kept
-        progress.skip()
+        progress.advance(1)
     else:
         said = []
         tokenizer = choice.make(training_text, characters, said.append)

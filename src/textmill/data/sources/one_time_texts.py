@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill import files
+from textmill.console.number_format import size
 from textmill.data.sources.cache_dir import cache_root
 from textmill.data.sources.file_extensions import NAMED_FORMATS
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
@@ -29,6 +31,7 @@ WHAT_IS_TAKEN = (
 )
 
 _BLOCK = 1 << 20
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between sentences about how much is read; nobody knows of how much
 _OBJECT = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _ITEM = re.compile(rf"([A-Za-z][\w-]*=)?(-|(?!hf:){_OBJECT}:{_OBJECT})(=[0-9.]+(?:[eE][+-]?[0-9]+)?)?", re.DOTALL)
 _BEGINS_JSON = re.compile(r'\[?\s*\{\s*("(?:[^"\\]|\\.)*"\s*:|\})')
@@ -94,6 +97,7 @@ class Keeper:
         if self.format is not None or self.encoding != "utf-8":
             raise ConfigError(f"{name} is texts of a program: format and encoding say what files are, leave them out")
         rows = _JsonLines(given, self.text_column, name)
+        self.say(f"{name}: reading what the program gives")
         kept = self._write(_TEXTS, rows, f"{name} gives no text", lambda path: "jsonl")
         self.say(f"{name}: {rows.sentence()}, kept in {kept}")
         return kept
@@ -130,6 +134,8 @@ class Keeper:
         folder = files.make_directory(cache_root(self.cache_dir) / name)
         temporary = folder / f"{files.TEMPORARY_PREFIX}{uuid.uuid4().hex}"
         digest, is_empty = hashlib.sha256(), True
+        pause = _FIRST_PAUSE
+        due = time.monotonic() + pause
         try:
             with temporary.open("wb") as file:
                 for block in blocks:
@@ -137,6 +143,10 @@ class Keeper:
                     is_empty = is_empty and not block.strip()
                     digest.update(block)
                     file.write(block)
+                    if time.monotonic() >= due:
+                        self.say(f"{size(file.tell())} read so far")
+                        pause = min(2 * pause, _LONGEST_PAUSE)
+                        due = time.monotonic() + pause
             if is_empty:
                 raise DataError(empty)
             extension = NAMED_FORMATS[format_of(temporary)] or ".txt"
