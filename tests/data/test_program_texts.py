@@ -197,7 +197,7 @@ def test_long_reading_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     Keeper(cache_dir=tmp_path, say=said.append).keep(texts)
     assert said[0] == "data: reading what the program gives" and heard[0] == 1
-    assert said[1] == "2.00 MB read so far" and said[-1].startswith("data: 3 documents, kept in ")
+    assert "2.0 MB read so far" in said and said[-1].startswith("data: 3 documents, kept in ")
 
 
 def test_stopping_leaves_nothing(tmp_path: Path) -> None:
