@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import DataError, MissingInputError
-from textmill.files import parse_json, read_rows
+from textmill.files import expand_home, parse_json, read_rows
 from textmill.runs.layout import BEST_MODEL, CHECKPOINTS, FINAL, METRICS, STATE, STEPS, is_checkpoint, is_model, is_run
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
@@ -93,8 +93,8 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None) -> Path:
 
 def _path(name: str | Path) -> Path:
     """Return the path; one written on Windows may have backslashes."""
-    path = Path(name).expanduser()
-    return path if path.exists() or "\\" not in str(name) else Path(str(name).replace("\\", "/")).expanduser()
+    path = expand_home(name)
+    return path if path.exists() or "\\" not in str(name) else expand_home(str(name).replace("\\", "/"))
 
 
 def _folder_of_file(path: Path) -> Path:
@@ -160,7 +160,7 @@ def _store(run: Path, say: Say | None = None) -> CheckpointStore:
 def _epochs_per_step(run: Path) -> float | None:
     """Return what share of an epoch one step is, from the run's log, or None without a log."""
     for name in (STEPS, METRICS):
-        for row in read_rows(run / name):
+        for row in read_rows(run / name, on_damage=lambda problem: None):
             step, epoch = row.get("step"), row.get("epoch")
             if not isinstance(step, int | float) or not isinstance(epoch, int | float):
                 continue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from textmill.errors import DataError, MissingInputError, NonFiniteError
@@ -51,6 +51,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         DataError: it is damaged, or not a safetensors file.
     """
     try:
+        if not str(path).isprintable():  # the library opens no path that is not UTF-8
+            return load(path.read_bytes())
         return load_file(path)
     except FileNotFoundError as error:
         raise MissingInputError(f"{path} does not exist") from error

@@ -37,7 +37,8 @@ class Log:
     def append(self, row: Mapping[str, Any]) -> None:
         """Append `row` as a line, visible to others at once. NaN and infinities, which JSON lacks, become null."""
         refused_before = bool(self._waiting)
-        self._waiting += json.dumps(plain_values(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = json.dumps(plain_values(row), ensure_ascii=False, allow_nan=False) + "\n"
+        self._waiting += line.encode(errors="backslashreplace")  # a lone surrogate becomes an escape, as in write_text
         try:
             self._write_waiting()
         except OSError as error:
@@ -47,6 +48,7 @@ class Log:
     def sync(self) -> int:
         """Flush the file to the disk and return the offset. Call it before a checkpoint records the offset."""
         with suppress(OSError):
+            self._write_waiting()
             flush_to_disk(self._descriptor)
         return self._offset
 

@@ -19,6 +19,7 @@ from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_pat
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
 from textmill.errors import ConfigError
+from textmill.files import expand_home
 from textmill.runs.layout import CONFIG
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
 
@@ -84,13 +85,15 @@ def settle_preset(config: Config, device_type: str) -> str | None:
     return apply_auto_preset(config, device_type, num_bytes)
 
 
-def settle_tokenizer(config: Config, say: Callable[[str], None]) -> None:
-    """Make the path of a tokenizer absolute; if its folder is missing, choose BPE instead, and say so.
+def settle_paths(config: Config, say: Callable[[str], None]) -> None:
+    """Make the paths of a tokenizer and of `init_from` absolute; choose BPE if a tokenizer is missing, and say so.
 
     Only what is plainly a folder's path may be missing, so that a misspelled name stays an error.
     """
+    if config.training.init_from is not None:
+        config.training.init_from = str(Path(config.training.init_from).expanduser().absolute())
     settings = config.tokenizer
-    path = Path(settings.tokenizer).expanduser()
+    path = expand_home(settings.tokenizer)
     if settings.tokenizer in ("char", "byte", "bpe") or settings.tokenizer.startswith("hf:"):
         return
     if path.exists():

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from textmill.checkpoint.find_model import resolve_model
-from textmill.checkpoint.model_folder import load_weights
 from textmill.config import Config, consistency
 from textmill.console.screen import Screen
 from textmill.data.batches.loader import Rows
@@ -34,7 +32,8 @@ from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
-from textmill.training.open_corpus import open_corpus, settle_data, settle_preset, settle_tokenizer
+from textmill.training.initial_model import InitialModel, adopt_model, check_corpus
+from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
 from textmill.training.resume import split_batch
 from textmill.training.run import LossFunction
 from textmill.training.signals import SignalFlag
@@ -59,8 +58,8 @@ class OpenedRun:
     """A run that nothing is left to refuse in, and of which nothing is written.
 
     config: every value settled. parts: with what the configuration names by import strings.
-    start: the checkpoint to start from, or None for step 0. kernels: the choices in force, for environment.json.
-    preset: the sentence about the preset that was chosen.
+    start: the checkpoint to start from, or None for step 0. initial: the model whose weights step 0 has, if any.
+    kernels: the choices in force, for environment.json. preset: the sentence about the preset that was chosen.
     """
 
     config: Config
@@ -70,6 +69,7 @@ class OpenedRun:
     screen: Screen
     output: Output
     start: Path | None
+    initial: InitialModel | None
     kernels: dict[str, Any]
     preset: str | None
     corpus: Corpus
@@ -98,11 +98,13 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         screen = screen or Screen(quiet=not world.is_first)
         stack.callback(screen.close)
         signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
-        settle_tokenizer(config, screen.say)
+        settle_paths(config, screen.say)
         output = choose_output(config, world)
         if not output.fresh:
             stack.enter_context(claim(output, world, screen))
         config, start = find_start(config, output, world, screen)
+        with world.together():
+            initial = _initial_model(config, parts, screen) if start is None else None
         continued = None if output.fresh or output.fork else output.folder
         data, validation = settle_data(
             config, (parts.data, parts.validation), world, screen, continued=continued, interrupted=signals.check
@@ -115,6 +117,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             consistency.free_vocab(config, made=made)
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
+            check_corpus(initial, corpus)
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             if start is None:
@@ -134,9 +137,10 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             trackers = _trackers(config, output.folder, world, screen)
             parts = _with_named(parts, config)
             if parts.model is None:
-                _check_model(config, fresh=start is None)
+                with torch.device("meta"):  # refuse a model that cannot be built; nothing is allocated
+                    empty_model(config.model)
         yield OpenedRun(
-            config, parts, world, signals, screen, output, start, kernels, preset,
+            config, parts, world, signals, screen, output, start, initial, kernels, preset,
             corpus, rows, augment, engine, precision, length, trackers,
         )  # fmt: skip
 
@@ -154,12 +158,10 @@ def _join(config: Config, stack: ExitStack) -> World:
     return world
 
 
-def _check_model(config: Config, *, fresh: bool) -> None:
-    """Refuse a model that cannot be built, or the weights of a fresh run that do not fit it; nothing is allocated."""
-    with torch.device("meta"):
-        model = empty_model(config.model)
-        if fresh and config.training.init_from is not None:
-            load_weights(model, resolve_model(config.training.init_from))
+def _initial_model(config: Config, parts: Parts, screen: Screen) -> InitialModel | None:
+    if parts.model is not None and config.training.init_from is not None:
+        raise ConfigError("init_from loads the model that it names, and another model is given: leave one out")
+    return adopt_model(config, screen.say)
 
 
 def _kernel_choices(config: Config, output: Output) -> dict[str, Any]:

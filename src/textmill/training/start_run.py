@@ -7,8 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.checkpoint.find_model import resolve_model
-from textmill.checkpoint.model_folder import load_weights
 from textmill.data.batches.loader import Batch
 from textmill.engine.deepspeed_json import for_initialize
 from textmill.engine.engine_choice import build_engine
@@ -22,6 +20,7 @@ from textmill.training.advice import Advice
 from textmill.training.around_the_loop import running
 from textmill.training.checkpoint_state import load_state, restore
 from textmill.training.evaluate_and_sample import first_words
+from textmill.training.initial_model import load_initial
 from textmill.training.open_run import OpenedRun
 from textmill.training.out_of_memory import memory_explained
 from textmill.training.reporting import Reporting
@@ -123,8 +122,8 @@ def _model(opened: OpenedRun) -> nn.Module:
     config = opened.config
     model = build_model(config.model, seed=config.training.seed)
     config.model = model.config
-    if config.training.init_from is not None:
-        load_weights(model, resolve_model(config.training.init_from, say=opened.screen.say))
+    if opened.initial is not None:
+        load_initial(model, opened.initial, opened.corpus.tokenizer, opened.screen.say)
     return model
 
 
