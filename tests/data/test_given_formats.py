@@ -188,6 +188,7 @@ def _has(package: str) -> bool:
 PIPED: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
     "JSON Lines": (AS["jsonl"].encode(), {}, ".jsonl", TEXTS),
     "JSON Lines with a byte order mark": (b"\xef\xbb\xbf" + AS["jsonl"].encode(), {}, ".jsonl", TEXTS),
+    "files one after the other": (2 * (b"\xef\xbb\xbf" + AS["jsonl"].encode()), {}, ".jsonl", 2 * TEXTS),
     "JSON Lines in UTF-16": (AS["jsonl"].encode("utf-16"), {"encoding": "utf-16"}, ".jsonl", TEXTS),
     "a long first row": (json.dumps({"text": "x" * 2_000_000}).encode() + b"\n", {}, ".jsonl", ["x" * 2_000_000]),
     "JSON over several lines": (json.dumps(ROWS, indent=1).encode(), {}, ".json", TEXTS),

@@ -19,6 +19,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     """
     kind = "a .jsonl file has one object per line"
     for number, line in read_lines(file, name, reading, notes, kind):
+        line = line.removeprefix("\ufeff")  # of a file that was appended to another
         if line.strip():
             where = f"{name}, line {number}"
             try:
