@@ -28,6 +28,7 @@ from textmill.data.preparing.split import (
     leaked_documents,
     plan_split,
     whole_documents,
+    with_beginnings,
 )
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
 from textmill.data.preparing.train_and_validation import close_writers, filter_sets, say_leaks, text_sets
@@ -74,12 +75,13 @@ def prepare_text(
     tokenizer = learn_once(choice, training_text, found.kept_characters, destination, progress, notes.add)
     # A single text needs no EOS token, and one that training never saw must not be in the validation text either.
     several = found.kept_documents > 1 if settings.ends_documents is None else settings.ends_documents
-    if several and tokenizer.eos_id is None and tokenizer.kind != "char":
+    marked = tokenizer.eos_id is not None or tokenizer.prefix_ids or tokenizer.suffix_ids
+    if several and not marked and tokenizer.kind != "char":
         notes.add(_without_eos(tokenizer))
     encoding = Encoding(tokenizer, tokenizer.eos_id if several else None)
     writers = [destination.chunk_writer(text_set.folder, encoding) for text_set in sets]
     # Tokenizing is far behind reading where documents are long, so this pass counts as done when ids are written.
-    parts = fragments(lambda num_bytes: progress.tick(0))
+    parts = with_beginnings(fragments(lambda num_bytes: progress.tick(0)))
     whole = parts if tokenizer.exact_in_parts else whole_documents(parts)
     total = sum(result.found.kept_characters for result in filtered.values())
     written = encode_and_write(
