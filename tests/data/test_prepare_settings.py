@@ -101,6 +101,7 @@ OTHER_VALUES: dict[str, Any] = {
     "cache_dir": "elsewhere",
     "preprocessing_num_workers": 3,
     "tokenizer": "char",
+    "eos_token": "<|end|>",
     "special_tokens": ["<|user|>"],
     "vocab_size": 300,
 }
