@@ -1,10 +1,10 @@
 """textmill evaluate: how good a model is on a text."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from textmill.cli.help_pages import Device, Encoding, FileFormat, Json, Model
+from textmill.cli.help_pages import Device, Encoding, FileFormat, Json, Model, RunsSeparator, RunsTextColumn
 from textmill.console.screen import waiting
 from textmill.console.standard_streams import write, write_json
 
@@ -19,11 +19,11 @@ def evaluate(
     max_seq_len: int | None = None,
     device: Device = "auto",
     precision: str = "auto",
-    text_column: str | None = None,
+    text_column: RunsTextColumn = None,
     min_length: int = 0,
     format: FileFormat = None,
     encoding: Encoding = "utf-8",
-    document_separator: str = "",
+    document_separator: RunsSeparator = None,
     json: Json = False,
 ) -> None:
     """Measure a model: loss, perplexity, bits per byte, accuracy.
@@ -40,10 +40,6 @@ def evaluate(
         auto, fp32, bf16 or fp16.
     min_length
         Leave out shorter documents, in characters.
-    text_column
-        Field that contains the text in JSON Lines, CSV and Parquet. Unset: that of the model's run, or text.
-    document_separator
-        What ends a document in plain text; none: nothing. Unset: that of the model's run, or lines <|endoftext|>.
 
     Examples
     --------
@@ -62,11 +58,7 @@ def evaluate(
                 max_seq_len=max_seq_len,
                 device=device,
                 precision=precision,
-                text_column=text_column,
-                min_length=min_length,
-                format=format,
-                encoding=encoding,
-                document_separator=None if document_separator == "none" else document_separator,
+                **_how(text_column, document_separator, min_length=min_length, format=format, encoding=encoding),
                 say=screen.say,
                 reading=screen.preparing,
                 progress=screen.evaluating,
@@ -79,3 +71,12 @@ def evaluate(
     for name, value in measured.items():
         shown = f"{value:,.0f}" if name == "tokens" else f"{value:.4f}"
         write(f"{name.replace('_', ' '):<16} {shown:>12}  {_UNITS.get(name, '')}".rstrip())
+
+
+def _how(text_column: str | None, document_separator: str | None, **others: Any) -> dict[str, Any]:
+    """Return how text is read; what the run has, and was not given, is left out."""
+    if text_column is not None:
+        others["text_column"] = text_column
+    if document_separator is not None:
+        others["document_separator"] = None if document_separator == "none" else document_separator
+    return others

@@ -83,21 +83,12 @@ def prepare(
     Raises ConfigError for a wrong setting, MissingInputError and DataError for a file, RunExistsError or
     CannotWriteError for `output`.
     """
+    reading = Reading(text_column, encoding_errors, min_length, format, encoding, document_separator)
     settings = PrepareSettings(
-        data=data,
-        val_data=val_data,
-        val_split=val_split,
-        tokenizer=tokenizer,
-        vocab_size=vocab_size,
-        special_tokens=special_tokens,
-        eos_token=eos_token,
-        reading=Reading(text_column, encoding_errors, min_length, format, encoding, document_separator),
-        dataset_split=dataset_split,
-        validation_split=validation_split,
-        cleaning=cleaning or Cleaning(),
-        cache_dir=cache_dir,
-        workers=workers,
-    )
+        data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
+        special_tokens=special_tokens, eos_token=eos_token, reading=reading, dataset_split=dataset_split,
+        validation_split=validation_split, cleaning=cleaning or Cleaning(), cache_dir=cache_dir, workers=workers,
+    )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
 
 

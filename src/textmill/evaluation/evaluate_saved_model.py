@@ -10,7 +10,7 @@ from textmill import files
 from textmill.checkpoint.model_folder import Loaded, load_model
 from textmill.config import DataConfig, load_config
 from textmill.data.batches.loader import Rows, eval_batches, separates_documents
-from textmill.data.batches.text_size import names_ids
+from textmill.data.batches.text_size import is_tokenized
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import LEARNED
@@ -42,17 +42,12 @@ def evaluate_model(
     device: str = "auto",
     precision: str = "auto",
     metrics: Mapping[str, Metric] | None = None,
-    text_column: str | None = None,
-    min_length: int = 0,
-    format: str | None = None,
-    encoding: str = "utf-8",
-    encoding_errors: str = "strict",
-    document_separator: str | None = "",
     cache_dir: str | Path | None = None,
     say: Callable[[str], None] = lambda sentence: None,
     reading: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     interrupted: Callable[[], bool | None] | None = None,
+    **how: Any,
 ) -> dict[str, float]:
     """Return the metrics of a stored model (see `evaluate`) on the whole of `data`.
 
@@ -66,12 +61,13 @@ def evaluate_model(
             than the text.
         device, precision: see `choose_device` and `choose_precision`.
         metrics: additional metrics by name.
-        text_column, min_length, format, encoding, encoding_errors, document_separator, cache_dir: how text is read; see
-            `prepare`. A text_column of None and an empty document_separator are those of the model's run.
+        cache_dir: where prepared text is kept; None for the user's cache folder.
         say: called with a sentence about anything worth knowing.
         reading: called with (bytes, total bytes) while text is prepared.
         progress: called with (targets, total targets) during evaluation.
         interrupted: called before every batch; see `evaluate`.
+        how: text is read: text_column, min_length, format, encoding, encoding_errors and document_separator, as for
+            `prepare`. Column and separator are those of the model's run unless they are given.
 
     Raises:
         ConfigError: `data` is missing and the model belongs to no run, or it has no tokenizer for text.
@@ -83,22 +79,7 @@ def evaluate_model(
     if data is None:
         stores = [_validation_of_run(run, loaded, say, reading)]
     else:
-        how = Reading(
-            **_reading_of_run(run, text_column, document_separator),
-            min_length=min_length,
-            format=format,
-            encoding=encoding,
-            encoding_errors=encoding_errors,
-        )
-        settings = PrepareSettings(
-            data=Keeper(how.text_column, cache_dir, say, format=format, encoding=how.encoding).keep(data) or [],
-            val_split=0.0,
-            tokenizer=loaded.tokenizer or "bpe",
-            vocab_size=loaded.model.config.vocab_size if loaded.tokenizer is None else None,
-            reading=how,
-            cache_dir=cache_dir,
-            ends_documents=_ended_documents(run),
-        )
+        settings = _settings(data, run, loaded, Reading(**{**_reading_of_run(run), **how}), cache_dir, say)
         stores = _stores_of(settings, loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, run)
     total = sum(part.num_targets for part in batches)
@@ -113,13 +94,30 @@ def evaluate_model(
     )
 
 
-def _reading_of_run(run: Path | None, text_column: str | None, document_separator: str | None) -> dict[str, Any]:
-    """Return which text of a file is read: as the run read its own, where nothing else is given."""
+def _settings(
+    data: Any,
+    run: Path | None,
+    loaded: Loaded,
+    how: Reading,
+    cache_dir: str | Path | None,
+    say: Callable[[str], None],
+) -> PrepareSettings:
+    """Return how `data` is prepared: all for one side, with the model's tokenizer, documents ended as in training."""
+    return PrepareSettings(
+        data=Keeper(how.text_column, cache_dir, say, format=how.format, encoding=how.encoding).keep(data) or [],
+        val_split=0.0,
+        tokenizer=loaded.tokenizer or "bpe",
+        vocab_size=loaded.model.config.vocab_size if loaded.tokenizer is None else None,
+        reading=how,
+        cache_dir=cache_dir,
+        ends_documents=_ended_documents(run),
+    )
+
+
+def _reading_of_run(run: Path | None) -> dict[str, Any]:
+    """Return which text of a file the run was trained on, in the words of Reading."""
     data = load_config(run).data if run is not None else DataConfig()
-    return {
-        "text_column": data.text_column if text_column is None else text_column,
-        "document_separator": data.document_separator if document_separator == "" else document_separator,
-    }
+    return {"text_column": data.text_column, "document_separator": data.document_separator}
 
 
 def _ended_documents(run: Path | None) -> bool | None:
@@ -137,7 +135,7 @@ def _stores_of(
     settings: PrepareSettings, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
 ) -> list[TokenStore]:
     """Return the token stores of all the text, with the model's tokenizer."""
-    if loaded.tokenizer is None and settings.prepared_folder is None and not names_ids(settings):
+    if loaded.tokenizer is None and not is_tokenized(settings):
         raise ConfigError(f"the model in {loaded.path} has no tokenizer: evaluate it on ids (.npy, .bin)")
     corpus = prepare_corpus(settings, say=say, progress=reading)
     _check_same_tokenizer(corpus, loaded)

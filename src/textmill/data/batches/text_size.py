@@ -65,6 +65,11 @@ def names_ids(settings: PrepareSettings) -> bool:
     return format_of(files[0], settings.reading.format)[0] in IDS
 
 
+def is_tokenized(settings: PrepareSettings) -> bool:
+    """Whether the data has been tokenized already: it is ids or a prepared corpus. Raises what `list_files` raises."""
+    return settings.prepared_folder is not None or names_ids(settings)
+
+
 def counted_text(config: Config, corpus: Corpus) -> Text:
     """Return the text of a run on `corpus`, counted, packed as the run would."""
     held_out = corpus.validation.num_tokens if corpus.validation is not None else 0
