@@ -186,7 +186,7 @@ def test_an_import_string_names_an_object(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_long_reading_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That reading has begun, at once, and how much there is so far, in growing pauses."""
-    monkeypatch.setattr(one_time_texts, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(one_time_texts, "FIRST_PAUSE", 0.0)
     said: list[str] = []
     heard: list[int] = []
 

@@ -31,7 +31,7 @@ WHAT_IS_TAKEN = (
 )
 
 _BLOCK = 1 << 20
-_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between sentences about how much is read; nobody knows of how much
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds between sentences about how much is read; nobody knows of how much
 _OBJECT = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _ITEM = re.compile(rf"([A-Za-z][\w-]*=)?(-|(?!hf:){_OBJECT}:{_OBJECT})(=[0-9.]+(?:[eE][+-]?[0-9]+)?)?", re.DOTALL)
 _BEGINS_JSON = re.compile(r'\[?\s*\{\s*("(?:[^"\\]|\\.)*"\s*:|\})')
@@ -134,7 +134,7 @@ class Keeper:
         folder = files.make_directory(cache_root(self.cache_dir) / name)
         temporary = folder / f"{files.TEMPORARY_PREFIX}{uuid.uuid4().hex}"
         digest, is_empty = hashlib.sha256(), True
-        pause = _FIRST_PAUSE
+        pause = FIRST_PAUSE
         due = time.monotonic() + pause
         try:
             with temporary.open("wb") as file:
@@ -145,7 +145,7 @@ class Keeper:
                     file.write(block)
                     if time.monotonic() >= due:
                         self.say(f"{size(file.tell())} read so far")
-                        pause = min(2 * pause, _LONGEST_PAUSE)
+                        pause = min(2 * pause, LONGEST_PAUSE)
                         due = time.monotonic() + pause
             if is_empty:
                 raise DataError(empty)
