@@ -44,7 +44,7 @@ def settle_data(
     values = config.data
     if data is not None and values.dataset_name is not None:
         raise ConfigError("data and dataset_name both name the text to train on: leave one out")
-    keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted)
+    keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted, values.format, values.encoding)
 
     def kept(setting: str, given: Any) -> list[str]:
         once = not are_paths(given) or any(map(is_given_once, given))
@@ -141,7 +141,7 @@ def _open(
 ) -> Corpus:
     def prepared(**others: Any) -> Corpus:
         settings = PrepareSettings.of(config, **others)
-        return prepare_corpus(settings, say=screen.say, progress=screen.reading, interrupted=interrupted)
+        return prepare_corpus(settings, say=screen.say, progress=screen.preparing, interrupted=interrupted)
 
     if data is None and validation is None:
         return prepared()
