@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textmill.config import ModelConfig, choose_preset, load_config
-from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup, without_effect
+from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup, replaced, without_effect
 from textmill.config.model_shape import resolve_shape
 from textmill.config.presets import apply_auto_preset
 from textmill.errors import ConfigError
@@ -201,3 +201,33 @@ def test_a_given_learning_rate_takes_the_automatic_optimizer_away() -> None:
     automatic = load_config()
     apply_auto_preset(automatic, "cpu", 10_000_000)
     assert (automatic.training.optimizer, automatic.training.learning_rate) == ("muon", 0.01)
+    named = load_config(optimizer="muon")
+    apply_auto_preset(named, "cpu", 10_000_000)
+    assert named.training.lr_schedule == "wsd" and named.training.learning_rate == 0.01
+
+
+MUON = {"optimizer": "muon", "learning_rate": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("layers", "optimizer", "rate", "said"),
+    [
+        ([MUON, {"learning_rate": 5e-4}], "adamw", 5e-4, "optimizer: adamw instead of muon"),
+        ([MUON, {"optimizer": "adamw"}], "adamw", 1e-3, "learning_rate: 0.001 instead of 0.01"),
+        ([{"learning_rate": 5e-4}, {"optimizer": "muon"}], "muon", 0.01, "learning_rate: 0.01 instead of 0.0005"),
+        ([{"preset": "tiny"}, {"optimizer": "muon"}], "muon", 0.01, ""),
+        ([MUON, {"optimizer": "muon", "learning_rate": 0.02}], "muon", 0.02, ""),
+        ([MUON, {"optimizer": "muon"}], "muon", 0.01, ""),
+        ([{"optimizer": "muon"}, {"learning_rate": 0.02}], "muon", 0.02, ""),
+        ([{"learning_rate": 5e-4}, {"optimizer": "adam"}], "adam", 5e-4, ""),
+        ([{"preset": "tiny"}, {"learning_rate": 5e-4}], "adamw", 5e-4, ""),
+    ],
+)
+def test_a_learning_rate_travels_with_its_optimizer(
+    layers: list[dict[str, Any]], optimizer: str, rate: float, said: str
+) -> None:
+    """One alone of two that were given together replaces both, and that is said; so too over a Config."""
+    for sources in (layers, [load_config(layers[0]), *layers[1:]]):
+        config = load_config(*sources)
+        assert (config.training.optimizer, config.training.learning_rate) == (optimizer, rate)
+        assert [sentence.startswith(said) for sentence in replaced(config)] == [True] * bool(said)

@@ -9,12 +9,12 @@ from typing import Any
 
 from textmill.config.aliases import RIVALS
 from textmill.config.model_shape import resolve_shape
+from textmill.config.related_settings import INSTEAD
 from textmill.config.run_config import Config
 from textmill.errors import ConfigError
 
 EXCLUSIVE = (
     *RIVALS,
-    ("data", "dataset_name"),
     ("overwrite", "resume"),
     ("overwrite", "resume_from"),
     ("init_from", "resume"),
@@ -129,6 +129,24 @@ def fit_warmup(config: Config, total_steps: int) -> list[str]:
     after = max(0, total_steps // 10)
     config.training.derive("warmup_steps", after, force=True)
     return [f"warmup_steps: {after} instead of {before}, because the run has {total_steps} steps"]
+
+
+def replaced(config: Config) -> list[str]:
+    """Return a sentence for an optimizer or a learning rate that was replaced because the other one was given alone."""
+    training = config.training
+    cause, _, before = training.origin("optimizer").partition(INSTEAD)
+    if before:
+        return [
+            f"optimizer: {training.optimizer} instead of {before}, because a learning rate given alone ({cause}) is "
+            f"AdamW's; add --optimizer {before} for {before} with this rate"
+        ]
+    cause, _, before = training.origin("learning_rate").partition(INSTEAD)
+    if before:
+        return [
+            f"learning_rate: {training.learning_rate} instead of {before}, which was for another optimizer than "
+            f"{training.optimizer} ({cause}); --learning-rate sets it"
+        ]
+    return []
 
 
 def without_effect(config: Config) -> list[str]:

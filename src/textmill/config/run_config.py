@@ -10,12 +10,12 @@ from textmill.config.aliases import canonical
 from textmill.config.field_types import closest, show
 from textmill.config.fields import DataFields, TokenizerFields, TrackingFields, TrainingFields
 from textmill.config.model_shape import ModelConfig
+from textmill.config.related_settings import merge, suited
 from textmill.config.section import Section
 from textmill.config.setting_lookup import (
     Setting,
     flatten,
     keywords,
-    merge,
     read_as,
     resolve,
     section_of,
@@ -132,9 +132,12 @@ class Config:
     def apply_preset(self, preset: str, values: Mapping[str, Any]) -> None:
         """Set what nobody gave to the preset's values, with the origin `preset NAME`.
 
-        The preset's length is ignored if any length is given, and so is a setting whose rival is given.
+        The preset's length is ignored if any length is given, and so is a setting whose rival is given, and what suits
+        its optimizer only if another one is used.
         """
         origin = f"preset {preset}"
+        optimizer = self.training.optimizer if self.given("optimizer") else None
+        values = suited(values, optimizer, rate_given=self.given("learning_rate"))
         layer = resolve(flatten(values, origin=origin, where=lambda path: f"{origin}: {'.'.join(path)}"))
         given = {name: Setting(name, value, "", "") for name, value in self.values().items() if self.given(name)}
         if any(name in given and given[name].value is not None for name in LENGTHS):

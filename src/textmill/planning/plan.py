@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup
+from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup, replaced
 from textmill.config.run_config import LENGTHS, Config
 from textmill.errors import ConfigError
 from textmill.planning.memory import Memory, StepSettings, estimate_memory, evaluation_rows, optimizer_bytes
@@ -96,7 +96,7 @@ def fit_run(
     Raises:
         ConfigError: a chosen value does not fit.
     """
-    said = fit_model(config) if own_model else []
+    said = replaced(config) + (fit_model(config) if own_model else [])
     said += fit_vocab(config, vocab_size, "bpe" if learned else "given")
     said += fit_batch(config, num_rows, world_size)
     settings = config.training
