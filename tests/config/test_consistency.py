@@ -138,7 +138,7 @@ def test_a_default_batch_never_asks_for_more_rows_than_there_are(rows: int, worl
     training = config.training
     per_step = training.batch_size * training.gradient_accumulation_steps * world_size
     assert per_step <= max(rows, 1)
-    assert bool(said) == (64 * world_size > rows)
+    assert bool(said) == (world_size > 1 or rows < 64)
 
 
 def test_a_given_batch_that_is_too_large_is_refused() -> None:
@@ -189,6 +189,30 @@ def test_auto_chooses_for_every_machine_and_size(device: str, size: int) -> None
     assert name in sentence and name.startswith("auto-cpu" if device == "cpu" else "auto-gpu")
     larger = choose_preset(device, size * 10)[1]
     assert larger["d_model"] * larger["num_layers"] >= values["d_model"] * values["num_layers"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "world_size", "batch", "accumulation"),
+    [
+        ("gpt2", {}, 1, 8, 64),
+        ("gpt2", {}, 8, 8, 8),
+        ("gpt2", {}, 512, 1, 1),
+        ("gpt2", {"batch_size": 16}, 8, 16, 8),
+        ("gpt2", {"batch_size": 16, "gradient_accumulation_steps": 4}, 8, 16, 4),
+        ("gpt2", {"gradient_accumulation_steps": 8}, 8, 1, 8),
+        ("tiny", {}, 4, 4, 1),
+        ("gpu_large", {}, 3, 14, 3),
+    ],
+)
+def test_a_batch_of_a_preset_is_that_of_all_processes(
+    preset: str, given: dict[str, int], world_size: int, batch: int, accumulation: int
+) -> None:
+    """GPT-2's half a million tokens per step stay so on eight GPUs; a batch that somebody chose is each process's."""
+    config = load_config({"preset": preset}, given)
+    said = fit_batch(config, 10**9, world_size)
+    training = config.training
+    assert (training.batch_size, training.gradient_accumulation_steps) == (batch, accumulation)
+    assert all(f"{world_size} processes share the preset's" in sentence for sentence in said)
 
 
 def test_a_given_learning_rate_takes_the_automatic_optimizer_away() -> None:
