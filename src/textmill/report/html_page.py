@@ -127,7 +127,7 @@ def _samples(record: Record) -> str:
     others = [_sample(row) for row in reversed(record.samples) if row is not best][: MOST_SAMPLES - 1]
     if not record.samples:
         return ""
-    unfold = f"<details><summary>{plural(len(others), "other")}</summary>{''.join(others)}</details>" if others else ""
+    unfold = f"<details><summary>{plural(len(others), 'other')}</summary>{''.join(others)}</details>" if others else ""
     note = ", at the lowest validation loss" if best.get("step") == record.best.get("step") else ""
     return f"<section><h2>Samples</h2>{_sample(best, note)}{unfold}</section>"
 
