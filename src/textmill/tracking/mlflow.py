@@ -20,8 +20,8 @@ class MLflow:
     """One MLflow run, kept across resumes: its id is in `log_dir/mlflow_run_id`.
 
     Without MLFLOW_TRACKING_URI the runs are in the SQLite file `store/mlflow.db` and texts below
-    `store/mlflow_artifacts`: runs that share a store are compared. MLflow keeps what it was once told: rows between the checkpoint and the interruption are
-    reported twice, at the same steps.
+    `store/mlflow_artifacts`: runs that share a store are compared. MLflow keeps what it was once told: rows between the
+    checkpoint and the interruption are reported twice, at the same steps.
     """
 
     def __init__(self, log_dir: Path, experiment: str, say: Callable[[str], None], *, store: Path) -> None:
