@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from support.disk_faults import CRASHED, NAMES, content, in_child, writer
+from support.written_checkpoints import save
+from textmill import files
 from textmill.checkpoint import manifest
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import WriteFailedError
@@ -21,8 +23,8 @@ from textmill.errors import WriteFailedError
 @pytest.fixture
 def good(tmp_path: Path) -> CheckpointStore:
     kept = CheckpointStore(tmp_path / "checkpoints", say=lambda sentence: None)
-    kept.save(1, writer(1))
-    kept.save(2, writer(2))
+    save(kept, 1, writer(1))
+    save(kept, 2, writer(2))
     return kept
 
 
@@ -65,7 +67,7 @@ def test_control_without_hashes_flipped_bits_go_unnoticed(
 ) -> None:
     """Sizes alone do not notice a flip: it is the hash that does."""
     monkeypatch.setattr(manifest, "sha256", lambda path: "same")
-    good.save(2, writer(2))
+    save(good, 2, writer(2))
     flips = list(flip_bits(good.path(2), 20, seed=1))
     assert flips
     unnoticed = [path for path in flip_bits(good.path(2), 20, seed=1) if not good.verify(2)]
@@ -127,7 +129,7 @@ def test_a_full_disk_leaves_the_old_checkpoints_and_no_leavings(good: Checkpoint
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         with pytest.raises(WriteFailedError, match="step-0000003: File too large"):
-            good.save(3, write_much)
+            save(good, 3, write_much)
 
     assert in_child(save_on_a_full_disk) == 0
     assert sorted(entry.name for entry in good.folder.iterdir()) == ["step-0000001", "step-0000002"]
@@ -138,10 +140,10 @@ def test_leavings_of_a_killed_save_are_no_checkpoint(good: CheckpointStore) -> N
     """A temporary folder is neither listed nor found, and repair removes it."""
 
     def die_while_writing() -> None:
-        good.save(3, lambda folder: os._exit(CRASHED))
+        save(good, 3, lambda folder: os._exit(CRASHED))
 
     assert in_child(die_while_writing) == CRASHED
     assert len(list(good.folder.iterdir())) == 3
     assert good.steps() == [1, 2]
-    good.repair()
+    files.remove_temporaries(good.folder)
     assert len(list(good.folder.iterdir())) == 2

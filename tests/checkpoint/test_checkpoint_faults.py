@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.disk_faults import CRASHED, Died, Disk, in_child, version_of, watched, writer
+from support.written_checkpoints import save
 from textmill import files
 from textmill.checkpoint import checkpoint_store as store
 from textmill.checkpoint import manifest
@@ -30,16 +31,16 @@ class Scene:
         self.store = CheckpointStore(root / "checkpoints", keep=1 if kind == "only one kept" else 3, say=lambda s: None)
 
     def prepare(self) -> None:
-        self.store.save(1, writer(1))
+        save(self.store, 1, writer(1))
         if self.kind == "link":
             link_model(self.store.path(1), self.root / "best_model")
-            self.store.save(2, writer(2))
+            save(self.store, 2, writer(2))
 
     def act(self) -> None:
         if self.kind == "link":
             link_model(self.store.path(2), self.root / "best_model")
         else:
-            self.store.save(1 if self.kind == "same step" else 2, writer(2))
+            save(self.store, 1 if self.kind == "same step" else 2, writer(2))
 
     def survivor(self, root: Path) -> int:
         """Return the version that a process finds that starts after the fault."""
@@ -51,7 +52,7 @@ class Scene:
             ]
             return version_of(root / "best_model", ("config.json", "model.safetensors"))
         after = CheckpointStore(root / "checkpoints", say=lambda sentence: None)
-        after.repair()
+        files.remove_temporaries(after.folder)
         newest = after.latest()
         assert newest is not None
         assert not [entry for entry in after.folder.iterdir() if entry.name.startswith(files.TEMPORARY_PREFIX)]

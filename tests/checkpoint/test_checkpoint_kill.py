@@ -27,12 +27,11 @@ print("ready", flush=True)
 while True:
     step += 1
     content = random.Random(step).randbytes(200_000)
-    def write(folder):
+    with store.saving(step, protect={1}) as folder:
         (folder / "model.safetensors").write_bytes(content)
-        (folder / "state.json").write_bytes(b"%d" % step)
-    folder = store.save(step, write, protect={1})
+        (folder / "step").write_bytes(b"%d" % step)
     print(step, flush=True)
-    link_model(folder, run / "best_model", ["model.safetensors", "state.json"])
+    link_model(store.path(step), run / "best_model")
 """
 
 
@@ -76,7 +75,7 @@ def kill_and_check(run: Path, trials: int, seed: int) -> None:
         reported = max([reported, *map(int, steps)])
         remove_temporaries(run)
         store = CheckpointStore(run / "checkpoints", say=said.append)
-        store.repair()
+        remove_temporaries(store.folder)
         newest = store.latest()
         if newest is None:
             assert reported == 0
@@ -88,7 +87,7 @@ def kill_and_check(run: Path, trials: int, seed: int) -> None:
         assert 1 in store.steps()
         assert len(store.steps()) <= 4  # two, the protected one, and one whose deletion the kill prevented
         if published or (run / "best_model").exists():
-            former, published = published, int((run / "best_model" / "state.json").read_bytes())
+            former, published = published, int((run / "best_model" / "step").read_bytes())
             assert former <= published <= step
             weights = (run / "best_model" / "model.safetensors").read_bytes()
             assert weights == random.Random(published).randbytes(200_000)

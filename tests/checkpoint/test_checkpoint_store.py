@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.written_checkpoints import save
 from textmill import files
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import CannotWriteError, MissingInputError, NonFiniteError, WriteFailedError
@@ -36,12 +37,12 @@ def test_a_store_without_checkpoints_has_no_latest(store: CheckpointStore) -> No
     """Nothing was ever committed: that is no error."""
     assert store.latest() is None
     assert store.steps() == []
-    store.repair()
+    files.remove_temporaries(store.folder)
 
 
 def test_a_checkpoint_lists_size_and_sha256_of_every_file(store: CheckpointStore) -> None:
     """The manifest's numbers are those of hashlib, subfolders included."""
-    folder = store.save(500, write)
+    folder = save(store, 500, write)
     assert folder.name == "step-0000500"
     manifest = json.loads((folder / "MANIFEST.json").read_text())
     assert manifest["step"] == 500
@@ -54,7 +55,7 @@ def test_a_checkpoint_lists_size_and_sha256_of_every_file(store: CheckpointStore
 
 def test_a_copied_checkpoint_verifies_under_any_name_that_is_no_step(store: CheckpointStore, tmp_path: Path) -> None:
     """A checkpoint may be carried elsewhere."""
-    shutil.copytree(store.save(7, write), tmp_path / "elsewhere")
+    shutil.copytree(save(store, 7, write), tmp_path / "elsewhere")
     assert store.verify(tmp_path / "elsewhere") == []
     assert store.verify(tmp_path / "nowhere") == [f"{tmp_path / 'nowhere'} is not a folder"]
 
@@ -62,9 +63,9 @@ def test_a_copied_checkpoint_verifies_under_any_name_that_is_no_step(store: Chec
 def test_retention_keeps_the_newest_and_the_protected(store: CheckpointStore) -> None:
     """Three newest, plus the best however old it is."""
     for step in (10, 20, 30, 40, 50):
-        store.save(step, write, protect={20})
+        save(store, step, write, protect={20})
     assert store.steps() == [20, 30, 40, 50]
-    store.save(60, write, protect=[])
+    save(store, 60, write, protect=[])
     assert store.steps() == [40, 50, 60]
 
 
@@ -73,15 +74,15 @@ def test_at_least_the_newest_is_kept(tmp_path: Path, keep: int | None, left: lis
     """None keeps all; nothing keeps none."""
     store = CheckpointStore(tmp_path, keep=keep, say=lambda sentence: None)
     for step in (1, 2, 3):
-        store.save(step, write)
+        save(store, step, write)
     assert store.steps() == left
 
 
 def test_the_one_just_saved_is_kept_even_if_others_have_higher_steps(store: CheckpointStore) -> None:
     """A run that went back to an earlier step does not lose what it saves."""
     for step in (100, 200, 300):
-        store.save(step, write)
-    store.save(50, write)
+        save(store, step, write)
+    save(store, 50, write)
     assert store.steps() == [50, 100, 200, 300]
     assert store.discard_after(50) == [100, 200, 300]
     assert store.steps() == [50]
@@ -100,9 +101,9 @@ def test_an_old_checkpoint_that_cannot_be_deleted_does_not_stop_the_run(
         return rename(path, target)
 
     store.keep = 1
-    store.save(1, write)
+    save(store, 1, write)
     monkeypatch.setattr(Path, "rename", refuse_the_old)
-    store.save(2, write)
+    save(store, 2, write)
     assert store.steps() == [1, 2]
     assert said == [f"the old checkpoint {store.path(1)} cannot be deleted: Permission denied"]
 
@@ -110,7 +111,7 @@ def test_an_old_checkpoint_that_cannot_be_deleted_does_not_stop_the_run(
 def test_the_newest_good_one_is_found_and_each_bad_one_named(store: CheckpointStore, said: list[str]) -> None:
     """Every one that is skipped is named with its reason."""
     for step in (1, 2, 3):
-        store.save(step, write)
+        save(store, step, write)
     (store.path(3) / "weights").unlink()
     (store.path(2) / "weights").write_bytes(b"x")
     assert store.latest() == store.path(1)
@@ -123,7 +124,7 @@ def test_the_newest_good_one_is_found_and_each_bad_one_named(store: CheckpointSt
 def test_no_good_one_among_several_is_an_error_that_names_all(store: CheckpointStore) -> None:
     """A run never starts from nothing where checkpoints exist."""
     for step in (1, 2):
-        store.save(step, write)
+        save(store, step, write)
         (store.path(step) / "MANIFEST.json").unlink()
     with pytest.raises(MissingInputError) as caught:
         store.latest()
@@ -134,17 +135,17 @@ def test_no_good_one_among_several_is_an_error_that_names_all(store: CheckpointS
 
 def test_other_files_beside_the_checkpoints_are_no_checkpoints(store: CheckpointStore) -> None:
     """Only names of the one form count; more than seven digits are in order."""
-    store.save(5, write)
+    save(store, 5, write)
     for name in ("step-5", "epoch-1", ".tmp-step-0000009-abcdef01", "step-0000006.bak"):
         (store.folder / name).mkdir()
-    store.save(12_345_678, write)
+    save(store, 12_345_678, write)
     assert store.steps() == [5, 12_345_678]
     assert store.latest() == store.folder / "step-12345678"
 
 
 def test_an_error_while_writing_passes_on_and_leaves_nothing(store: CheckpointStore) -> None:
     """Whatever `write` raises reaches the caller; the older checkpoint is untouched."""
-    store.save(1, write)
+    save(store, 1, write)
     for error in (NonFiniteError("tensor w holds NaN"), KeyboardInterrupt(), RuntimeError("a defect")):
 
         def fail(folder: Path, error: BaseException = error) -> None:
@@ -152,7 +153,7 @@ def test_an_error_while_writing_passes_on_and_leaves_nothing(store: CheckpointSt
             raise error
 
         with pytest.raises(type(error)):
-            store.save(2, fail)
+            save(store, 2, fail)
     assert [entry.name for entry in store.folder.iterdir()] == ["step-0000001"]
 
 
@@ -164,17 +165,17 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, 1_000_000_000))
     called: list[Path] = []
     with pytest.raises(WriteFailedError, match=r"it needs about 1.1 GB, and 1.0 GB are free") as caught:
-        store.save(1, called.append, expected_bytes=1_000_000_001)
+        save(store, 1, called.append, expected_bytes=1_000_000_001)
     assert caught.value.exit_code == 74
     assert called == []
-    store.save(1, write, expected_bytes=900_000_000)
+    save(store, 1, write, expected_bytes=900_000_000)
 
 
 def test_a_folder_that_cannot_be_made_is_exit_73(tmp_path: Path) -> None:
     """A file stands where the folder should be."""
     (tmp_path / "checkpoints").write_text("in the way")
     with pytest.raises(CannotWriteError) as caught:
-        CheckpointStore(tmp_path / "checkpoints", say=lambda sentence: None).save(1, write)
+        save(CheckpointStore(tmp_path / "checkpoints", say=lambda sentence: None), 1, write)
     assert caught.value.exit_code == 73
 
 
@@ -185,7 +186,7 @@ def test_an_error_of_a_writer_speaks_of_the_checkpoint_not_of_its_temporary_name
         raise files.cannot_write(folder / "weights", OSError(28, "No space left on device"))
 
     with pytest.raises(WriteFailedError) as caught:
-        store.save(4, fail)
+        save(store, 4, fail)
     assert str(caught.value) == f"cannot write {store.path(4) / 'weights'}: No space left on device"
 
 
@@ -196,5 +197,5 @@ def test_files_are_hashed_once_and_flushed_before_the_rename(
     hashed: list[str] = []
     real: Callable[[Path], str] = files.sha256
     monkeypatch.setattr("textmill.checkpoint.manifest.sha256", lambda path: hashed.append(path.name) or real(path))
-    store.save(1, write)
+    save(store, 1, write)
     assert sorted(hashed) == ["one", "weights"]

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from support.small_models import FAMILIES, VARIANTS, random_tokens, small_model
+from support.written_checkpoints import save
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.find_model import resolve_checkpoint, resolve_model
 from textmill.checkpoint.model_folder import load_model, load_weights, save_model_folder
@@ -214,7 +215,7 @@ def run(tmp_path: Path) -> Path:
             (folder / "config.json").write_text("{}")
             (folder / "state.json").write_text(json.dumps({"progress": {"best_step": 10}}))
 
-        store.save(step, write)
+        save(store, step, write)
     for name in ("best_model", "final"):
         (run / name).mkdir()
         (run / name / "config.json").write_text("{}")

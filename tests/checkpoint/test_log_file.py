@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from textmill.runs.log_file import Log
 def test_a_row_is_one_line_that_others_can_read_at_once(tmp_path: Path) -> None:
     """Appended rows are in the file before the log is closed."""
     path = tmp_path / "logs" / "metrics.jsonl"
-    with Log(path) as log:
+    with closing(Log(path, say=print)) as log:
         assert log.offset == 0
         log.append({"step": 1, "text": "zwei\nZeilen ü"})
         assert path.read_text("utf-8") == '{"step": 1, "text": "zwei\\nZeilen ü"}\n'
@@ -33,7 +34,7 @@ def test_a_row_is_one_line_that_others_can_read_at_once(tmp_path: Path) -> None:
 
 def test_numbers_that_json_lacks_are_null_and_foreign_numbers_plain(tmp_path: Path) -> None:
     """NaN, infinities, NumPy and torch scalars, nested too."""
-    with Log(tmp_path / "log") as log:
+    with closing(Log(tmp_path / "log", say=print)) as log:
         log.append({"a": math.nan, "b": [math.inf, -math.inf, 1.5], "c": {"d": np.float32(0.5), "e": np.int64(3)}})
         log.append({"t": torch.tensor(2.5), "n": torch.tensor(math.nan), "p": Path("x"), "yes": True})
     assert list(read_rows(tmp_path / "log")) == [
@@ -53,12 +54,12 @@ def test_a_file_cut_anywhere_opens_with_its_whole_lines(
 ) -> None:
     """Whatever a crash leaves of the last line is gone, every line before it stays, and the log can be gone on with."""
     path = tmp_path_factory.mktemp("log") / "log"
-    with Log(path) as log:
+    with closing(Log(path, say=print)) as log:
         for row in rows:
             log.append(row)
     whole = path.read_bytes()
     path.write_bytes(whole[:cut])
-    with Log(path) as log:
+    with closing(Log(path, say=print)) as log:
         kept = whole[: whole[:cut].rfind(b"\n") + 1]
         assert path.read_bytes() == kept
         assert log.offset == len(kept)
@@ -69,21 +70,21 @@ def test_a_file_cut_anywhere_opens_with_its_whole_lines(
 def test_a_very_long_torn_line_is_cut_off(tmp_path: Path) -> None:
     """The search for the last newline goes back further than one block."""
     (tmp_path / "log").write_bytes(b'{"a": 1}\n' + b"x" * 200_000)
-    with Log(tmp_path / "log") as log:
+    with closing(Log(tmp_path / "log", say=print)) as log:
         assert log.offset == 9
 
 
 def test_after_truncation_the_log_equals_the_uninterrupted_one(tmp_path: Path) -> None:
     """Rows newer than the checkpoint are written again, byte for byte."""
-    with Log(tmp_path / "golden") as log:
+    with closing(Log(tmp_path / "golden", say=print)) as log:
         for step in range(10):
             log.append({"step": step, "loss": 1 / (step + 1)})
-    with Log(tmp_path / "log") as log:
+    with closing(Log(tmp_path / "log", say=print)) as log:
         for step in range(7):
             log.append({"step": step, "loss": 1 / (step + 1)})
             if step == 4:
                 offset = log.sync()
-    with Log(tmp_path / "log") as log:
+    with closing(Log(tmp_path / "log", say=print)) as log:
         log.truncate(offset)
         for step in range(5, 10):
             log.append({"step": step, "loss": 1 / (step + 1)})
@@ -93,7 +94,7 @@ def test_after_truncation_the_log_equals_the_uninterrupted_one(tmp_path: Path) -
 def test_truncation_never_cuts_a_line_in_two_and_says_what_is_missing(tmp_path: Path) -> None:
     """An offset inside a line falls back to its start; one beyond the end is said."""
     said: list[str] = []
-    with Log(tmp_path / "log", say=said.append) as log:
+    with closing(Log(tmp_path / "log", say=said.append)) as log:
         log.append({"a": 1})
         log.append({"b": 2})
         log.truncate(12)
@@ -150,7 +151,7 @@ def test_a_log_that_cannot_be_opened_is_exit_73(tmp_path: Path) -> None:
     """A folder stands where the file should be."""
     (tmp_path / "log").mkdir()
     with pytest.raises(CannotWriteError) as caught:
-        Log(tmp_path / "log")
+        Log(tmp_path / "log", say=print)
     assert caught.value.exit_code == 73
 
 
@@ -170,5 +171,5 @@ def test_a_closed_log_holds_no_descriptor(tmp_path: Path) -> None:
     """Opening and closing many logs leaks nothing."""
     before = len(list(Path("/dev/fd").iterdir()))
     for _ in range(50):
-        Log(tmp_path / "log").close()
+        Log(tmp_path / "log", say=print).close()
     assert len(list(Path("/dev/fd").iterdir())) == before

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from textmill.checkpoint.best_and_final import link_model
-from textmill.errors import MissingInputError
 
 BIG = bytes(range(256)) * 8192  # 2 MiB
 
@@ -54,8 +53,8 @@ def test_the_former_best_is_replaced_as_a_whole(checkpoint: Path, tmp_path: Path
     target = tmp_path / "best_model"
     target.mkdir()
     (target / "stale").write_text("old")
-    link_model(checkpoint, target, ["config.json"])
-    assert contents(target) == {"config.json": b"config.json"}
+    link_model(checkpoint, target)
+    assert contents(target).keys() == {"config.json", "tokenizer.json", "model.safetensors"}
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best_model", "checkpoints"]
 
 
@@ -78,11 +77,3 @@ def test_where_links_are_not_possible_files_are_copied(
     monkeypatch.setattr(os, "link", refuse)
     link_model(checkpoint, tmp_path / "final")
     assert contents(tmp_path / "final")["model.safetensors"] == BIG
-
-
-def test_a_file_that_the_checkpoint_lacks_is_refused_before_anything_changes(checkpoint: Path, tmp_path: Path) -> None:
-    """The former folder stays."""
-    link_model(checkpoint, tmp_path / "final", ["config.json"])
-    with pytest.raises(MissingInputError, match="has no file vocab"):
-        link_model(checkpoint, tmp_path / "final", ["config.json", "vocab.json"])
-    assert contents(tmp_path / "final") == {"config.json": b"config.json"}

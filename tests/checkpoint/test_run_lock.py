@@ -14,14 +14,14 @@ import pytest
 from support.disk_faults import in_child
 from textmill.errors import CannotWriteError, RunExistsError
 from textmill.runs.layout import LOCK
-from textmill.runs.run_lock import RunLock
+from textmill.runs.run_lock import run_lock
 
 
 def test_the_second_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
     """The message names process, host and start; the first is not disturbed."""
-    with RunLock(tmp_path):
+    with run_lock(tmp_path, say=print):
         for _ in range(2):
-            with pytest.raises(RunExistsError) as caught, RunLock(tmp_path):
+            with pytest.raises(RunExistsError) as caught, run_lock(tmp_path, say=print):
                 pass
             assert f"in use by process {os.getpid()} on {socket.gethostname()}, started 20" in str(caught.value)
             assert caught.value.exit_code == 2
@@ -30,10 +30,10 @@ def test_the_second_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
 
 def test_the_lock_ends_with_the_block_and_leaves_no_file(tmp_path: Path) -> None:
     """Another run may follow, after an error too."""
-    with pytest.raises(RuntimeError), RunLock(tmp_path):
+    with pytest.raises(RuntimeError), run_lock(tmp_path, say=print):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
-    with RunLock(tmp_path):
+    with run_lock(tmp_path, say=print):
         pass
 
 
@@ -42,19 +42,19 @@ def test_another_process_is_refused_until_the_holder_is_killed(tmp_path: Path) -
     ready, tell = os.pipe()
     holder = os.fork()
     if holder == 0:
-        with RunLock(tmp_path):
+        with run_lock(tmp_path, say=print):
             os.write(tell, b".")
             time.sleep(60)
         os._exit(0)
     os.read(ready, 1)
     try:
-        with pytest.raises(RunExistsError, match=f"process {holder} "), RunLock(tmp_path):
+        with pytest.raises(RunExistsError, match=f"process {holder} "), run_lock(tmp_path, say=print):
             pass
     finally:
         os.kill(holder, signal.SIGKILL)
         os.waitpid(holder, 0)
     assert (tmp_path / LOCK).exists()
-    with RunLock(tmp_path):
+    with run_lock(tmp_path, say=print):
         pass
 
 
@@ -72,7 +72,7 @@ def test_of_many_that_start_at_once_exactly_one_wins(tmp_path: Path) -> None:
                 os.read(gate, 1)  # returns when the parent closes its end
                 code = 3
                 try:
-                    with RunLock(tmp_path):
+                    with run_lock(tmp_path, say=print):
                         os.read(done, 1)
                         code = 0
                 except RunExistsError:
@@ -98,7 +98,7 @@ def test_handing_over_never_lets_two_in(tmp_path: Path) -> None:
         entered = 0
         while entered < 30:
             try:
-                with RunLock(tmp_path):
+                with run_lock(tmp_path, say=print):
                     inside.mkdir()  # fails if somebody else is in
                     inside.rmdir()
                     entered += 1
@@ -117,9 +117,9 @@ def test_handing_over_never_lets_two_in(tmp_path: Path) -> None:
 
 def test_a_lock_file_with_nonsense_in_it_still_names_somebody(tmp_path: Path) -> None:
     """The holder may be between locking and writing its name."""
-    with RunLock(tmp_path):
+    with run_lock(tmp_path, say=print):
         (tmp_path / LOCK).write_bytes(b"\x00not json")
-        with pytest.raises(RunExistsError, match="in use by another process"), RunLock(tmp_path):
+        with pytest.raises(RunExistsError, match="in use by another process"), run_lock(tmp_path, say=print):
             pass
 
 
@@ -131,7 +131,7 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
 
     said: list[str] = []
     monkeypatch.setattr("fcntl.flock", unsupported)
-    with RunLock(tmp_path, say=said.append):
+    with run_lock(tmp_path, say=said.append):
         pass
     assert said == [f"{tmp_path} cannot be locked (Operation not supported): start no second run in it"]
 
@@ -139,6 +139,6 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
 def test_a_folder_that_cannot_be_written_is_exit_73(tmp_path: Path) -> None:
     """A file stands where the folder should be."""
     (tmp_path / "run").write_text("in the way")
-    with pytest.raises(CannotWriteError) as caught, RunLock(tmp_path / "run"):
+    with pytest.raises(CannotWriteError) as caught, run_lock(tmp_path / "run", say=print):
         pass
     assert caught.value.exit_code == 73

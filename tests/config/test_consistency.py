@@ -28,7 +28,6 @@ from textmill.errors import ConfigError
         ({"warmup_steps": 5, "warmup_ratio": 0.2}, "exclude each other"),
         ({"data": "a", "dataset_name": "wikitext"}, "exclude each other"),
         ({"overwrite": True, "resume": True}, "exclude each other"),
-        ({"resume_from": "best", "init_from": "m"}, "exclude each other"),
         ({"min_lr": 1.0}, "min_learning_rate 1.0 is above learning_rate 0.0003 (default)"),
         ({"engine": "ddp", "deepspeed_config": "d.json"}, "deepspeed_config needs engine deepspeed"),
         ({"distributed_backend": "nccl", "device": "cpu"}, "use gloo"),

@@ -17,7 +17,6 @@ from support.made_text import sentences
 from support.typed_commands import run_line
 from textmill.config import Config
 from textmill.training import assemble as assembly
-from textmill.training import dry_run
 from textmill.training.open_run import open_run
 
 STEPS = 2
@@ -124,8 +123,7 @@ def reader_folder(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     desk = Desk(workshop, tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(workshop / "cache"))
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a picture"))
-    for module in (assembly, dry_run):
-        monkeypatch.setattr(module, "open_run", desk.scaled(open_run))
+    monkeypatch.setattr(assembly, "open_run", desk.scaled(open_run))
     monkeypatch.syspath_prepend(str(tmp_path))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from textmill.config import load_config
-from textmill.engine.deepspeed_json import for_initialize, implied_settings, read_deepspeed
+from textmill.engine.deepspeed_json import adopt_deepspeed, for_initialize, implied_settings, read_deepspeed
 from textmill.engine.engine_choice import refuse_contradictions
 from textmill.engine.world import World
 from textmill.errors import ConfigError, MissingExtraError, MissingInputError
 from textmill.machine.precision import Precision
-from textmill.training.deepspeed_settings import adopt_deepspeed, deepspeed_settings
 
 GUIDE = """
 {
@@ -49,19 +48,19 @@ def test_a_guides_file_is_taken_word_for_word(tmp_path: Path) -> None:
     path = tmp_path / "deepspeed_config.json"
     path.write_text(GUIDE)
     config = load_config({"use_deepspeed": True, "deepspeed_config": str(path)})
-    said = adopt_deepspeed(config, four(), resumed=False)
+    said = adopt_deepspeed(config, 4, resumed=False)
     training = config.training
     assert (training.batch_size, training.gradient_accumulation_steps) == (4, 4)
     assert (training.optimizer, training.learning_rate, training.weight_decay) == ("adamw", 1e-4, 0.01)
     assert training.precision == "fp16"
     assert "batch_size: 4, from deepspeed_config" in said
-    made = deepspeed_settings(config, four())
+    made = for_initialize(config, 4)
     assert made["train_batch_size"] == 64
     assert made["zero_optimization"] == {"stage": 2}
     assert made["fp16"] == {"enabled": True}
     assert "optimizer" not in made  # textmill hands its own over
     path.unlink()
-    assert deepspeed_settings(config, four()) == made  # the run's configuration holds what was in the file
+    assert for_initialize(config, 4) == made  # the run's configuration holds what was in the file
 
 
 @pytest.mark.parametrize(("world_size", "advice"), [(2, "start 4 processes"), (8, "start 4 processes")])
@@ -103,7 +102,7 @@ def test_a_given_setting_that_differs_is_an_error(settings: dict[str, Any], word
     """What somebody chose in both places must be the same in both."""
     config = load_config({"deepspeed_config": json.loads(GUIDE), **settings})
     with pytest.raises(ConfigError, match=words):
-        adopt_deepspeed(config, four(), resumed=False)
+        adopt_deepspeed(config, 4, resumed=False)
 
 
 @pytest.mark.parametrize(
@@ -158,10 +157,11 @@ def test_deepspeed_decays_adam_as_adamw_does() -> None:
 
 def test_without_a_file_it_is_stage_two() -> None:
     """Engine deepspeed alone divides optimizer state and gradients, with our numbers written out."""
-    made = for_initialize(read_deepspeed(None), batch_size=2, accumulation=3, world_size=4, max_norm=0.5)
+    settings = {"engine": "deepspeed", "batch_size": 2, "gradient_accumulation_steps": 3}
+    made = for_initialize(load_config({**settings, "max_grad_norm": 0.5}), 4)
     assert made["zero_optimization"]["stage"] == 2
     assert (made["train_batch_size"], made["gradient_clipping"]) == (24, 0.5)
-    unclipped = for_initialize(read_deepspeed(None), batch_size=2, accumulation=3, world_size=4, max_norm=0.0)
+    unclipped = for_initialize(load_config({**settings, "max_grad_norm": 0}), 4)
     assert unclipped["gradient_clipping"] > 1e20  # 0 would switch off the norm that is reported
 
 

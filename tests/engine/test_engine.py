@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from textmill.engine.single import SingleEngine
+from textmill.engine.single_and_ddp import SingleEngine
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.machine.device_choice import choose_device

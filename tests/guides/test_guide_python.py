@@ -23,7 +23,7 @@ from textmill.data import TextDataset
 from textmill.data.batches.loader import Batch
 from textmill.errors import ConfigError
 from textmill.training import Trainer, load_checkpoint
-from textmill.training.training_loss import causal_loss
+from textmill.training.start_run import causal_loss
 
 QUIET = Screen(quiet=True)
 

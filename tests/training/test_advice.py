@@ -33,11 +33,18 @@ def heard(losses: Any, setting: Setting = SETTING, *, every: int = 10) -> list[s
     return said
 
 
+def after(training: list[float], validation: list[float], said: list[str], rates: list[float]) -> Advice:
+    """Advice that has read such evaluations."""
+    advice = Advice(said.append)
+    for number, (one, other, rate) in enumerate(zip(training, validation, rates, strict=True), 1):
+        row = {"step": number, "train_loss": one, "val_loss": other, "learning_rate": rate}
+        advice.evaluation(row, SETTING)
+    return advice
+
+
 def evaluated(training: list[float], validation: list[float]) -> list[str]:
     said: list[str] = []
-    advice = Advice(said.append)
-    for number, (one, other) in enumerate(zip(training, validation, strict=True), 1):
-        advice.evaluation({"step": number, "train_loss": one, "val_loss": other}, SETTING)
+    after(training, validation, said, [SETTING.learning_rate] * len(training))
     return said
 
 
@@ -101,11 +108,35 @@ def test_overfitting() -> None:
     training = [3.0, 2.5, 2.0, 1.6, 1.3, 1.1, 0.9, 0.7]
     assert evaluated(training, [3.1, 2.7, 2.4, 2.3, 2.2, 2.15, 2.14, 2.13]) == []
     said = evaluated(training, [3.1, 2.7, 2.4, 2.3, 2.35, 2.4, 2.5, 2.6])
-    assert len(said) == 1 and "is overfitting" in said[0] and "2.300 at best" in said[0]
-    assert "--dropout 0.1" in said[0] and "--early-stopping-patience 3" in said[0]
+    assert len(said) == 1 and "is overfitting" in said[0] and "from 2.300 at step 4" in said[0]
+    assert "--dropout 0.1" in said[0] and "--max-steps 4" in said[0]
     assert evaluated(training, [3.1, 2.7, 2.4, 2.3, 2.301, 2.302, 2.303, 2.304]) == []
     assert len(evaluated(training, [3.1, 2.7, 2.4, 2.3, 2.5, 2.4, 2.5, 2.4])) == 1
     assert evaluated(training[::-1], [3.1, 2.7, 2.4, 2.3, 2.35, 2.4, 2.5, 2.6]) == []  # both rise: not overfitting
+
+
+FULL, HALF = SETTING.learning_rate, SETTING.learning_rate / 2
+
+ENDINGS = {  # training and validation losses, learning rates; whether the run overfitted, and should be longer
+    "falling at the full rate": ([3.0, 2.6, 2.4, 2.2], [3.0, 2.6, 2.4, 2.3], [FULL, FULL, FULL, HALF], False, True),
+    "falling as the rate decays": ([3.0, 2.6, 2.4, 2.2], [3.0, 2.6, 2.4, 2.3], [FULL, HALF, HALF, 0], False, False),
+    "flat at the full rate": ([3.0, 2.6, 2.5, 2.4], [3.0, 2.6, 2.59, 2.5], [FULL, FULL, FULL, HALF], False, False),
+    "training far ahead": ([3.0, 2.4, 2.2, 1.9], [3.0, 2.6, 2.4, 2.3], [FULL, FULL, FULL, HALF], False, False),
+    "not better at the end": ([3.0, 2.6, 2.4, 2.3], [3.0, 2.6, 2.40, 2.41], [FULL] * 4, False, False),
+    "risen at the end": ([3.0, 2.6, 2.2, 1.9], [3.0, 2.6, 2.4, 2.6], [FULL, FULL, FULL, HALF], True, False),
+    "measured once": ([3.0], [3.0], [FULL], False, False),
+    "never measured": ([], [], [], False, False),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_what_is_said_at_the_end(name: str) -> None:
+    """A longer run is advised for a loss that falls at the full learning rate, before training runs ahead of it."""
+    training, validation, rates, overfitted, longer = ENDINGS[name]
+    sentence, more = after(training, validation, [], rates).ending(SETTING)
+    assert (sentence is not None, more) == (overfitted or longer, longer)
+    if overfitted:
+        assert sentence is not None and "from 2.400 at step 3 to 2.600" in sentence and "--max-steps 3" in sentence
 
 
 def test_a_gpu_that_waits() -> None:
@@ -214,7 +245,7 @@ def test_what_counts_as_memory_running_out() -> None:
 
 def test_the_remedies_are_those_of_the_largest_parts() -> None:
     """A wide model hears of its width, a long batch of its rows."""
-    explained: Callable[..., str] = lambda **values: explain(load_config(**values), torch.device("cpu"))  # noqa: E731
+    explained: Callable[..., str] = lambda **values: explain(load_config(**values), torch.device("cpu"), 1)  # noqa: E731
     wide = explained(d_model=4096, num_layers=24, num_heads=32, vocab_size=50000, batch_size=1, max_seq_len=16)
     assert "optimizer" in wide and "a smaller --d-model" in wide and "--batch-size" not in wide
     deep = explained(d_model=64, num_heads=2, vocab_size=300, batch_size=512, max_seq_len=1024)

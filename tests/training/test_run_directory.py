@@ -105,7 +105,7 @@ def test_weights_that_are_refused_cost_no_run(copy: Path, small_command: list[st
     """With --overwrite the old run stays, and without it no folder is left, when --init-from is missing or misfits."""
     weights = (copy / "final" / "model.safetensors").read_bytes()
     other = [*small_command, "--max-steps", "2", "--head-dim", "8", "--overwrite"]
-    for init_from, code in ((tmp_path / "nothing", 66), (copy, 65)):
+    for init_from, code in ((tmp_path / "nothing", 66), (copy, 2)):
         words = ["--init-from", str(init_from)]
         assert main([*other, *words, "--output-dir", str(copy)]) == code
         assert main([*other, *words, "--output-dir", str(tmp_path / "new")]) == code
@@ -195,6 +195,23 @@ def test_changed_data_are_noticed(small_command: list[str], book: Path, tmp_path
     assert main([*arguments, *STEPS, "--output-dir", str(folder)]) == 0
     text.write_text(book.read_text() + "one more line\n")
     assert main(["train", "--output-dir", str(folder), "--resume", "--max-steps", "20"]) == 78
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "steps.jsonl", "samples.jsonl"])
+@pytest.mark.parametrize("damage", [b"\xff", b'{"step": {}, "val_loss": []', b"[" * 50])
+def test_a_damaged_log_stops_no_resume(
+    finished: Path, copy: Path, capsys: pytest.CaptureFixture[str], name: str, damage: bytes
+) -> None:
+    """The line is said and left out; training goes on to the same weights as from an intact log."""
+    log = copy / name
+    whole = log.read_bytes()
+    log.write_bytes((damage + whole[len(damage) :])[: len(whole)])
+    shutil.rmtree(copy / "checkpoints" / "step-0000012")
+    assert main(["train", "--output-dir", str(copy), "--resume"]) == 0
+    if name != "samples.jsonl":  # which nothing reads
+        assert f"{name}, line 1" in capsys.readouterr().out
+    weights = [(run / "final" / "model.safetensors").read_bytes() for run in (finished, copy)]
+    assert weights[0] == weights[1]
 
 
 def test_a_damaged_checkpoint_is_passed_over(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Collection
 from pathlib import Path
 
 from textmill.checkpoint.manifest import list_files
-from textmill.errors import MissingInputError
 from textmill.files import new_directory
 from textmill.runs.layout import MANIFEST, OPTIMIZER, STATE
 
@@ -16,27 +14,16 @@ TRAINING_ONLY = (f"{OPTIMIZER}.", f"{OPTIMIZER}-", STATE, MANIFEST)
 _LINKED_FROM = 1 << 20  # bytes; small files are copied, so that editing one by hand leaves the checkpoint whole
 
 
-def link_model(source_checkpoint: Path, target: Path, files: Collection[str] | None = None) -> None:
-    """Make `target` a durable folder of the named files of `source_checkpoint` (None: all but TRAINING_ONLY).
+def link_model(source_checkpoint: Path, target: Path) -> None:
+    """Make `target` a durable folder of the files of `source_checkpoint`, all but TRAINING_ONLY.
 
     Large files are hard links where the file system supports them: they cost no space and outlive the checkpoint.
     `target` is replaced as a whole; a process that dies at any moment leaves the old folder or the new one, perhaps
-    under a temporary name from which `files.remove_temporaries` on the parent moves it back.
-
-    Raises:
-        MissingInputError: a named file is not in the checkpoint; `target` is unchanged.
-        CannotWriteError: `target` cannot be written; it is unchanged.
+    under a temporary name from which `files.remove_temporaries` on the parent moves it back. Raises CannotWriteError
+    when `target` cannot be written; it is then unchanged.
     """
-    names = (
-        sorted(files)
-        if files is not None
-        else [n for n in list_files(source_checkpoint) if not n.startswith(TRAINING_ONLY)]
-    )
-    for name in names:
-        if not (source_checkpoint / name).is_file():
-            raise MissingInputError(f"{source_checkpoint} has no file {name}")
     with new_directory(target) as temporary:
-        for name in names:
+        for name in (name for name in list_files(source_checkpoint) if not name.startswith(TRAINING_ONLY)):
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             _link_or_copy(source_checkpoint / name, temporary / name)
 

@@ -14,7 +14,7 @@ from typing import Any
 from textmill.checkpoint.manifest import manifest_problems, write_manifest
 from textmill.console.number_format import size
 from textmill.errors import CannotWriteError, MissingInputError, WriteFailedError
-from textmill.files import make_directory, new_directory, remove_directory, remove_temporaries
+from textmill.files import make_directory, new_directory, remove_directory
 from textmill.runs.layout import checkpoint_name, checkpoint_step
 
 _HEADROOM = 1.1  # file systems keep some blocks for themselves
@@ -32,10 +32,6 @@ class CheckpointStore:
         self.keep = keep
         self.say = say
 
-    def repair(self) -> None:
-        """Delete what a process that died while saving left behind. Call it once, with the run locked."""
-        remove_temporaries(self.folder)
-
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, good or damaged, in ascending order."""
         if not self.folder.is_dir():
@@ -45,17 +41,6 @@ class CheckpointStore:
     def path(self, step: int) -> Path:
         """Return the folder of the checkpoint of `step`, existing or not."""
         return self.folder / checkpoint_name(step)
-
-    def save(
-        self, step: int, write: Callable[[Path], None], *, protect: Collection[int] = (), expected_bytes: int = 0
-    ) -> Path:
-        """Create a durable checkpoint of `step` from what `write(temporary_folder)` writes; return its folder.
-
-        See `saving`, which does the same for a folder that several processes write to.
-        """
-        with self.saving(step, protect=protect, expected_bytes=expected_bytes) as temporary:
-            write(temporary)
-        return self.path(step)
 
     @contextmanager
     def saving(

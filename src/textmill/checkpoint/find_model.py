@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import DataError, MissingInputError
-from textmill.files import parse_json, read_rows
+from textmill.files import expand_home, parse_json, read_rows
 from textmill.runs.layout import BEST_MODEL, CHECKPOINTS, FINAL, METRICS, STATE, STEPS, is_checkpoint, is_model, is_run
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
@@ -44,7 +44,9 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
         return _folder_of_file(path)
     if not path.is_dir():
         run, word = _split(path)
-        return _model_in_run(run, word, say)
+        if (found := _find(run, word, say)) is None:
+            raise MissingInputError(f"{run} has no model {word!r}: {_inventory(run)}")
+        return found
     if is_model(path):
         return path
     run = path.parent if path.name == CHECKPOINTS else path
@@ -57,7 +59,7 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
     )
 
 
-def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | None = None) -> Path:
+def resolve_checkpoint(name: str | Path, run: Path | None = None) -> Path:
     """Return the folder of the checkpoint, with the state of the training, that `name` means.
 
     `name` is a checkpoint folder, a run (its last checkpoint), or one of the names that `resolve_model` accepts, within
@@ -77,13 +79,13 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | 
         run, word = _split(path)
     else:
         run = path.parent if path.name == CHECKPOINTS else path
-    store = _store(run, say)
+    store = _store(run)
     if word == "best":
         best = _best_step(store)
         if best is not None:
             return _good(store, best)
         raise MissingInputError(f"{run} no longer has the checkpoint of its best model; use last")
-    found = _find(run, "last" if word == "final" else word, say)
+    found = _find(run, "last" if word == "final" else word)
     if found is None:
         raise MissingInputError(f"{run} has no checkpoint {path.name}: {_inventory(run)}")
     return found
@@ -91,8 +93,8 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | 
 
 def _path(name: str | Path) -> Path:
     """Return the path; one written on Windows may have backslashes."""
-    path = Path(name).expanduser()
-    return path if path.exists() or "\\" not in str(name) else Path(str(name).replace("\\", "/")).expanduser()
+    path = expand_home(name)
+    return path if path.exists() or "\\" not in str(name) else expand_home(str(name).replace("\\", "/"))
 
 
 def _folder_of_file(path: Path) -> Path:
@@ -129,14 +131,7 @@ def _canonical(name: str) -> str:
     return name
 
 
-def _model_in_run(run: Path, word: str, say: Say | None) -> Path:
-    found = _find(run, word, say)
-    if found is None:
-        raise MissingInputError(f"{run} has no model {word!r}: {_inventory(run)}")
-    return found
-
-
-def _find(run: Path, word: str, say: Say | None) -> Path | None:
+def _find(run: Path, word: str, say: Say | None = None) -> Path | None:
     """Return the folder that a canonical word names in `run`, or None. Raises DataError for a damaged checkpoint."""
     if word in ("best", "final"):
         folder = run / (BEST_MODEL if word == "best" else FINAL)
@@ -158,21 +153,18 @@ def _good(store: CheckpointStore, step: int) -> Path:
     return store.path(step)
 
 
-def _store(run: Path, say: Say | None) -> CheckpointStore:
+def _store(run: Path, say: Say | None = None) -> CheckpointStore:
     return CheckpointStore(run / CHECKPOINTS, say=say or (lambda sentence: None))
 
 
 def _epochs_per_step(run: Path) -> float | None:
     """Return what share of an epoch one step is, from the run's log, or None without a log."""
     for name in (STEPS, METRICS):
-        for row in read_rows(run / name):
+        for row in read_rows(run / name, on_damage=lambda problem: None):
             step, epoch = row.get("step"), row.get("epoch")
-            if (
-                isinstance(step, int | float)
-                and isinstance(epoch, int | float)
-                and 0 < epoch < _MOST_EPOCHS
-                and 0 < step < 1e18
-            ):
+            if not isinstance(step, int | float) or not isinstance(epoch, int | float):
+                continue
+            if 0 < epoch < _MOST_EPOCHS and 0 < step < 1e18:
                 return epoch / step
     return None
 
@@ -199,7 +191,7 @@ def _inventory(run: Path) -> str:
     """Return the list of models that a run has, for an error message."""
     share = _epochs_per_step(run)
     names = [name for name, folder in (("best", BEST_MODEL), ("final", FINAL)) if (run / folder).is_dir()]
-    for step in _store(run, None).steps():
+    for step in _store(run).steps():
         names.append(f"step-{step}" + (f" (epoch {step * share:.2f})" if share else ""))
     return f"it has {', '.join(names)}" if names else "it has none yet"
 

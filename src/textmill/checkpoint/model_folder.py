@@ -1,5 +1,6 @@
 """A model as a folder: config.json, model.safetensors and the tokenizer, as transformers and vLLM load it."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,18 @@ def load_model(
         DataError: it is damaged, of a kind that textmill does not support, or its weights do not fit its configuration.
     """
     folder = resolve_model(path, say=say)
+    config, stored = read_model(folder)
+    model = empty_model(config)
+    set_weights(model, stored, folder)
+    return Loaded(model.to(device).eval(), tokenizer_of(folder)[1], folder)
+
+
+def read_model(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Return the shape of the model in `folder` and its stored weights, which fit it.
+
+    Raises:
+        MissingInputError, DataError: as `load_model`.
+    """
     described = folder / layout.MODEL_CONFIG
     with files.report_damage(described, "get the model again"):
         config = from_huggingface(files.read_json(described), str(described))
@@ -102,10 +115,8 @@ def load_model(
     if config.num_layers > len(stored):
         raise DataError(f"{folder}: config.json says {config.num_layers} layers, but it has {len(stored)} weights")
     with torch.device("meta"):  # check the shapes before memory is allocated for them
-        _copy_weights(empty_model(config), stored, folder)
-    model = empty_model(config)
-    _copy_weights(model, stored, folder)
-    return Loaded(model.to(device).eval(), _tokenizer_of(folder), folder)
+        set_weights(empty_model(config), dict(stored), folder)
+    return config, stored
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -116,11 +127,11 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         DataError: they are damaged, stored as a pickle, or their names or shapes are not those of the model, which is
             then unchanged.
     """
-    _copy_weights(model, _read_weights(Path(folder)), Path(folder))
+    set_weights(model, _read_weights(Path(folder)), Path(folder))
 
 
-def _copy_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
-    """Copy the `stored` weights of `folder` into the model; see `load_weights`."""
+def set_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
+    """Copy the weights `stored` in `folder` into the model; see `load_weights`. A copy of a tied head is dropped."""
     wanted = dict(model.state_dict())
     tied = isinstance(config := getattr(model, "config", None), ModelConfig) and bool(config.tie_embeddings)
     if tied:
@@ -189,14 +200,12 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _tokenizer_of(folder: Path) -> Tokenizer | None:
-    """Return the tokenizer in the folder or in its run, or None."""
+def tokenizer_of(folder: Path) -> tuple[Path | None, Tokenizer | None]:
+    """Return the folder of the model's tokenizer, which is its own or that of its run, and the tokenizer, if any."""
     for candidate in filter(None, (folder, layout.run_of(folder))):
-        try:
-            return load_tokenizer(candidate)
-        except MissingInputError:
-            continue
-    return None
+        with contextlib.suppress(MissingInputError):
+            return candidate, load_tokenizer(candidate)
+    return None, None
 
 
 def _dtype_name(tensors: Iterable[Tensor]) -> str:

@@ -18,58 +18,53 @@ from textmill.errors import ResumeError
 _NOT_SETTINGS = ("params", "param_names")
 
 
-def flatten_optimizer(
-    optimizer: Optimizer | Sequence[Optimizer], model: nn.Module
-) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+def flatten_optimizer(optimizer: Optimizer, model: nn.Module) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Return the state tensors, named `key/parameter`, and the JSON-ready values of each parameter group.
 
     The tensors are the optimizer's own, not copies. A group is {"optimizer": class, "settings": lr, betas, ...,
-    "parameters": [{"name", "shape", "tensors": keys, "values": state that is not a tensor}]}. Several optimizers over
-    one model are one list of groups. Raises ValueError for a parameter of the optimizer that the model lacks.
+    "parameters": [{"name", "shape", "tensors": keys, "values": state that is not a tensor}]}.
+    Raises ValueError for a parameter of the optimizer that the model lacks.
     """
     names = {parameter: name for name, parameter in model.named_parameters()}
     tensors: dict[str, Tensor] = {}
     groups: list[dict[str, Any]] = []
-    for owner, group in _groups(optimizer):
+    for group in optimizer.param_groups:
         described = []
         for parameter in group["params"]:
             if parameter not in names:
                 raise ValueError(
-                    f"{type(owner).__name__} has a parameter of shape {tuple(parameter.shape)} that the model lacks"
+                    f"{type(optimizer).__name__} has a parameter of shape {tuple(parameter.shape)} that the model lacks"
                 )
-            name, state = names[parameter], owner.state.get(parameter, {})
+            name, state = names[parameter], optimizer.state.get(parameter, {})
             kept = {key: value for key, value in state.items() if isinstance(value, Tensor)}
             tensors.update({f"{key}/{name}": value.detach() for key, value in kept.items()})
             rest = {key: value for key, value in state.items() if key not in kept}
             described.append({"name": name, "shape": list(parameter.shape), "tensors": list(kept), "values": rest})
         settings = {key: _to_json(value) for key, value in group.items() if key not in _NOT_SETTINGS}
-        groups.append({"optimizer": type(owner).__name__, "settings": settings, "parameters": described})
+        groups.append({"optimizer": type(optimizer).__name__, "settings": settings, "parameters": described})
     return tensors, groups
 
 
 def restore_optimizer(
-    optimizer: Optimizer | Sequence[Optimizer],
-    model: nn.Module,
-    tensors: Mapping[str, Tensor],
-    groups: Sequence[Mapping[str, Any]],
+    optimizer: Optimizer, model: nn.Module, tensors: Mapping[str, Tensor], groups: Sequence[Mapping[str, Any]]
 ) -> None:
     """Set the optimizer's state and settings to copies of what `flatten_optimizer` returned, to the bit.
 
-    The optimizer must have been built as the saved one was: same classes, same parameters in the same groups. Settings
+    The optimizer must have been built as the saved one was: same class, same parameters in the same groups. Settings
     that the saved groups lack are left unchanged, and so is everything if anything does not fit.
 
     Raises:
         ResumeError: naming the tensor, parameter or group that does not fit.
     """
     names = {parameter: name for name, parameter in model.named_parameters()}
-    current = list(_groups(optimizer))
+    current = optimizer.param_groups
     if len(current) != len(groups):
         raise ResumeError(f"the checkpoint's optimizer has {len(groups)} parameter groups, this one has {len(current)}")
     unused = set(tensors)
-    plan: list[tuple[Optimizer, Tensor, dict[str, Any]]] = []
-    for index, ((owner, group), saved) in enumerate(zip(current, groups)):
-        if saved["optimizer"] != type(owner).__name__:
-            raise ResumeError(f"the checkpoint was made with {saved['optimizer']}, not with {type(owner).__name__}")
+    plan: list[tuple[Tensor, dict[str, Any]]] = []
+    for index, (group, saved) in enumerate(zip(current, groups)):
+        if saved["optimizer"] != type(optimizer).__name__:
+            raise ResumeError(f"the checkpoint was made with {saved['optimizer']}, not with {type(optimizer).__name__}")
         by_name = {names.get(parameter, "?"): parameter for parameter in group["params"]}
         _refuse_other_parameters(index, by_name.keys(), [entry["name"] for entry in saved["parameters"]])
         for entry in saved["parameters"]:
@@ -84,23 +79,17 @@ def restore_optimizer(
                     raise ResumeError(f"the checkpoint lacks the optimizer's tensor {full_name}")
                 unused.discard(full_name)
                 state[key] = _copied(tensors[full_name], key, parameter, group)
-            plan.append((owner, parameter, state))
+            plan.append((parameter, state))
     if unused:
         raise ResumeError(f"the checkpoint's optimizer tensor {min(unused)} belongs to no parameter of this model")
-    for (_, group), saved in zip(current, groups):
+    for group, saved in zip(current, groups):
         for key, value in saved["settings"].items():
             group[key] = _from_json(value, group.get(key))
-    for owner, parameter, state in plan:
+    for parameter, state in plan:
         if state:
-            owner.state[parameter] = state
+            optimizer.state[parameter] = state
         else:
-            owner.state.pop(parameter, None)
-
-
-def _groups(optimizer: Optimizer | Sequence[Optimizer]) -> Iterable[tuple[Optimizer, dict[str, Any]]]:
-    for owner in optimizer if isinstance(optimizer, Sequence) else [optimizer]:
-        for group in owner.param_groups:
-            yield owner, group
+            optimizer.state.pop(parameter, None)
 
 
 def _refuse_other_parameters(index: int, here: Iterable[str], saved: Iterable[str]) -> None:

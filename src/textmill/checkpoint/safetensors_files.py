@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from textmill.errors import DataError, MissingInputError, NonFiniteError
@@ -16,12 +16,11 @@ from textmill.files import cannot_write
 _OS_ERROR = re.compile(r"os error (\d+)")
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write every tensor to `path` under its name, with dtype and shape; devices and strides are not kept.
 
-    Tensors that share memory are each written in full. `metadata` defaults to {"format": "pt"}, which transformers asks
-    for. The file is neither flushed to the disk nor atomic: write it into a `files.new_directory` or a checkpoint.
-    Raises CannotWriteError.
+    Tensors that share memory are each written in full. The file is neither flushed to the disk nor atomic: write it
+    into a `files.new_directory` or a checkpoint. Raises CannotWriteError.
     """
     seen: set[int] = set()
     prepared: dict[str, Tensor] = {}
@@ -33,7 +32,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         seen.add(storage)
         prepared[name] = plain
     try:
-        save_file(prepared, path, dict(metadata) if metadata is not None else {"format": "pt"})
+        save_file(prepared, path, {"format": "pt"})  # transformers asks for this entry
         path.chmod(path.parent.stat().st_mode & 0o666)  # the library lets only the owner read it; the umask decides
     except SafetensorError as error:  # the library turns the error number into text
         number = _OS_ERROR.search(str(error))
@@ -44,17 +43,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         raise cannot_write(path, error) from error
 
 
-def load_tensors(path: Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file by name, on `device`.
-
-    On the CPU they are backed by the file until they are written to or copied.
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file by name, backed by the file until they are written to or copied.
 
     Raises:
         MissingInputError: there is no such file.
         DataError: it is damaged, or not a safetensors file.
     """
     try:
-        return load_file(path, str(device))
+        if not str(path).isprintable():  # the library opens no path that is not UTF-8
+            return load(path.read_bytes())
+        return load_file(path)
     except FileNotFoundError as error:
         raise MissingInputError(f"{path} does not exist") from error
     except (SafetensorError, OSError) as error:

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from textmill.console.standard_streams import write
+
 
 def completion(
     shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL")],
@@ -21,4 +23,4 @@ def completion(
     shell
         bash, zsh or fish.
     """
-    print(app.generate_completion(shell=shell, prog_name="textmill"))
+    write(app.generate_completion(shell=shell, prog_name="textmill"))

@@ -16,6 +16,7 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from cyclopts import App
     from cyclopts.help import DefaultFormatter
+    from rich.console import Console
 
 NAME_COLUMN = 32
 
@@ -74,6 +75,17 @@ def formatter() -> DefaultFormatter:
         )
 
     return DefaultFormatter(column_specs=columns)
+
+
+def console() -> Console:
+    """Return the console of help pages. A reader who has seen enough ends the program as after any other output."""
+    from rich.console import Console
+
+    class HelpConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return HelpConsole()
 
 
 def complete(app: App, chain: Sequence[str]) -> None:

@@ -32,9 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in before_end
     if debug:
         arguments.remove("--debug")
+    _open_missing_streams()
     try:
         code = parse(arguments)()
-        sys.stdout.flush()
+        _flush_stdout()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         _silence_stdout()
@@ -85,6 +86,10 @@ def parse(arguments: list[str]) -> Callable[[], Any]:
         words = [*chain, "--help"]
     elif rest and apps[-1].default_command is not None:
         words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
+    if words[-1] in ("--help", "--version"):
+        from textmill.cli.help_pages import console
+
+        app.console = console()
     return _bind(app, words, spelling)
 
 
@@ -157,7 +162,28 @@ def _failed(message: str, code: int, debug: bool) -> int:
     return code
 
 
+def _open_missing_streams() -> None:
+    """Discard what is printed by a process that was started without standard output or error, or has closed it.
+
+    Their descriptors are taken too: the first file that is opened would get one of them, and all that is printed to it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(getattr(sys, name), "closed", True):
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+
+
+def _flush_stdout() -> None:
+    """Write out what is still in a buffer. The verb has done its work: that nobody reads it is no failure."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        _silence_stdout()
+
+
 def _silence_stdout() -> None:
     """Keep the interpreter from writing to the closed pipe when it flushes at exit."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -50,6 +50,10 @@ def plan(
     from textmill.planning.plan import plan_run
 
     values = config_of(config, settings)
+    if values.training.init_from is not None:
+        from textmill.training.initial_model import adopt_model
+
+        adopt_model(values, note)
     wanted = values.training.device.partition(":")[0]
     device = likely_device() if wanted == "auto" else wanted
     precision = values.training.precision

@@ -81,7 +81,8 @@ ConfigFiles = Annotated[
     Parameter(
         negative=(),
         group=group_of("preset"),
-        help="Configuration file (YAML, JSON, TOML), or a run folder to repeat the run; later files win.",
+        help="Configuration file (YAML, JSON, TOML), a run folder to repeat the run, or a Hugging Face folder for the "
+        "shape and tokenizer of its model; later files win.",
     ),
 ]
 """The parameter `--config` of every verb that takes all settings of a run."""

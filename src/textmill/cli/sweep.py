@@ -67,7 +67,7 @@ def sweep(
     import_optuna()
     from textmill.sweep.run_sweep import sweep as run_sweep
     from textmill.sweep.sweep_picture import draw_sweep
-    from textmill.training.choose_output_folder import next_free_run
+    from textmill.training.starting_point import next_free_run
 
     folder = Path(values.training.output_dir or next_free_run("sweep"))
     screen = Screen(stream=sys.stderr if json else sys.stdout)

@@ -47,7 +47,7 @@ def train(
     opening.status("starting ...")  # PyTorch takes seconds to load
     if dry_run:
         from textmill.cli.plan import show
-        from textmill.training.dry_run import preview_run
+        from textmill.training.assemble import preview_run
 
         opening.end()
         preview = preview_run(values, screen=screen)

@@ -9,11 +9,15 @@ from typing import Any
 import yaml
 
 from textmill.config.field_types import show
+from textmill.config.huggingface import settings_of
 from textmill.config.setting_lookup import Setting, flatten
 from textmill.errors import ConfigError, MissingInputError
 
 CONFIG_FILE = "config.yaml"
 """The configuration in a run folder."""
+
+_MARKS = {"architectures", "transformers_version"}
+"""Keys by which the config.json of a Hugging Face folder is recognized."""
 
 MAX_BYTES = 1 << 18
 MAX_VALUES = 10_000
@@ -21,15 +25,18 @@ MAX_DEPTH = 32
 
 
 def read_config(path: str | Path) -> list[Setting]:
-    """Return the settings in a file, or in the CONFIG_FILE of a run folder.
+    """Return the settings in a file, in the CONFIG_FILE of a run folder, or of the model in a Hugging Face folder.
 
     Raises:
         MissingInputError: no such file.
         ConfigError: it is not YAML, JSON or TOML, repeats a key, or is not a mapping of settings.
+        DataError: it is the config.json of a model that textmill does not support.
     """
     file = Path(path)
+    foreign = False
     if file.is_dir():
-        file = file / CONFIG_FILE
+        foreign = not (file / CONFIG_FILE).exists() and (file / "config.json").exists()
+        file = file / ("config.json" if foreign else CONFIG_FILE)
     source = _text(file)
     lines: dict[tuple[str, ...], int] = {}
     readers = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".toml": _toml}
@@ -49,7 +56,17 @@ def read_config(path: str | Path) -> list[Setting]:
         return []
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: must contain settings such as 'd_model: 256', not {show(values)}")
+    if foreign or ("model_type" in values and not _MARKS.isdisjoint(values)):
+        return _of_model(file, values)
     return list(flatten(values, origin=str(file), where=where))
+
+
+def _of_model(file: Path, values: dict[str, Any]) -> list[Setting]:
+    """Return the settings that describe the model of a Hugging Face folder, and its tokenizer if it has one."""
+    settings = settings_of(values, str(file))
+    if any((file.parent / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        settings["tokenizer"] = str(file.parent.absolute())
+    return [Setting(name, value, str(file), f"{file}: {name}") for name, value in settings.items()]
 
 
 def _text(file: Path) -> str:

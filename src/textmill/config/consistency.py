@@ -18,8 +18,6 @@ EXCLUSIVE = (
     *RIVALS,
     ("overwrite", "resume"),
     ("overwrite", "resume_from"),
-    ("init_from", "resume"),
-    ("init_from", "resume_from"),
 )
 """Pairs of settings of which only one can be given."""
 
@@ -30,7 +28,8 @@ ROWS_OF_A_STEP = ("batch_size", "gradient_accumulation_steps")
 
 def check(config: Config) -> None:
     """Raise ConfigError if given values contradict each other; it names them and what is valid."""
-    resolve_shape(config.model)
+    if config.training.init_from is None:  # else the shape is that of the model in the folder
+        resolve_shape(config.model)
     for names in EXCLUSIVE:
         if all(_is_chosen(config, name) for name in names):
             both = " and ".join(config.section(name).described(name) for name in names)

@@ -51,7 +51,7 @@ class Screen:
 
     def open_log(self, path: Path, offset: int | None = None) -> None:
         """Write what was said so far and everything from now on to `path` too, cut at `offset` bytes first."""
-        self._log = path.open("a", encoding="utf-8")
+        self._log = path.open("a", encoding="utf-8", errors="backslashreplace")
         if offset is not None:
             self._log.truncate(min(offset, path.stat().st_size))
         for line in self._early_lines:

@@ -1,12 +1,17 @@
-"""Standard input, output and error: text as it is in a pipe, harmless and wrapped on a terminal."""
+"""Standard input, output and error: text as it is in a pipe, harmless and wrapped on a terminal.
+
+None of them can be relied on: a program may be started without them, replace them by objects of its own, or give them
+an encoding that lacks most characters.
+"""
 
 import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from textmill.console.number_format import printable
 from textmill.errors import ConfigError, DataError
@@ -16,27 +21,43 @@ NAME_COLUMNS = 12
 """Columns that the name of a field takes."""
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether `stream` is a terminal: not if it is missing, closed, or an object that does not say."""
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def spelled(text: str, stream: TextIO | None) -> str:
+    """Return `text` with a question mark for every character that the encoding of `stream` lacks."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
 def write(text: str, *, end: str = "\n") -> None:
     """Print `text` at once.
 
     On a terminal, control characters that could move the cursor or change its state show as U+FFFD; what the output's
     encoding cannot spell shows as a question mark everywhere.
     """
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         text = printable(text)
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), end=end, flush=True)
+    print(spelled(text, sys.stdout), end=end, flush=True)
 
 
 def write_json(value: Any) -> None:
-    """Print `value` as JSON, in ASCII where the output's encoding has not every character."""
-    unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    write(json.dumps(plain_values(value), indent=2, ensure_ascii=not unicode))
+    """Print `value` as JSON; if the output's encoding lacks one of its characters, in ASCII."""
+    text = json.dumps(plain_values(value), indent=2, ensure_ascii=False)
+    if spelled(text, sys.stdout) != text:
+        text = json.dumps(plain_values(value), indent=2)
+    write(text)
 
 
 def note(sentence: str) -> None:
     """Print `sentence` on standard error, beside the output that programs read."""
-    print(printable(sentence), file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
+        print(spelled(printable(sentence), sys.stderr), file=sys.stderr, flush=True)
 
 
 def named(name: str, text: str) -> str:
@@ -47,7 +68,7 @@ def named(name: str, text: str) -> str:
 def field(name: str, text: str) -> None:
     """Print `name  text`; a terminal wraps it between words, further lines below the text."""
     line = named(name, text)
-    write(wrapped(line, NAME_COLUMNS) if sys.stdout.isatty() else line)
+    write(wrapped(line, NAME_COLUMNS) if is_terminal(sys.stdout) else line)
 
 
 def wrapped(line: str, indent: int) -> str:

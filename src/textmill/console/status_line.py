@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from textmill.console.number_format import printable
+from textmill.console.standard_streams import is_terminal, spelled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
+    from rich.text import Text
 
 SHORTEST_BAR = 8
 """Columns that the bar takes at least."""
@@ -18,33 +22,40 @@ SHORTEST_BAR = 8
 class StatusLine:
     """The line on which progress stands on `stream` (None: standard output).
 
-    Whatever else goes there is printed by `print`, or after `erase`. No thread redraws the line.
+    Whatever else goes there is printed by `print`, or after `erase`. No thread redraws the line. A stream that cannot
+    be written any more (nobody reads the pipe, it was closed, its disk is full) is left alone: the work goes on.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
+        self._lost = False
         self._live: Live | None = None
 
     @property
-    def stream(self) -> TextIO:
+    def stream(self) -> TextIO | None:
         return self._stream or sys.stdout
 
     @property
     def visible(self) -> bool:
         """Whether there is a terminal to draw on."""
-        return self.stream.isatty()
+        return not self._lost and is_terminal(self.stream)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Note the stream as lost if the block cannot write to it."""
+        try:
+            yield
+        except (OSError, ValueError):
+            self._lost, self._live = True, None
 
     def draw(self, text: str) -> None:
         """Show `text` in place of what was drawn before, cut to the width of the terminal."""
-        from rich.text import Text
-
-        self._show(Text(printable(text), no_wrap=True, overflow="ellipsis"))
+        self._show(self._text(text))
 
     def draw_bar(self, before: str, share: float | None, after: str) -> None:
         """Show a bar filled by `share` (None: unknown, no bar) between two texts."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
-        from rich.text import Text
 
         if share is None:
             self.draw(" ".join(filter(None, (before, after))))
@@ -53,23 +64,31 @@ class StatusLine:
         row.add_column(no_wrap=True)
         row.add_column(ratio=1, min_width=SHORTEST_BAR)
         row.add_column(no_wrap=True)
-        row.add_row(Text(printable(before)), ProgressBar(1.0, min(max(share, 0.0), 1.0)), Text(printable(after)))
+        row.add_row(self._text(before), ProgressBar(1.0, min(max(share, 0.0), 1.0)), self._text(after))
         self._show(row)
 
     def print(self, line: str) -> None:
         """Print `line`, above the status line if one is drawn; what the encoding lacks becomes a question mark."""
-        encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        line = line.encode(encoding, "replace").decode(encoding)
-        if self._live is None:
-            print(line, file=self.stream, flush=True)
-        else:
-            self._live.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        if self._lost:
+            return
+        line = spelled(line, self.stream)
+        with self._writing():
+            if self._live is None:
+                print(line, file=self.stream, flush=True)
+            else:
+                self._live.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def erase(self) -> None:
         """Take the line off the terminal."""
         if self._live is not None:
-            self._live.stop()
+            with self._writing():
+                self._live.stop()
             self._live = None
+
+    def _text(self, text: str) -> Text:
+        from rich.text import Text
+
+        return Text(spelled(printable(text), self.stream), no_wrap=True, overflow="ellipsis")
 
     def _show(self, line: RenderableType) -> None:
         from rich.console import Console
@@ -77,9 +96,10 @@ class StatusLine:
 
         if not self.visible:
             return
-        if self._live is None:
-            console = Console(file=self.stream)
-            self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
-            self._live.start()
-            console.show_cursor()  # nobody would show it again after a second Ctrl-C or a kill
-        self._live.update(line, refresh=True)
+        with self._writing():
+            if self._live is None:
+                console = Console(file=self.stream)
+                self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+                self._live.start()
+                console.show_cursor()  # nobody would show it again after a second Ctrl-C or a kill
+            self._live.update(line, refresh=True)

@@ -27,6 +27,7 @@ from textmill.data.store.mixture import Mixture, mixture_parts
 from textmill.data.store.token_shards import TokenStore
 from textmill.data.store.unfinished_corpus import UnfinishedCorpus, unfinished
 from textmill.errors import ConfigError, DataError
+from textmill.files import expand_home
 from textmill.runs.layout import TOKENIZER
 from textmill.tokenizers import Tokenizer
 
@@ -123,7 +124,7 @@ def prepare_corpus(
     read_progress = ReadProgress(files.every(), passes, progress, interrupted)
     described = key_settings(FORMAT, files, settings, choice)
     key = content_key(files, described, read_progress.tick, say)
-    folder, corpus = find_corpus(key, None if output is None else Path(output).expanduser(), settings.cache_dir, say)
+    folder, corpus = find_corpus(key, None if output is None else expand_home(output), settings.cache_dir, say)
     if corpus is None:
         with unfinished(folder, key, say) as destination:
             made = _make(destination, files, settings, choice, read_progress, CorpusNotes(say))

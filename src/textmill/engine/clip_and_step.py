@@ -1,7 +1,7 @@
 """The update as PyTorch makes it, shared unchanged by the engines single, ddp and fsdp."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from textmill.engine.skipped_steps import SkippedSteps
+from textmill.engine.engine import MakeOptimizer, SkippedSteps
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
 
@@ -17,33 +17,38 @@ from textmill.machine.precision import Precision
 class TorchUpdate:
     """Scaled backward, clipping, skipping and the optimizer's step over the parameters of `module`.
 
-    model: `module` as the loss calls it. total_norm: the L2 norm over the gradients of all processes, ().
-    skips_on_device: let the optimizer's kernel skip steps by itself, if it is able to.
+    model: `module` as the loss calls it. skips_on_device: let the optimizer's kernel skip steps, if it is able to.
     """
+
+    writers = 1
+    skips_on_device = True
 
     def __init__(
         self,
         module: nn.Module,
         model: nn.Module,
-        optimizer: Optimizer,
+        make_optimizer: MakeOptimizer,
         precision: Precision,
         world: World,
         *,
-        total_norm: Callable[[Iterable[Tensor]], Tensor] = get_total_norm,
-        skips_on_device: bool = True,
+        compile: bool,
     ) -> None:
-        self.module, self.model, self.optimizer = module, model, optimizer
+        self.module, self.optimizer = module, make_optimizer(module)
+        # Training has one shape; automatic dynamic shapes would make the kernels depend on which came before.
+        # Evaluation, generation and saving, whose shapes vary, use the module, which stays as it is.
+        self.model: nn.Module = torch.compile(model, dynamic=False) if compile else model  # type: ignore[assignment]
         self.precision, self.world = precision, world
         self.scaler = precision.scaler()
         self.skipped = SkippedSteps(world.device)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self._total_norm = total_norm
-        self._skips_on_device = (
-            skips_on_device and world.device.type == "cuda" and getattr(optimizer, "_step_supports_amp_scaling", False)
-        )
+        able = world.device.type == "cuda" and getattr(self.optimizer, "_step_supports_amp_scaling", False)
+        self._skips_on_device = self.skips_on_device and able
 
     def set_learning_rate(self, learning_rate: float) -> None:
         set_learning_rate(self.optimizer, learning_rate)
+
+    def micro_batch(self, *, last: bool) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
         # Gradients are averaged over processes; the loss is a share of one mean, so the sum is wanted.
@@ -53,7 +58,7 @@ class TorchUpdate:
     def step(self, max_norm: float) -> Tensor:
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
-        norm = self._total_norm([parameter.grad for parameter in self._parameters if parameter.grad is not None])  # ()
+        norm = self.whole(get_total_norm([p.grad for p in self._parameters if p.grad is not None]))  # ()
         finite = torch.isfinite(norm)
         if max_norm > 0:
             clip_grads_with_norm_([p for p in self._parameters if p.grad is not None], max_norm, norm)
@@ -76,6 +81,9 @@ class TorchUpdate:
     def snapshot(self) -> tuple[nn.Module, Optimizer]:
         return self.module, self.optimizer
 
+    def whole(self, tensor: Tensor) -> Tensor:
+        return tensor
+
     @contextmanager
     def loading(self) -> Iterator[tuple[nn.Module, Optimizer]]:
         yield self.module, self.optimizer
@@ -87,15 +95,6 @@ class TorchUpdate:
         self.skipped.load_state(state)
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-
-
-def compiled(model: nn.Module, compile: bool) -> nn.Module:
-    """Return what the loss calls: `model`, compiled if asked for; the module itself stays as it is.
-
-    Training has one shape; automatic dynamic shapes would make the kernels depend on which came before. Evaluation,
-    generation and saving, whose shapes vary, use the module.
-    """
-    return torch.compile(model, dynamic=False) if compile else model  # type: ignore[return-value]
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

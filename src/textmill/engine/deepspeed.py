@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from textmill.engine.clip_and_step import set_learning_rate
-from textmill.engine.engine import MakeOptimizer
-from textmill.engine.skipped_steps import SkippedSteps
+from textmill.engine.engine import MakeOptimizer, SkippedSteps
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.imports import optional

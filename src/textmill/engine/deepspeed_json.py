@@ -1,4 +1,4 @@
-"""DeepSpeed's own JSON configuration: read, checked, translated to our settings. Torch-free.
+"""DeepSpeed's own JSON configuration: read, checked, translated to our settings, and back. Torch-free.
 
 Keys: https://www.deepspeed.ai/docs/config-json. Known keys are passed on or translated; a key that is unknown, or
 that textmill handles itself, is an error, because a setting that is silently ignored trains another model.
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from textmill.config import Config
 from textmill.config.field_types import closest
 from textmill.errors import ConfigError, DataError, MissingInputError
 from textmill.files import read_json
@@ -168,16 +169,51 @@ def _enabled(settings: Mapping[str, Any], key: str) -> bool:
     return bool(settings.get(key, {}).get("enabled", False))
 
 
-def for_initialize(
-    settings: Mapping[str, Any], *, batch_size: int, accumulation: int, world_size: int, max_norm: float
-) -> dict[str, Any]:
-    """Return the configuration for deepspeed.initialize: all numbers written out, the optimizer left to textmill."""
-    made = {key: value for key, value in settings.items() if key != "optimizer"}
+def adopt_deepspeed(config: Config, world_size: int, *, resumed: bool) -> list[str]:
+    """Take settings that were not given from `deepspeed_config`; return one sentence per change.
+
+    The content of DeepSpeed's file becomes part of the configuration, so that the run can be repeated without the file.
+    A resumed run may divide its global batch differently.
+
+    Raises:
+        ConfigError: a setting was given with another value, or DeepSpeed's configuration is wrong.
+    """
+    training = config.training
+    settings = read_deepspeed(training.deepspeed_config)
+    implied = implied_settings(settings, world_size)
+    if training.deepspeed_config is None and training.precision == "auto":
+        implied.pop("precision")
+    said = []
+    for name, value in implied.items():
+        here = getattr(training, name)
+        if here == value:
+            continue
+        free = (name == "precision" and here == "auto") or (resumed and name in _BATCH.values())
+        if training.given(name) and not free:
+            raise ConfigError(
+                f"deepspeed_config sets {name} to {value}, against {training.described(name)}: make them agree"
+            )
+        training.derive(name, value, force=True)
+        said.append(f"{name}: {value}, from deepspeed_config")
+    if training.precision == "auto":
+        training.derive("precision", "fp32", force=True)
+    training.derive("deepspeed_config", settings, force=True)
+    return said
+
+
+def for_initialize(config: Config, world_size: int) -> dict[str, Any]:
+    """Return the argument of deepspeed.initialize: all numbers written out, the optimizer left to textmill."""
+    training = config.training
+    made = read_deepspeed(training.deepspeed_config)
+    made.pop("optimizer", None)
+    if training.precision in ("fp16", "bf16"):
+        made[training.precision] = {**made.get(training.precision, {}), "enabled": True}
+    rows, accumulation = training.batch_size, training.gradient_accumulation_steps
     return made | {
-        "train_micro_batch_size_per_gpu": batch_size,
+        "train_micro_batch_size_per_gpu": rows,
         "gradient_accumulation_steps": accumulation,
-        "train_batch_size": batch_size * accumulation * world_size,
-        "gradient_clipping": max_norm or NO_CLIPPING,
+        "train_batch_size": rows * accumulation * world_size,
+        "gradient_clipping": training.max_grad_norm or NO_CLIPPING,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
     }

@@ -4,15 +4,40 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from textmill.engine.skipped_steps import SkippedSteps
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 """From a module to the optimizer of its parameters."""
+
+
+class SkippedSteps:
+    """How many steps were not taken because a gradient was not finite: `total`, and `in_row` up to now.
+
+    Both are tensors on the device, so that counting is free; reading one waits for the device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.total = torch.zeros((), dtype=torch.int64, device=device)
+        self.in_row = torch.zeros((), dtype=torch.int64, device=device)
+
+    def count(self, finite: Tensor) -> None:
+        """Count one more step, which was taken if `finite`, ()."""
+        self.total = self.total + ~finite
+        self.in_row = torch.where(finite, 0, self.in_row + 1)
+
+    def state(self) -> dict[str, Any]:
+        """Return both numbers, for a checkpoint."""
+        return {"skipped": int(self.total.item()), "skipped_in_row": int(self.in_row.item())}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take both numbers from a checkpoint."""
+        self.total.fill_(state["skipped"])
+        self.in_row.fill_(state["skipped_in_row"])
 
 
 class Engine(Protocol):

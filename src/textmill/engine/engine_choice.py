@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from textmill.engine.engine import Engine, MakeOptimizer
-from textmill.engine.single import SingleEngine
+from textmill.engine.single_and_ddp import DDPEngine, SingleEngine
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.imports import require
@@ -65,8 +65,8 @@ def build_engine(
     precision: Precision,
     world: World,
     *,
-    compile: bool = False,
-    deepspeed: dict[str, Any] | None = None,
+    compile: bool,
+    deepspeed: dict[str, Any] | None,
 ) -> Engine:
     """Return the engine called `name` (of `choose_engine`), with `module` on the device or divided among processes.
 
@@ -81,8 +81,5 @@ def build_engine(
         from textmill.engine.fsdp import FSDPEngine
 
         return FSDPEngine(module, make_optimizer, precision, world, compile=compile)
-    if name == "ddp":
-        from textmill.engine.ddp import DDPEngine
-
-        return DDPEngine(module, make_optimizer, precision, world, compile=compile)
-    return SingleEngine(module, make_optimizer, precision, world, compile=compile)
+    engine = DDPEngine if name == "ddp" else SingleEngine
+    return engine(module, make_optimizer, precision, world, compile=compile)

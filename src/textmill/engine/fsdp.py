@@ -4,7 +4,7 @@ Source: Zhao et al. 2023, arXiv:2304.11277; the second generation keeps each par
 and optimizers stay as they are in one process.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
-from torch.nn.utils import get_total_norm
 
-from textmill.engine.clip_and_step import TorchUpdate, compiled
+from textmill.engine.clip_and_step import TorchUpdate
 from textmill.engine.engine import MakeOptimizer
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
@@ -31,6 +30,7 @@ class FSDPEngine(TorchUpdate):
     """
 
     name = "fsdp"
+    skips_on_device = False
 
     def __init__(
         self, module: nn.Module, make_optimizer: MakeOptimizer, precision: Precision, world: World, *, compile: bool
@@ -44,15 +44,7 @@ class FSDPEngine(TorchUpdate):
         for layer in layers(module):
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         fully_shard(module, mesh=mesh, mp_policy=policy)
-        super().__init__(
-            module,
-            compiled(module, compile),
-            make_optimizer(module),
-            precision,
-            world,
-            total_norm=total_norm,
-            skips_on_device=False,
-        )
+        super().__init__(module, module, make_optimizer, precision, world, compile=compile)
 
     @contextmanager
     def micro_batch(self, *, last: bool) -> Iterator[None]:
@@ -71,12 +63,6 @@ def copy_weights_of_first(module: nn.Module, world: World) -> None:
             whole = tensor.detach().to("cpu").contiguous()
             dist.broadcast(whole, src=0, group=world.control)
             tensor.copy_(whole)
-
-
-def total_norm(gradients: Iterable[Tensor]) -> Tensor:
-    """Return the L2 norm over the divided gradients of all processes, ()."""
-    norm = get_total_norm(gradients)
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def layers(module: nn.Module) -> list[nn.Module]:

@@ -3,6 +3,7 @@
 from textmill.files.atomic import (
     TEMPORARY_PREFIX,
     cannot_write,
+    expand_home,
     flush_to_disk,
     fsync_directory,
     fsync_file,

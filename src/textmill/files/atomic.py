@@ -76,9 +76,17 @@ def move_into_place(temporary: Path, final: Path) -> Path:
     return final
 
 
+def expand_home(path: str | Path) -> Path:
+    """Return `path` with the home folder for a leading `~`, if there is such a user and it has one."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises where there is none
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8; see `write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write `text` as UTF-8; see `write_bytes`.
+
+    The lone surrogates of a file name that is not UTF-8 are spelled as escapes, which JSON and YAML read back.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 @contextmanager

@@ -1,13 +1,10 @@
 """A run's logs: one JSON object per line, readable during the run, truncated exactly on resume."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from textmill.files import cannot_write, flush_to_disk, make_directory, plain_values
@@ -20,9 +17,9 @@ class Log:
     Raises CannotWriteError when the file cannot be opened.
     """
 
-    def __init__(self, path: Path, *, say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, path: Path, *, say: Callable[[str], None]) -> None:
         self.path = path
-        self.say = say or (lambda sentence: None)
+        self.say = say
         self._waiting = b""  # rows that the disk has refused so far
         make_directory(path.parent)
         try:
@@ -40,7 +37,8 @@ class Log:
     def append(self, row: Mapping[str, Any]) -> None:
         """Append `row` as a line, visible to others at once. NaN and infinities, which JSON lacks, become null."""
         refused_before = bool(self._waiting)
-        self._waiting += json.dumps(plain_values(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = json.dumps(plain_values(row), ensure_ascii=False, allow_nan=False) + "\n"
+        self._waiting += line.encode(errors="backslashreplace")  # a lone surrogate becomes an escape, as in write_text
         try:
             self._write_waiting()
         except OSError as error:
@@ -50,6 +48,7 @@ class Log:
     def sync(self) -> int:
         """Flush the file to the disk and return the offset. Call it before a checkpoint records the offset."""
         with suppress(OSError):
+            self._write_waiting()
             flush_to_disk(self._descriptor)
         return self._offset
 
@@ -80,14 +79,6 @@ class Log:
             self.say(f"the last {lost} rows of {self.path} are lost: they could not be written")
         os.close(self._descriptor)
         self._descriptor = -1
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _write_waiting(self) -> None:
         """Write all waiting rows, or none of them."""

@@ -1,24 +1,21 @@
 """One run, one process: the lock on a run folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
 
 from textmill.errors import RunExistsError
 from textmill.files import NoLocksError, cannot_write, lock_file, parse_json
 from textmill.runs.layout import LOCK
 
 
-class RunLock:
-    """While the `with` block runs, no other process on this machine can enter it for the same `folder`.
+@contextmanager
+def run_lock(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
+    """Let no other process on this machine into such a block for the same `folder`.
 
     On a file system without locks, `say` is called with a sentence that the folder is not protected.
 
@@ -26,38 +23,27 @@ class RunLock:
         RunExistsError: another process has the lock; the message names that process.
         CannotWriteError: the folder cannot be written to.
     """
-
-    def __init__(self, folder: Path, *, say: Callable[[str], None] | None = None) -> None:
-        self.path = folder / LOCK
-        self.say = say or (lambda sentence: None)
-        self._file: BinaryIO | None = None
-
-    def __enter__(self) -> RunLock:
-        folder = self.path.parent
+    path = folder / LOCK
+    try:
+        file = lock_file(path)
+    except NoLocksError as error:
+        say(f"{folder} cannot be locked ({error.strerror or error}): start no second run in it")
+        yield
+        return
+    if file is None:
+        advice = "wait for it to end, or choose another --output-dir"
+        raise RunExistsError(f"{folder} is in use by {_holder(path)}: {advice}")
+    with file:
         try:
-            self._file = lock_file(self.path)
-        except NoLocksError as error:
-            self.say(f"{folder} cannot be locked ({error.strerror or error}): start no second run in it")
-            return self
-        if self._file is None:
-            advice = "wait for it to end, or choose another --output-dir"
-            raise RunExistsError(f"{folder} is in use by {_holder(self.path)}: {advice}")
-        try:
-            self._file.truncate(0)
-            self._file.write(_this_process())
+            file.truncate(0)
+            file.write(_this_process())
         except OSError as error:
-            self._file.close()
-            raise cannot_write(self.path, error) from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file is not None:
+            raise cannot_write(path, error) from error
+        try:
+            yield
+        finally:
             with suppress(OSError):
-                self.path.unlink()
-            self._file.close()
-            self._file = None
+                path.unlink()
 
 
 def _this_process() -> bytes:

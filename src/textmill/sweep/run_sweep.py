@@ -15,7 +15,7 @@ from textmill.config.consistency import validates
 from textmill.data.sources.one_time_texts import Keeper
 from textmill.errors import CannotWriteError, ConfigError, RunExistsError, TextmillError
 from textmill.runs.layout import is_run
-from textmill.runs.run_lock import RunLock
+from textmill.runs.run_lock import run_lock
 from textmill.sweep.space import Dimension
 from textmill.sweep.study import DEFINITION, import_optuna, objective_of, open_study, settle_definition
 from textmill.sweep.trial import run_trial, trial_folder
@@ -88,7 +88,7 @@ def sweep(
     metric = objective_of(dimensions)
     with ExitStack() as stack:
         files.make_directory(folder)
-        stack.enter_context(RunLock(folder, say=say))
+        stack.enter_context(run_lock(folder, say=say))
         config = _with_text_kept(config, say)
         settle_definition(folder, config, dimensions)
         settings = {dimension.setting for dimension in dimensions}

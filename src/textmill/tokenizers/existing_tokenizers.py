@@ -29,7 +29,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     """
     if str(source).startswith(HUB_PREFIX):
         return _from_hub(str(source).removeprefix(HUB_PREFIX))
-    path = Path(source).expanduser()
+    path = files.expand_home(source)
     if not path.exists():
         raise MissingInputError(
             f"there is no tokenizer at {path}: use char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
@@ -48,7 +48,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
 
 def is_missing_folder(name: str) -> bool:
     """Return whether `name` is clearly a path and does not exist: a tokenizer that is yet to be trained."""
-    path = Path(name).expanduser()
+    path = files.expand_home(name)
     return "/" in name and not name.startswith(HUB_PREFIX) and not path.suffix and not path.exists()
 
 

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from textmill.training.result import TrainingResult
     from textmill.training.run import Run
     from textmill.training.saving import save
-    from textmill.training.train_in_one_call import train
-    from textmill.training.trainer import Trainer, train_model
+    from textmill.training.trainer import Trainer, train, train_model
 
 __all__ = ["Run", "Trainer", "TrainingResult", "load_checkpoint", "save", "steps", "train", "train_model"]
 
@@ -21,11 +20,10 @@ __getattr__ = lazy_attributes(
     __name__,
     {
         "run": ["Run"],
-        "trainer": ["Trainer", "train_model"],
+        "trainer": ["Trainer", "train", "train_model"],
         "result": ["TrainingResult"],
         "load_for_own_loop": ["load_checkpoint"],
         "saving": ["save"],
         "loop": ["steps"],
-        "train_in_one_call": ["train"],
     },
 )

@@ -30,7 +30,10 @@ IDLE_UTILISATION = 0.05
 """Share of a GPU's peak below which it is mostly idle, looked at after FLAT_STEPS."""
 
 RISING = 3
-"""Evaluations in a row that overfitting must last."""
+"""Evaluations in a row that overfitting must last while a run goes on; at its end one is enough."""
+
+GAP = 0.1
+"""Share by which the training loss may be below the validation loss where more of the same text still helps."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,30 @@ def stays_flat(losses: Sequence[float], flat_loss: float) -> bool:
     return len(losses) >= 3 and min(losses[-3:]) > 0.98 * flat_loss
 
 
-def overfits(training: Sequence[float], validation: Sequence[float]) -> bool:
-    """Whether the last RISING validation losses are all well above the best one, and training has fallen since."""
-    best = min(range(len(validation)), key=validation.__getitem__)
-    if len(validation) - 1 - best < RISING:
+def overfits(evaluations: Sequence[Report], *, lasting: int = RISING) -> bool:
+    """Whether the last `lasting` validation losses are all well above the best one, and training has fallen since."""
+    best = min(range(len(evaluations)), key=lambda index: evaluations[index]["val_loss"], default=0)
+    if len(evaluations) - 1 - best < lasting:
         return False
-    margin = max(0.02, 0.02 * validation[best])
-    return min(validation[-RISING:]) > validation[best] + margin and training[-1] < training[best] - margin
+    lowest, training = evaluations[best]["val_loss"], [row["train_loss"] for row in evaluations]
+    margin = max(0.02, 0.02 * lowest)
+    return (
+        min(row["val_loss"] for row in evaluations[-lasting:]) > lowest + margin
+        and training[-1] < training[best] - margin
+    )
+
+
+def still_learning(evaluations: Sequence[Report], learning_rate: float) -> bool:
+    """Whether a longer run is likely to be better: validation fell to the end, and also at the full learning rate.
+
+    A loss that falls while the rate decays says nothing about a run at the full rate, which a longer one is at first.
+    Where training is far below validation already, the same text is memorized.
+    """
+    steady = [row["val_loss"] for row in evaluations if row.get("learning_rate", 0.0) > 0.999 * learning_rate]
+    if len(steady) < 2 or evaluations[-1]["val_loss"] > min(row["val_loss"] for row in evaluations):
+        return False
+    fell = steady[-1] < 0.995 * min(steady[:-1])
+    return fell and evaluations[-1]["train_loss"] > (1 - GAP) * evaluations[-1]["val_loss"]
 
 
 class Advice:
@@ -91,8 +111,7 @@ class Advice:
         self._seen: set[str] = set()
         self._losses: list[float] = []  # the last _KEPT
         self._level = math.inf  # the lowest loss that lasted for LASTING reports, without those that may be a symptom
-        self._training: list[float] = []
-        self._validation: list[float] = []
+        self._evaluations: list[Report] = []  # those whose losses are finite
 
     def recall(self, reports: Iterable[Report], evaluations: Iterable[Report], setting: Setting) -> None:
         """Read the rows of an earlier session without a word: their advice has been given."""
@@ -132,10 +151,17 @@ class Advice:
         training, validation = row.get("train_loss"), row.get("val_loss")
         if training is None or validation is None or not math.isfinite(training + validation):
             return
-        self._training.append(float(training))
-        self._validation.append(float(validation))
-        if overfits(self._training, self._validation):
-            self._tell("overfitting", lambda: _overfitting_advice(self._validation, setting))
+        self._evaluations.append(row)
+        if overfits(self._evaluations):
+            self._tell("overfitting", lambda: _overfitting_advice(self._evaluations, setting))
+
+    def ending(self, setting: Setting) -> tuple[str | None, bool]:
+        """Return what the evaluations of a run that has ended say, if anything, and whether it should be longer."""
+        if overfits(self._evaluations, lasting=1):
+            return _overfitting_advice(self._evaluations, setting), False
+        if still_learning(self._evaluations, setting.learning_rate):
+            return "validation still improved at the full learning rate: a longer run may be better", True
+        return None, False
 
     def _tell(self, symptom: str, sentence: Callable[[], str]) -> None:
         if symptom not in self._seen:
@@ -189,10 +215,13 @@ def _idle_advice(step: int, utilisation: float) -> str:
     )
 
 
-def _overfitting_advice(validation: Sequence[float], setting: Setting) -> str:
+def _overfitting_advice(evaluations: Sequence[Report], setting: Setting) -> str:
+    best = min(evaluations, key=lambda row: row["val_loss"])
     dropout = min(0.3, setting.dropout + 0.1)
+    gentler = f"--dropout {dropout:.1f}, " if dropout > setting.dropout else ""
     return (
-        f"the validation loss rises ({min(validation):.3f} at best, now {validation[-1]:.3f}) while the training loss "
-        f"falls: the model is overfitting; best_model/ keeps the best one. More text helps most, else "
-        f"--dropout {dropout:.1f}, a smaller model, or a shorter run (--early-stopping-patience {RISING})"
+        f"the validation loss has risen from {best['val_loss']:.3f} at step {best['step']:,} to "
+        f"{evaluations[-1]['val_loss']:.3f} while the training loss fell: the model is overfitting; best_model/ keeps "
+        f"that of step {best['step']:,}. More text helps most, else {gentler}a smaller model, or a new run that ends "
+        f"sooner (--max-steps {best['step']})"
     )

@@ -4,13 +4,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from textmill.checkpoint.best_and_final import link_model
 from textmill.console.standard_streams import program
-from textmill.errors import Interrupted, TextmillError
-from textmill.runs import layout
+from textmill.errors import CannotWriteError, Interrupted, TextmillError
 from textmill.tracking.training_curves import draw_training_curves
-from textmill.training.choose_output_folder import write_config, write_status
 from textmill.training.run import Run
+from textmill.training.run_files import write_config, write_status
 from textmill.training.saving import save, save_interrupted
 from textmill.training.start_and_end_summary import closing_lines
 
@@ -29,17 +27,17 @@ def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
     run.reporting.screen.begin(run.progress.step, run.progress.total_steps)
     status, code, reason = "failed", 70, "an error"
     try:
-        with run.world.watched():
-            yield
+        try:
+            with run.world.watched():
+                yield
+            save(run, last=True)
+        except Interrupted as error:
+            run.stop_reason = signal.Signals(error.signal_number).name
+            save_interrupted(run)
         reason = run.stop_reason or "left by the caller"
-        save(run)
         interrupted = reason.startswith("SIG")
         status = "interrupted" if interrupted else "finished"
         code = 128 + getattr(signal, reason) if interrupted else 0
-    except Interrupted as error:
-        run.stop_reason = reason = signal.Signals(error.signal_number).name
-        save_interrupted(run)
-        status, code = "interrupted", error.exit_code
     except BaseException as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         code = (
@@ -74,22 +72,14 @@ def _close(run: Run, status: str, code: int, reason: str) -> None:
     run.reporting.close_logs()
     run.reporting.trackers.finish(status)
     try:
-        if status != "failed":
-            _link_models(run)
         draw_training_curves(run.folder)
-    except (TextmillError, OSError) as error:
-        screen.say(f"the last files of the run are incomplete: {error}")
+    except Exception as error:  # a picture is never worth a run
+        screen.say(f"the curves are not drawn: {error}")
     resumable = bool(run.saving.checkpoints.steps()) and status != "finished"
-    write_status(run.folder, status, exit_code=code, reason=reason, resumable=resumable, step=run.progress.step)
+    try:
+        write_status(run.folder, status, exit_code=code, reason=reason, resumable=resumable, step=run.progress.step)
+    except CannotWriteError as error:  # it must not hide why the run ended
+        screen.say(str(error))
     if status != "failed":
         for name, text in closing_lines(run, reason):
             (screen.command if text.startswith(program()) else screen.field)(name, text)
-
-
-def _link_models(run: Run) -> None:
-    """Make final/ the last checkpoint's model and best_model/ the best one's."""
-    checkpoints, step, best = run.saving.checkpoints, run.saving.last_saved_step, run.progress.best_step
-    if step is not None:
-        link_model(checkpoints.path(step), run.folder / layout.FINAL)
-    if best is not None and best in checkpoints.steps():
-        link_model(checkpoints.path(best), run.folder / layout.BEST_MODEL)

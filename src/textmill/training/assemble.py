@@ -1,15 +1,19 @@
-"""From configuration values to live objects, in two phases: open and refuse, then start."""
+"""From configuration values to live objects, in two phases: open and refuse, then start. A dry run ends in between."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from textmill.config import Config
 from textmill.console.screen import Screen
+from textmill.data.batches.text_size import counted_text
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
+from textmill.planning.plan import Plan, plan_run
 from textmill.training.open_run import Parts, open_run
 from textmill.training.run import LossFunction, Run
 from textmill.training.start_run import start_run
@@ -43,3 +47,25 @@ def assemble(
     parts = Parts(model, data, validation, optimizer, loss, metrics)
     with open_run(config, parts, screen=screen) as opened, start_run(opened) as run:
         yield run
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run would be: `config` with every value settled, its plan, the bytes free on its device."""
+
+    config: Config
+    plan: Plan
+    free: int | None
+
+
+def preview_run(config: Config, *, screen: Screen | None = None) -> Preview:
+    """Read and count the text, build the model without memory, compute the plan; write nothing but the cache.
+
+    Raises:
+        TextmillError: whatever training would refuse before its first step.
+    """
+    with open_run(config, Parts(), screen=screen) as opened:
+        config, device = opened.config, opened.world.device
+        text, precision = counted_text(config, opened.corpus), opened.precision.name
+        plan, _ = plan_run(config, text, device=device.type, precision=precision, world_size=opened.world.size)
+        return Preview(config, plan, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None)

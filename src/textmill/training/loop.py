@@ -1,17 +1,16 @@
 """The loop: everything that happens during training is on this page."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
-from textmill.training.evaluate_held_out import evaluate
+from textmill.training.evaluate_and_sample import answers_prompt, evaluate, sample
 from textmill.training.progress import Step, sum_dtype
 from textmill.training.run import Run
-from textmill.training.sample import answers_prompt, sample
 from textmill.training.saving import save
-from textmill.training.seed_dropout import seed_dropout
 
 
 def run_loop(run: Run, report: Callable[[Step], dict[str, Any]] = Step.measured) -> None:
@@ -62,3 +61,10 @@ def steps(run: Run) -> Iterator[Step]:
         grad_norm = run.engine.step(run.config.training.max_grad_norm)
         yield run.finish_step(nats, num_targets, grad_norm, started, objective)
     run.stop_reason = stop_reason
+
+
+def seed_dropout(seed: int, step: int, micro_batch: int, rank: int) -> None:
+    """Seed torch's generator for the dropout of one micro-batch in one process, so that no generator must be saved."""
+    purpose = f"dropout/{seed}/{step}/{micro_batch}/{rank}"
+    digest = hashlib.blake2b(purpose.encode(), digest_size=8).digest()
+    torch.manual_seed(int.from_bytes(digest, "little") >> 1)

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from textmill.checkpoint.find_model import resolve_model
-from textmill.checkpoint.model_folder import load_weights
 from textmill.config import Config, consistency
 from textmill.console.screen import Screen
 from textmill.data.batches.loader import Rows
@@ -18,6 +16,7 @@ from textmill.data.batches.text_augmentation import Augment
 from textmill.data.batches.text_size import learned, names_ids
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.store.corpus import Corpus
+from textmill.engine.deepspeed_json import adopt_deepspeed
 from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
@@ -33,14 +32,12 @@ from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
-from textmill.training.choose_output_folder import Output
-from textmill.training.deepspeed_settings import adopt_deepspeed
-from textmill.training.open_corpus import open_corpus, settle_preset, settle_tokenizer
-from textmill.training.resolve_data import settle_data
+from textmill.training.initial_model import InitialModel, adopt_model, check_corpus
+from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
 from textmill.training.resume import split_batch
 from textmill.training.run import LossFunction
 from textmill.training.signals import SignalFlag
-from textmill.training.starting_point import choose_output, claim, find_start
+from textmill.training.starting_point import Output, choose_output, claim, find_start
 from textmill.training.training_rows import training_rows
 
 
@@ -61,8 +58,8 @@ class OpenedRun:
     """A run that nothing is left to refuse in, and of which nothing is written.
 
     config: every value settled. parts: with what the configuration names by import strings.
-    start: the checkpoint to start from, or None for step 0. kernels: the choices in force, for environment.json.
-    preset: the sentence about the preset that was chosen.
+    start: the checkpoint to start from, or None for step 0. initial: the model whose weights step 0 has, if any.
+    kernels: the choices in force, for environment.json. preset: the sentence about the preset that was chosen.
     """
 
     config: Config
@@ -72,6 +69,7 @@ class OpenedRun:
     screen: Screen
     output: Output
     start: Path | None
+    initial: InitialModel | None
     kernels: dict[str, Any]
     preset: str | None
     corpus: Corpus
@@ -100,11 +98,13 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         screen = screen or Screen(quiet=not world.is_first)
         stack.callback(screen.close)
         signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
-        settle_tokenizer(config, screen.say)
+        settle_paths(config, screen.say)
         output = choose_output(config, world)
         if not output.fresh:
             stack.enter_context(claim(output, world, screen))
         config, start = find_start(config, output, world, screen)
+        with world.together():
+            initial = _initial_model(config, parts, screen) if start is None else None
         continued = None if output.fresh or output.fork else output.folder
         data, validation = settle_data(
             config, (parts.data, parts.validation), world, screen, continued=continued, interrupted=signals.check
@@ -115,6 +115,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             consistency.free_vocab(config, ids=data is None and names_ids(PrepareSettings.of(config)))
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
+            check_corpus(initial, corpus)
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             if start is None:
@@ -134,9 +135,10 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             trackers = _trackers(config, output.folder, world, screen)
             parts = _with_named(parts, config)
             if parts.model is None:
-                _check_model(config, fresh=start is None)
+                with torch.device("meta"):  # refuse a model that cannot be built; nothing is allocated
+                    empty_model(config.model)
         yield OpenedRun(
-            config, parts, world, signals, screen, output, start, kernels, preset,
+            config, parts, world, signals, screen, output, start, initial, kernels, preset,
             corpus, rows, augment, engine, precision, length, trackers,
         )  # fmt: skip
 
@@ -154,12 +156,10 @@ def _join(config: Config, stack: ExitStack) -> World:
     return world
 
 
-def _check_model(config: Config, *, fresh: bool) -> None:
-    """Refuse a model that cannot be built, or the weights of a fresh run that do not fit it; nothing is allocated."""
-    with torch.device("meta"):
-        model = empty_model(config.model)
-        if fresh and config.training.init_from is not None:
-            load_weights(model, resolve_model(config.training.init_from))
+def _initial_model(config: Config, parts: Parts, screen: Screen) -> InitialModel | None:
+    if parts.model is not None and config.training.init_from is not None:
+        raise ConfigError("init_from loads the model that it names, and another model is given: leave one out")
+    return adopt_model(config, screen.say)
 
 
 def _kernel_choices(config: Config, output: Output) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: boo
     settings = config.training
     name = choose_engine(settings.engine, world, deepspeed_config=settings.deepspeed_config, say=screen.say)
     if name == "deepspeed":
-        for sentence in adopt_deepspeed(config, world, resumed=resumed):
+        for sentence in adopt_deepspeed(config, world.size, resumed=resumed):
             screen.say(sentence)
     precision = choose_precision(settings.precision, world.device)
     refuse_contradictions(name, precision, world, optimizer=settings.optimizer, compile=settings.compile)

@@ -17,7 +17,7 @@ _PARTS: tuple[str, ...] = ("logits", "activations", "optimizer", "weights", "gra
 
 
 @contextmanager
-def memory_explained(config: Config, device: torch.device, processes: int = 1) -> Iterator[None]:
+def memory_explained(config: Config, device: torch.device, processes: int) -> Iterator[None]:
     """Raise out-of-memory errors of the block as OutOfMemoryError with advice; pass other errors on."""
     try:
         yield
@@ -27,7 +27,7 @@ def memory_explained(config: Config, device: torch.device, processes: int = 1) -
         raise OutOfMemoryError(explain(config, device, processes)) from error
 
 
-def explain(config: Config, device: torch.device, processes: int = 1) -> str:
+def explain(config: Config, device: torch.device, processes: int) -> str:
     """Return one line: the estimated largest parts of what a step needs, and settings that make them smaller."""
     precision = choose_precision(config.training.precision, device).name
     step = StepSettings.of(config, precision=precision, device=device.type, processes=processes)

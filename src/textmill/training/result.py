@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,13 @@ class TrainingResult(Mapping[str, Any]):
         return "\n".join(["TrainingResult(", *(f"    {name}={value!r}," for name, value in shown.items()), ")"])
 
     def __getitem__(self, key: str) -> Any:
-        if key not in {field.name for field in fields(self)}:
-            raise KeyError(key)
-        return getattr(self, key)
+        return vars(self)[key]
 
     def __iter__(self) -> Iterator[str]:
-        return (field.name for field in fields(self))
+        return iter(vars(self))
 
     def __len__(self) -> int:
-        return len(fields(self))
+        return len(vars(self))
 
 
 def result_of(run: Run) -> TrainingResult:

@@ -83,7 +83,7 @@ def _compare(saved: Mapping[str, Any], merged: Mapping[str, Any], say: Callable[
             say(f"{name}: {new!r} instead of {old!r} from here on")
 
 
-def check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], *, same_run: bool = True) -> None:
+def check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], *, same_run: bool) -> None:
     """Raises ResumeError unless data, tokenizer, global batch and model size are those of the checkpoint.
 
     A run that only starts from another run's checkpoint (`same_run` false) needs the same tokenizer and model size.

@@ -12,19 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.config import Config
+from textmill.config import Config, TrainingConfig
 from textmill.data.batches.loader import Batch, Prefetch, TrainLoader
 from textmill.engine.engine import Engine
 from textmill.engine.world import World
-from textmill.errors import NonFiniteError
+from textmill.errors import Interrupted, NonFiniteError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.learning_rate_schedule import Schedule
-from textmill.planning.run_length import MOST_REPORTS, Cadence, Length, default_evaluations
+from textmill.planning.run_length import MOST_REPORTS, Cadence, Length, default_evaluations, plan_warmup
 from textmill.tokenizers import Tokenizer
 from textmill.training.advice import Setting
 from textmill.training.progress import Progress, Step
 from textmill.training.reporting import Reporting
-from textmill.training.schedule_from_settings import plan_schedule
 from textmill.training.signals import SignalFlag
 from textmill.training.training_rows import HeldOut
 
@@ -39,6 +38,9 @@ SKIPPED_STEPS_ALLOWED = 5
 
 CALIBRATION_STEPS = 20
 """Steps after which a run limited by time alone measures its speed and plans its length."""
+
+_ENDLESS, _TYPICAL = 1_000_000_000, 1000
+"""Steps to assume for the schedule, and for the share of it that is warm-up, while the length is not known."""
 
 
 @dataclass
@@ -100,7 +102,7 @@ class Run:
         """Plan the schedule for `length`, and spread evaluations, samples and checkpoints unless they were chosen."""
         settings = self.config.training
         self.length, self.progress.total_steps = length, length.total_steps
-        self.schedule = plan_schedule(settings, length.total_steps)
+        self.schedule = _schedule(settings, length.total_steps)
         often = default_evaluations(length, sum(text.batches.num_targets for text in self.held_out))
         self.log_every = length.cadence(settings.logging_steps)
         self.eval_every = length.cadence(settings.eval_steps, default_per_run=often)
@@ -167,6 +169,12 @@ class Run:
         agreed = int(self.world.max(mine))
         return names[len(names) - agreed] if agreed else None
 
+    def stop_together(self) -> None:
+        """Raise Interrupted in all processes when a signal came to any of them. All must ask equally often."""
+        raised = int(self.world.max(self.signals.raised or 0))
+        if raised:
+            raise Interrupted(raised)
+
     def refuse_divergence(self) -> None:
         """Raises NonFiniteError when too many steps in a row were skipped because their gradients were not finite."""
         skipped = int(self.engine.skipped.in_row.item())
@@ -227,3 +235,22 @@ class Run:
     def show(self, text: str) -> None:
         """Report a sample to the screen, samples.jsonl and the trackers."""
         self.reporting.sample(text, self.progress.step)
+
+
+def _schedule(settings: TrainingConfig, total_steps: int | None) -> Schedule:
+    """Return the schedule of a run of `total_steps`; warm-up and a constant rate while they are None."""
+    floor = settings.min_learning_rate
+    return Schedule(
+        kind=settings.lr_schedule if total_steps is not None else "constant",
+        peak=settings.learning_rate,
+        total_steps=total_steps if total_steps is not None else _ENDLESS,
+        warmup_steps=plan_warmup(
+            total_steps if total_steps is not None else _TYPICAL,
+            warmup_steps=settings.warmup_steps,
+            warmup_ratio=settings.warmup_ratio,
+        ),
+        min_ratio=settings.min_lr_ratio if floor is None else floor / settings.learning_rate,
+        decay_steps=settings.decay_steps,
+        decay_factor=settings.lr_decay,
+        decay_every=settings.lr_decay_every,
+    )

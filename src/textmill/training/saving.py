@@ -1,51 +1,79 @@
 """Saving a run: a checkpoint of the step it is at, and best_model/ where that step is the best."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from textmill.checkpoint.best_and_final import link_model
 from textmill.errors import WriteFailedError
 from textmill.runs import layout
 from textmill.training.checkpoint_state import save_checkpoint
-from textmill.training.progress import Progress
 from textmill.training.run import Run
 
 FAILED_SAVES_ALLOWED = 3
 """Checkpoints in a row that may fail to be written before the run ends."""
 
 
-def save(run: Run) -> None:
+def save(run: Run, *, last: bool = False) -> None:
     """Save a checkpoint of this step, unless there is one; if its validation loss is the lowest, link best_model/.
 
-    Warns when the disk refuses it, and raises WriteFailedError the third time in a row. All processes call it.
+    Warns when the disk refuses it, because the next save tries again. The `last` save of a run also links final/. All
+    processes call it.
+
+    Raises:
+        WriteFailedError: the disk refused the third save in a row, or the last one.
     """
     saving, progress = run.saving, run.progress
-    if saving.last_saved_step == progress.step:
-        return
-    run.refuse_divergence()
-    _save(run, progress, run.reporting.log_sizes(on_disk=True))
-    if progress.improved and run.world.is_first and saving.last_saved_step == progress.step:
-        link_model(saving.checkpoints.path(progress.step), run.folder / layout.BEST_MODEL)
+    new = saving.last_saved_step != progress.step
+    if new:
+        run.refuse_divergence()
+    with _tried_again_later(run, last=last):
+        if new:
+            save_checkpoint(run, progress, run.reporting.log_sizes(on_disk=True))
+            saving.last_saved_step = progress.step
+        if last:
+            _link(run, layout.FINAL, layout.BEST_MODEL)
+        elif new and progress.improved:
+            _link(run, layout.BEST_MODEL)
 
 
 def save_interrupted(run: Run) -> None:
-    """Save a checkpoint from which a resumed run begins with the periodic actions of this step.
+    """Save a checkpoint from which a resumed run begins with the periodic actions of this step, and link the models.
 
-    For a stop in the middle of them: what they have changed so far is left out.
+    For a stop in the middle of them: what they have changed so far is left out. Raises WriteFailedError.
     """
-    if run.progress.step == 0 or run.saving.last_saved_step == run.progress.step:
-        return
-    progress = run.saving.before_actions.copy()
-    progress.actions_pending = True
-    _save(run, progress, run.saving.log_sizes)
+    saving, step = run.saving, run.progress.step
+    with _tried_again_later(run, last=True):
+        if step not in (0, saving.last_saved_step):
+            progress = saving.before_actions.copy()
+            progress.actions_pending = True
+            save_checkpoint(run, progress, saving.log_sizes)
+            saving.last_saved_step = step
+        _link(run, layout.FINAL, layout.BEST_MODEL)
 
 
-def _save(run: Run, progress: Progress, log_sizes: dict[str, int]) -> None:
+def _link(run: Run, *names: str) -> None:
+    """Link the models of these names: final/ of the last step, best_model/ of the best. All processes call it."""
+    steps = {layout.BEST_MODEL: run.progress.best_step, layout.FINAL: run.saving.last_saved_step}
+    with run.world.together():
+        for name in names if run.world.is_first else ():
+            if (step := steps[name]) is not None and step in run.saving.checkpoints.steps():
+                link_model(run.saving.checkpoints.path(step), run.folder / name)
+
+
+@contextmanager
+def _tried_again_later(run: Run, *, last: bool) -> Iterator[None]:
+    """Say that the disk refused the block's save instead of raising WriteFailedError, if another one will be tried."""
     saving = run.saving
     try:
-        save_checkpoint(run, progress, log_sizes)
+        yield
     except WriteFailedError as error:
         saving.failed_in_row += 1
-        if saving.failed_in_row >= FAILED_SAVES_ALLOWED:
+        if last:
+            steps = saving.checkpoints.steps()
+            left = f"the run can be resumed from step {steps[-1]:,}" if steps else "nothing of the run is saved"
+            error.args = (f"{error}; {left}",)
+        if last or saving.failed_in_row >= FAILED_SAVES_ALLOWED:
             raise
         run.reporting.screen.say(f"{error}; training continues and will retry at the next save")
-        return
-    saving.failed_in_row = 0
-    saving.last_saved_step = progress.step
+    else:
+        saving.failed_in_row = 0

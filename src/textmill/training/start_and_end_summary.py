@@ -127,18 +127,25 @@ def closing_lines(run: Run, reason: str) -> Lines:
     lines = [("ended", f"{ending} after {took}, {count(progress.tokens)} tokens")]
     if progress.best_val_loss is not None:
         lines.append(("best", f"validation loss {progress.best_val_loss:.4f} at step {progress.best_step:,}"))
-    best = run.folder / layout.BEST_MODEL
-    lines.append(("model", f"{run.folder / layout.FINAL}" + (f", the best one in {best}" if best.is_dir() else "")))
+    best, final = run.folder / layout.BEST_MODEL, run.folder / layout.FINAL
+    model = str(best if best.is_dir() else final)
+    if best.is_dir() and progress.best_step != progress.step:
+        model += f", of step {progress.best_step:,}; the last one is in {final}"
+    lines.append(("model", model))
     lines.append(("curves", str(run.folder / layout.CURVES)))
+    advice, longer = run.reporting.advice.ending(run.reporting.setting)
+    if advice is not None:
+        lines.append(("note" if longer else "advice", advice))
     folder = shlex.quote(str(run.folder))
-    if reason.startswith("SIG"):
-        lines.append(("continue", f"{program()} train --output-dir {folder} --resume"))
     if run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder} --prompt {shlex.quote(_words(run.sample_prompt))}"))
-    if reason == "finished" and progress.improved:
-        more = f"{program()} train --output-dir {folder} --resume --max-steps {2 * progress.step}"
-        lines += [("next", "it was still learning; twice as long may be better:"), ("", more)]
-    return lines
+    if reason.startswith("SIG"):
+        following = f"train --output-dir {folder} --resume"
+    elif longer:
+        following = f"train --output-dir {folder} --resume --max-steps {2 * progress.step}"
+    else:
+        following = f"report {folder}"
+    return [*lines, ("next", f"{program()} {following}")]
 
 
 def _words(text: str) -> str:

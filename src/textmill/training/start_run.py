@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from textmill import files
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.checkpoint.find_model import resolve_model
-from textmill.checkpoint.model_folder import load_weights
+from textmill.data.batches.loader import Batch
+from textmill.engine.deepspeed_json import for_initialize
 from textmill.engine.engine_choice import build_engine
 from textmill.machine.devices import peak_flops
+from textmill.model.cross_entropy import cross_entropy_sum, forward
 from textmill.model.from_config import build_model
 from textmill.optim.optimizer_choice import AdamSettings, build_optimizer
 from textmill.planning.parameter_count import flops_per_token
@@ -19,17 +19,16 @@ from textmill.runs import layout
 from textmill.training.advice import Advice
 from textmill.training.around_the_loop import running
 from textmill.training.checkpoint_state import load_state, restore
-from textmill.training.deepspeed_settings import deepspeed_settings
+from textmill.training.evaluate_and_sample import first_words
+from textmill.training.initial_model import load_initial
 from textmill.training.open_run import OpenedRun
 from textmill.training.out_of_memory import memory_explained
-from textmill.training.record_environment import environment
 from textmill.training.reporting import Reporting
 from textmill.training.resume import check_identity
-from textmill.training.run import Run, Saving
-from textmill.training.sample import first_words
+from textmill.training.run import LossFunction, Run, Saving
+from textmill.training.run_files import write_environment
 from textmill.training.start_and_end_summary import opening_lines
 from textmill.training.starting_point import claim
-from textmill.training.training_loss import causal_loss
 from textmill.training.training_rows import held_out_sets, make_loader
 
 
@@ -50,8 +49,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
         log_sizes = _restore(run, opened)
         with world.together():
             if world.is_first:
-                described = environment(run, corpus.folder, opened.kernels)
-                files.write_json(run.folder / layout.ENVIRONMENT, described)
+                write_environment(run, corpus.folder, opened.kernels)
                 if corpus.tokenizer is not None:
                     corpus.tokenizer.save(run.folder / layout.TOKENIZER)
         given_model = opened.parts.model is not None
@@ -65,7 +63,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
 def _build(opened: OpenedRun) -> Run:
     """Return the run at step 0."""
     config, world, corpus, parts = opened.config, opened.world, opened.corpus, opened.parts
-    settings = config.training
+    settings, say = config.training, opened.screen.say
     with world.together():
         model = _model(opened)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())  # an engine may leave a shard of each
@@ -94,7 +92,7 @@ def _build(opened: OpenedRun) -> Run:
             opened.precision,
             world,
             compile=settings.compile,
-            deepspeed=deepspeed_settings(config, world) if opened.engine == "deepspeed" else None,
+            deepspeed=for_initialize(config, world.size) if opened.engine == "deepspeed" else None,
         ),
         loss=parts.loss or causal_loss(label_smoothing=settings.label_smoothing),
         loader=make_loader(config, opened.rows, opened.augment, world),
@@ -103,8 +101,16 @@ def _build(opened: OpenedRun) -> Run:
         tokenizer=corpus.tokenizer,
         sample_prompt=first_words(settings.sample_prompt, corpus),
         length=opened.length,
-        reporting=Reporting(opened.screen, opened.trackers, Advice(opened.screen.say)),
-        saving=_saving(opened, num_parameters),
+        reporting=Reporting(opened.screen, opened.trackers, Advice(say)),
+        saving=Saving(
+            checkpoints=CheckpointStore(opened.output.checkpoints, keep=settings.save_total_limit, say=say),
+            identity={
+                "data": corpus.fingerprint,
+                "tokenizer": corpus.tokenizer.fingerprint if corpus.tokenizer is not None else None,
+                "global_batch": opened.length.rows_per_step,
+                "parameters": num_parameters,
+            },
+        ),
         peak_tokens_per_second=_peak_tokens_per_second(opened),
     )
 
@@ -116,22 +122,27 @@ def _model(opened: OpenedRun) -> nn.Module:
     config = opened.config
     model = build_model(config.model, seed=config.training.seed)
     config.model = model.config
-    if config.training.init_from is not None:
-        load_weights(model, resolve_model(config.training.init_from, say=opened.screen.say))
+    if opened.initial is not None:
+        load_initial(model, opened.initial, opened.corpus.tokenizer, opened.screen.say)
     return model
 
 
-def _saving(opened: OpenedRun, num_parameters: int) -> Saving:
-    corpus, folder = opened.corpus, opened.output.checkpoints
-    return Saving(
-        checkpoints=CheckpointStore(folder, keep=opened.config.training.save_total_limit, say=opened.screen.say),
-        identity={
-            "data": corpus.fingerprint,
-            "tokenizer": corpus.tokenizer.fingerprint if corpus.tokenizer is not None else None,
-            "global_batch": opened.length.rows_per_step,
-            "parameters": num_parameters,
-        },
-    )
+def causal_loss(*, label_smoothing: float = 0.0) -> LossFunction:
+    """Return the loss of next-token prediction: from a model and a batch to summed nats over the counted targets.
+
+    With label smoothing it is the pair of the smoothed sum, which is minimised, and the plain one, which is reported:
+    only the plain loss can be compared with the validation loss and between runs.
+    """
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return cross_entropy_sum(forward(model, batch), batch.targets)
+
+    def smoothed(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = forward(model, batch)  # (B, T, V)
+        minimised = cross_entropy_sum(logits, batch.targets, label_smoothing=label_smoothing)
+        return minimised, cross_entropy_sum(logits.detach(), batch.targets)
+
+    return smoothed if label_smoothing else loss
 
 
 def _peak_tokens_per_second(opened: OpenedRun) -> float | None:

@@ -24,18 +24,17 @@ def training_rows(
     augment = None
     if data.augmentation:
         augment = Augment(data.augmentation, data.augmentation_prob, corpus.tokenizer, config.training.seed)
+    mask = data.mask_documents and data.pack_sequences
     strategy = packing_of(data, corpus)
     if strategy == "concat":
         if not data.pack_sequences or data.packing_strategy != "concat":
             name = f"packing_strategy {data.packing_strategy}" if data.pack_sequences else "pack_sequences false"
             say(f"{name} has no effect: the text to train on is a single document, cut into rows")
-        mask = data.mask_documents and data.pack_sequences
         return Rows(corpus.train, length, mask_documents=mask), augment
 
     def tick(done: int, total: int) -> None:
         interrupted()
 
-    mask = data.mask_documents and data.pack_sequences
     return PackedRows(corpus.train, length, strategy, mask_documents=mask, tick=tick), augment
 
 

@@ -208,7 +208,7 @@ class TrainingFields(Fields):
     resume_from: MaybePath = None
     """Continue from this checkpoint: a path, best, last, step-500, epoch-3."""
     init_from: MaybePath = None
-    """Start from the weights in this model folder."""
+    """Start from the model in this folder: its weights, shape and tokenizer."""
 
 
 class TrackingFields(Fields):

@@ -14,6 +14,7 @@ from textmill.data.reading.document import Reading
 from textmill.data.sources.file_selection import data_or_dataset
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.errors import ConfigError
+from textmill.files import expand_home
 from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer
 
@@ -82,7 +83,7 @@ class PrepareSettings:
         items = [self.data] if isinstance(self.data, str | Path) else self.data
         if not isinstance(items, list | tuple) or len(items) != 1:
             return None
-        folder = Path(items[0]).expanduser()
+        folder = expand_home(items[0])
         return folder if is_prepared(folder) else None
 
     @property

@@ -12,6 +12,7 @@ from textmill.data.sources.findings import Notes
 from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_files
 from textmill.data.sources.named_corpora import fetch, is_named, named_corpora
 from textmill.errors import DataError, MissingInputError
+from textmill.files import expand_home
 from textmill.runs.layout import is_clearly_run
 
 LONGEST_NAME = 255
@@ -76,7 +77,7 @@ def _files_of(
         corpus = named_corpora()[str(item)]
         wanted = corpus.validation if split == DEFAULT_VALIDATION and corpus.validation else corpus.train
         return [fetch(wanted, cache_dir=cache_dir, say=say)]
-    path = Path(item).expanduser()
+    path = expand_home(item)
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: no file can have this name

@@ -11,6 +11,7 @@ from textmill.data.sources.hub import DEFAULT_VALIDATION, HUB_PREFIX, dataset_it
 from textmill.data.sources.named_corpora import is_named, named_corpora
 from textmill.data.sources.one_time_texts import is_given_once
 from textmill.errors import ConfigError, listed
+from textmill.files import expand_home
 
 Paths = Sequence[str | Path] | str | Path
 Say = Callable[[str], None]
@@ -140,10 +141,10 @@ def absolute_set(item: str) -> str:
 def absolute(path: str | Path) -> str:
     """Return `path` made absolute; datasets, names, objects and standard input stay as they are."""
     if str(path).startswith(HUB_PREFIX):
-        local = Path(str(path).removeprefix(HUB_PREFIX)).expanduser()
+        local = expand_home(str(path).removeprefix(HUB_PREFIX))
         path = f"{HUB_PREFIX}{local.absolute()}" if local.is_dir() else path
     elif not is_named(path) and not is_given_once(path):
-        path = Path(path).expanduser().absolute()
+        path = expand_home(path).absolute()
     return str(path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.errors import ConfigError, DataError, MissingInputError, listed, one_line
-from textmill.files import parse_json
+from textmill.files import expand_home, parse_json
 from textmill.hub_access import hub_client
 from textmill.imports import optional
 
@@ -26,7 +26,7 @@ def dataset_item(name: str, config: str | None = None) -> str:
 
 def is_dataset(item: str | Path) -> bool:
     """Whether `item` names a dataset, not files: `hf:NAME`, or a folder that `save_to_disk` wrote."""
-    return str(item).startswith(HUB_PREFIX) or is_saved(Path(item).expanduser())
+    return str(item).startswith(HUB_PREFIX) or is_saved(expand_home(item))
 
 
 def is_saved(folder: Path) -> bool:
@@ -53,7 +53,7 @@ def split_files(item: str | Path, split: str) -> list[Path]:
 def dataset_splits(item: str | Path) -> dict[str, list[Path]]:
     """Return the Arrow files of every split of the dataset `item`; see `split_files`."""
     named = str(item).removeprefix(HUB_PREFIX)
-    if is_saved(local := Path(named).expanduser()):
+    if is_saved(local := expand_home(named)):
         return _saved_splits(local)
     return {split: _files(dataset, item, split) for split, dataset in _load(named).items()}
 
@@ -89,7 +89,7 @@ def _readings(named: str) -> list[tuple[str, str | None]]:
     if ":" in named:
         name, _, config = named.partition(":")
         return [(name, config)]
-    path = Path(named).expanduser()
+    path = expand_home(named)
     if path.is_dir():
         return [(str(path), None)]
     if path.parent.is_dir() and path.is_absolute():

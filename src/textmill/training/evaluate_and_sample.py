@@ -1,12 +1,40 @@
-"""Text that the model in training writes, for a person to see how good it is."""
+"""How good the model in training is: its metrics on the validation set, and text that it writes."""
 
 from textmill.data.store.corpus import Corpus
+from textmill.evaluation import evaluate_batches as evaluation
 from textmill.generation.text_generation import generate_text
 from textmill.training.progress import Step
 from textmill.training.run import Run
 
 DEFAULT_PROMPT_TOKENS = 8
 """Tokens of the validation text (else the training text) that samples continue when no prompt is set."""
+
+
+def evaluate(run: Run) -> dict[str, float]:
+    """Return the run's metrics over its whole validation set, over all processes; empty without validation text.
+
+    For every set with a name they include `val_loss/NAME` [nats per token], and `val_bits_per_byte/NAME` where the size
+    of its text is known.
+    """
+    result: dict[str, float] = {}
+    show = run.reporting.screen.evaluating
+    for index, text in enumerate(run.held_out):
+        total = text.batches.num_targets
+        part = evaluation.evaluate(
+            run.model,
+            text.batches,
+            run.metrics if index == 0 else {},
+            num_bytes=text.num_bytes,
+            autocast=run.engine.precision.autocast,
+            interrupted=run.stop_together,
+            reduce=run.world.sum,
+            progress=lambda done, total=total: show(min(done * run.world.size, total), total),
+        )
+        if index == 0:
+            result |= part
+        if text.name is not None:
+            result |= {f"val_{key}/{text.name}": part[key] for key in ("loss", "bits_per_byte") if key in part}
+    return result
 
 
 def sample(run: Run) -> str:

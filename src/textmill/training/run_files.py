@@ -1,24 +1,48 @@
-"""environment.json: on what machine, with what versions and from what data a run is made."""
+"""The files that describe a run: config.yaml, environment.json and status.json."""
 
 import platform
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
+import yaml
 
+from textmill import files
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.training.run import Run
 from textmill.version import VERSION
 
 
-def environment(run: Run, store: Path, kernels: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of environment.json. store: the folder of the prepared corpus."""
+def write_config(folder: Path, values: dict[str, Any]) -> None:
+    """Write the resolved configuration to config.yaml, which is itself a valid `--config`."""
+    header = "# The resolved configuration of this run; `textmill train --config` with this file repeats it.\n"
+    files.write_text(folder / layout.CONFIG, header + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str, resumable: bool, step: int) -> None:
+    """Write status.json: `running`, `finished`, `interrupted` or `failed`, and why."""
+    files.write_json(
+        folder / layout.STATUS,
+        {
+            "state": state,
+            "exit_code": exit_code,
+            "reason": reason,
+            "resumable": resumable,
+            "step": step,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        },
+    )
+
+
+def write_environment(run: Run, store: Path, kernels: dict[str, Any]) -> None:
+    """Write environment.json: machine, versions, data and command. store: the folder of the prepared corpus."""
     device = run.world.device
-    return {
+    described = {
         "textmill": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -34,6 +58,7 @@ def environment(run: Run, store: Path, kernels: dict[str, Any]) -> dict[str, Any
         "vocab_size": run.config.model.vocab_size,
         "command": shlex.join(sys.argv),
     }
+    files.write_json(run.folder / layout.ENVIRONMENT, described)
 
 
 def _origins(run: Run) -> dict[str, str]:

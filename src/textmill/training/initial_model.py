@@ -1,0 +1,150 @@
+"""The model that a run starts from: its shape, constants and tokenizer are the run's, as in `from_pretrained`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textmill.checkpoint.find_model import resolve_model
+from textmill.checkpoint.model_folder import read_model, set_weights, tokenizer_of
+from textmill.config import Config, ModelConfig
+from textmill.config.setting_lookup import Setting
+from textmill.data.preparing.tokenizer_choice import TokenizerChoice
+from textmill.data.store.corpus import Corpus
+from textmill.errors import ConfigError, DataError
+from textmill.model.decoder import Decoder
+from textmill.runs import layout
+from textmill.tokenizers import Tokenizer
+
+_FREE = ("dropout", "attention_dropout", "init_std", "gradient_checkpointing")
+"""Settings of the section `model` that a run chooses whatever it starts from."""
+
+
+@dataclass(frozen=True)
+class InitialModel:
+    """The model in `folder`, its shape, and its tokenizer, if it has one.
+
+    asked: a tokenizer was asked for; retokenized: it is another, so that rows of the embeddings move to its tokens.
+    """
+
+    folder: Path
+    shape: ModelConfig
+    tokenizer: Tokenizer | None
+    asked: bool
+    retokenized: bool
+
+
+def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | None:
+    """Put shape, constants and tokenizer of the model that `init_from` names into `config`; return the model, if any.
+
+    The folder is checked as a whole, as `load_model` does. Rows may be shorter than the model's context.
+
+    Raises:
+        ConfigError: given settings contradict the model; all of them are named.
+        MissingInputError, DataError: see `load_model`.
+    """
+    if config.training.init_from is None:
+        return None
+    folder = resolve_model(config.training.init_from, say=say).absolute()
+    shape, _ = read_model(folder)
+    home, tokenizer = tokenizer_of(folder)
+    asked = config.given("tokenizer") or config.tokenizer.origin("tokenizer") == "fitted"
+    retokenized = asked and not _is_own(config, shape, tokenizer)
+    model, source = config.model, folder / layout.MODEL_CONFIG
+    described = {name: value for name, value in shape.values().items() if name in shape.origins}
+    if retokenized:
+        del described["vocab_size"]
+    contradictions = []
+    for name, value in described.items():
+        given = getattr(model, name) if model.given(name) else None
+        if given is None:
+            derived = name == "attention_dropout" and model.given("dropout")
+            if not derived and name != "gradient_checkpointing":
+                config.accept({name: Setting(name, value, str(source), name)})
+        elif name not in _FREE and given != value and not (name == "max_seq_len" and given < value):
+            contradictions.append(f"{model.described(name)} is {value!r} there")
+    if contradictions:
+        raise ConfigError(
+            f"init_from: the model in {folder} is another than the settings describe: {'; '.join(contradictions)}. "
+            "Leave them out"
+        )
+    if model.max_seq_len < shape.max_seq_len:
+        say(f"max_seq_len: {model.max_seq_len}; the model in {folder} takes up to {shape.max_seq_len}")
+    if home is not None and not asked:
+        config.accept({"tokenizer": Setting("tokenizer", str(home), str(source), "tokenizer")})
+    return InitialModel(folder, shape, tokenizer, asked, retokenized)
+
+
+def _is_own(config: Config, shape: ModelConfig, tokenizer: Tokenizer | None) -> bool:
+    """Whether the tokenizer that was asked for is the model's: the same, or one that fits a model without any."""
+    asked = config.tokenizer
+    ready = TokenizerChoice(asked.tokenizer, None, asked.special_tokens, for_ids=False).ready
+    if ready is None:
+        return False
+    if tokenizer is None:
+        return ready.vocab_size <= (shape.vocab_size or 0)
+    return ready.fingerprint == tokenizer.fingerprint
+
+
+def check_corpus(initial: InitialModel | None, corpus: Corpus) -> None:
+    """Raise DataError if the corpus was made by a tokenizer that is not the model's and was not asked for."""
+    if initial is None or corpus.tokenizer is None or initial.retokenized:
+        return
+    if initial.tokenizer is None and initial.asked:
+        return
+    if initial.tokenizer is None:
+        raise DataError(
+            f"the model in {initial.folder} has no tokenizer: name the one that it was trained with as --tokenizer, "
+            "or train on ids (.npy)"
+        )
+    if corpus.tokenizer.fingerprint != initial.tokenizer.fingerprint:
+        raise DataError(
+            f"{corpus.folder} was prepared with another tokenizer than that of the model in {initial.folder}: prepare "
+            f"it with --tokenizer {initial.folder}, or name the other one as --tokenizer to change the model's"
+        )
+
+
+def load_initial(
+    model: Decoder, initial: InitialModel, tokenizer: Tokenizer | None, say: Callable[[str], None]
+) -> None:
+    """Set the weights of `model` to those of `initial`.
+
+    Rows of embedding and head are moved to the tokens of `tokenizer` if it is another; those of new tokens stay as they
+    are. Learned positions beyond the model's context are left out. Raises as `load_model`.
+    """
+    _, stored = read_model(initial.folder)
+    state: dict[str, Any] = model.state_dict()
+    names = model.names
+    positions = f"{names.stack}.{names.positions}.weight"
+    if positions in stored:
+        stored[positions] = stored[positions][: model.config.max_seq_len]
+    if initial.retokenized:
+        new, old = _shared_rows(initial, tokenizer, model.config.vocab_size or 0)
+        for name in (f"{names.stack}.{names.tokens}.weight", "lm_head.weight"):
+            if name in stored:
+                stored[name] = _moved(state[name], stored[name], new, old)
+        say(
+            f"tokenizer: another than that of {initial.folder}; of the {model.config.vocab_size:,} rows of the "
+            f"embeddings {len(new):,} are the model's, and the others start anew"
+        )
+    set_weights(model, stored, initial.folder)
+
+
+def _shared_rows(initial: InitialModel, tokenizer: Tokenizer | None, vocab_size: int) -> tuple[list[int], list[int]]:
+    """Return the ids of the tokens that both vocabularies have, in the new one and in the old one."""
+    if initial.tokenizer is None or tokenizer is None:  # nothing says what an id means: the same ids
+        same = list(range(min(vocab_size, initial.shape.vocab_size or 0)))
+        return same, same
+    old = {initial.tokenizer.token_text(number): number for number in range(initial.tokenizer.vocab_size)}
+    texts = [tokenizer.token_text(number) for number in range(tokenizer.vocab_size)]
+    shared = [number for number, text in enumerate(texts) if text in old]
+    return shared, [old[texts[number]] for number in shared]
+
+
+def _moved(rows: Tensor, stored: Tensor, new: list[int], old: list[int]) -> Tensor:
+    """Return `rows` (V, D) with the `new` ones replaced by the `old` ones of `stored`."""
+    with torch.no_grad():
+        return rows.clone().index_copy_(0, torch.tensor(new), stored[old].to(rows.dtype))
