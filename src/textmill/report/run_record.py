@@ -1,5 +1,6 @@
 """What the files of a run folder say about the run."""
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
