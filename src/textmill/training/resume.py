@@ -5,23 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from textmill.config import Config, load_config
+from textmill.config.model_shape import SHAPE
 from textmill.config.run_config import LENGTHS, NOT_DUMPED
 from textmill.errors import MissingInputError, ResumeError
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 
-SHAPE = (
-    *("architecture", "vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff"),
-    *("max_seq_len", "activation", "norm", "norm_eps", "pre_norm", "pos_encoding", "rope_theta", "tie_embeddings"),
-    "bias",
-)
-"""Settings that decide which tensors the model has and what they mean."""
-
 FORBIDDEN = {
     *SHAPE,
-    *("seed", "optimizer", "momentum", "tokenizer", "special_tokens", "init_from"),
+    *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "init_from"),
     *("pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob", "min_length"),
-    *("val_split", "encoding_errors", "text_column"),
+    *("val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
 }
 """Settings that would make it another run. The data is compared by its fingerprint."""
 
