@@ -62,9 +62,12 @@ def fit_model(config: Config) -> list[str]:
     return said
 
 
-def free_vocab(config: Config, *, ids: bool) -> None:
-    """Unset a vocab_size that nobody gave, which is meant for a new BPE tokenizer, if there will be none."""
-    if not config.model.given("vocab_size") and (ids or config.tokenizer.tokenizer != "bpe"):
+def free_vocab(config: Config, *, made: bool) -> None:
+    """Unset a vocab_size that nobody gave, which is meant for a new BPE tokenizer, if there will be none.
+
+    made: whether the data is token ids already, given as such or as a prepared corpus.
+    """
+    if not config.model.given("vocab_size") and (made or config.tokenizer.tokenizer != "bpe"):
         config.model.derive("vocab_size", None, force=True)
 
 

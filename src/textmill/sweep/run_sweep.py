@@ -100,7 +100,7 @@ def _with_text_kept(config: Config, say: Say) -> Config:
     """Return `config` with the files of text that is given once, which every trial would otherwise ask for again."""
     config = config.copy()
     data = config.data
-    keeper = Keeper(data.text_column, data.cache_dir, say)
+    keeper = Keeper(data.text_column, data.cache_dir, say, format=data.format, encoding=data.encoding)
     for name in ("data", "val_data"):
         if items := getattr(data, name):
             setattr(data, name, [str(item) for item in keeper.keep(items, name) or []])

@@ -129,6 +129,7 @@ def load_initial(
             f"embeddings {len(new):,} are the model's, and the others start anew"
         )
     set_weights(model, stored, initial.folder)
+    say(f"the run starts with the weights in {initial.folder}")
 
 
 def _shared_rows(initial: InitialModel, tokenizer: Tokenizer | None, vocab_size: int) -> tuple[list[int], list[int]]:

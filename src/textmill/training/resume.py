@@ -13,9 +13,9 @@ from textmill.runs.read_run import read_environment
 
 FORBIDDEN = {
     *SHAPE,
-    *("seed", "optimizer", "momentum", "tokenizer", "special_tokens", "init_from"),
+    *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "init_from"),
     *("pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob", "min_length"),
-    *("val_split", "encoding_errors", "text_column"),
+    *("val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
 }
 """Settings that would make it another run. The data is compared by its fingerprint."""
 

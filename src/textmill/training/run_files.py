@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from textmill import files
+from textmill.data.store.corpus import Corpus
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.training.run import Run
@@ -39,8 +40,8 @@ def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str
     )
 
 
-def write_environment(run: Run, store: Path, kernels: dict[str, Any]) -> None:
-    """Write environment.json: machine, versions, data and command. store: the folder of the prepared corpus."""
+def write_environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> None:
+    """Write environment.json: machine, versions, data and command."""
     device = run.world.device
     described = {
         "textmill": VERSION,
@@ -54,7 +55,8 @@ def write_environment(run: Run, store: Path, kernels: dict[str, Any]) -> None:
         "kernels": kernels,
         "identity": run.saving.identity,
         "origins": _origins(run),
-        "store": str(store),
+        "store": str(corpus.folder),
+        "ends_documents": corpus.train.eos_id is not None,
         "vocab_size": run.config.model.vocab_size,
         "command": shlex.join(sys.argv),
     }
