@@ -102,6 +102,8 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
     batch = f"{plural(rows, 'row')} of {length.row_tokens}"
     if config.training.gradient_accumulation_steps > 1:
         batch += f" x {config.training.gradient_accumulation_steps} accumulated"
+    if (config.training.world_size or 1) > 1:
+        batch += f" x {config.training.world_size} processes"
     steps = f"{length.total_steps:,} steps (set by {length.limit})" if length.total_steps else "as many steps as fit"
     lines = [
         ("model", f"{shape}, vocabulary {model.vocab_size:,}"),

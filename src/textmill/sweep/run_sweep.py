@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill import files
-from textmill.config import Config
+from textmill.config import Config, load_config
 from textmill.config.consistency import validates
 from textmill.data.sources.one_time_texts import Keeper
 from textmill.errors import CannotWriteError, ConfigError, RunExistsError, TextmillError
@@ -91,6 +91,10 @@ def sweep(
         stack.enter_context(run_lock(folder, say=say))
         config = _with_text_kept(config, say)
         settle_definition(folder, config, dimensions)
+        settings = {dimension.setting for dimension in dimensions}
+        if "learning_rate" in settings and "optimizer" not in settings:
+            optimizer = load_config(config, learning_rate=1.0).training.optimizer
+            say(f"optimizer: {optimizer} in every trial, because the rates searched are its; --optimizer sets another")
         search = _Search(open_study(folder, config.training.seed), config, dimensions, folder, metric, say)
         code = search.run(trials, max_seconds)
         return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(search.study)], code)

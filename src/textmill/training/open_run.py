@@ -194,6 +194,7 @@ def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Tra
         Path(tracking.log_dir) / (tracking.run_name or folder.name)
         if tracking.log_dir
         else folder / layout.TENSORBOARD,
+        store=Path(tracking.log_dir) if tracking.log_dir else folder.parent,
         project=tracking.wandb_project,
         say=screen.say,
     )

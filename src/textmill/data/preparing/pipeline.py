@@ -25,6 +25,7 @@ from textmill.data.preparing.split import (
     Split,
     divide,
     everything,
+    kept_on,
     leaked_documents,
     plan_split,
     whole_documents,
@@ -95,7 +96,10 @@ def prepare_text(
     close_writers(sets, writers)
     report = {sets[side].name: result.summary() for side, result in filtered.items()}
     for text_set, writer in zip(sets, writers):
-        report.setdefault(text_set.name, {"dropped": {}, "repaired": {"documents": 0}})["tokens"] = writer.num_tokens
+        entry = report.setdefault(text_set.name, {"dropped": {}, "repaired": {"documents": 0}})
+        if text_set.side == TRAIN or text_set.split_off:  # these two share the documents that were read
+            entry["kept_documents"], entry["kept_characters"] = kept_on(split, found, text_set.side)
+        entry["tokens"] = writer.num_tokens
     return tokenizer, report, written.sizes
 
 
