@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.config.field_types import closest_beside
 from textmill.errors import DataError, MissingInputError
 from textmill.files import expand_home, parse_json, read_rows
 from textmill.runs.layout import BEST_MODEL, CHECKPOINTS, FINAL, METRICS, STATE, STEPS, is_checkpoint, is_model, is_run
@@ -114,7 +115,8 @@ def _split(path: Path) -> tuple[Path, str]:
     if run.name == CHECKPOINTS and not is_run(run):
         run = run.parent
     if not is_run(run):
-        raise MissingInputError(f"there is no model at {path}: neither a folder nor a checkpoint of a run")
+        hint = closest_beside(path)
+        raise MissingInputError(f"there is no model at {path}: neither a folder nor a checkpoint of a run{hint}")
     return run, _canonical(path.name)
 
 

@@ -87,8 +87,8 @@ _WITH_OPTIMIZER = {"optimizer", "learning_rate", "lr_schedule", "warmup_ratio", 
 """Settings of an `auto` preset that suit its optimizer only."""
 
 
-def apply_auto_preset(config: Config, device_kind: str, corpus_bytes: int) -> str:
-    """Set what nobody chose in `config` to what `auto` chooses; return the sentence to say.
+def apply_auto_preset(config: Config, device_kind: str, corpus_bytes: int) -> str | None:
+    """Set what nobody chose in `config` to what `auto` chooses; return the sentence to say, None if all was chosen.
 
     If the optimizer or the learning rate is given, the preset's optimizer is not used, nor the settings that suit it.
     """
@@ -99,7 +99,7 @@ def apply_auto_preset(config: Config, device_kind: str, corpus_bytes: int) -> st
         values["learning_rate"] = 1e-3
         said += f"; without its optimizer, because {' and '.join(given)} {'is' if len(given) == 1 else 'are'} given"
     config.apply_preset(name, values)
-    return said
+    return said if f"preset {name}" in config.origins.values() else None
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from textmill.config.field_types import closest_beside
 from textmill.errors import DataError, MissingInputError
 from textmill.files import is_locked, read_rows
 from textmill.runs import layout
@@ -101,7 +102,8 @@ def open_record(folder: str | Path) -> Record:
     """Return the record of the run in `folder`. Raises MissingInputError when there is none."""
     path = Path(folder)
     if not layout.is_run(path):
-        raise MissingInputError(f"{path} is not a run folder: give one that training wrote, such as runs/experiment_1")
+        hint = closest_beside(path) or ": give one that training wrote, such as runs/experiment_1"
+        raise MissingInputError(f"{path} is not a run folder{hint}")
     return Record(path)
 
 
