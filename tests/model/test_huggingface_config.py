@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support.small_models import FAMILIES, VARIANTS
 from textmill.config import ModelConfig
-from textmill.config.huggingface import export_problem, from_huggingface, to_huggingface
+from textmill.config.huggingface import export_problem, from_huggingface, to_huggingface, unknown_keys
 from textmill.errors import ConfigError, DataError
 
 
@@ -101,6 +101,12 @@ def test_ids_that_transformers_would_invent_are_written(family: Any) -> None:
         ("gpt2", "scale_attn_weights", False),
         ("gpt2", "scale_attn_by_inverse_layer_idx", True),
         ("gpt2", "add_cross_attention", True),
+        ("llama", "is_causal", False),
+        ("qwen3", "is_causal", False),
+        ("gpt2", "is_causal", False),
+        ("llama", "is_encoder_decoder", True),
+        ("llama", "pruned_heads", {"1": [0]}),
+        ("qwen3", "add_cross_attention", True),
         ("llama", "auto_map", {"AutoModelForCausalLM": "modeling.Own"}),
         ("llama", "quantization_config", {"bits": 4}),
         ("llama", "model_type", "mistral"),
@@ -117,7 +123,7 @@ def test_what_we_would_compute_differently_is_refused(family: str, key: str, val
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("key", ["vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"])
+@pytest.mark.parametrize("key", ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"])
 def test_a_missing_key_is_named(key: str) -> None:
     """A config.json that leaves out a size cannot be guessed."""
     values = described(architecture="llama")
@@ -136,6 +142,59 @@ def test_keys_left_out_mean_what_transformers_takes_them_for() -> None:
     gpt2 = described(architecture="gpt2")
     del gpt2["n_inner"], gpt2["tie_word_embeddings"]
     assert (from_huggingface(gpt2).d_ff, from_huggingface(gpt2).tie_embeddings) == (256, True)
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "values"),
+    [
+        ("llama", "max_position_embeddings", {}),
+        ("qwen3", "max_position_embeddings", {}),
+        ("gpt2", "n_positions", {}),
+        ("llama", "hidden_act", {"hidden_act": "swish"}),
+        ("qwen3", "hidden_act", {"hidden_act": "swish"}),
+        ("llama", "rope_scaling", {"rope_scaling": {"type": "linear", "factor": 1.0}}),
+        ("qwen3", "rope_parameters", {"rope_parameters": {"rope_type": "linear", "factor": 1, "rope_theta": 10000.0}}),
+        ("llama", "is_causal", {"is_causal": True}),
+    ],
+)
+def test_other_words_for_the_same_model(family: Any, key: str, values: dict[str, Any]) -> None:
+    """What transformers takes for the default of its class, or computes alike, is read as that."""
+    transformers = pytest.importorskip("transformers")
+    plain = described(architecture=family)
+    plain.pop("rope_theta", None)
+    changed = {**{name: value for name, value in plain.items() if name != key}, **values}
+    theirs = transformers.AutoConfig.for_model(**changed)
+    read = from_huggingface(changed)
+    assert read.max_seq_len == theirs.max_position_embeddings
+    same = from_huggingface(plain)
+    assert (read.activation, read.rope_theta, read.d_ff) == (same.activation, same.rope_theta, same.d_ff)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_field_of_a_config_is_known(family: str) -> None:
+    """Each field of transformers' class is read, refused or listed as harmless; a field of nobody is named."""
+    transformers = pytest.importorskip("transformers")
+    fields = transformers.AutoConfig.for_model(family).to_dict()
+    assert unknown_keys(fields) == []
+    assert unknown_keys({**fields, "attention_sinks": 4, "_comment": ""}) == ["_comment", "attention_sinks"]
+    assert unknown_keys(described(architecture=family)) == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fields_of_transformers_4_are_known(family: str) -> None:
+    """A config.json of an older library has more fields."""
+    older = (
+        *("rope_theta", "rope_scaling", "torch_dtype", "torchscript", "use_bfloat16", "pruned_heads", "is_decoder"),
+        *("tie_encoder_decoder", "finetuning_task", "prefix", "task_specific_params", "temperature", "num_beams"),
+        *("bad_words_ids", "typical_p", "tf_legacy_loss", "sep_token_id", "tokenizer_class", "n_ctx"),
+    )
+    assert unknown_keys({"model_type": family, **dict.fromkeys(older)}) == (["rope_theta"] if family == "gpt2" else [])
+
+
+def test_gpt2_says_its_context_where_converters_look() -> None:
+    """llama.cpp's converter reads n_ctx."""
+    values = described(architecture="gpt2", max_seq_len=48)
+    assert (values["n_ctx"], values["n_positions"]) == (48, 48)
 
 
 def test_a_shape_without_a_vocabulary_cannot_be_written() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer as Backend
-from tokenizers import processors
+from tokenizers import models, processors
 
 from support.awkward_texts import AWKWARD, EOS
 from textmill.errors import DataError, MissingInputError
@@ -58,18 +58,75 @@ def test_gpt2_files_survive_saving(shared: Path, tmp_path: Path) -> None:
     assert theirs(text)["input_ids"] == gpt2.encode(text).tolist()
 
 
-def test_cutting_padding_and_added_tokens_are_left_behind(tmp_path: Path) -> None:
-    """A folder that truncates, pads and puts tokens around texts is loaded, and saved again, without all that."""
-    backend = Backend.from_str(make_byte(["<s>"]).content)
+def saved_with_template(folder: Path, single: str, **declared: object) -> Path:
+    """Save the byte tokenizer with <s> and </s>, a post-processor, and what tokenizer_config.json declares."""
+    backend = Backend.from_str(make_byte(["<s>", "</s>"]).content)
     backend.enable_truncation(4)
     backend.enable_padding(length=8)
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 257)])
-    backend.save(str(tmp_path / "tokenizer.json"))
-    tokenizer = load_tokenizer(tmp_path)
+    backend.post_processor = processors.TemplateProcessing(single=single, special_tokens=[("<s>", 257), ("</s>", 258)])
+    folder.mkdir(parents=True)
+    backend.save(str(folder / "tokenizer.json"))
+    if declared:
+        values = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", **declared}
+        (folder / "tokenizer_config.json").write_text(json.dumps(values))
+    return folder
+
+
+def test_truncation_and_padding_are_left_behind(tmp_path: Path) -> None:
+    """A folder that truncates and pads is loaded, and saved again, without that; tokens around a text stay."""
+    tokenizer = load_tokenizer(saved_with_template(tmp_path / "first", "<s> $A"))
     assert tokenizer.encode("hello").tolist() == list(b"hello")
+    assert (tokenizer.prefix_ids, tokenizer.suffix_ids) == ([257], [])
     assert tokenizer.eos_id == 256  # found by its usual name, without a tokenizer_config.json
     tokenizer.save(tmp_path / "again")
-    assert Backend.from_file(str(tmp_path / "again/tokenizer.json")).encode("hello").ids == list(b"hello")
+    assert Backend.from_file(str(tmp_path / "again/tokenizer.json")).encode("hello").ids == [257, *b"hello"]
+
+
+@pytest.mark.parametrize("single", ["$A", "<s> $A", "$A </s>", "<s> $A </s>"])
+@pytest.mark.parametrize("bos", [None, False, True])
+@pytest.mark.parametrize("eos", [None, False, True])
+def test_tokens_around_a_text_are_those_of_transformers(
+    single: str, bos: bool | None, eos: bool | None, tmp_path: Path
+) -> None:
+    """The post-processor says what is around a text, whatever tokenizer_config.json asks for; it is saved as it is."""
+    transformers = pytest.importorskip("transformers")
+    flags = {f"add_{role}_token": flag for role, flag in (("bos", bos), ("eos", eos)) if flag is not None}
+    folder = saved_with_template(tmp_path / "given", single, padding_side="right", **flags)
+    tokenizer = load_tokenizer(folder)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    theirs.backend_tokenizer.no_truncation()
+    theirs.backend_tokenizer.no_padding()
+    ours = [*tokenizer.prefix_ids, *tokenizer.encode("hello").tolist(), *tokenizer.suffix_ids]
+    assert ours == theirs.backend_tokenizer.encode("hello").ids
+    tokenizer.save(tmp_path / "again")
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "again")("hello")["input_ids"] == ours
+    again = load_tokenizer(tmp_path / "again")
+    assert (again.fingerprint, again.roles["eos_token"]) == (tokenizer.fingerprint, "</s>")
+
+
+def test_unknown_characters_of_unigram_are_known_as_such(tmp_path: Path) -> None:
+    """Unigram names its unknown token by id: unknown characters are counted."""
+    backend = Backend(models.Unigram([("<unk>", 0.0), ("a", -1.0), ("b", -1.5)], unk_id=0))
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(tmp_path)
+    assert (tokenizer.kind, tokenizer.unk_id) == ("pretrained", 0)
+    assert tokenizer.encode("abz").tolist() == [1, 2, 0]
+
+
+def test_batches_can_be_padded(
+    byte_tokenizer: Tokenizer, char_tokenizer: Tokenizer, bpe_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """transformers pads a batch of any kind, returns what models take, and reads the unknown token's name as text."""
+    transformers = pytest.importorskip("transformers")
+    for tokenizer in (byte_tokenizer, char_tokenizer, bpe_tokenizer):
+        tokenizer.save(tmp_path / tokenizer.kind)
+        theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / tokenizer.kind)
+        assert theirs.model_input_names == ["input_ids", "attention_mask"]
+        padded = theirs(["a", "abc"], padding=True)
+        pad = tokenizer.eos_id if tokenizer.eos_id is not None else tokenizer.unk_id
+        assert len(padded["input_ids"][0]) == len(padded["input_ids"][1])
+        assert padded["input_ids"][0][-1] == pad
+        assert theirs("<unk>")["input_ids"] == tokenizer.encode("<unk>").tolist()
 
 
 def test_declared_roles_are_kept(tmp_path: Path) -> None:

@@ -240,6 +240,23 @@ def test_config_takes_the_shape_of_a_model_folder(
     assert (made.num_layers, made.num_heads, made.rope_theta, made.vocab_size) == (1, 2, 500.0, 257)
 
 
+def test_a_model_that_only_textmill_loads_is_announced(
+    book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plan and the start of a run say that the model will be saved as model_type textmill, and why."""
+    words = [str(book), "--d-model", "32", "--num-layers", "1", "--num-heads", "2", "--activation", "relu"]
+    announced = "saved for textmill alone (model_type textmill), because gpt2 models of other tools have activation"
+    run = tmp_path / "run"
+    for command in (["plan", *words], ["train", *words, "--max-steps", "1", "--output-dir", str(run)]):
+        assert main(command) == 0
+        screen = capsys.readouterr()
+        assert announced in " ".join((screen.out + screen.err).split())
+    assert json.loads((run / "final/config.json").read_text())["model_type"] == "textmill"
+    assert main(["plan", *words[:-2]]) == 0
+    screen = capsys.readouterr()
+    assert "textmill alone" not in screen.out + screen.err
+
+
 def test_plan_knows_the_model(original: Path, book: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A plan of a run that starts from a model is of that model's shape."""
     assert main(["plan", str(book), "--init-from", str(original)]) == 0

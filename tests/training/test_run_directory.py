@@ -197,6 +197,23 @@ def test_changed_data_are_noticed(small_command: list[str], book: Path, tmp_path
     assert main(["train", "--output-dir", str(folder), "--resume", "--max-steps", "20"]) == 78
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "steps.jsonl", "samples.jsonl"])
+@pytest.mark.parametrize("damage", [b"\xff", b'{"step": {}, "val_loss": []', b"[" * 50])
+def test_a_damaged_log_stops_no_resume(
+    finished: Path, copy: Path, capsys: pytest.CaptureFixture[str], name: str, damage: bytes
+) -> None:
+    """The line is said and left out; training goes on to the same weights as from an intact log."""
+    log = copy / name
+    whole = log.read_bytes()
+    log.write_bytes((damage + whole[len(damage) :])[: len(whole)])
+    shutil.rmtree(copy / "checkpoints" / "step-0000012")
+    assert main(["train", "--output-dir", str(copy), "--resume"]) == 0
+    if name != "samples.jsonl":  # which nothing reads
+        assert f"{name}, line 1" in capsys.readouterr().out
+    weights = [(run / "final" / "model.safetensors").read_bytes() for run in (finished, copy)]
+    assert weights[0] == weights[1]
+
+
 def test_a_damaged_checkpoint_is_passed_over(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the newest checkpoint damaged, resuming goes on from the one before, says so, and ends alike."""
     before = load_file(copy / "final/model.safetensors")

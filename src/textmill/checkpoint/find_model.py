@@ -162,7 +162,7 @@ def _store(run: Path, say: Say | None = None) -> CheckpointStore:
 def _epochs_per_step(run: Path) -> float | None:
     """Return what share of an epoch one step is, from the run's log, or None without a log."""
     for name in (STEPS, METRICS):
-        for row in read_rows(run / name):
+        for row in read_rows(run / name, on_damage=lambda problem: None):
             step, epoch = row.get("step"), row.get("epoch")
             if not isinstance(step, int | float) or not isinstance(epoch, int | float):
                 continue

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from textmill import files
 from textmill.checkpoint.find_model import PICKLES, resolve_model
+from textmill.checkpoint.generation_config import NAME as GENERATION_CONFIG
+from textmill.checkpoint.generation_config import Generation, read_generation
 from textmill.checkpoint.safetensors_files import copy_shard, save_tensors
 from textmill.checkpoint.sharded_tensors import index_name, load_sharded
 from textmill.config import ModelConfig
-from textmill.config.huggingface import from_huggingface, to_huggingface
+from textmill.config.huggingface import from_huggingface, to_huggingface, unknown_keys
 from textmill.errors import DataError, MissingInputError
 from textmill.model.decoder import Decoder
 from textmill.model.from_config import empty_model
@@ -33,11 +35,12 @@ _CONSTANTS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that was read from `path`, in evaluation mode, and its tokenizer, if the folder has one."""
+    """A model that was read from `path`, in evaluation mode, its tokenizer, if any, and how it wants to generate."""
 
     model: Decoder
     tokenizer: Tokenizer | None
     path: Path
+    generation: Generation = field(default_factory=Generation)
 
 
 def save_model_folder(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) -> None:
@@ -81,7 +84,7 @@ def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) 
         described = {"architectures": [type(model).__name__], "model_type": "unknown"}
     files.write_json(folder / layout.MODEL_CONFIG, described)
     if eos_id is not None:
-        files.write_json(folder / "generation_config.json", {"eos_token_id": eos_id, "pad_token_id": eos_id})
+        files.write_json(folder / GENERATION_CONFIG, {"eos_token_id": eos_id, "pad_token_id": eos_id})
     if tokenizer is not None:
         tokenizer.save(folder)
 
@@ -96,21 +99,26 @@ def load_model(
         DataError: it is damaged, of a kind that textmill does not support, or its weights do not fit its configuration.
     """
     folder = resolve_model(path, say=say)
-    config, stored = read_model(folder)
+    config, stored = read_model(folder, say=say)
     model = empty_model(config)
     set_weights(model, stored, folder)
-    return Loaded(model.to(device).eval(), tokenizer_of(folder)[1], folder)
+    return Loaded(model.to(device).eval(), tokenizer_of(folder)[1], folder, read_generation(folder))
 
 
-def read_model(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+def read_model(folder: Path, *, say: Callable[[str], None] | None = None) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Return the shape of the model in `folder` and its stored weights, which fit it.
+
+    `say` is told which keys of config.json are not known and therefore have no effect.
 
     Raises:
         MissingInputError, DataError: as `load_model`.
     """
     described = folder / layout.MODEL_CONFIG
     with files.report_damage(described, "get the model again"):
-        config = from_huggingface(files.read_json(described), str(described))
+        values = files.read_json(described)
+        config = from_huggingface(values, str(described))
+    if say is not None and (unknown := unknown_keys(values)):
+        say(f"{described}: textmill does not know {', '.join(unknown)}, which has no effect here")
     stored = _read_weights(folder)
     if config.num_layers > len(stored):
         raise DataError(f"{folder}: config.json says {config.num_layers} layers, but it has {len(stored)} weights")

@@ -56,16 +56,18 @@ _LLAMA_DEFAULTS = {
     "rms_norm_eps": 1e-6,
     "attention_dropout": 0.0,
     "rope_theta": 10000.0,
+    "max_position_embeddings": 2048,
 }
 _DEFAULTS = {
     "llama": _LLAMA_DEFAULTS,
-    "qwen3": _LLAMA_DEFAULTS | {"num_key_value_heads": 32, "head_dim": 128},
+    "qwen3": _LLAMA_DEFAULTS | {"num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768},
     "gpt2": {
         "initializer_range": 0.02,
         "tie_word_embeddings": True,
         "n_inner": None,
         "layer_norm_epsilon": 1e-5,
         "activation_function": "gelu_new",
+        "n_positions": 1024,
         "resid_pdrop": 0.1,
         "attn_pdrop": 0.1,
     },
@@ -78,6 +80,56 @@ _FIXED = {
     "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
 }
 """Per family, the keys with a single supported value, which is also the default of a missing key."""
+
+_NEUTRAL: dict[str, Any] = {
+    "is_causal": True,
+    "is_encoder_decoder": False,
+    "add_cross_attention": False,
+    "pruned_heads": {},
+}
+"""Keys of every family that are not written and have a single supported value too, besides null."""
+
+_SAME = {"swish": "silu"}
+"""Another name of a value -> the name that is compared."""
+
+_CHECKED = {"model_type", "auto_map", "quantization_config", "sliding_window", "layer_types"}
+_CHECKED |= {"rope_parameters", "rope_scaling", "partial_rotary_factor"}
+
+_HARMLESS = {
+    *("architectures", "_name_or_path", "transformers_version", "tokenizer_class", "prefix", "task_specific_params"),
+    *("dtype", "torch_dtype", "use_bfloat16", "torchscript", "reorder_and_upcast_attn", "pretraining_tp"),
+    *("use_cache", "chunk_size_feed_forward", "output_attentions", "output_hidden_states", "return_dict"),
+    *("attn_implementation", "_attn_implementation", "_attn_implementation_autoset"),
+    *("n_ctx", "max_window_layers", "embd_pdrop", "is_decoder", "gradient_checkpointing"),
+    *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
+    *("problem_type", "id2label", "label2id", "num_labels", "finetuning_task"),
+    *("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout"),
+    *("tie_encoder_decoder", "cross_attention_hidden_size", "tf_legacy_loss"),
+}
+"""Keys that do not change the logits: names and versions, number formats, what is returned, tasks that are not read.
+
+`embd_pdrop` and `is_decoder` are among them: the first is for training alone, and decoders are all that is read.
+eos_token_id is read beside generation_config.json (see `checkpoint.generation_config`).
+"""
+
+GENERATION = {
+    *("max_length", "max_new_tokens", "min_length", "min_new_tokens", "do_sample", "early_stopping", "num_beams"),
+    *("temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "length_penalty"),
+    *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences"),
+    *("output_scores", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id"),
+    *("remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"),
+    *("num_beam_groups", "diversity_penalty"),
+}
+"""Keys of old configurations about generating, which count where generation_config.json is missing."""
+
+
+def unknown_keys(values: Mapping[str, Any]) -> list[str]:
+    """Return the keys of a `config.json` of one of the families that textmill does not know, sorted."""
+    family = str(values.get("model_type"))
+    if family not in _KEYS:
+        return []
+    known = {*_KEYS[family].values(), *_FIXED[family], *_NEUTRAL, *_CHECKED, *_HARMLESS, *GENERATION}
+    return sorted(values.keys() - known)
 
 
 def export_problem(config: ModelConfig) -> str | None:
@@ -132,7 +184,9 @@ def to_huggingface(config: ModelConfig, eos_id: int | None = None, *, dtype: str
         "dtype": dtype,
     }
     if family == "gpt2":
-        return described | {"activation_function": _GELUS[str(config.activation)], "embd_pdrop": config.dropout}
+        positions = {"n_ctx": config.max_seq_len}  # where llama.cpp's converter looks
+        activation = _GELUS[str(config.activation)]
+        return described | positions | {"activation_function": activation, "embd_pdrop": config.dropout}
     # transformers 4, llama.cpp and vLLM look for rope_theta at the top, transformers 5 in rope_parameters
     return described | {"rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"}}
 
@@ -174,10 +228,11 @@ def settings_of(values: Mapping[str, Any], source: str = "config.json") -> dict[
 
 
 def _refuse_other(values: Mapping[str, Any], family: str) -> None:
-    """Raise DataError unless every key of `_FIXED` has the supported value and attention covers all positions."""
-    for key, fixed in _FIXED[family].items():
+    """Raise DataError unless `_FIXED` and `_NEUTRAL` have the supported values and attention covers all positions."""
+    neutral = {key: fixed for key, fixed in _NEUTRAL.items() if values.get(key) is not None}
+    for key, fixed in {**neutral, **_FIXED[family]}.items():
         value = values.get(key, fixed)
-        if value != fixed:
+        if (_SAME.get(value, value) if isinstance(value, str) else value) != fixed:
             raise DataError(f"{key} {show(value)} is not supported, only {show(fixed)}")
     sliding = values.get("sliding_window") is not None and family != "qwen3"
     partial = any(kind != "full_attention" for kind in values.get("layer_types") or [])
@@ -209,7 +264,8 @@ def _rope_theta(values: Mapping[str, Any]) -> float:
     described = [values.get(key) or {} for key in ("rope_parameters", "rope_scaling")]
     for rope in described:
         kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default" or any(isinstance(value, Mapping) for value in rope.values()):
+        unscaled = kind == "linear" and rope.get("factor") == 1
+        if (kind != "default" and not unscaled) or any(isinstance(value, Mapping) for value in rope.values()):
             raise DataError(f"rotary positions are scaled or differ between layers: {show(rope)} is not supported")
     sources = [values, *described]
     if any(source.get("partial_rotary_factor", 1.0) != 1.0 for source in sources):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,12 @@ def report_damage(what: Path | str, remedy: str) -> Iterator[None]:
         raise DataError(f"{what} is damaged ({key}): {remedy}") from error
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path, *, on_damage: Callable[[str], None] | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of a JSON-lines file, such as a run's metrics.jsonl.
 
-    A last line without its newline is still being written and is left out. A missing file has no rows. Raises
-    DataError naming the line that is not a JSON object.
+    A last line without its newline is still being written and is left out. A missing file has no rows.
+
+    on_damage: told which line is not a JSON object, and left out; None: DataError is raised for it.
     """
     try:
         file = path.open("rb")
@@ -69,11 +70,15 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                 return
             try:
                 row = parse_json(line)
+                problem = "not a JSON object"
             except ValueError as error:
-                raise DataError(f"{path}, line {number}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}, line {number}: not a JSON object")
-            yield row
+                row, problem = None, f"not JSON ({error})"
+            if isinstance(row, dict):
+                yield row
+            elif on_damage is None:
+                raise DataError(f"{path}, line {number}: {problem}")
+            else:
+                on_damage(f"{path}, line {number}: {problem}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -45,12 +45,13 @@ def generate_text(
 ) -> Any:
     """Return `prompt` and its continuation as text; a list of `num_samples` texts if more than one is requested.
 
-    A text ends at `max_new_tokens`, at the EOS token, or before one of the `stop` strings, without special tokens.
+    A text ends at `max_new_tokens`, at an EOS token, or before one of the `stop` strings, without special tokens.
 
     Args:
         model: a model, what `load_model` returned, or whatever `resolve_model` accepts. `model_path` is the same.
         tokenizer: a tokenizer or its path; by default that of the model folder. `tokenizer_path` is the same.
-        prompt: if empty, the text starts after the EOS token or, if the tokenizer has none, after a line break.
+        prompt: tokens that the tokenizer puts around a text, such as BOS, are put around it. If empty and without them,
+            the text starts after the EOS token or, if the tokenizer has none, after a line break.
         max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, use_cache: see `generate`.
         stop: strings that end a text. num_samples: continuations of the prompt, each with its own random draws.
         include_prompt: False returns the continuation only. device: of a model that is loaded here.
@@ -60,14 +61,13 @@ def generate_text(
     Raises:
         ConfigError, MissingInputError, DataError: an argument is out of range or missing, or a file cannot be read.
     """
-    network, tokenizer = _open(model, tokenizer, model_path, tokenizer_path, device, say)
+    network, tokenizer, stops = _open(model, tokenizer, model_path, tokenizer_path, device, say)
     ids = prompt_ids(tokenizer, prompt, say)
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise ConfigError(f"num_samples must be a whole number of at least 1, not {num_samples!r}")
     on_text = on_text or (lambda sample, text: None)
     writers = [_Writer(tokenizer, ids, stop, partial(on_text, sample)) for sample in range(num_samples)]
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-    stops = frozenset(() if tokenizer.eos_id is None else (tokenizer.eos_id,))
     banned = tuple(unprintable_ids(tokenizer, network))
     decoding = Decoding(sampling, max_new_tokens, stops, banned, seed, use_cache, interrupted)
     _write(decode(network, [ids] * num_samples, decoding), writers)
@@ -118,7 +118,7 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str, say: Say | None = None) -> lis
     `say` is called if an empty prompt was replaced, and if the tokenizer does not know all of the prompt.
     """
     say = say or (lambda sentence: None)
-    ids = [int(token) for token in tokenizer.encode(prompt)]
+    ids = [*tokenizer.prefix_ids, *map(int, tokenizer.encode(prompt)), *tokenizer.suffix_ids]
     if ids:
         unknown = ids.count(tokenizer.unk_id) if tokenizer.unk_id is not None else 0
         if unknown:
@@ -151,8 +151,8 @@ def _open(
     tokenizer_path: str | Path | None,
     device: str,
     say: Say | None,
-) -> tuple[nn.Module, Tokenizer]:
-    """Return the model and the tokenizer. Raises ConfigError, MissingInputError, DataError."""
+) -> tuple[nn.Module, Tokenizer, frozenset[int]]:
+    """Return the model, the tokenizer and the ids that end a text. Raises ConfigError, MissingInputError, DataError."""
     if (model is None) == (model_path is None):
         raise ConfigError("give either model or model_path")
     if tokenizer is not None and tokenizer_path is not None:
@@ -169,4 +169,9 @@ def _open(
         raise ConfigError("a tokenizer is needed to encode the prompt")
     if not isinstance(chosen, Tokenizer):  # a path written on Windows has backslashes
         chosen = load_tokenizer(str(chosen) if Path(chosen).exists() else str(chosen).replace("\\", "/"))
-    return loaded.model if isinstance(loaded, Loaded) else loaded, chosen
+    ends = frozenset() if chosen.eos_id is None else frozenset((chosen.eos_id,))
+    if not isinstance(loaded, Loaded):
+        return loaded, chosen, ends
+    if loaded.generation.problem is not None:
+        raise ConfigError(loaded.generation.problem)
+    return loaded.model, chosen, loaded.generation.end_ids or ends

@@ -56,8 +56,8 @@ def chart(title: str, unit: str, lines: Sequence[Line], *, from_zero: bool = Fal
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return about `count` round numbers from at or below `low` to at or above `high`."""
-    span = (high - low) or abs(high) or 1.0
-    rough = span / count
+    span = (high - low) or abs(high)
+    rough = (span if span > 1e-300 else 1.0) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -1,6 +1,5 @@
 """What the files of a run folder say about the run."""
 
-import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from textmill.config.field_types import closest_beside
-from textmill.errors import DataError, MissingInputError
+from textmill.errors import MissingInputError
 from textmill.files import is_locked, read_rows
 from textmill.runs import layout
-from textmill.runs.read_run import read_environment, read_sections, read_status
+from textmill.runs.read_run import read_environment, read_measurements, read_sections, read_status
 
 Row = dict[str, Any]
 
@@ -67,7 +66,9 @@ class Record:
     @cached_property
     def samples(self) -> list[Row]:
         """Return the rows of samples.jsonl."""
-        return _rows(self.folder / layout.SAMPLES)
+        with suppress(OSError):
+            return list(read_rows(self.folder / layout.SAMPLES, on_damage=lambda problem: None))
+        return []
 
     @property
     def last(self) -> Row:
@@ -128,17 +129,7 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _measurements(path: Path) -> list[Row]:
-    """Return the rows of a log of numbers: values that are not finite numbers are left out."""
-
-    def is_number(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-    return [{key: value for key, value in row.items() if is_number(value)} for row in _rows(path)]
-
-
-def _rows(path: Path) -> list[Row]:
-    """Return the rows of a log; of a damaged one those before the damage."""
-    rows: list[Row] = []
-    with suppress(DataError, OSError):
-        rows.extend(read_rows(path))
-    return rows
+    """Return the rows of a log of numbers, without values that are not finite."""
+    with suppress(OSError):
+        return [{key: value for key, value in row.items() if value is not None} for row in read_measurements(path)]
+    return []

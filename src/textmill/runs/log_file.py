@@ -48,6 +48,7 @@ class Log:
     def sync(self) -> int:
         """Flush the file to the disk and return the offset. Call it before a checkpoint records the offset."""
         with suppress(OSError):
+            self._write_waiting()
             flush_to_disk(self._descriptor)
         return self._offset
 

@@ -1,11 +1,12 @@
 """Read the files that describe a run. What is missing or damaged is empty: a run may be young, or half lost."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from textmill.files import parse_json
+from textmill.files import parse_json, read_rows
 from textmill.runs.layout import CONFIG, ENVIRONMENT, STATUS
 
 _STATUS_TYPES = {"state": str, "reason": str, "step": int, "time": str}
@@ -39,6 +40,31 @@ def read_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+LARGEST = 1e100
+"""Numbers of a log beyond it are taken for damage: no measurement is so large, and no picture can show it."""
+
+
+def read_measurements(path: Path, say: Callable[[str], None] = lambda sentence: None) -> list[dict[str, float | None]]:
+    """Return the rows of a log of numbers, each with a step; None is a value that was not finite.
+
+    `say` is told how many lines are damaged and left out; values that are not numbers are left out without a word.
+    """
+    damaged: list[str] = []
+    rows = []
+    for row in read_rows(path, on_damage=damaged.append):
+        numbers = {name: value for name, value in row.items() if value is None or _is_number(value)}
+        step = numbers.get("step")
+        if step is not None and step >= 0:
+            rows.append(numbers)
+    if damaged:
+        say(f"{damaged[0]}; {len(damaged)} damaged lines of this log are left out")
+    return rows
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _of_types(found: dict[str, Any], types: dict[str, type]) -> dict[str, Any]:

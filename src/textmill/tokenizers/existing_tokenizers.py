@@ -37,10 +37,10 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     if path.name in ("vocab.json", "merges.txt") and path.is_file():
         return from_gpt2_files(path.with_name("vocab.json"), path.with_name("merges.txt"))
     if path.is_file():
-        return _from_json(path, _declared_roles(path.parent))
+        return _from_json(path, _declared(path.parent))
     for folder in (path, path / "tokenizer"):
         if (folder / "tokenizer.json").is_file():
-            return _from_json(folder / "tokenizer.json", _declared_roles(folder))
+            return _from_json(folder / "tokenizer.json", _declared(folder))
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
             return from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
     raise MissingInputError(f"{path} contains no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
@@ -70,7 +70,7 @@ def from_gpt2_files(vocab: Path, merges: Path) -> Tokenizer:
     return Tokenizer.from_backend(backend, roles)
 
 
-def _from_json(path: Path, roles: dict[str, str]) -> Tokenizer:
+def _from_json(path: Path, declared: dict[str, str]) -> Tokenizer:
     try:
         content = path.read_text(encoding="utf-8")
         described = files.parse_json(content)
@@ -79,46 +79,43 @@ def _from_json(path: Path, roles: dict[str, str]) -> Tokenizer:
     if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
         raise DataError(f'{path} is not a tokenizer.json of Hugging Face tokenizers: it has no "model"')
     with files.report_damage(path, "get the tokenizer again"):
-        if _drop_additions(described):
+        if _drop_limits(described):
             content = json.dumps(described, ensure_ascii=False)
-        tokenizer = Tokenizer(content, roles)
+        tokenizer = Tokenizer(content, declared)
         if tokenizer.eos_id is None and tokenizer.kind != "char":
             special = {token["content"] for token in described.get("added_tokens", []) if token["special"]}
             end = next((name for name in _USUAL_ENDS if name in special), None)
             if end is not None:
-                return Tokenizer(content, {**roles, "eos_token": end})
+                return Tokenizer(content, {**declared, "eos_token": end})
         return tokenizer
 
 
-def _drop_additions(described: dict[str, Any]) -> bool:
-    """Remove truncation, padding and tokens added around a text; return whether there were any.
+def _drop_limits(described: dict[str, Any]) -> bool:
+    """Remove truncation and padding, which textmill does for itself; return whether there were any."""
+    limits = [name for name in ("truncation", "padding") if described.get(name) is not None]
+    described.update(dict.fromkeys(limits))
+    return bool(limits)
 
-    textmill trains on the text alone, so the saved tokenizer must not put a token there that training never saw.
+
+def _declared(folder: Path) -> dict[str, str]:
+    """Return the EOS, BOS, unknown and padding tokens that the files beside tokenizer.json name.
+
+    `add_bos_token` and `add_eos_token` do not count there: tokenizer.json says what is put around a text.
     """
-    changed = False
-    for name in ("truncation", "padding", "post_processor"):
-        part = described.get(name)
-        if part is not None and not (name == "post_processor" and part.get("type") == "ByteLevel"):
-            described[name] = None
-            changed = True
-    return changed
-
-
-def _declared_roles(folder: Path) -> dict[str, str]:
-    """Return what tokenizer_config.json beside tokenizer.json names as EOS, start, unknown and padding tokens."""
-    try:
-        declared = files.parse_json((folder / "tokenizer_config.json").read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / 'tokenizer_config.json'} cannot be read: {one_line(error)}") from error
-    roles = {}
-    for role in ROLES:
-        token = declared.get(role) if isinstance(declared, dict) else None
-        token = token.get("content") if isinstance(token, dict) else token
-        if isinstance(token, str):
-            roles[role] = token
-    return roles
+    declared = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        try:
+            content = files.parse_json((folder / name).read_bytes())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise DataError(f"{folder / name} cannot be read: {one_line(error)}") from error
+        for role in ROLES if isinstance(content, dict) else ():
+            token = content.get(role)
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str):
+                declared[role] = token
+    return declared
 
 
 def _from_hub(name: str) -> Tokenizer:
@@ -138,7 +135,7 @@ def _from_hub(name: str) -> Tokenizer:
             f"cannot get the tokenizer {HUB_PREFIX}{name} from the Hugging Face hub ({one_line(error)}): "
             "check the name and the network, or give a folder with tokenizer.json"
         ) from error
-    return _from_json(path, _declared_roles(declared.parent) if declared is not None else {})
+    return _from_json(path, _declared(declared.parent) if declared is not None else {})
 
 
 def _hub_file(name: str, filename: str) -> Path | None:

@@ -42,6 +42,8 @@ class Tokenizer:
         roles: the tokens that the folder declares, such as {"eos_token": "<|endoftext|>"}.
         eos_id: the id that follows every document of a corpus, or None.
         unk_id: the id of what the vocabulary cannot spell, or None when it can spell everything.
+        prefix_ids, suffix_ids: the ids that belong before and after every document and prompt, such as a BOS token, as
+            the post-processor of tokenizer.json says.
         exact_in_parts: a text cut before white space (see `pieces`) gives, part by part, the ids of the whole.
         content: the text of tokenizer.json.
         fingerprint: the SHA-256 of `content`, hexadecimal.
@@ -62,7 +64,8 @@ class Tokenizer:
         self.roles = {role: name for role, name in (roles or {}).items() if role in ROLES and name in vocabulary}
         self.eos_id = vocabulary.get(self.roles.get("eos_token", ""))
         unknown = described["model"].get("unk_token")
-        self.unk_id = vocabulary.get(unknown) if unknown else None
+        self.unk_id = vocabulary.get(unknown) if unknown else described["model"].get("unk_id")  # the latter: Unigram
+        self.prefix_ids, self.suffix_ids = _around_a_text(self._backend)
         self.kind = _kind(described)
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
         added = described.get("added_tokens", [])
@@ -90,7 +93,7 @@ class Tokenizer:
         return Tokenizer, (self.content, self.roles)
 
     def encode(self, text: str) -> np.ndarray:
-        """Return the ids of `text`, uint32 (tokens,).
+        """Return the ids of `text`, uint32 (tokens,), without `prefix_ids` and `suffix_ids`.
 
         No special token is ever added, and a special token that stands in the text is read as plain text. Raises
         DataError if the text contains a lone surrogate, which UTF-8 cannot encode.
@@ -169,11 +172,28 @@ class Tokenizer:
 
         Without tokenizer_config.json transformers would guess a class from the model's type, and guess wrong.
         """
+        described = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+            "model_input_names": ["input_ids", "attention_mask"],  # transformers 4 would add token_type_ids
+            **self.roles,
+        }
+        # Trainers pad batches. A tokenizer without an EOS token has its unknown token for that, which transformers then
+        # counts among the special ones: as in textmill, its name in a text has to stay text.
+        if "pad_token" not in self.roles and self.eos_id is not None:
+            described["pad_token"] = self.roles["eos_token"]
+        elif "pad_token" not in self.roles and self.unk_id is not None:
+            described |= {"pad_token": self._backend.id_to_token(self.unk_id), "split_special_tokens": True}
         files.write_text(Path(folder) / "tokenizer.json", self.content)
-        files.write_json(
-            Path(folder) / "tokenizer_config.json",
-            {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **self.roles},
-        )
+        files.write_json(Path(folder) / "tokenizer_config.json", described)
+
+
+def _around_a_text(backend: Backend) -> tuple[list[int], list[int]]:
+    """Return the ids that the post-processor puts before and after a text."""
+    encoding = backend.encode("a", add_special_tokens=True)
+    own = [position for position, added in enumerate(encoding.special_tokens_mask) if not added]
+    first, last = (own[0], own[-1] + 1) if own else (len(encoding.ids), len(encoding.ids))
+    return encoding.ids[:first], encoding.ids[last:]
 
 
 def _refuse_surrogates(text: str) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textmill.files import read_rows, write_bytes
+from textmill.files import write_bytes
 from textmill.runs import layout
+from textmill.runs.read_run import read_measurements
 from textmill.tracking.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, png, style
 from textmill.tracking.metric_table import METRICS
 
@@ -23,11 +24,11 @@ _FEW_POINTS = 60  # up to here every point gets a marker
 def draw_training_curves(run: Path) -> Path:
     """Return the path of `run/training_curves.png`, drawn from the run's metrics.jsonl and steps.jsonl.
 
-    Loss, perplexity, learning rate and throughput over the steps; a panel without any value says so. Raises DataError
-    for a log that is damaged, CannotWriteError.
+    Loss, perplexity, learning rate and throughput over the steps; a panel without any value says so. Raises
+    CannotWriteError.
     """
     target = run / layout.CURVES
-    evaluations, reports = list(read_rows(run / layout.METRICS)), list(read_rows(run / layout.STEPS))
+    evaluations, reports = read_measurements(run / layout.METRICS), read_measurements(run / layout.STEPS)
     write_bytes(target, training_curves(evaluations, reports, title=run.resolve().name))
     return target
 

@@ -96,7 +96,7 @@ def still_learning(evaluations: Sequence[Report], learning_rate: float) -> bool:
     A loss that falls while the rate decays says nothing about a run at the full rate, which a longer one is at first.
     Where training is far below validation already, the same text is memorized.
     """
-    steady = [row["val_loss"] for row in evaluations if row["learning_rate"] > 0.999 * learning_rate]
+    steady = [row["val_loss"] for row in evaluations if row.get("learning_rate", 0.0) > 0.999 * learning_rate]
     if len(steady) < 2 or evaluations[-1]["val_loss"] > min(row["val_loss"] for row in evaluations):
         return False
     fell = steady[-1] < 0.995 * min(steady[:-1])

@@ -49,7 +49,7 @@ def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | No
     if config.training.init_from is None:
         return None
     folder = resolve_model(config.training.init_from, say=say).absolute()
-    shape, _ = read_model(folder)
+    shape, _ = read_model(folder, say=say)
     home, tokenizer = tokenizer_of(folder)
     asked = config.given("tokenizer") or config.tokenizer.origin("tokenizer") == "fitted"
     retokenized = asked and not _is_own(config, shape, tokenizer)

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from textmill import files
 from textmill.console.screen import Screen
 from textmill.runs import layout
 from textmill.runs.log_file import Log
+from textmill.runs.read_run import read_measurements
 from textmill.tracking.tracker import Trackers
 from textmill.training.advice import Advice, Setting
 
@@ -36,7 +36,9 @@ class Reporting:
         for name, file_name in LOG_FILES.items():
             log = self.logs[name] = Log(folder / file_name, say=self.screen.say)
             log.truncate(sizes.get(name, 0))
-        reports, evaluations = (files.read_rows(folder / LOG_FILES[name]) for name in ("steps", "metrics"))
+        reports, evaluations = (
+            read_measurements(folder / LOG_FILES[name], self.screen.say) for name in ("steps", "metrics")
+        )
         self.advice.recall(reports, evaluations, self.setting)
 
     def close_logs(self) -> None:

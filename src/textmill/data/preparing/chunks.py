@@ -63,7 +63,7 @@ def batches_of_chunks(fragments: Iterable[Fragment]) -> Iterator[list[list[Fragm
 
 @dataclass(frozen=True)
 class EncodedChunk:
-    """The ids of some text of one side, EOS tokens included.
+    """The ids of some text of one side, tokens around documents included.
 
     Attributes:
         ids: uint16 or uint32 (n,).
@@ -101,13 +101,16 @@ class Encoding:
         return hashlib.blake2b(f"{self.tokenizer.fingerprint} {self.eos_id}".encode(), digest_size=16).digest()
 
     def encode(self, fragments: Sequence[Fragment]) -> EncodedChunk:
-        """Return the ids of `fragments`, with the EOS token after every document that ends in them."""
-        eos = np.array([] if self.eos_id is None else [self.eos_id], dtype=self.dtype)
+        """Return the ids of `fragments`, with the tokens around every document that begins or ends in them."""
+        before, after = list(self.tokenizer.prefix_ids), list(self.tokenizer.suffix_ids)
+        if self.eos_id is not None and after[-1:] != [self.eos_id]:
+            after.append(self.eos_id)
+        start, end = np.array(before, dtype=self.dtype), np.array(after, dtype=self.dtype)
         pieces: list[np.ndarray] = []
         ends, size = [], 0
         for fragment, ids in zip(fragments, self.tokenizer.encode_batch([part.text for part in fragments], 1)):
-            pieces += [ids.astype(self.dtype), eos] if fragment.ends else [ids.astype(self.dtype)]
-            size += ids.size + eos.size * fragment.ends
+            pieces += [*[start] * fragment.begins, ids.astype(self.dtype), *[end] * fragment.ends]
+            size += start.size * fragment.begins + ids.size + end.size * fragment.ends
             if fragment.ends:
                 ends.append(size)
         joined = np.concatenate(pieces)
@@ -127,10 +130,10 @@ def utf8_size(text: str) -> int:
 
 
 def chunk_key(fragments: Sequence[Fragment]) -> bytes:
-    """Return a hash of the text of `fragments` and of where documents end in it, 16 bytes."""
+    """Return a hash of the text of `fragments` and of where documents begin and end in it, 16 bytes."""
     digest = hashlib.blake2b(digest_size=16)
     for fragment in fragments:
         content = fragment.text.encode("utf-8")
-        digest.update(len(content).to_bytes(8, "little") + bytes([fragment.ends]))
+        digest.update(len(content).to_bytes(8, "little") + bytes([fragment.ends + 2 * (not fragment.begins)]))
         digest.update(content)
     return digest.digest()

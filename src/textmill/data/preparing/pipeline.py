@@ -28,6 +28,7 @@ from textmill.data.preparing.split import (
     leaked_documents,
     plan_split,
     whole_documents,
+    with_beginnings,
 )
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
 from textmill.data.preparing.train_and_validation import close_writers, filter_sets, say_leaks, text_sets
@@ -74,7 +75,8 @@ def prepare_text(
     # A single text needs no EOS token, and one that training never saw must not be in the validation text either.
     encoding = Encoding(tokenizer, tokenizer.eos_id if found.kept_documents > 1 else None)
     writers = [destination.chunk_writer(text_set.folder, encoding) for text_set in sets]
-    whole = fragments() if tokenizer.exact_in_parts else whole_documents(fragments())
+    marked = with_beginnings(fragments())
+    whole = marked if tokenizer.exact_in_parts else whole_documents(marked)
     written = encode_and_write(whole, encoding, writers, destination, settings.workers)
     if written.reused >= _WORTH_TELLING:
         notes.say(f"{size(written.reused)} of the text were tokenized before, and are not tokenized again")

@@ -144,6 +144,7 @@ class Fragment(NamedTuple):
         ends: whether a document ends here.
         corpus: the number of the corpus of a mixture that it is from.
         file: the file that it is from; None if that does not matter.
+        begins: whether a document begins here, or what its side has of one; see `with_beginnings`.
     """
 
     side: int
@@ -151,6 +152,15 @@ class Fragment(NamedTuple):
     ends: bool
     corpus: int = 0
     file: Path | None = None
+    begins: bool = True
+
+
+def with_beginnings(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
+    """Yield the fragments, each with whether a document begins with it."""
+    continued: set[int] = set()
+    for part in fragments:
+        yield part._replace(begins=part.side not in continued)
+        (continued.discard if part.ends else continued.add)(part.side)
 
 
 def divide(documents: Iterable[Document], split: Split) -> Iterator[Fragment]:
@@ -193,4 +203,4 @@ def whole_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
 
 
 def _joined(parts: list[Fragment]) -> Fragment:
-    return parts[-1]._replace(text="".join(part.text for part in parts))
+    return parts[-1]._replace(text="".join(part.text for part in parts), begins=parts[0].begins)
