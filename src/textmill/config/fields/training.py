@@ -189,7 +189,7 @@ class TrainingFields(Fields):
     save_total_limit: Whole = Field(default=3, ge=1)
     """Number of checkpoints to keep, besides the best and the final model."""
     sample_steps: SampleInterval = None
-    """Steps between generated samples, or epoch; 0 for none during training. Unset: at every evaluation."""
+    """Steps between generated samples, or epoch; 0 for none during training. Unset: early, then as evaluations."""
     sample_prompt: MaybeText = None
     """Prompt for the samples; the trained model completes it at the end."""
     sample_tokens: Whole = Field(default=64, ge=1)
