@@ -46,10 +46,9 @@ class Scene:
         """Return the version that a process finds that starts after the fault."""
         files.remove_temporaries(root)
         if self.kind == "link":
-            assert sorted(entry.name for entry in (root / "best_model").iterdir()) == [
-                "config.json",
-                "model.safetensors",
-            ]
+            names = sorted(entry.name for entry in (root / "best_model").iterdir())
+            assert names == ["MANIFEST.json", "config.json", "model.safetensors"]
+            assert manifest.manifest_problems(root / "best_model") == []
             return version_of(root / "best_model", ("config.json", "model.safetensors"))
         after = CheckpointStore(root / "checkpoints", say=lambda sentence: None)
         files.remove_temporaries(after.folder)

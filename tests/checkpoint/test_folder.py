@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from support.written_checkpoints import save
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.find_model import resolve_checkpoint, resolve_model
 from textmill.checkpoint.model_folder import load_model, load_weights, save_model_folder
+from textmill.config import load_config
 from textmill.errors import DataError, MissingInputError
+from textmill.model import build_model
 from textmill.tokenizers import make_byte, make_char
 
 EVERY = {**FAMILIES, **VARIANTS}
@@ -69,6 +72,28 @@ def test_weights_load_into_a_module_of_any_kind(tmp_path: Path) -> None:
         assert torch.equal(weight, other.state_dict()[key])
     with pytest.raises(DataError, match="model_type 'unknown' is not supported"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"num_heads": 8, "head_dim": 4}, "num_heads 4 and not 8, num_kv_heads 4 and not 8, head_dim 8 and not 4"),
+        ({"rope_theta": 500.0}, "rope_theta 10000.0 and not 500.0"),
+        ({"norm_eps": 1e-3}, "norm_eps 1e-06 and not 0.001"),
+    ],
+)
+def test_weights_of_other_constants_are_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    """Tensors of the same shapes are not enough: the model's constants must be those of the folder."""
+    shape = {"architecture": "llama", "d_model": 32, "num_heads": 4, "num_layers": 1, "vocab_size": 50}
+    save_model_folder(tmp_path, build_model(load_config(**shape).model), None)
+    other = build_model(load_config(**{**shape, **change}).model, seed=1)
+    before = other.token_embedding.weight.clone()
+    with pytest.raises(DataError, match=named):
+        load_weights(other, tmp_path)
+    assert torch.equal(other.token_embedding.weight, before)
+    shorter = build_model(load_config(**shape, max_seq_len=8, dropout=0.5).model, seed=1)
+    load_weights(shorter, tmp_path)
+    assert torch.equal(shorter.token_embedding.weight, load_model(tmp_path).model.token_embedding.weight)
 
 
 def test_half_precision_weights_become_float32(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from textmill.checkpoint.best_and_final import link_model
+from textmill.checkpoint.manifest import manifest_problems
 
 BIG = bytes(range(256)) * 8192  # 2 MiB
 
@@ -24,11 +25,14 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """The files of a model folder by name; its manifest lists them."""
+    assert manifest_problems(folder, 1) == []
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "MANIFEST.json")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def test_only_the_model_is_published(checkpoint: Path, tmp_path: Path) -> None:
-    """Optimizer, state and manifest stay in the checkpoint."""
+    """Optimizer and state stay in the checkpoint."""
     link_model(checkpoint, tmp_path / "final")
     assert contents(tmp_path / "final") == {
         "config.json": b"config.json",

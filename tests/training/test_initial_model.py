@@ -261,3 +261,8 @@ def test_plan_knows_the_model(original: Path, book: Path, capsys: pytest.Capture
     """A plan of a run that starts from a model is of that model's shape."""
     assert main(["plan", str(book), "--init-from", str(original)]) == 0
     assert "llama, 2 layers of width 64, context 48, vocabulary 257" in capsys.readouterr().out
+    assert main(["config", "show", str(book), "--init-from", str(original), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    source = str(original / "best_model" / "config.json")
+    assert shown["model"]["rope_theta"] == {"value": 500.0, "origin": source}
+    assert shown["tokenizer"]["tokenizer"]["value"] == str(original / "best_model")

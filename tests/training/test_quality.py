@@ -38,3 +38,28 @@ def test_tiny_shakespeare_is_learned_as_well_as_elsewhere(architecture: str, sha
     assert result.final_val_loss is not None
     print(f"{architecture}: {result.final_val_loss:.4f}")
     assert result.final_val_loss <= 1.90
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [30_000, 110_000])
+def test_small_text_is_read_about_as_often_as_is_best(size: int, shared: Path, tmp_path: Path) -> None:
+    """The best model of a default run is at most 1 % worse than that of a run of any other number of epochs."""
+    text = tmp_path / "small.txt"
+    text.write_bytes((shared / "data" / "tinyshakespeare.txt").read_bytes()[-size:])
+
+    def best(name: str, **settings: int) -> float:
+        result = textmill.train(
+            data=str(text),
+            cache_dir=str(tmp_path / "cache"),
+            output_dir=str(tmp_path / name),
+            sample_steps=0,
+            screen=Screen(quiet=True),
+            **settings,
+        )
+        assert result.best_val_loss is not None  # of one tokenizer, so the ratio is that of bits per byte
+        return result.best_val_loss
+
+    others = {epochs: best(f"epochs-{epochs}", epochs=epochs) for epochs in (2, 3, 4, 6, 8, 12)}
+    default = best("default")
+    print(f"{size} bytes: {default:.4f} by default, {others}")
+    assert default <= 1.01 * min(others.values())

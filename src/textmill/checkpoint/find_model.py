@@ -6,10 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.manifest import manifest_problems
 from textmill.config.field_types import closest_beside
 from textmill.errors import DataError, MissingInputError
-from textmill.files import expand_home, parse_json, read_rows
-from textmill.runs.layout import BEST_MODEL, CHECKPOINTS, FINAL, METRICS, STATE, STEPS, is_checkpoint, is_model, is_run
+from textmill.files import expand_home, moved_aside, parse_json, read_rows
+from textmill.runs.layout import (
+    BEST_MODEL,
+    CHECKPOINTS,
+    FINAL,
+    MANIFEST,
+    METRICS,
+    STATE,
+    STEPS,
+    checkpoint_step,
+    is_checkpoint,
+    is_model,
+    is_run,
+)
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 """Endings of files that can run code when they are loaded; none of them is ever opened."""
@@ -33,12 +46,12 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
 
     `name` is a model folder; a run (its best model, else its final one, else its last checkpoint); or, within a run,
     `best`, `final`, `last`, `step-500` or `epoch-3`, written `RUN/best` or as the file that other tools would have
-    written there (`RUN/checkpoints/checkpoint_epoch_3.pt`, `RUN/best.pt`, ...). `say` is told which damaged checkpoints
-    were skipped.
+    written there (`RUN/checkpoints/checkpoint_epoch_3.pt`, `RUN/best.pt`, ...). Whatever textmill wrote is verified,
+    however it is named. `say` is told which damaged checkpoints were skipped.
 
     Raises:
         MissingInputError: there is no such model; the message lists those that exist.
-        DataError: it is a file that may run code when loaded, or a damaged checkpoint.
+        DataError: it is a file that may run code when loaded, or a damaged checkpoint or model.
     """
     path = _path(name)
     if path.is_file():
@@ -49,7 +62,7 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
             raise MissingInputError(f"{run} has no model {word!r}: {_inventory(run)}")
         return found
     if is_model(path):
-        return path
+        return _verified(path)
     run = path.parent if path.name == CHECKPOINTS else path
     for word in ("last",) if path.name == CHECKPOINTS else ("best", "final", "last"):
         if (found := _find(run, word, say)) is not None:
@@ -72,7 +85,7 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None) -> Path:
     """
     path = _path(name)
     if is_checkpoint(path):
-        return path
+        return _verified(path)
     word = "last"
     if run is not None and len(path.parts) == 1 and not path.exists():
         word = _canonical(path.name)
@@ -84,7 +97,7 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None) -> Path:
     if word == "best":
         best = _best_step(store)
         if best is not None:
-            return _good(store, best)
+            return _verified(store.path(best))
         raise MissingInputError(f"{run} no longer has the checkpoint of its best model; use last")
     found = _find(run, "last" if word == "final" else word)
     if found is None:
@@ -105,7 +118,7 @@ def _folder_of_file(path: Path) -> Path:
             "convert it to a folder with config.json and model.safetensors with the tool that wrote it"
         )
     if is_model(path.parent) and path.suffix in (".json", ".safetensors"):
-        return path.parent
+        return _verified(path.parent)
     raise DataError(f"{path} is not a model: give a run, or a folder with config.json and model.safetensors")
 
 
@@ -137,7 +150,9 @@ def _find(run: Path, word: str, say: Say | None = None) -> Path | None:
     """Return the folder that a canonical word names in `run`, or None. Raises DataError for a damaged checkpoint."""
     if word in ("best", "final"):
         folder = run / (BEST_MODEL if word == "best" else FINAL)
-        return folder if is_model(folder) else None
+        if not is_model(folder):  # the run may be replacing it at this moment
+            folder = moved_aside(folder) or folder
+        return _verified(folder) if is_model(folder) else None
     store = _store(run, say)
     if word == "last":
         return store.latest()
@@ -145,14 +160,22 @@ def _find(run: Path, word: str, say: Say | None = None) -> Path | None:
     if kind not in ("step", "epoch") or not number.isdigit():
         return None
     step = int(number) if kind == "step" else _step_of_epoch(run, int(number))
-    return _good(store, step) if step in store.steps() else None
+    return _verified(store.path(step)) if step is not None and step in store.steps() else None
 
 
-def _good(store: CheckpointStore, step: int) -> Path:
-    problems = store.verify(step)
-    if problems:
-        raise DataError(f"the checkpoint {store.path(step)} is damaged: {'; '.join(problems)}")
-    return store.path(step)
+def _verified(folder: Path) -> Path:
+    """Return a folder of a checkpoint or a model. Raises DataError unless its files are as its manifest lists them.
+
+    A model without a manifest is another tool's; files may be added to one that has a manifest.
+    """
+    if is_checkpoint(folder):
+        if problems := manifest_problems(folder, checkpoint_step(folder)):
+            raise DataError(f"the checkpoint {folder} is damaged: {'; '.join(problems)}")
+    elif (folder / MANIFEST).exists() and (problems := manifest_problems(folder, more_allowed=True)):
+        raise DataError(
+            f"the model in {folder} is damaged: {'; '.join(problems)}. If you changed it yourself, delete {MANIFEST}"
+        )
+    return folder
 
 
 def _store(run: Path, say: Say | None = None) -> CheckpointStore:

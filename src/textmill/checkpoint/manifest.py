@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint: what its files must be, to the byte.
+"""The manifest of a checkpoint or of a model taken from one: what its files must be, to the byte.
 
 MANIFEST.json lists every other file with its size and SHA-256 and contains the hash of its own content, so a flipped
 bit anywhere in the folder, the manifest included, is noticed before a weight is used.
@@ -39,14 +39,15 @@ def write_manifest(folder: Path, step: int, listed: Mapping[str, dict[str, Any]]
         file.write(_render({"format": FORMAT, "step": step, "files": dict(sorted(entries.items()))}))
 
 
-def manifest_problems(folder: Path, step: int | None = None) -> list[str]:
-    """Return what is wrong with the checkpoint in `folder`, one phrase per file; an empty list means it is complete and
-    unchanged.
+def manifest_problems(folder: Path, step: int | None = None, *, more_allowed: bool = False) -> list[str]:
+    """Return what is wrong with the files in `folder`, one phrase per file; an empty list means that they are complete
+    and unchanged.
 
-    `step`, if given, must be the step that the manifest was written for: a renamed folder is an error.
+    step: the step that the manifest must be written for, if given: a renamed folder is an error.
+    more_allowed: files that the manifest does not list are no problem.
     """
     try:
-        manifest = _read(folder / MANIFEST)
+        manifest = read_manifest(folder)
     except FileNotFoundError:
         return [f"{MANIFEST} is missing"]
     except OSError as error:
@@ -58,7 +59,8 @@ def manifest_problems(folder: Path, step: int | None = None) -> list[str]:
     listed: dict[str, dict[str, Any]] = manifest["files"]
     present = set(list_files(folder))
     problems = [f"{name} is missing" for name in listed if name not in present]
-    problems += [f"{name} is not in the manifest" for name in sorted(present - listed.keys())]
+    if not more_allowed:
+        problems += [f"{name} is not in the manifest" for name in sorted(present - listed.keys())]
     common = [name for name in listed if name in present]
     with ThreadPoolExecutor(_THREADS) as pool:
         found = pool.map(lambda name: _file_problem(folder / name, listed[name]), common)
@@ -91,9 +93,9 @@ def _render(content: dict[str, Any]) -> bytes:
     return (json.dumps({**content, "sha256": digest}, indent=1) + "\n").encode()
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the manifest. Raises OSError, and ValueError when a byte of it has changed."""
-    written = path.read_bytes()
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest in `folder`, its step and its files. Raises OSError, and ValueError if it has changed."""
+    written = (folder / MANIFEST).read_bytes()
     content = parse_json(written)
     if not isinstance(content, dict) or _render(content) != written:
         raise ValueError("its own SHA-256 differs")

@@ -16,6 +16,7 @@ from textmill.checkpoint.safetensors_files import copy_shard, save_tensors
 from textmill.checkpoint.sharded_tensors import index_name, load_sharded
 from textmill.config import ModelConfig
 from textmill.config.huggingface import from_huggingface, to_huggingface, unknown_keys
+from textmill.config.model_shape import SHAPE
 from textmill.errors import DataError, MissingInputError
 from textmill.model.decoder import Decoder
 from textmill.model.from_config import empty_model
@@ -132,10 +133,25 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
     Raises:
         MissingInputError: the folder has no weights.
-        DataError: they are damaged, stored as a pickle, or their names or shapes are not those of the model, which is
-            then unchanged.
+        DataError: they are damaged, stored as a pickle, their names or shapes are not those of the model, or they were
+            trained with other constants than its own. The model is then unchanged.
     """
+    _refuse_other_constants(model, Path(folder))
     set_weights(model, _read_weights(Path(folder)), Path(folder))
+
+
+def _refuse_other_constants(model: nn.Module, folder: Path) -> None:
+    """Raise DataError if the folder's config.json describes another computation on tensors of the same shapes."""
+    described, config = folder / layout.MODEL_CONFIG, getattr(model, "config", None)
+    if not isinstance(config, ModelConfig) or not described.is_file():
+        return
+    with files.report_damage(described, "get the model again"):
+        there = from_huggingface(files.read_json(described), str(described)).values()
+    here = config.resolved().values()
+    names = [name for name in SHAPE if name not in ("vocab_size", "max_seq_len") and here[name] != there[name]]
+    if names:
+        differences = ", ".join(f"{name} {there[name]!r} and not {here[name]!r}" for name in names)
+        raise DataError(f"the weights in {folder} are those of another model, with {differences}")
 
 
 def set_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:

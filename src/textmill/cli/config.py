@@ -4,7 +4,7 @@ import yaml
 from cyclopts import App
 
 from textmill.cli.help_pages import Json
-from textmill.cli.setting_flags import ConfigFiles, config_of, takes_settings
+from textmill.cli.setting_flags import ConfigFiles, shaped_config_of, takes_settings
 from textmill.config.fields import SECTIONS
 from textmill.config.model_shape import resolve_shape
 from textmill.config.run_config import Config, json_schema
@@ -31,7 +31,7 @@ def show(
     textmill config show
     textmill config show --config run.yaml --learning-rate 1e-3
     """
-    values = config_of(config, settings)
+    values = shaped_config_of(config, settings, note)
     if values.training.preset == "auto":
         _settle(values)
     values.model, said = resolve_shape(values.model)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textmill.cli.help_pages import Json
-from textmill.cli.setting_flags import ConfigFiles, config_of, takes_settings
+from textmill.cli.setting_flags import ConfigFiles, shaped_config_of, takes_settings
 from textmill.config.setting_lookup import Setting
 from textmill.console.number_format import count, duration, plural, size
 from textmill.console.standard_streams import field, note, write_json
@@ -49,11 +49,7 @@ def plan(
     from textmill.machine.devices import likely_device, likely_precision
     from textmill.planning.plan import plan_run
 
-    values = config_of(config, settings)
-    if values.training.init_from is not None:
-        from textmill.training.initial_model import adopt_model
-
-        adopt_model(values, note)
+    values = shaped_config_of(config, settings, note)
     wanted = values.training.device.partition(":")[0]
     device = likely_device() if wanted == "auto" else wanted
     precision = values.training.precision

@@ -105,6 +105,16 @@ def config_of(files: Sequence[Path] | None, given: list[Setting]) -> Config:
     return from_layers([*(read_config(path) for path in files or ()), given])
 
 
+def shaped_config_of(files: Sequence[Path] | None, given: list[Setting], say: Callable[[str], None]) -> Config:
+    """Return the same as `config_of`, with shape and tokenizer of the model that the run starts from, if any."""
+    config = config_of(files, given)
+    if config.training.init_from is not None:
+        from textmill.training.initial_model import adopt_model
+
+        adopt_model(config, say)
+    return config
+
+
 @cache
 def _parameters(*, by_preset: bool) -> list[inspect.Parameter]:
     """Return one keyword parameter per setting, with its help, and a hidden one per rewritten spelling.

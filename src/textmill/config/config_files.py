@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from textmill.config.field_types import closest_beside, show
-from textmill.config.huggingface import settings_of
+from textmill.config.huggingface import described_settings, from_huggingface
 from textmill.config.setting_lookup import Setting, flatten
 from textmill.errors import ConfigError, MissingInputError
 
@@ -63,7 +63,7 @@ def read_config(path: str | Path) -> list[Setting]:
 
 def _of_model(file: Path, values: dict[str, Any]) -> list[Setting]:
     """Return the settings that describe the model of a Hugging Face folder, and its tokenizer if it has one."""
-    settings = settings_of(values, str(file))
+    settings = described_settings(from_huggingface(values, str(file)))
     if any((file.parent / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         settings["tokenizer"] = str(file.parent.absolute())
     return [Setting(name, value, str(file), f"{file}: {name}") for name, value in settings.items()]

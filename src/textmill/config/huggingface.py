@@ -18,9 +18,6 @@ _CLASSES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM", "gpt2": "G
 _GELUS = {"gelu_tanh": "gelu_new", "gelu": "gelu"}
 _GELU_NAMES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 
-_OF_RUNS = ("gradient_checkpointing",)
-"""Settings of the section `model` that say how to train it, not what it computes."""
-
 _SHARED = {"vocab_size": "vocab_size", "init_std": "initializer_range", "tie_embeddings": "tie_word_embeddings"}
 _LLAMA = _SHARED | {
     "d_model": "hidden_size",
@@ -221,10 +218,10 @@ def from_huggingface(values: Mapping[str, Any], source: str = "config.json") -> 
         raise DataError(f"{source}: {error}") from None
 
 
-def settings_of(values: Mapping[str, Any], source: str = "config.json") -> dict[str, Any]:
-    """Return the settings of the section `model` that a `config.json` decides; see `from_huggingface`."""
-    config = from_huggingface(values, source)
-    return {name: value for name, value in config.values().items() if name in config.origins and name not in _OF_RUNS}
+def described_settings(config: ModelConfig) -> dict[str, Any]:
+    """Return the settings, by name, that a folder decides whose config.json was read as `config`."""
+    values = config.values()
+    return {name: values[name] for name in config.origins if name != "gradient_checkpointing"}
 
 
 def _refuse_other(values: Mapping[str, Any], family: str) -> None:

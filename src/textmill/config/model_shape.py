@@ -6,6 +6,13 @@ from textmill.config.fields import ModelFields
 from textmill.config.section import Section
 from textmill.errors import ConfigError
 
+SHAPE = (
+    *("architecture", "vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff"),
+    *("max_seq_len", "activation", "norm", "norm_eps", "pre_norm", "pos_encoding", "rope_theta", "tie_embeddings"),
+    "bias",
+)
+"""Settings that decide which tensors a model has and what they mean; the others are how a run trains it."""
+
 
 class ModelConfig(ModelFields, Section):
     """A decoder-only transformer. None means: derived from the other values, see `resolved`."""

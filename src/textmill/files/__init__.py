@@ -10,6 +10,7 @@ from textmill.files.atomic import (
     fsync_tree,
     make_directory,
     move_into_place,
+    moved_aside,
     new_directory,
     not_accessible,
     remove_directory,

@@ -148,6 +148,11 @@ def remove_directory(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
+def moved_aside(final: Path) -> Path | None:
+    """Return the complete directory that `new_directory` is replacing under the name `final`, or None."""
+    return next(final.parent.glob(f"{TEMPORARY_PREFIX}{final.name}-*{_ASIDE}"), None)
+
+
 def remove_temporaries(folder: Path) -> None:
     """Delete what processes that died left directly under `folder`. Call it only while holding the lock on it.
 

@@ -25,7 +25,7 @@ class Finding:
 
 
 def verify(folder: Path) -> Iterator[Finding]:
-    """Yield a finding for each part of the run, the prepared corpus or the single checkpoint in `folder`.
+    """Yield a finding for each part of the run, the prepared corpus, the checkpoint or the model in `folder`.
 
     Raises MissingInputError when `folder` is none of these.
     """
@@ -34,10 +34,13 @@ def verify(folder: Path) -> Iterator[Finding]:
         yield _corpus(folder, None)
     elif kind == "checkpoint":
         yield _checkpoint(CheckpointStore(folder.parent, say=_nothing), folder)
+    elif kind == "model":
+        yield _guarded(folder.name, _model, folder)
     elif kind == "run":
         yield from _run(Record(folder))
     else:
-        raise MissingInputError(f"{folder} is not a run, a checkpoint or a prepared corpus{closest_beside(folder)}")
+        hint = closest_beside(folder)
+        raise MissingInputError(f"{folder} is not a run, a checkpoint, a model or a prepared corpus{hint}")
 
 
 def _run(record: Record) -> Iterator[Finding]:
@@ -75,12 +78,17 @@ def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
 
 
 def _model(folder: Path) -> None:
-    """Read the weights. Raises DataError when they are not finite or do not fit the configuration beside them."""
+    """Read the weights.
+
+    Raises DataError when they are not finite, do not fit the configuration beside them, or have changed.
+    """
+    from textmill.checkpoint.find_model import resolve_model
     from textmill.checkpoint.model_folder import load_model
     from textmill.checkpoint.safetensors_files import refuse_non_finite
     from textmill.checkpoint.sharded_tensors import load_sharded
     from textmill.errors import NonFiniteError
 
+    resolve_model(folder)
     try:
         if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown":
             refuse_non_finite(load_sharded(folder, layout.MODEL_WEIGHTS))

@@ -76,8 +76,13 @@ def is_prepared(folder: Path) -> bool:
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether `folder` is a checkpoint: a data set saved by Hugging Face has a state.json too, but no model."""
-    return (folder / MANIFEST).is_file() or ((folder / STATE).is_file() and is_model(folder))
+    """Whether `folder` is a checkpoint, perhaps with files missing.
+
+    A data set saved by Hugging Face has a state.json too, but no model; final/ and best_model/ have a manifest too.
+    """
+    if is_model(folder):
+        return (folder / STATE).is_file() or ((folder / MANIFEST).is_file() and checkpoint_step(folder) is not None)
+    return (folder / MANIFEST).is_file()
 
 
 def is_model(folder: Path) -> bool:

@@ -26,8 +26,8 @@ EARLY_STEPS = 500
 FLAT_SHARE, FLAT_STEPS = 0.25, 100
 """A flat loss is noticed after this share of the run, and not before so many steps."""
 
-IDLE_UTILISATION = 0.05
-"""Share of a GPU's peak below which it is mostly idle, looked at after FLAT_STEPS."""
+IDLE_UTILISATION, IDLE_STEPS = 0.05, 200
+"""Share of a GPU's peak below which it is mostly idle, and steps before which a run is too short for that to matter."""
 
 RISING = 3
 """Evaluations in a row that overfitting must last while a run goes on; at its end one is enough."""
@@ -130,7 +130,7 @@ class Advice:
             self._tell("not finite", lambda: _not_finite_advice(step, setting))
             return
         self._losses = losses = [*self._losses[-_KEPT:], float(loss)]
-        if step >= FLAT_STEPS and (utilisation := row.get("mfu") or 1.0) < IDLE_UTILISATION:
+        if step >= IDLE_STEPS and (utilisation := row.get("mfu") or 1.0) < IDLE_UTILISATION:
             self._tell("idle", lambda: _idle_advice(step, utilisation))
         held = losses[-2 * LASTING : -LASTING]
         if len(held) == LASTING:

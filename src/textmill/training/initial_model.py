@@ -11,6 +11,8 @@ from torch import Tensor
 from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.model_folder import read_model, set_weights, tokenizer_of
 from textmill.config import Config, ModelConfig
+from textmill.config.huggingface import described_settings
+from textmill.config.model_shape import SHAPE
 from textmill.config.setting_lookup import Setting
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.store.corpus import Corpus
@@ -18,9 +20,6 @@ from textmill.errors import ConfigError, DataError
 from textmill.model.decoder import Decoder
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
-
-_FREE = ("dropout", "attention_dropout", "init_std", "gradient_checkpointing")
-"""Settings of the section `model` that a run chooses whatever it starts from."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +53,16 @@ def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | No
     asked = config.given("tokenizer") or config.tokenizer.origin("tokenizer") == "fitted"
     retokenized = asked and not _is_own(config, shape, tokenizer)
     model, source = config.model, folder / layout.MODEL_CONFIG
-    described = {name: value for name, value in shape.values().items() if name in shape.origins}
+    described = described_settings(shape)
     if retokenized:
         del described["vocab_size"]
     contradictions = []
     for name, value in described.items():
         given = getattr(model, name) if model.given(name) else None
         if given is None:
-            derived = name == "attention_dropout" and model.given("dropout")
-            if not derived and name != "gradient_checkpointing":
+            if name != "attention_dropout" or not model.given("dropout"):
                 config.accept({name: Setting(name, value, str(source), name)})
-        elif name not in _FREE and given != value and not (name == "max_seq_len" and given < value):
+        elif name in SHAPE and given != value and not (name == "max_seq_len" and given < value):
             contradictions.append(f"{model.described(name)} is {value!r} there")
     if contradictions:
         raise ConfigError(
@@ -131,6 +129,7 @@ def load_initial(
             f"embeddings {len(new):,} are the model's, and the others start anew"
         )
     set_weights(model, stored, initial.folder)
+    say(f"the run starts with the weights in {initial.folder}")
 
 
 def _shared_rows(initial: InitialModel, tokenizer: Tokenizer | None, vocab_size: int) -> tuple[list[int], list[int]]:

@@ -5,17 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from textmill.config import Config, load_config
+from textmill.config.model_shape import SHAPE
 from textmill.config.run_config import LENGTHS, NOT_DUMPED
 from textmill.errors import MissingInputError, ResumeError
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
-
-SHAPE = (
-    *("architecture", "vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff"),
-    *("max_seq_len", "activation", "norm", "norm_eps", "pre_norm", "pos_encoding", "rope_theta", "tie_embeddings"),
-    "bias",
-)
-"""Settings that decide which tensors the model has and what they mean."""
 
 FORBIDDEN = {
     *SHAPE,
