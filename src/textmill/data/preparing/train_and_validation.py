@@ -93,7 +93,8 @@ def say_leaks(count: int, say: Say, *, removed: bool) -> None:
     """Say how many training documents are validation documents too, if any."""
     documents = plural(count, "training document")
     if count and removed:
-        say(f"{documents} {'was' if count == 1 else 'were'} in the validation text too and removed from training")
+        verb = "was" if count == 1 else "were"
+        say(f"{documents} {verb} in the validation text too and {verb} removed from training")
     elif count:
         say(
             f"{documents} {'is' if count == 1 else 'are'} in the validation text too: the validation loss does not "
