@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from pathlib import Path
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 
 from textmill.cli.main import main
 from textmill.cli.rewrite_flags import Rewriter
+from textmill.cli.setting_flags import config_of
 from textmill.config.aliases import ALIASES, REWRITES
-from textmill.config.setting_lookup import setting_names
+from textmill.config.run_config import Config
+from textmill.config.setting_lookup import Setting, is_list, setting_names, validate
 from textmill.errors import ConfigError
 
 TRAIN = dict.fromkeys((*setting_names(), *REWRITES, "config"), True)
@@ -120,6 +123,56 @@ def test_origins_keep_the_flag_as_typed(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "textmill: error: --dim: must be a whole number, not 'wide'\n"
 
 
+WORDS = (
+    *("2", "1e-9", "true", "a.txt", "case", "gpt2", "gelu", "rmsnorm", "rope", "a.b:c", "strict", "concat"),
+    *("cosine", "bf16", "cpu", "gloo", "single", "mlflow"),
+)
+
+
+def typed(setting: str, word: str) -> list[Setting]:
+    """Return a setting as the command line gives it."""
+    flag = f"--{setting.replace('_', '-')}"
+    [rewritten] = Rewriter("train", TRAIN).rewrite([flag, word])
+    value = rewritten.partition("=")[2]
+    return [Setting(setting, [value] if is_list(setting) else value, flag, flag)]
+
+
+@pytest.mark.parametrize("setting", setting_names())
+def test_none_unsets_every_setting_that_can_be_unset(setting: str, tmp_path: Path) -> None:
+    """What a file sets is unset by the word none on the flag; a setting that is always needed refuses it by name."""
+    file = tmp_path / "c.json"
+    for word in WORDS:
+        with contextlib.suppress(ConfigError):
+            file.write_text(json.dumps({setting: validate(setting, word, "")}))
+            assert config_of([file], []).given(setting)
+            break
+    for word in ("none", "Null"):
+        default = Config().values()[setting]
+        if default in (None, []) or setting == "validation_split":
+            assert config_of([file], typed(setting, word)).values()[setting] == (default if default == [] else None)
+        else:
+            with pytest.raises(ConfigError, match=rf"^(--{setting.replace('_', '-')}|preset): "):
+                config_of([file], typed(setting, word))
+
+
+@pytest.mark.parametrize(
+    ("file", "given", "name", "data"),
+    [
+        ("dataset_name: wikitext", ["a.txt"], None, ["a.txt"]),
+        ("data: a.txt", ["--dataset-name", "wikitext"], "wikitext", None),
+    ],
+)
+def test_the_text_of_the_command_line_wins(
+    file: str, given: list[str], name: str | None, data: list[str] | None, tmp_path: Path
+) -> None:
+    """Files given there replace a dataset of the configuration, and the reverse."""
+    config = tmp_path / "c.yaml"
+    config.write_text(file + "\n")
+    settings = [Setting("data", given, "DATA", "DATA") if data else Setting("dataset_name", given[1], "--x", "--x")]
+    found = config_of([config], settings).data
+    assert (found.dataset_name, found.data) == (name, data)
+
+
 def test_flags_of_generate() -> None:
     """generate has spellings of its own, where --prompt is the prompt and --max-tokens the length."""
     flags = {
@@ -136,7 +189,7 @@ def test_flags_of_generate() -> None:
     )
 
 
-WORDS = st.one_of(
+ANY_WORD = st.one_of(
     st.sampled_from([f"--{name}" for name in (*setting_names(), *ALIASES, *REWRITES)]),
     st.sampled_from([f"--no-{name}" for name in ("compile", "wandb", "bias", "lr")]),
     st.sampled_from(
@@ -147,7 +200,7 @@ WORDS = st.one_of(
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(words=st.lists(WORDS, max_size=6))
+@given(words=st.lists(ANY_WORD, max_size=6))
 def test_no_command_line_is_a_defect(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever is typed, it is understood or refused with one line and exit code 2."""
     code = main(["config", "show", *words])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textmill.config import ModelConfig, choose_preset, load_config
-from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup, without_effect
+from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup, replaced, without_effect
 from textmill.config.model_shape import resolve_shape
 from textmill.config.presets import apply_auto_preset
 from textmill.errors import ConfigError
@@ -137,7 +137,7 @@ def test_a_default_batch_never_asks_for_more_rows_than_there_are(rows: int, worl
     training = config.training
     per_step = training.batch_size * training.gradient_accumulation_steps * world_size
     assert per_step <= max(rows, 1)
-    assert bool(said) == (64 * world_size > rows)
+    assert bool(said) == (world_size > 1 or rows < 64)
 
 
 def test_a_given_batch_that_is_too_large_is_refused() -> None:
@@ -190,6 +190,30 @@ def test_auto_chooses_for_every_machine_and_size(device: str, size: int) -> None
     assert larger["d_model"] * larger["num_layers"] >= values["d_model"] * values["num_layers"]
 
 
+@pytest.mark.parametrize(
+    ("preset", "given", "world_size", "batch", "accumulation"),
+    [
+        ("gpt2", {}, 1, 8, 64),
+        ("gpt2", {}, 8, 8, 8),
+        ("gpt2", {}, 512, 1, 1),
+        ("gpt2", {"batch_size": 16}, 8, 16, 8),
+        ("gpt2", {"batch_size": 16, "gradient_accumulation_steps": 4}, 8, 16, 4),
+        ("gpt2", {"gradient_accumulation_steps": 8}, 8, 1, 8),
+        ("tiny", {}, 4, 4, 1),
+        ("gpu_large", {}, 3, 14, 3),
+    ],
+)
+def test_a_batch_of_a_preset_is_that_of_all_processes(
+    preset: str, given: dict[str, int], world_size: int, batch: int, accumulation: int
+) -> None:
+    """GPT-2's half a million tokens per step stay so on eight GPUs; a batch that somebody chose is each process's."""
+    config = load_config({"preset": preset}, given)
+    said = fit_batch(config, 10**9, world_size)
+    training = config.training
+    assert (training.batch_size, training.gradient_accumulation_steps) == (batch, accumulation)
+    assert all(f"{world_size} processes share the preset's" in sentence for sentence in said)
+
+
 def test_a_given_learning_rate_takes_the_automatic_optimizer_away() -> None:
     """A learning rate meant for AdamW never meets the Muon of the automatic preset; without one, Muon stays."""
     own = load_config(learning_rate=3e-4)
@@ -200,3 +224,33 @@ def test_a_given_learning_rate_takes_the_automatic_optimizer_away() -> None:
     automatic = load_config()
     apply_auto_preset(automatic, "cpu", 10_000_000)
     assert (automatic.training.optimizer, automatic.training.learning_rate) == ("muon", 0.01)
+    named = load_config(optimizer="muon")
+    apply_auto_preset(named, "cpu", 10_000_000)
+    assert named.training.lr_schedule == "wsd" and named.training.learning_rate == 0.01
+
+
+MUON = {"optimizer": "muon", "learning_rate": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("layers", "optimizer", "rate", "said"),
+    [
+        ([MUON, {"learning_rate": 5e-4}], "adamw", 5e-4, "optimizer: adamw instead of muon"),
+        ([MUON, {"optimizer": "adamw"}], "adamw", 1e-3, "learning_rate: 0.001 instead of 0.01"),
+        ([{"learning_rate": 5e-4}, {"optimizer": "muon"}], "muon", 0.01, "learning_rate: 0.01 instead of 0.0005"),
+        ([{"preset": "tiny"}, {"optimizer": "muon"}], "muon", 0.01, ""),
+        ([MUON, {"optimizer": "muon", "learning_rate": 0.02}], "muon", 0.02, ""),
+        ([MUON, {"optimizer": "muon"}], "muon", 0.01, ""),
+        ([{"optimizer": "muon"}, {"learning_rate": 0.02}], "muon", 0.02, ""),
+        ([{"learning_rate": 5e-4}, {"optimizer": "adam"}], "adam", 5e-4, ""),
+        ([{"preset": "tiny"}, {"learning_rate": 5e-4}], "adamw", 5e-4, ""),
+    ],
+)
+def test_a_learning_rate_travels_with_its_optimizer(
+    layers: list[dict[str, Any]], optimizer: str, rate: float, said: str
+) -> None:
+    """One alone of two that were given together replaces both, and that is said; so too over a Config."""
+    for sources in (layers, [load_config(layers[0]), *layers[1:]]):
+        config = load_config(*sources)
+        assert (config.training.optimizer, config.training.learning_rate) == (optimizer, rate)
+        assert [sentence.startswith(said) for sentence in replaced(config)] == [True] * bool(said)

@@ -153,7 +153,7 @@ def test_copies_are_equal_and_independent(duplicate: Any) -> None:
 def test_a_copy_of_a_section_is_outside_the_config() -> None:
     """A deep copy of a section does not write into the Config it came from."""
     config = Config()
-    model = copy.deepcopy(config.model)
+    model: Any = copy.deepcopy(config.model)
     model.lr = 0.25
     assert config.training.learning_rate == 3e-4
 

@@ -137,12 +137,32 @@ def test_the_report_tells_what_was_done(tmp_path: Path, articles: list[str]) -> 
     path = write(tmp_path / "train.jsonl", texts)
     corpus = prepare(path, tokenizer="byte", min_length=20, cleaning=Cleaning(dedup="exact"), output=tmp_path / "out")
     found = corpus.report["train"]
-    assert found["documents"] == 37 and found["kept_documents"] == 30
-    assert found["documents"] == found["kept_documents"] + sum(what["documents"] for what in found["dropped"].values())
-    assert found["characters"] == sum(map(len, texts)) and found["kept_characters"] == sum(map(len, articles[:30]))
+    kept_documents = [corpus.report[name]["kept_documents"] for name in ("train", "validation")]
+    kept_characters = [corpus.report[name]["kept_characters"] for name in ("train", "validation")]
+    assert found["documents"] == 37 and sum(kept_documents) == 30 and min(kept_documents) > 0
+    assert found["documents"] == 30 + sum(what["documents"] for what in found["dropped"].values())
+    assert found["characters"] == sum(map(len, texts)) and sum(kept_characters) == sum(map(len, articles[:30]))
+    assert corpus.validation is not None
+    assert corpus.tokenizer is not None
+    ends = [
+        int((store.read(0, store.num_tokens) == corpus.tokenizer.eos_id).sum())
+        for store in (corpus.train, corpus.validation)
+    ]
+    assert kept_documents == ends
     page = (corpus.folder / CORPUS_REPORT).read_text()
     assert f"`{path}:1`" in page and "copies of other documents | 5" in page and "shorter than 20" in page
     assert corpus.report["train"]["tokens"] == corpus.train.num_tokens
+
+
+def test_the_report_counts_the_tail_as_validation(tmp_path: Path) -> None:
+    """Of one text of 1,000 characters the last 100 validate; training has the others."""
+    path = tmp_path / "book.txt"
+    path.write_text("0123456789" * 100)
+    corpus = prepare(path, tokenizer="byte", output=tmp_path / "out")
+    kept = {name: (found["kept_documents"], found["kept_characters"]) for name, found in corpus.report.items()}
+    assert kept == {"train": (1, 900), "validation": (1, 100)}
+    page = (corpus.folder / CORPUS_REPORT).read_text()
+    assert "| train | 1 | 1 | 1,000 | 900 | 900 |" in page and "| validation |  | 1 |  | 100 | 100 |" in page
 
 
 def test_cleaning_is_part_of_the_identity(tmp_path: Path) -> None:

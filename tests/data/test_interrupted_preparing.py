@@ -110,6 +110,30 @@ def test_a_change_in_one_set_encodes_nothing_of_another(tmp_path: Path, encoded:
     assert encoded == ["short", "and short"]
 
 
+@pytest.mark.usefixtures("small_batches")
+def test_progress_waits_for_tokenizing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last pass is not done when all is read, only when ids are written: the end is said at the end."""
+    (tmp_path / "a.txt").write_text("some words of a long text " * 8_000)
+    shares: list[float] = [0.0]
+    before: list[float] = []
+    encode = Encoding.encode
+
+    def noting(self: Encoding, fragments: list[Fragment]) -> EncodedChunk:
+        before.append(shares[-1])
+        return encode(self, fragments)
+
+    monkeypatch.setattr(Encoding, "encode", noting)
+    prepare(
+        tmp_path / "a.txt",
+        tokenizer="byte",
+        workers=1,
+        cache_dir=tmp_path / "cache",
+        progress=lambda done, total: shares.append(done / total),
+    )
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert len(before) > 4 and before[-1] < 0.97 and before[0] == pytest.approx(2 / 3, abs=0.01)
+
+
 def test_more_corpora_than_open_files(tmp_path: Path) -> None:
     """Text that lies in ninety corpora is taken from them by a process that may not open as many files."""
     (tmp_path / "all").mkdir()

@@ -25,6 +25,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "text_column": st.sampled_from(["text", "body"]),
     "min_length": st.integers(0, 3),
     "encoding_errors": st.sampled_from(["strict", "replace"]),
+    "format": st.sampled_from([None, "jsonl"]),
+    "encoding": st.sampled_from(["utf-8", "UTF8", "latin-1"]),
+    "document_separator": st.sampled_from(["auto", None, "---"]),
     "dataset_split": st.just("train"),
     "validation_split": st.sampled_from(["validation", None]),
     "tokenizer": st.sampled_from(["char", "byte", "bpe"]),
@@ -59,7 +62,7 @@ def test_fresh_resumed_repeated_and_evaluated_runs_ask_for_one_corpus(
     """Whatever is given or left out, the run, its resume and `--config` of its folder find the corpus it prepared."""
     folder = tmp_path_factory.mktemp("run")
     config = load_config({"data": [str(stories)], "cache_dir": str(folder / "cache"), **values})
-    free_vocab(config, ids=False)
+    free_vocab(config, made=False)
     fresh = PrepareSettings.of(config)
     try:
         corpus = prepare_corpus(fresh)
@@ -92,9 +95,13 @@ OTHER_VALUES: dict[str, Any] = {
     "dataset_split": "test",
     "validation_split": "test",
     "encoding_errors": "replace",
+    "format": "jsonl",
+    "encoding": "latin-1",
+    "document_separator": None,
     "cache_dir": "elsewhere",
     "preprocessing_num_workers": 3,
     "tokenizer": "char",
+    "eos_token": "<|end|>",
     "special_tokens": ["<|user|>"],
     "vocab_size": 300,
 }
@@ -142,6 +149,8 @@ def test_where_and_how_fast_do_not_enter_the_key(tmp_path: Path, stories: Path, 
         {"special_tokens": ["<|user|>"]},
         {"text_column": "body"},
         {"encoding_errors": "replace"},
+        {"encoding": "latin-1"},
+        {"format": "text"},
         {"min_length": 2},
         {"val_data": "stories"},
     ],

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset
 
 from textmill.data import Document, TextDataset, prepare
+from textmill.data.sources import one_time_texts
 from textmill.data.sources.one_time_texts import Keeper
 from textmill.errors import ConfigError, DataError, MissingInputError
 
@@ -181,6 +182,22 @@ def test_an_import_string_names_an_object(tmp_path: Path, monkeypatch: pytest.Mo
     assert keeper.keep(["listed_texts:files", "hf:name"]) == [str(tmp_path / "a.txt"), "hf:name"]
     (tmp_path / "listed_texts:stories").write_text("a file with an odd name")
     assert keeper.keep("listed_texts:stories") == ["listed_texts:stories"]
+
+
+def test_long_reading_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That reading has begun, at once, and how much there is so far, in growing pauses."""
+    monkeypatch.setattr(one_time_texts, "FIRST_PAUSE", 0.0)
+    said: list[str] = []
+    heard: list[int] = []
+
+    def texts() -> Iterator[str]:
+        for _ in range(3):
+            heard.append(len(said))
+            yield "x" * 2_000_000
+
+    Keeper(cache_dir=tmp_path, say=said.append).keep(texts)
+    assert said[0] == "data: reading what the program gives" and heard[0] == 1
+    assert "2.0 MB read so far" in said and said[-1].startswith("data: 3 documents, kept in ")
 
 
 def test_stopping_leaves_nothing(tmp_path: Path) -> None:

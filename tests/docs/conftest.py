@@ -73,6 +73,9 @@ def write_inputs(folder: Path) -> None:
     (folder / "posts.jsonl").write_text(lines, encoding="utf-8")
     (folder / "run.yaml").write_text("d_model: 128\nmax_steps: 100\n", encoding="utf-8")
     (folder / "posts.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (folder / "stories.txt").write_text("\n---\n".join(sentences(6 + number) for number in range(30)), encoding="utf-8")
+    table = "text\n" + "".join(json.dumps(sentences(9 + number) + " – äöü") + "\n" for number in range(30))
+    (folder / "table.dat").write_bytes(table.replace("\\", "").encode("cp1252", "replace"))
     (folder / "examples").symlink_to(Path(__file__).resolve().parents[2] / "examples")
 
 

@@ -110,7 +110,7 @@ def test_what_cannot_be_evaluated_is_refused(run: Path, tmp_path: Path) -> None:
         evaluate_model(alone, **options)
     with pytest.raises(ConfigError, match="has no tokenizer"):
         evaluate_model(mute, text, **options)
-    with pytest.raises(DataError, match="the id 29, and the model accepts 0 to 19"):
+    with pytest.raises(DataError, match=r"ids\.npy: id 20 at index 20 does not fit vocab_size 20"):
         evaluate_model(mute, tmp_path / "ids.npy", **options)
     with pytest.raises(DataError, match="another tokenizer"):
         evaluate_model(alone, other.folder, **options)
@@ -132,3 +132,86 @@ def test_a_prepared_corpus_is_scored_on_both_sides(run: Path, tmp_path: Path) ->
     assert corpus.validation is not None
     report = evaluate_model(run, corpus.folder, device="cpu")
     assert report["tokens"] == corpus.train.num_tokens + corpus.validation.num_tokens - 2
+
+
+OPTIONS: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
+
+
+@pytest.mark.parametrize("name", ["ids.npy", "ids.bin", "ids.dat"])
+def test_a_model_of_ids_is_evaluated_on_ids(tmp_path: Path, name: str) -> None:
+    """Any id below the model's vocabulary, as an array, as a file of nothing else, and as what it is said to be."""
+    ids = np.random.default_rng(0).integers(0, 900, 200).astype("<u2")
+    path = tmp_path / name
+    if name == "ids.npy":
+        np.save(path, ids)
+    else:
+        ids.tofile(path)
+    model = small_model(vocab_size=900, max_seq_len=16)
+    save_model_folder(tmp_path / "model", model, None)
+    how = {"format": "bin"} if name == "ids.dat" else {}
+    report = evaluate_model(tmp_path / "model", path, cache_dir=tmp_path / "cache", **how, **OPTIONS)
+    assert report["loss"] == pytest.approx(nats_of(model, ids.tolist(), 16) / 199, rel=1e-6)
+    assert report["tokens"] == 199 and "bits_per_byte" not in report
+
+
+def nats_of(model: Any, ids: list[int], length: int) -> float:
+    """The nats of `ids` in rows of `length`, cut by hand."""
+    import torch
+
+    nats = 0.0
+    for start in range(0, len(ids) - 1, length):
+        row = torch.tensor(ids[start : start + length + 1])
+        with torch.no_grad():
+            logits = model(row[None, :-1])[0].double()
+        nats += torch.nn.functional.cross_entropy(logits, row[1:], reduction="sum").item()
+    return nats
+
+
+@pytest.mark.parametrize("recorded", [False, True, None])
+@pytest.mark.parametrize("texts", [["one story", "another story"], ["a single story"]])
+def test_documents_end_as_in_training(run: Path, tmp_path: Path, recorded: bool | None, texts: list[str]) -> None:
+    """An EOS token after every document if training had one, none if it had none; of an older run its store tells."""
+    if recorded is not None:
+        made_with = json.loads((run / "environment.json").read_text())
+        (run / "environment.json").write_text(json.dumps({**made_with, "ends_documents": recorded}))
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    report = evaluate_model(run, tmp_path / "x.jsonl", cache_dir=tmp_path / "cache", **OPTIONS)
+    ids = [number for text in texts for number in [*text.encode(), *([256] if recorded else [])]]
+    assert report["tokens"] == len(ids) - 1
+    assert report["loss"] == pytest.approx(nats_of(load_model(run).model, ids, 32) / (len(ids) - 1), rel=1e-6)
+
+
+def test_rows_are_no_longer_than_the_text(tmp_path: Path) -> None:
+    """A short text costs what it is long, whatever the context; a shorter context can be asked for, no longer one."""
+    model = small_model(vocab_size=257, max_seq_len=1024)
+    save_model_folder(tmp_path / "model", model, make_byte())
+    (tmp_path / "x.txt").write_text(TEXT[:50])
+    options: dict[str, Any] = {**OPTIONS, "cache_dir": tmp_path / "cache"}
+    widths: set[int] = set()
+
+    def width(logits: Any, batch: Any) -> tuple[float, float]:
+        widths.add(logits.shape[1])
+        return 0.0, 1.0
+
+    report = evaluate_model(tmp_path / "model", tmp_path / "x.txt", metrics={"width": width}, **options)
+    assert widths == {49}
+    assert report["loss"] == pytest.approx(nats_of(model, list(TEXT[:50].encode()), 1024) / 49, rel=1e-6)
+    shorter = evaluate_model(tmp_path / "model", tmp_path / "x.txt", max_seq_len=8, **options)
+    assert shorter["loss"] == pytest.approx(nats_of(model, list(TEXT[:50].encode()), 8) / 49, rel=1e-6)
+    for length in (0, 1025):
+        with pytest.raises(ConfigError, match=f"max_seq_len is {length}: the model in .* takes 1 to 1024"):
+            evaluate_model(tmp_path / "model", tmp_path / "x.txt", max_seq_len=length, **options)
+
+
+def test_text_is_read_as_the_run_read_it(run: Path, tmp_path: Path) -> None:
+    """Column and separator of the run, unless others are given."""
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    values["data"] |= {"text_column": "body", "document_separator": "---"}
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "x.jsonl").write_text('{"body": "a text of the run", "text": "another"}\n')
+    (tmp_path / "x.txt").write_text("one---two")
+    options: dict[str, Any] = {**OPTIONS, "cache_dir": tmp_path / "cache"}
+    assert evaluate_model(run, tmp_path / "x.jsonl", **options)["tokens"] == 16
+    assert evaluate_model(run, tmp_path / "x.jsonl", text_column="text", **options)["tokens"] == 6
+    assert evaluate_model(run, tmp_path / "x.txt", **options)["tokens"] == 5
+    assert evaluate_model(run, tmp_path / "x.txt", document_separator=None, **options)["tokens"] == 8

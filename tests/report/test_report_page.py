@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from textmill.report.run_record import Record, open_record
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "span", "p", "section", "div"),
     *("strong", "small", "figure", "figcaption", "svg", "line", "text", "path", "circle", "pre", "details", "summary"),
-    *("table", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd"),
+    *("table", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "ul", "li"),
 }
 VOID = {"meta"}
 
@@ -67,6 +69,26 @@ def test_the_page_tells_the_whole_run(small_run: Path) -> None:
         assert word in text
     assert "torch" in text and "model.d_model" in text
     assert page.tags <= TAGS
+
+
+def test_an_overfitted_run_shows_its_best_step(small_run: Path, tmp_path: Path) -> None:
+    """Figures and sample are those of the lowest validation loss, advice is shown, and speed has one definition."""
+    folder = Path(shutil.copytree(small_run, tmp_path / "overfitted"))
+    losses = [(2, 1.875, 1.5), (4, 0.25, 3.0)]
+    rows = [{"step": step, "train_loss": training, "val_loss": loss} for step, training, loss in losses]
+    reports = [{"step": step, "train_loss": 1.0, "tokens_per_second": speed} for step, speed in [(2, 100), (4, 300)]]
+    samples = [{"step": step, "text": text} for step, text in [(2, "the best text"), (4, "an overfitted text")]]
+    for name, content in (("metrics", rows), ("steps", reports), ("samples", samples)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    with (folder / "train.log").open("a") as log:
+        log.write("advice: the model is overfitting\n" * 2)
+    record = open_record(folder)
+    text = "".join(Page(render(record)).text)
+    assert "1.5000" in text and "1.8750nats per token, at step 2" in text
+    assert text.index("the best text") < text.index("1 other") < text.index("an overfitted text")
+    assert text.count("the model is overfitting") == 1
+    assert record.speed == record.summary()["tokens_per_second"] == 200
+    assert "200tokens/s, median" in text
 
 
 def test_nothing_is_requested_from_anywhere(small_run: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from support.report_runs import train_small
 from textmill.cli.main import main
+from textmill.evaluation.evaluate_saved_model import evaluate_model
 from textmill.report.run_record import Record, find_records
 
 
@@ -61,6 +62,24 @@ def test_runs_are_compared(
     assert main(["runs", "compare", str(small_run), str(other)]) == 0
     assert "max_grad_norm" in capsys.readouterr().out
     assert main(["runs", "compare", str(small_run)]) == 2
+
+
+def test_runs_of_different_texts_are_compared_on_one(
+    small_run: Path, tmp_path: Path, book: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their own figures do not compare, which is said with the command; on one text each has what evaluate says."""
+    text = tmp_path / "other.txt"
+    text.write_text("a text of another kind, 1234567890\n" * 60)
+    other = train_small(tmp_path / "other", text, cache_dir)
+    capsys.readouterr()
+    assert main(["runs", "compare", str(small_run), str(other)]) == 0
+    assert f"textmill runs compare {small_run} {other} --on FILE" in capsys.readouterr().out
+    assert main(["runs", "compare", str(small_run), str(other), "--on", str(book), "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert not compared["same_data"]
+    expected = [evaluate_model(run, book)["bits_per_byte"] for run in (small_run, other)]
+    assert compared["results"]["bits_per_byte_on_text"] == pytest.approx(expected)
+    assert expected[0] < expected[1]
 
 
 def test_runs_below_runs(small_run: Path, tmp_path: Path) -> None:

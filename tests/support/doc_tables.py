@@ -32,6 +32,9 @@ WHY = {
     "dataset_split": "the name that datasets use",
     "validation_split": "the name that datasets use",
     "min_length": "nothing is skipped unless you ask for it",
+    "format": "an extension nearly always says it",
+    "encoding": "nearly all text is UTF-8",
+    "document_separator": "<|endoftext|> on a line of its own is never meant as text",
     "encoding_errors": "a wrong encoding should be noticed before training, not after",
     "pack_sequences": "no padding, so no computation is wasted",
     "packing_strategy": "every row is full, and the order of the text is kept",
@@ -43,6 +46,7 @@ WHY = {
     "cache_dir": "one cache for all runs: the same text is tokenized once",
     # tokenizer
     "tokenizer": "it can encode any text, and a token is 3 to 4 bytes of English: 3 to 4 times the context",
+    "eos_token": "most tokenizers declare one, and new ones have <|endoftext|>",
     "special_tokens": "plain text needs none",
     # model
     "architecture": "learns most from the same number of tokens in our measurements, and other tools load it",

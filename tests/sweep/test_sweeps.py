@@ -51,6 +51,24 @@ def test_a_sweep_finds_the_better_value(words: list[str], tmp_path: Path, capsys
         assert record.best["val_loss"] == trial["val_loss"]
 
 
+def test_searched_rates_are_those_of_one_optimizer(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over a configuration with Muon and its rate, searched rates are AdamW's: said, trained and in the command."""
+    pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
+    config = tmp_path / "muon.yaml"
+    config.write_text("optimizer: muon\nlearning_rate: 0.01\n")
+    search = ["--search", "learning_rate=1e-3,1e-2", "--trials", "1"]
+    assert sweep(tmp_path / "rates", words, "--config", str(config), *search) == 0
+    shown = capsys.readouterr().out
+    assert "optimizer: adamw in every trial" in shown and "--optimizer adamw" in shown.splitlines()[-1]
+    assert Record(tmp_path / "rates" / "trial-0000").values["optimizer"] == "adamw"
+    config.write_text("optimizer: muon\n")
+    assert sweep(tmp_path / "muon", words, "--config", str(config), *search) == 0
+    assert "optimizer: muon in every trial" in capsys.readouterr().out
+    assert Record(tmp_path / "muon" / "trial-0000").values["optimizer"] == "muon"
+
+
 def test_a_sweep_goes_on_where_it_stopped(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """More trials are added to those there are; asked for no more nothing happens; another search is refused."""
     pytest.importorskip("optuna", reason=NEEDS_OPTUNA)

@@ -102,7 +102,7 @@ def test_a_missing_library_is_one_line_that_names_the_extra(
     trackers = {
         "tensorboard": TensorBoard(tmp_path),
         "wandb": WandB(tmp_path, "project", print),
-        "mlflow": MLflow(tmp_path, "project", print),
+        "mlflow": MLflow(tmp_path, "project", print, store=tmp_path),
     }
     with pytest.raises(MissingExtraError, match=r"pip install 'textmill\[track\]'"):
         trackers[name].start(info())
@@ -159,6 +159,20 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path: Path) -> None
     assert texts == {(4, b"````\nTo be, or <not> `to` ```be```\n````")}
     (config,) = events.Tensors("config/text_summary")
     assert b'"d_model": 8' in config.tensor_proto.string_val[0]
+
+
+@pytest.mark.slow
+def test_mlflow_compares_the_runs_of_a_store(tmp_path: Path) -> None:
+    """Two runs with log folders of their own are in one experiment of one database."""
+    pytest.importorskip("mlflow")
+    from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
+
+    for name in ("one", "two"):
+        report(build_trackers(["mlflow"], tmp_path / name / "logs", store=tmp_path, say=print))
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("textmill").experiment_id])
+    ids = {(tmp_path / name / "logs" / "mlflow_run_id").read_text().strip() for name in ("one", "two")}
+    assert {run.info.run_id for run in found} == ids and len(ids) == 2
 
 
 @pytest.mark.slow

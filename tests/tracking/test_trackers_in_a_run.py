@@ -45,7 +45,7 @@ def test_three_trackers_hold_what_the_logs_hold(
     run = tmp_path / "run"
     events = EventAccumulator(str(run / "logs"))
     events.Reload()
-    client = MlflowClient(tracking_uri=f"sqlite:///{run / 'logs' / 'mlflow.db'}")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     (entry,) = client.search_runs([client.get_experiment_by_name("textmill").experiment_id])
     (recorded,) = (run / "logs" / "wandb").glob("offline-run-*/run-*.wandb")
     for tag, file, name in (("train/loss", "steps.jsonl", "train_loss"), ("eval/loss", "metrics.jsonl", "val_loss")):

@@ -6,12 +6,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+import textmill as tm
 from support.run_commands import Command, wait_for
 from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
@@ -269,3 +271,18 @@ def test_one_process_per_directory(
     assert f"process {first.process.pid}" in capsys.readouterr().err
     first.process.kill()
     first.wait()
+
+
+def test_config_yaml_says_what_a_vocabulary_became(tmp_path: Path) -> None:
+    """It asks the same of the text again, names the size that was found, and the line it gives loads that shape."""
+    text = tmp_path / "text.txt"
+    text.write_text("what was asked for is not always what there is to be found\n" * 30)
+    shape: dict[str, Any] = {"d_model": 16, "num_layers": 1, "num_heads": 2, "max_seq_len": 16, "batch_size": 2}
+    run = tmp_path / "run"
+    tm.train(data=str(text), vocab_size=5000, max_steps=1, output_dir=str(run), **shape)
+    loaded = load_model(run)
+    size = loaded.model.config.vocab_size
+    assert size is not None and size < 5000
+    written = (run / "config.yaml").read_text()
+    assert f"# vocab_size 5000 is what was asked of the text; the tokenizer and the model have {size}." in written
+    assert load_config(run).model.vocab_size == 5000

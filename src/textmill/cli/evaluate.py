@@ -1,11 +1,11 @@
 """textmill evaluate: how good a model is on a text."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from textmill.cli.help_pages import Device, Json, Model, TextColumn
+from textmill.cli.help_pages import Device, Encoding, FileFormat, Json, Model, RunsSeparator, RunsTextColumn
 from textmill.config.fields.training import Precision
 from textmill.console.screen import waiting
 from textmill.console.standard_streams import write, write_json
@@ -18,10 +18,14 @@ def evaluate(
     /,
     *data: Annotated[str | Path, Parameter(name="DATA")],
     batch_size: int | None = None,
+    max_seq_len: int | None = None,
     device: Device = "auto",
     precision: Annotated[str | Precision, Parameter(metavar="NAME", show_choices=False)] = "auto",
-    text_column: TextColumn = "text",
+    text_column: RunsTextColumn = None,
     min_length: int = 0,
+    format: FileFormat = None,
+    encoding: Encoding = "utf-8",
+    document_separator: RunsSeparator = None,
     json: Json = False,
 ) -> None:
     """Measure a model: loss, perplexity, bits per byte, accuracy.
@@ -32,6 +36,8 @@ def evaluate(
         Text to measure on: files, folders, patterns. Unset: the validation text of the model's run.
     batch_size
         Rows per batch; the result does not depend on it. Unset: about 8,192 tokens.
+    max_seq_len
+        Tokens that the model sees at once. Unset: as many as it was trained on.
     precision
         auto, fp32, bf16 or fp16.
     min_length
@@ -51,12 +57,12 @@ def evaluate(
                 model,
                 list(data) or None,
                 batch_size=batch_size,
+                max_seq_len=max_seq_len,
                 device=device,
                 precision=precision,
-                text_column=text_column,
-                min_length=min_length,
+                **_how(text_column, document_separator, min_length=min_length, format=format, encoding=encoding),
                 say=screen.say,
-                reading=screen.reading,
+                reading=screen.preparing,
                 progress=screen.evaluating,
                 interrupted=signals.interrupted,
             )
@@ -67,3 +73,12 @@ def evaluate(
     for name, value in measured.items():
         shown = f"{value:,.0f}" if name == "tokens" else f"{value:.4f}"
         write(f"{name.replace('_', ' '):<16} {shown:>12}  {_UNITS.get(name, '')}".rstrip())
+
+
+def _how(text_column: str | None, document_separator: str | None, **others: Any) -> dict[str, Any]:
+    """Return how text is read; what the run has, and was not given, is left out."""
+    if text_column is not None:
+        others["text_column"] = text_column
+    if document_separator is not None:
+        others["document_separator"] = None if document_separator == "none" else document_separator
+    return others

@@ -47,6 +47,32 @@ Device = Annotated[
 TextColumn = Annotated[str, Parameter(help="Field that contains the text in JSON Lines, CSV and Parquet.")]
 """The flag of every verb that reads text and takes none of the settings of a run."""
 
+RunsTextColumn = Annotated[
+    str | None,
+    Parameter(
+        show_default=False, help="Field with the text in JSON Lines, CSV and Parquet. Unset: that of the run, or text."
+    ),
+]
+RunsSeparator = Annotated[
+    str | None,
+    Parameter(
+        show_default=False,
+        help="What ends a document in plain text; none: nothing. Unset: that of the run, or lines <|endoftext|>.",
+    ),
+]
+"""The flags of a verb that reads text as a run did."""
+
+FileFormat = Annotated[
+    str | None,
+    Parameter(
+        name="--format",
+        show_default=False,
+        help="What the files are, whatever their names: text, jsonl, json, csv, tsv, parquet ... Unset: by extension.",
+    ),
+]
+Encoding = Annotated[str, Parameter(help="Encoding of plain text, JSON and tables, such as latin-1, cp1252 or utf-16.")]
+"""The flags of the same verbs that say what the files are."""
+
 
 def _check_path(kind: Any, value: Any) -> None:
     from textmill.config.field_types import path

@@ -44,7 +44,7 @@ def plan(
     """
     from textmill.config.consistency import free_vocab
     from textmill.config.presets import apply_auto_preset
-    from textmill.data.batches.text_size import estimated_text, names_ids, size_of
+    from textmill.data.batches.text_size import estimated_text, is_tokenized, size_of
     from textmill.data.preparing.prepare_settings import PrepareSettings
     from textmill.machine.devices import likely_device, likely_precision
     from textmill.planning.plan import plan_run
@@ -59,7 +59,7 @@ def plan(
     size = size_of(text)
     if values.training.preset == "auto" and (chosen := apply_auto_preset(values, device, size)):
         note(f"preset: {chosen}")
-    free_vocab(values, ids=names_ids(text))
+    free_vocab(values, made=is_tokenized(text))
     made, said = plan_run(
         values,
         estimated_text(values, size),
@@ -103,6 +103,8 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
     batch = f"{plural(rows, 'row')} of {length.row_tokens}"
     if config.training.gradient_accumulation_steps > 1:
         batch += f" x {config.training.gradient_accumulation_steps} accumulated"
+    if (config.training.world_size or 1) > 1:
+        batch += f" x {config.training.world_size} processes"
     steps = "as many steps as fit"
     if length.total_steps:
         steps = f"{plural(length.total_steps, 'step')} (set by {length.limit})"

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 @takes_settings(
-    *("data", "val_data", "val_split", "train_split", "text_column", "min_length", "encoding_errors"),
+    *("data", "val_data", "val_split", "train_split", "text_column", "min_length"),
+    *("format", "encoding", "encoding_errors", "document_separator"),
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "cache_dir"),
-    *("tokenizer", "special_tokens", "vocab_size"),
+    *("tokenizer", "eos_token", "special_tokens", "vocab_size"),
 )
 def prepare(
     *,
@@ -73,7 +74,7 @@ def prepare(
             PrepareSettings.of(config, cleaning=cleaning),
             output=output,
             say=screen.say,
-            progress=screen.reading,
+            progress=screen.preparing,
             interrupted=signals.check,
         )
     screen.end()

@@ -15,6 +15,7 @@ from textmill.config.fields import SECTIONS
 from textmill.config.setting_lookup import is_list, is_switch, section_of, validate
 from textmill.errors import ConfigError
 
+_UNSET = frozenset({"none", "null"})
 _BOOL = frozenset({"true", "false", "yes", "no", "on", "off", "0", "1"})
 _PRECISIONS = frozenset({"auto", "fp16", "bf16", "fp32", "float16", "bfloat16", "float32"})
 _OPTIONAL: dict[str, Callable[[str], object]] = {
@@ -124,7 +125,8 @@ class Rewriter:
         """Return the values that follow a flag, taken off `words`."""
         if self._stands_alone(name):
             accepts = _OPTIONAL.get(name, _BOOL.__contains__)
-            return [words.pop(0)] if words and accepts(words[0].lower()) else ["true"]
+            value = words[0].lower() if words else ""
+            return [words.pop(0)] if value in _UNSET or accepts(value) else ["true"]
         if not words or words[0].startswith("--"):
             raise ConfigError(f"{typed}: needs a value")
         values = [words.pop(0)]

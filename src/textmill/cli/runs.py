@@ -1,5 +1,6 @@
 """textmill runs: what was trained, in a table; how runs differ."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ from cyclopts import App, Parameter
 
 from textmill.cli.help_pages import Json
 from textmill.console.number_format import as_text, duration, rate
-from textmill.console.standard_streams import table, write, write_json
+from textmill.console.standard_streams import note, table, write, write_json
 from textmill.errors import ConfigError
 from textmill.report.run_record import find_records, open_record
 
@@ -49,35 +50,47 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
 
 
 @app.command
-def compare(*run: Annotated[Path, Parameter(name="RUN")], json: Json = False) -> None:
+def compare(
+    *run: Annotated[Path, Parameter(name="RUN")],
+    on: Annotated[str | None, Parameter(name="--on")] = None,
+    json: Json = False,
+) -> None:
     """Compare runs: the settings in which they differ, and their results.
 
     Parameters
     ----------
     run
         Folders of two or more runs.
+    on
+        Text on which all models are evaluated: bits per byte of it compare any two models.
 
     Examples
     --------
     textmill runs compare runs/book runs/book-2
+    textmill runs compare runs/book runs/plays --on held-out.txt
     """
-    from textmill.report.compare import differences, results, same_text
+    from textmill.report.compare import differences, on_one_text, results, same_text
 
     if len(run) < 2:
         raise ConfigError("compare: name at least two runs")
     records = [open_record(one) for one in run]
     differing, measured = differences(records), results(records)
+    same = same_text(records)
+    if on is not None:
+        measured["bits_per_byte_on_text"] = on_one_text(records, on, say=note)
     if json:
         names = [str(record.folder) for record in records]
-        write_json({"runs": names, "same_data": same_text(records), "settings": differing, "results": measured})
+        write_json({"runs": names, "same_data": same, "settings": differing, "results": measured})
         return
     rows = [("", *(record.name for record in records))]
     rows += [(setting, *map(as_text, values)) for setting, values in differing.items()]
     rows += [("", *("" for _ in records))] if differing else []
     rows += [(name.replace("_", " "), *(_result(name, one) for one in values)) for name, values in measured.items()]
     write(table(rows, right=set()))
-    if not same_text(records):
-        write("\nthe runs read different text: compare bits per byte, not losses")
+    if not same:
+        command = shlex.join(["textmill", "runs", "compare", *map(str, run), "--on", "FILE"])
+        compares = "only bits per byte on text compares them" if on else f"evaluate all on one text with: {command}"
+        write(f"\nthe runs read different text or tokens, so their own figures do not compare: {compares}")
 
 
 def _result(name: str, result: Any) -> str:

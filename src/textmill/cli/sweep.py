@@ -12,6 +12,8 @@ from cyclopts import Parameter
 
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_settings
+from textmill.config.merge_layers import load_config
+from textmill.config.run_config import Config
 from textmill.config.setting_lookup import Setting, validate
 from textmill.console.number_format import as_text, plural
 from textmill.console.screen import Screen
@@ -68,7 +70,6 @@ def sweep(
     from textmill.training.starting_point import next_free_run
 
     folder = Path(values.training.output_dir or next_free_run("sweep"))
-    given = {setting: value for setting, value in values.values().items() if values.given(setting)}
     screen = Screen(stream=sys.stderr if json else sys.stdout)
     searched = ", ".join(dimension.described() for dimension in dimensions)
     screen.field("sweep", f"{folder}, {plural(trials, 'trial')} of {searched}")
@@ -76,13 +77,13 @@ def sweep(
     if result.ranked:
         picture = draw_sweep(result, dimensions)
         if not json:
-            _show(result, picture, given)
+            _show(result, picture, values)
     if json:
-        write_json(_as_dict(result, given))
+        write_json(_as_dict(result, values))
     return result.exit_code
 
 
-def _show(result: SweepResult, picture: Path, given: Mapping[str, Any]) -> None:
+def _show(result: SweepResult, picture: Path, config: Config) -> None:
     names = list(result.ranked[0].values)
     head = ("trial", result.metric.replace("_", " "), "state", *names)
     rows = [
@@ -96,21 +97,24 @@ def _show(result: SweepResult, picture: Path, given: Mapping[str, Any]) -> None:
     field("plot", str(picture))
     if result.best is not None:
         field("best", str(result.best.folder))
-        write(named("train it", command({**given, **result.best.values})))
+        write(named("train it", command(config, result.best.values)))
 
 
-def command(values: Mapping[str, Any]) -> str:
-    """Return the command line of a run with these settings."""
-    words = ["textmill", "train", *map(str, values.get("data") or [])]
-    for setting, value in values.items():
+def command(config: Config, values: Mapping[str, Any]) -> str:
+    """Return the command line of a run with what somebody chose in `config`, and `values` over it."""
+    config = load_config(config, values)
+    words = ["textmill", "train", *map(str, config.data.data or [])]
+    for setting, value in config.values().items():
         if setting in ("data", "output_dir", "run_name", "overwrite", "resume") or value is None:
+            continue
+        if not config.given(setting):
             continue
         for item in value if isinstance(value, list) else [value]:
             words += [f"--{setting.replace('_', '-')}", str(item).lower() if isinstance(item, bool) else str(item)]
     return shlex.join(words)
 
 
-def _as_dict(result: SweepResult, given: Mapping[str, Any]) -> dict[str, Any]:
+def _as_dict(result: SweepResult, config: Config) -> dict[str, Any]:
     trials = [
         {
             "number": trial.number,
@@ -127,5 +131,5 @@ def _as_dict(result: SweepResult, given: Mapping[str, Any]) -> dict[str, Any]:
         "metric": result.metric,
         "trials": trials,
         "best": best.number if best is not None else None,
-        "command": command({**given, **best.values}) if best is not None else None,
+        "command": command(config, best.values) if best is not None else None,
     }

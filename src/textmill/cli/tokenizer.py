@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from textmill.cli.help_pages import Json, Output
+from textmill.cli.help_pages import Encoding, FileFormat, Json, Output, TextColumn
 from textmill.cli.setting_flags import takes_settings
 from textmill.config.field_types import whole
 from textmill.config.merge_layers import from_layers
@@ -21,6 +21,7 @@ from textmill.console.standard_streams import field, note, read_input, write, wr
 from textmill.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from textmill.data.reading.document import Reading
     from textmill.tokenizers import Tokenizer
 
 app = App(name="tokenizer", help="Train, use and inspect tokenizers.")
@@ -34,7 +35,8 @@ TokenizerPath = Annotated[
 
 @app.command(sort_key=0)
 @takes_settings(
-    *("data", "tokenizer", "vocab_size", "special_tokens", "text_column", "encoding_errors"),
+    *("data", "tokenizer", "vocab_size", "special_tokens", "text_column", "format", "encoding", "encoding_errors"),
+    *("document_separator",),
     *("dataset_name", "dataset_config", "dataset_split"),
 )
 def train(*, output: Output, settings: list[Setting]) -> None:
@@ -52,8 +54,8 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     --------
     textmill tokenizer train corpus/ --vocab-size 8000 --output tok/
     """
+    from textmill.data.preparing.prepare_settings import reading_of
     from textmill.data.preparing.tokenizer_choice import LEARNED, TokenizerChoice
-    from textmill.data.reading.document import Reading
     from textmill.data.reading.read_documents import read_documents
     from textmill.data.sources.file_selection import data_or_dataset
     from textmill.data.sources.findings import Notes
@@ -65,8 +67,8 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     wanted = config.model.vocab_size or (DEFAULT_VOCAB_SIZE if kind == "bpe" else None)
     choice = TokenizerChoice(kind, wanted, config.tokenizer.special_tokens, for_ids=False)
     named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
-    files = _files(named, data.text_column, data.dataset_split)
-    notes, reading = Notes(), Reading(data.text_column, data.encoding_errors)
+    notes, reading = Notes(), reading_of(data)
+    files = _files(named, reading, data.dataset_split)
     with _progress(files) as tick:
         texts = (document.text for document in read_documents(files, reading, notes, tick))
         made = choice.make(texts, sum(path.stat().st_size for path in files), note)
@@ -76,11 +78,12 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     write(f"{made.kind} tokenizer with {plural(made.vocab_size, 'token')} in {output}")
 
 
-def _files(data: Any, text_column: str, dataset_split: str = "train") -> Sequence[Path]:
+def _files(data: Any, reading: Reading, dataset_split: str = "train") -> Sequence[Path]:
     from textmill.data.sources.file_selection import select_files
     from textmill.data.sources.one_time_texts import Keeper
 
-    kept = Keeper(text_column, say=note).keep(data)
+    keeper = Keeper(reading.text_column, say=note, format=reading.format, encoding=reading.encoding)
+    kept = keeper.keep(data)
     return select_files(kept, validation_split=None, dataset_split=dataset_split, say=note).train
 
 
@@ -155,7 +158,9 @@ def inspect(
     /,
     *,
     data: Annotated[list[str | Path] | None, Parameter(negative="")] = None,
-    text_column: str = "text",
+    text_column: TextColumn = "text",
+    format: FileFormat = None,
+    encoding: Encoding = "utf-8",
     json: Json = False,
 ) -> None:
     """Describe a tokenizer, show how it splits a text, or measure it on data.
@@ -167,8 +172,6 @@ def inspect(
     data
         File, folder, pattern or dataset to measure on (may be repeated): bytes per token, entries that never occur,
         entries that occur most, and the first tokens.
-    text_column
-        Field of rows that contains the text.
 
     Examples
     --------
@@ -186,7 +189,7 @@ def inspect(
         tokens = loaded.encode(text).tolist()
         split["tokens"] = [{"id": token, "text": loaded.token_text(token)} for token in tokens]
         split["bytes_per_token"] = len(text.encode()) / len(tokens) if tokens else None
-    use = _use(loaded, data, text_column) if data else {}
+    use = _use(loaded, data, text_column, format, encoding) if data else {}
     if json:
         write_json(described | split | ({"data": use} if use else {}))
         return
@@ -203,14 +206,17 @@ def inspect(
 _EXAMPLES = 8
 
 
-def _use(tokenizer: Tokenizer, data: list[str | Path], text_column: str) -> dict[str, Any]:
+def _use(
+    tokenizer: Tokenizer, data: list[str | Path], text_column: str, format: str | None, encoding: str
+) -> dict[str, Any]:
     """Return what the tokenizer makes of `data`, as plain values."""
     from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
     from textmill.data.reading.document import Reading
 
-    files = _files(data, text_column)
+    reading = Reading(text_column, format=format, encoding=encoding)
+    files = _files(data, reading)
     with _progress(files) as tick:
-        use = tokenizer_statistics(tokenizer, files, Reading(text_column), tick)
+        use = tokenizer_statistics(tokenizer, files, reading, tick)
     if not use.tokens:
         raise DataError(f"there is no text in {files[0]}{' and the other files' if len(files) > 1 else ''}")
     unused = use.unused(tokenizer)

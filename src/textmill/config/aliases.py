@@ -155,7 +155,7 @@ def _betas(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _resume(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
     """Return resume for a switch or "auto", and resume_from for a path or the name of a checkpoint."""
-    words = {"true", "false", "yes", "no", "on", "off", "1", "0", "auto"}
+    words = {"true", "false", "yes", "no", "on", "off", "1", "0", "auto", "none", "null"}
     is_name = isinstance(value, str) and value.strip().lower() not in words
     return {"resume_from": value} if is_name else {"resume": value}
 
@@ -186,7 +186,7 @@ REWRITES: dict[str, Rewrite] = {
 }
 """Other spelling -> its rewrite in canonical names. `resume` is canonical too."""
 
-RIVALS = (("min_lr_ratio", "min_learning_rate"), ("warmup_steps", "warmup_ratio"))
+RIVALS = (("min_lr_ratio", "min_learning_rate"), ("warmup_steps", "warmup_ratio"), ("data", "dataset_name"))
 """Pairs of settings for the same thing: a later layer that gives one of them removes the other."""
 
 

@@ -5,20 +5,25 @@ changed too, because guides give them without knowing the data: the warm-up step
 tokenizer. The `fit_` functions change the Config that they get and return one sentence per change.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from textmill.config.aliases import RIVALS
 from textmill.config.model_shape import resolve_shape
+from textmill.config.related_settings import INSTEAD
 from textmill.config.run_config import Config
 from textmill.errors import ConfigError
 
 EXCLUSIVE = (
     *RIVALS,
-    ("data", "dataset_name"),
     ("overwrite", "resume"),
     ("overwrite", "resume_from"),
 )
 """Pairs of settings of which only one can be given."""
+
+
+ROWS_OF_A_STEP = ("batch_size", "gradient_accumulation_steps")
+"""Settings whose product with the number of processes is the rows of an optimizer step."""
 
 
 def check(config: Config) -> None:
@@ -62,9 +67,12 @@ def fit_model(config: Config) -> list[str]:
     return said
 
 
-def free_vocab(config: Config, *, ids: bool) -> None:
-    """Unset a vocab_size that nobody gave, which is meant for a new BPE tokenizer, if there will be none."""
-    if not config.model.given("vocab_size") and (ids or config.tokenizer.tokenizer != "bpe"):
+def free_vocab(config: Config, *, made: bool) -> None:
+    """Unset a vocab_size that nobody gave, which is meant for a new BPE tokenizer, if there will be none.
+
+    made: whether the data is token ids already, given as such or as a prepared corpus.
+    """
+    if not config.model.given("vocab_size") and (made or config.tokenizer.tokenizer != "bpe"):
         config.model.derive("vocab_size", None, force=True)
 
 
@@ -92,11 +100,31 @@ def fewer_pieces(found: int, wanted: Any) -> str:
     return f"vocab_size: {found} instead of {wanted}, because the text has no more pairs to merge"
 
 
+def share_batch(config: Config, world_size: int) -> list[str]:
+    """Divide the batch of a preset among the processes: it is for all of them, unlike one that somebody chose.
+
+    The rows of a step stay the preset's, or as many fewer as do not divide evenly.
+    """
+    training = config.training
+    batch, accumulation = training.batch_size, training.gradient_accumulation_steps
+    of_preset = [name for name in ROWS_OF_A_STEP if training.origin(name).startswith("preset ")]
+    if world_size == 1 or not of_preset:
+        return []
+    share = max(1, batch * accumulation // world_size)
+    values = {"batch_size": batch, "gradient_accumulation_steps": accumulation}
+    if not training.given("gradient_accumulation_steps"):
+        values["gradient_accumulation_steps"] = -(-share // batch)
+    if not training.given("batch_size"):
+        values["batch_size"] = max(1, share // values["gradient_accumulation_steps"])
+    return _reduce(config, values, f"{world_size} processes share the preset's {batch * accumulation} rows of a step")
+
+
 def fit_batch(config: Config, num_rows: int, world_size: int = 1) -> list[str]:
     """Fit the rows of an optimizer step to the rows of the training set.
 
     A batch nobody chose is reduced, accumulation first. Raises ConfigError if the given values are too large.
     """
+    said = share_batch(config, world_size)
     training = config.training
     batch, accumulation = training.batch_size, training.gradient_accumulation_steps
     room = max(1, num_rows // world_size)
@@ -110,14 +138,17 @@ def fit_batch(config: Config, num_rows: int, world_size: int = 1) -> list[str]:
             f"batch_size {batch} x gradient_accumulation_steps {accumulation} x {world_size} processes takes {rows} "
             f"rows per step, and the training text has {num_rows}: lower batch_size or max_seq_len, or give more text"
         )
-    said = []
-    for name, value in (("batch_size", batch), ("gradient_accumulation_steps", accumulation)):
-        before = getattr(training, name)
-        if value != before:
-            training.derive(name, value, force=True)
-            rows_there = f"{num_rows} row{'s' if num_rows > 1 else ''}"
-            said.append(f"{name}: {value} instead of {before}, because the training text has {rows_there}")
-    return said
+    values = {"batch_size": batch, "gradient_accumulation_steps": accumulation}
+    return said + _reduce(config, values, f"the training text has {num_rows} row{'s' if num_rows > 1 else ''}")
+
+
+def _reduce(config: Config, values: Mapping[str, int], reason: str) -> list[str]:
+    """Set values of the section training that differ; return a sentence about each."""
+    changed = {name: getattr(config.training, name) for name, value in values.items()}
+    changed = {name: before for name, before in changed.items() if before != values[name]}
+    for name in changed:
+        config.training.derive(name, values[name], force=True)
+    return [f"{name}: {values[name]} instead of {before}, because {reason}" for name, before in changed.items()]
 
 
 def fit_warmup(config: Config, total_steps: int) -> list[str]:
@@ -128,6 +159,24 @@ def fit_warmup(config: Config, total_steps: int) -> list[str]:
     after = max(0, total_steps // 10)
     config.training.derive("warmup_steps", after, force=True)
     return [f"warmup_steps: {after} instead of {before}, because the run has {total_steps} steps"]
+
+
+def replaced(config: Config) -> list[str]:
+    """Return a sentence for an optimizer or a learning rate that was replaced because the other one was given alone."""
+    training = config.training
+    cause, _, before = training.origin("optimizer").partition(INSTEAD)
+    if before:
+        return [
+            f"optimizer: {training.optimizer} instead of {before}, because a learning rate given alone ({cause}) is "
+            f"AdamW's; add --optimizer {before} for {before} with this rate"
+        ]
+    cause, _, before = training.origin("learning_rate").partition(INSTEAD)
+    if before:
+        return [
+            f"learning_rate: {training.learning_rate} instead of {before}, which was for another optimizer than "
+            f"{training.optimizer} ({cause}); --learning-rate sets it"
+        ]
+    return []
 
 
 def without_effect(config: Config) -> list[str]:

@@ -192,12 +192,24 @@ def texts(value: Any) -> list[str]:
     return [text(item) for item in value]
 
 
-def or_none(validator: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return `validator` extended to None and to the words none and null, for command lines."""
+def is_none(value: Any) -> bool:
+    """Return whether a value means none: None, the words none and null of command lines, a list of one of these."""
+    if isinstance(value, list | tuple) and len(value) == 1:
+        return is_none(value[0])
+    return value is None or (isinstance(value, str) and value.strip().lower() in {"none", "null"})
+
+
+def or_none(validator: Callable[[Any], Any], none: Callable[[], Any] = lambda: None) -> Callable[[Any], Any]:
+    """Return `validator` extended to what means none (`is_none`), for which the result is `none()`."""
+    return lambda value: none() if is_none(value) else validator(value)
+
+
+def never_none(validator: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return `validator` of a text that is always needed: it refuses what means none, instead of taking it as text."""
 
     def validate(value: Any) -> Any:
-        if value is None or (isinstance(value, str) and value.strip().lower() in {"none", "null"}):
-            return None
+        if is_none(value):
+            raise ValueError(f"cannot be unset, as {show(value)} would: leave it out for the default")
         return validator(value)
 
     return validate
@@ -222,10 +234,10 @@ def comma_separated(validator: Callable[[Any], Any]) -> Callable[[Any], list[Any
     """Return a validator for lists whose items pass `validator`; "a,b" and "a b" are two items."""
 
     def validate(value: Any) -> list[Any]:
-        words = [word for item in texts([] if value is None else value) for word in re.split(r"[,\s]+", item) if word]
+        words = [word for item in texts(value) for word in re.split(r"[,\s]+", item) if word]
         return list(dict.fromkeys(validator(word) for word in words))
 
-    return validate
+    return or_none(validate, list)
 
 
 Number = Annotated[float, BeforeValidator(number)]
@@ -236,10 +248,10 @@ MaybeCount = Annotated[int | None, BeforeValidator(or_none(count))]
 MaybeSeconds = Annotated[float | None, BeforeValidator(or_none(seconds))]
 Switch = Annotated[bool, BeforeValidator(switch)]
 MaybeSwitch = Annotated[bool | None, BeforeValidator(or_none(switch))]
-Text = Annotated[str, BeforeValidator(text)]
+Text = Annotated[str, BeforeValidator(never_none(text))]
 MaybeText = Annotated[str | None, BeforeValidator(or_none(text))]
-Texts = Annotated[list[str], BeforeValidator(texts)]
-PathText = Annotated[str, BeforeValidator(path)]
+Texts = Annotated[list[str], BeforeValidator(or_none(texts, list))]
+PathText = Annotated[str, BeforeValidator(never_none(path))]
 MaybePath = Annotated[str | None, BeforeValidator(or_none(path))]
 MaybeName = Annotated[str | None, BeforeValidator(or_none(name))]
 MaybePaths = Annotated[list[str] | None, BeforeValidator(or_none(paths))]

@@ -7,9 +7,10 @@ from typing import Any
 from textmill.config.config_files import read_config
 from textmill.config.consistency import check
 from textmill.config.presets import preset_values
+from textmill.config.related_settings import merge
 from textmill.config.run_config import SECTION_CLASSES, Config
 from textmill.config.section import Section
-from textmill.config.setting_lookup import Setting, keywords, merge, resolve
+from textmill.config.setting_lookup import Setting, keywords, resolve
 
 
 def load_config(

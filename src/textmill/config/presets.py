@@ -80,26 +80,17 @@ def choose_preset(device_kind: str, corpus_bytes: int) -> tuple[str, dict[str, A
     return name, dict(choices[name].values), said
 
 
-OPTIMIZER_CHOICES = ("optimizer", "learning_rate")
-"""Settings that replace the optimizer of an `auto` preset when the user gives one of them."""
-
-_WITH_OPTIMIZER = {"optimizer", "learning_rate", "lr_schedule", "warmup_ratio", "min_lr_ratio", "weight_decay"}
-"""Settings of an `auto` preset that suit its optimizer only."""
-
-
 def apply_auto_preset(config: Config, device_kind: str, corpus_bytes: int) -> str | None:
-    """Set what nobody chose in `config` to what `auto` chooses; return the sentence to say, None if all was chosen.
-
-    If the optimizer or the learning rate is given, the preset's optimizer is not used, nor the settings that suit it.
-    """
+    """Set what nobody chose in `config` to what `auto` chooses; return the sentence to say, None if all was chosen."""
     name, values, said = choose_preset(device_kind, corpus_bytes)
-    given = [setting for setting in OPTIMIZER_CHOICES if config.given(setting)]
-    if given and "optimizer" in values:
-        values = {setting: value for setting, value in values.items() if setting not in _WITH_OPTIMIZER}
-        values["learning_rate"] = 1e-3
-        said += f"; without its optimizer, because {' and '.join(given)} {'is' if len(given) == 1 else 'are'} given"
     config.apply_preset(name, values)
-    return said if f"preset {name}" in config.origins.values() else None
+    if f"preset {name}" not in config.origins.values():
+        return None
+    used = config.training.optimizer
+    if values.get("optimizer", used) != used:
+        cause = next(setting for setting in ("optimizer", "learning_rate") if config.given(setting))
+        said += f"; with {used} instead of its {values['optimizer']}, because {cause} is given"
+    return said
 
 
 def __getattr__(name: str) -> Any:

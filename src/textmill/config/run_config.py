@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from textmill.config.aliases import canonical
 from textmill.config.field_types import closest, show
-from textmill.config.fields import DataFields, TokenizerFields, TrackingFields, TrainingFields
+from textmill.config.fields import DataFields, ModelFields, TokenizerFields, TrackingFields, TrainingFields
 from textmill.config.model_shape import ModelConfig
+from textmill.config.related_settings import merge, suited
 from textmill.config.section import Section
 from textmill.config.setting_lookup import (
     Setting,
     flatten,
     keywords,
-    merge,
     read_as,
     resolve,
     section_of,
@@ -59,15 +59,23 @@ SET_BY_TEXT = ("vocab_size",)
 """Settings whose value the text decides: a vocabulary is as large as the tokenizer that is learned."""
 
 
-class Config:
+if TYPE_CHECKING:
+
+    class _Settings(DataFields, TokenizerFields, ModelFields, TrainingFields, TrackingFields):
+        """What a type checker sees: every setting as an attribute, and no others."""
+else:
+    _Settings = object
+
+
+class Config(_Settings):
     """Values of one run: printable, copyable, without live objects. Sections given to it are copied.
 
     Any setting can be read and assigned as `config.d_model` too, under any alias, except `data` and `tokenizer`, whose
     names are those of their sections. Raises ConfigError as the sections do.
     """
 
-    data: DataConfig
-    tokenizer: TokenizerConfig
+    data: DataConfig  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
+    tokenizer: TokenizerConfig  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
     model: ModelConfig
     training: TrainingConfig
     tracking: TrackingConfig
@@ -102,7 +110,7 @@ class Config:
 
     def _adopt(self, name: str, section: Section) -> None:
         section._config = self
-        self.__dict__[name] = section
+        vars(self)[name] = section
 
     def accept(self, settings: Mapping[str, Setting]) -> None:
         """Store resolved settings in their sections."""
@@ -132,18 +140,21 @@ class Config:
     def apply_preset(self, preset: str, values: Mapping[str, Any]) -> None:
         """Set what nobody gave to the preset's values, with the origin `preset NAME`.
 
-        The preset's length is ignored if any length is given, and so is a setting whose rival is given.
+        The preset's length is ignored if any length is given, and so is a setting whose rival is given, and what suits
+        its optimizer only if another one is used.
         """
         origin = f"preset {preset}"
+        optimizer = self.training.optimizer if self.given("optimizer") else None
+        values = suited(values, optimizer, rate_given=self.given("learning_rate"))
         layer = resolve(flatten(values, origin=origin, where=lambda path: f"{origin}: {'.'.join(path)}"))
         given = {name: Setting(name, value, "", "") for name, value in self.values().items() if self.given(name)}
         if any(name in given and given[name].value is not None for name in LENGTHS):
             layer = {name: setting for name, setting in layer.items() if name not in LENGTHS}
         self.accept({name: setting for name, setting in merge(layer, given).items() if name not in given})
 
-    def copy(self, memo: object = None) -> Config:
+    def copy(self, memo: object = None) -> Self:
         """Return an independent copy with the same values and origins."""
-        twin = Config()
+        twin = type(self)()
         for name in SECTION_CLASSES:
             twin._adopt(name, getattr(self, name).clone())
         return twin
@@ -171,15 +182,15 @@ class Config:
             raise AttributeError(f"no setting is called {name!r}{closest(name, setting_names())}")
         return getattr(getattr(self, section), name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Section):
-            self._take({name: value})
-        elif name in SECTION_CLASSES and isinstance(value, Mapping):
-            setattr(self, name, SECTION_CLASSES[name](**value))
-        else:
-            self.accept(resolve(keywords({name: value}), self.values()))
-
     if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if isinstance(value, Section):
+                self._take({name: value})
+            elif name in SECTION_CLASSES and isinstance(value, Mapping):
+                setattr(self, name, SECTION_CLASSES[name](**value))
+            else:
+                self.accept(resolve(keywords({name: value}), self.values()))
 
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):

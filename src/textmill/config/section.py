@@ -103,14 +103,14 @@ class Section(BaseModel):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            super().__setattr__(name, value)
-            return
-        below = self.values() if self._config is None else self._config.values()
-        self._accept(resolve([Setting(name, value, "keyword", name)], below))
+    if not TYPE_CHECKING:  # so that a type checker knows the fields alone, and finds misspelled ones
 
-    if not TYPE_CHECKING:
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name.startswith("_"):
+                super().__setattr__(name, value)
+                return
+            below = self.values() if self._config is None else self._config.values()
+            self._accept(resolve([Setting(name, value, "keyword", name)], below))
 
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):

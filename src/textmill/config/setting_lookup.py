@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple, get_args
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from textmill.config.aliases import ALIASES, REWRITES, RIVALS, canonical
+from textmill.config.aliases import ALIASES, REWRITES, canonical
 from textmill.config.field_types import closest, show
 from textmill.config.fields import SECTIONS
 from textmill.errors import ConfigError
@@ -161,13 +161,3 @@ def _rewrite(layer: dict[str, Setting], setting: Setting, beside: Mapping[str, A
             layer[name] = setting._replace(value=validate(name, value, setting.where))
         elif name not in rewrite.yields or name not in layer:
             _put(layer, name, setting._replace(value=value))
-
-
-def merge(below: Mapping[str, Setting], layer: Mapping[str, Setting]) -> dict[str, Setting]:
-    """Return `below` with `layer` over it; one of two rivals in the layer removes the other from `below`."""
-    merged = dict(below)
-    for pair in RIVALS:
-        for name, rival in (pair, pair[::-1]):
-            if name in layer and layer[name].value is not None and rival not in layer:
-                merged.pop(rival, None)
-    return {**merged, **layer}

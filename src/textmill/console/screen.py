@@ -91,6 +91,10 @@ class Screen:
         """Show that `done` of `total` bytes of text are read, when it takes longer than a moment."""
         self._under_way("reading", done, total, lambda speed: f"{size(speed)}/s")
 
+    def preparing(self, done: int, total: int) -> None:
+        """Show that `done` of `total` bytes of text are prepared: read several times, and tokenized."""
+        self._under_way("preparing", done, total, lambda speed: f"{size(speed)}/s")
+
     def evaluating(self, done: int, total: int) -> None:
         """Show that `done` of `total` tokens are evaluated, when it takes longer than a moment."""
         self._under_way("evaluating", done, total, rate)

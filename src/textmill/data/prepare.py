@@ -16,7 +16,7 @@ from textmill.data.preparing.pipeline import prepare_text
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.reading_progress import ReadProgress
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
-from textmill.data.reading.document import Reading
+from textmill.data.reading.document import END_OF_TEXT_LINES, Reading
 from textmill.data.sources.file_extensions import IDS, format_of
 from textmill.data.sources.file_selection import Files, select_files
 from textmill.data.sources.hub import DEFAULT_VALIDATION
@@ -42,9 +42,13 @@ def prepare(
     tokenizer: str | Path | Tokenizer = "bpe",
     vocab_size: int | None = None,
     special_tokens: Sequence[str] = (),
+    eos_token: str | None = None,
     text_column: str = "text",
     min_length: int = 0,
+    format: str | None = None,
+    encoding: str = "utf-8",
     encoding_errors: str = "strict",
+    document_separator: str | None = END_OF_TEXT_LINES,
     dataset_split: str = "train",
     validation_split: str | None = DEFAULT_VALIDATION,
     cleaning: Cleaning | None = None,
@@ -68,8 +72,8 @@ def prepare(
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
-        special_tokens, text_column, min_length, encoding_errors, dataset_split, validation_split: the settings of these
-            names (docs/configuration.md).
+        special_tokens, eos_token, text_column, min_length, format, encoding, encoding_errors, document_separator,
+            dataset_split, validation_split: the settings of these names (docs/configuration.md).
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         say: gets what people should know, one sentence per call.
@@ -79,20 +83,12 @@ def prepare(
     Raises ConfigError for a wrong setting, MissingInputError and DataError for a file, RunExistsError or
     CannotWriteError for `output`.
     """
+    reading = Reading(text_column, encoding_errors, min_length, format, encoding, document_separator)
     settings = PrepareSettings(
-        data=data,
-        val_data=val_data,
-        val_split=val_split,
-        tokenizer=tokenizer,
-        vocab_size=vocab_size,
-        special_tokens=special_tokens,
-        reading=Reading(text_column, encoding_errors, min_length),
-        dataset_split=dataset_split,
-        validation_split=validation_split,
-        cleaning=cleaning or Cleaning(),
-        cache_dir=cache_dir,
-        workers=workers,
-    )
+        data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
+        special_tokens=special_tokens, eos_token=eos_token, reading=reading, dataset_split=dataset_split,
+        validation_split=validation_split, cleaning=cleaning or Cleaning(), cache_dir=cache_dir, workers=workers,
+    )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
 
 
@@ -105,7 +101,10 @@ def prepare_corpus(
     interrupted: Callable[[], None] | None = None,
 ) -> Corpus:
     """Return the corpus that `settings` describe; see `prepare`, whose keywords they are."""
-    keeper = Keeper(settings.reading.text_column, settings.cache_dir, say, interrupted or (lambda: None))
+    reading = settings.reading
+    keeper = Keeper(
+        reading.text_column, settings.cache_dir, say, interrupted or (lambda: None), reading.format, reading.encoding
+    )
     kept, val_data = keeper.keep(settings.data), keeper.keep(settings.val_data, "val_data")
     settings = replace(settings, data=kept, val_data=val_data)
     if (ready := settings.prepared_folder) is not None:
@@ -123,7 +122,7 @@ def prepare_corpus(
     passes = 2 if choice.for_ids else 3 + choice.learns
     read_progress = ReadProgress(files.every(), passes, progress, interrupted)
     described = key_settings(FORMAT, files, settings, choice)
-    key = content_key(files, described, read_progress.tick, say)
+    key = content_key(files, described, settings.reading, read_progress.tick, say)
     folder, corpus = find_corpus(key, None if output is None else expand_home(output), settings.cache_dir, say)
     if corpus is None:
         with unfinished(folder, key, say) as destination:
@@ -147,7 +146,7 @@ def _make(
     """Write stores, tokenizer and report of the corpus to `destination`; return what else describes it."""
     folder, tokenizer, report, parts = destination.folder, choice.ready, {}, []
     if choice.for_ids:
-        prepare_ids(files, settings.share, choice.bound, destination, read_progress.tick)
+        prepare_ids(files, settings, choice.bound, destination, read_progress.tick)
         if tokenizer is None:
             notes.add("the data is token ids without a tokenizer: no samples of text and no bits per byte")
     else:
@@ -182,8 +181,10 @@ def _say_idle_share(settings: PrepareSettings, files: Files, say: Say) -> None:
 
 def _tokenizer_choice(settings: PrepareSettings, files: Files) -> TokenizerChoice:
     """Return the tokenizer of the settings. Raises ConfigError for settings that have no effect on token ids."""
-    ids = contains_ids(files)
-    choice = TokenizerChoice(settings.tokenizer, settings.vocab_size, settings.special_tokens, for_ids=ids)
+    ids = contains_ids(files, settings.reading)
+    choice = TokenizerChoice(
+        settings.tokenizer, settings.vocab_size, settings.special_tokens, for_ids=ids, eos_token=settings.eos_token
+    )
     if ids and files.weights:
         raise ConfigError("weights are for text, and the data is token ids: mix the ids yourself")
     if ids and settings.cleaning != Cleaning():
@@ -191,12 +192,12 @@ def _tokenizer_choice(settings: PrepareSettings, files: Files) -> TokenizerChoic
     return choice
 
 
-def contains_ids(files: Files) -> bool:
+def contains_ids(files: Files, reading: Reading) -> bool:
     """Return whether the files are arrays of ids. Raises DataError for a mixture of ids and text."""
     every = files.every()
-    arrays = [path for path in every if format_of(path)[0] in IDS]
+    arrays = [path for path in every if format_of(path, reading.format)[0] in IDS]
     if arrays and len(arrays) < len(every):
-        other = next(path for path in every if format_of(path)[0] not in IDS)
+        other = next(path for path in every if path not in arrays)
         raise DataError(f"{arrays[0]} contains token ids and {other} does not: train on one kind or the other")
     return bool(arrays)
 

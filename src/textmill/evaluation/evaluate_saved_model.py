@@ -8,8 +8,9 @@ from typing import Any
 
 from textmill import files
 from textmill.checkpoint.model_folder import Loaded, load_model
-from textmill.config import load_config
+from textmill.config import DataConfig, load_config
 from textmill.data.batches.loader import Rows, eval_batches, separates_documents
+from textmill.data.batches.text_size import is_tokenized
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import LEARNED
@@ -24,6 +25,7 @@ from textmill.machine.device_choice import choose_device
 from textmill.machine.precision import choose_precision
 from textmill.runs import layout
 from textmill.runs.layout import is_prepared, run_of
+from textmill.runs.read_run import read_environment
 
 Paths = Sequence[str | Path] | str | Path
 
@@ -36,32 +38,36 @@ def evaluate_model(
     data: Any = None,
     *,
     batch_size: int | None = None,
+    max_seq_len: int | None = None,
     device: str = "auto",
     precision: str = "auto",
     metrics: Mapping[str, Metric] | None = None,
-    text_column: str = "text",
-    min_length: int = 0,
-    encoding_errors: str = "strict",
     cache_dir: str | Path | None = None,
     say: Callable[[str], None] = lambda sentence: None,
     reading: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     interrupted: Callable[[], bool | None] | None = None,
+    **how: Any,
 ) -> dict[str, float]:
     """Return the metrics of a stored model (see `evaluate`) on the whole of `data`.
 
     Args:
         model: whatever `load_model` accepts or returned.
         data: whatever `prepare` accepts; all of its text is scored. None for the validation set of the model's run.
-            Arrays of ids (.npy) need no tokenizer and have no bits per byte.
+            Arrays of ids (.npy, .bin) need no tokenizer and have no bits per byte. Where the model belongs to a run, an
+            EOS token follows every document exactly if one did in training.
         batch_size: rows per batch; None for about 8,192 tokens. Does not change the result.
+        max_seq_len: tokens that the model sees at once; None for as many as it was trained on. A row is never longer
+            than the text.
         device, precision: see `choose_device` and `choose_precision`.
         metrics: additional metrics by name.
-        text_column, min_length, encoding_errors, cache_dir: how text is read; see `prepare`.
+        cache_dir: where prepared text is kept; None for the user's cache folder.
         say: called with a sentence about anything worth knowing.
         reading: called with (bytes, total bytes) while text is prepared.
         progress: called with (targets, total targets) during evaluation.
         interrupted: called before every batch; see `evaluate`.
+        how: text is read: text_column, min_length, format, encoding, encoding_errors and document_separator, as for
+            `prepare`. Column and separator are those of the model's run unless they are given.
 
     Raises:
         ConfigError: `data` is missing and the model belongs to no run, or it has no tokenizer for text.
@@ -73,10 +79,9 @@ def evaluate_model(
     if data is None:
         stores = [_validation_of_run(run, loaded, say, reading)]
     else:
-        items = Keeper(text_column, cache_dir, say).keep(data) or []
-        how = Reading(text_column, encoding_errors, min_length)
-        stores = _stores_of(items, loaded, how, cache_dir=cache_dir, say=say, progress=reading)
-    batches = _batches(stores, loaded, batch_size, run)
+        settings = _settings(data, run, loaded, Reading(**{**_reading_of_run(run), **how}), cache_dir, say)
+        stores = _stores_of(settings, loaded, say, reading)
+    batches = _batches(stores, loaded, batch_size, max_seq_len, run)
     total = sum(part.num_targets for part in batches)
     return evaluate(
         loaded.model,
@@ -89,22 +94,50 @@ def evaluate_model(
     )
 
 
-def _stores_of(
-    items: Sequence[str | Path],
+def _settings(
+    data: Any,
+    run: Path | None,
     loaded: Loaded,
-    reading: Reading,
-    *,
+    how: Reading,
     cache_dir: str | Path | None,
     say: Callable[[str], None],
-    progress: Callable[[int, int], None] | None,
-) -> list[TokenStore]:
-    """Return the token stores of all text in `items`, with the model's tokenizer."""
-    if loaded.tokenizer is None and not all(str(i).lower().endswith(".npy") or is_prepared(Path(i)) for i in items):
-        raise ConfigError(f"the model in {loaded.path} has no tokenizer: evaluate it on ids (.npy)")
-    settings = PrepareSettings(
-        data=items, val_split=0.0, tokenizer=loaded.tokenizer or "byte", reading=reading, cache_dir=cache_dir
+) -> PrepareSettings:
+    """Return how `data` is prepared: all for one side, with the model's tokenizer, documents ended as in training."""
+    return PrepareSettings(
+        data=Keeper(how.text_column, cache_dir, say, format=how.format, encoding=how.encoding).keep(data) or [],
+        val_split=0.0,
+        tokenizer=loaded.tokenizer or "bpe",
+        vocab_size=loaded.model.config.vocab_size if loaded.tokenizer is None else None,
+        reading=how,
+        cache_dir=cache_dir,
+        ends_documents=_ended_documents(run),
     )
-    corpus = prepare_corpus(settings, say=say, progress=progress)
+
+
+def _reading_of_run(run: Path | None) -> dict[str, Any]:
+    """Return which text of a file the run was trained on, in the words of Reading."""
+    data = load_config(run).data if run is not None else DataConfig()
+    return {"text_column": data.text_column, "document_separator": data.document_separator}
+
+
+def _ended_documents(run: Path | None) -> bool | None:
+    """Return whether an EOS token followed every document that the run was trained on; None if that is not known."""
+    if run is None:
+        return None
+    made_with = read_environment(run)
+    if "ends_documents" in made_with:
+        return bool(made_with["ends_documents"])
+    store = Path(made_with.get("store", ""))  # of a run before that was recorded
+    return TokenStore.open(store / "train").eos_id is not None if is_prepared(store) else None
+
+
+def _stores_of(
+    settings: PrepareSettings, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
+) -> list[TokenStore]:
+    """Return the token stores of all the text, with the model's tokenizer."""
+    if loaded.tokenizer is None and not is_tokenized(settings):
+        raise ConfigError(f"the model in {loaded.path} has no tokenizer: evaluate it on ids (.npy, .bin)")
+    corpus = prepare_corpus(settings, say=say, progress=reading)
     _check_same_tokenizer(corpus, loaded)
     return [corpus.train] + ([corpus.validation] if corpus.validation is not None else [])
 
@@ -136,7 +169,7 @@ def _prepared_again(
 ) -> Corpus:
     settings, made = PrepareSettings.of(load_config(run)), loaded.tokenizer
     if made is not None and not (settings.tokenizer in LEARNED and settings.tokenizer == made.kind):
-        settings = replace(settings, tokenizer=made, special_tokens=())  # the given folder may be gone
+        settings = replace(settings, tokenizer=made, special_tokens=(), eos_token=None)  # the given folder may be gone
     return prepare_corpus(settings, say=say, progress=reading)
 
 
@@ -149,21 +182,24 @@ def _check_same_tokenizer(corpus: Corpus, loaded: Loaded) -> None:
 
 
 def _batches(
-    stores: Sequence[TokenStore], loaded: Loaded, batch_size: int | None, run: Path | None
+    stores: Sequence[TokenStore], loaded: Loaded, batch_size: int | None, max_seq_len: int | None, run: Path | None
 ) -> list[eval_batches]:
     config = loaded.model.config
     vocab_size = config.vocab_size or 0
     for store in stores:
         if store.max_id >= vocab_size:
             raise DataError(f"the data contains the id {store.max_id}, and the model accepts 0 to {vocab_size - 1}")
-    if batch_size is None:
-        length = config.max_seq_len
-        batch_size = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
-    if batch_size < 1:
+    context = config.max_seq_len if max_seq_len is None else max_seq_len
+    if not 1 <= context <= config.max_seq_len:
+        raise ConfigError(f"max_seq_len is {max_seq_len}: the model in {loaded.path} takes 1 to {config.max_seq_len}")
+    if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
     data = load_config(run).data if run is not None else None
     mask = data is not None and (data.mask_documents or not data.pack_sequences)  # as training measured it
-    return [
-        eval_batches(Rows(store, config.max_seq_len, mask_documents=mask and separates_documents(store)), batch_size)
-        for store in stores
-    ]
+    batches = []
+    for store in stores:
+        length = min(context, max(store.num_tokens - 1, 1))
+        fitting = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
+        rows = Rows(store, length, mask_documents=mask and separates_documents(store))
+        batches.append(eval_batches(rows, batch_size or fitting))
+    return batches

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup
+from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup, replaced
 from textmill.config.huggingface import OWN_MODEL_TYPE, export_problem
 from textmill.config.run_config import LENGTHS, Config
 from textmill.errors import ConfigError
@@ -97,7 +97,7 @@ def fit_run(
     Raises:
         ConfigError: a chosen value does not fit.
     """
-    said = fit_model(config) if own_model else []
+    said = replaced(config) + (fit_model(config) if own_model else [])
     if own_model and (problem := export_problem(config.model)) is not None:
         said.append(f"model: saved for textmill alone (model_type {OWN_MODEL_TYPE}), because {problem}")
     said += fit_vocab(config, vocab_size, "bpe" if learned else "given")

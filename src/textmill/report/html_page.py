@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from textmill.console.number_format import as_text, count, duration
+from textmill.console.number_format import as_text, count, duration, plural
 from textmill.report.charts import Line, chart
 from textmill.report.run_record import Record, Row
 from textmill.tracking.metric_table import METRICS
@@ -25,7 +25,8 @@ def render(record: Record) -> str:
         f"<header><h1>{title}</h1>{_badge(record)}<p>{escape(_subtitle(record))}</p></header>",
         f'<section class="tiles">{"".join(_tiles(record))}</section>',
         f'<section class="charts">{"".join(_charts(record))}</section>',
-        _samples(record.samples),
+        _advice(record.advice),
+        _samples(record),
         _evaluations(record.evaluations),
         _configuration(record),
         _environment(record),
@@ -65,21 +66,20 @@ def _tiles(record: Record) -> Iterable[str]:
         ("validation loss", _figure(best.get("val_loss"), 4), f"lowest, {at}" if at else ""),
         ("bits per byte", _figure(best.get("val_bits_per_byte"), 3), "of validation text"),
         ("perplexity", _figure(best.get("val_perplexity"), 2), at),
-        ("training loss", _figure(last.get("train_loss"), 4), "nats per token"),
+        (
+            "training loss",
+            _figure(best.get("train_loss", last.get("train_loss")), 4),
+            f"nats per token, {at}".rstrip(", "),
+        ),
         ("steps", f"{last.get('step', 0):,}", f"{last['epoch']:.2f} epochs" if "epoch" in last else ""),
         ("tokens", count(last["tokens"]) if "tokens" in last else "", "trained on"),
-        ("speed", count(_median(record.reports, "tokens_per_second")), "tokens/s, median"),
+        ("speed", count(record.speed or 0), "tokens/s, median"),
         ("time", duration(last["elapsed_time"]) if "elapsed_time" in last else "", "in all"),
     ]
     for name, figure, note in facts:
         if figure:
             lines = f"<h2>{name}</h2><strong>{escape(figure)}</strong><small>{escape(note)}</small>"
             yield f'<div class="tile">{lines}</div>'
-
-
-def _median(rows: Sequence[Row], name: str) -> float:
-    values = sorted(row[name] for row in rows if name in row)
-    return values[len(values) // 2] if values else 0.0
 
 
 def _figure(value: Any, digits: int) -> str:
@@ -116,17 +116,25 @@ def _charts(record: Record) -> Iterable[str]:
         yield chart("Validation accuracy", "", [Line("accuracy", accuracy, "second", dots=True)], from_zero=True)
 
 
-def _samples(rows: Sequence[Row]) -> str:
-    if not rows:
+def _advice(sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f"<section><h2>Advice</h2><ul>{items}</ul></section>" if sentences else ""
+
+
+def _samples(record: Record) -> str:
+    """Return the sample of the best model, and the newest others to unfold."""
+    best = record.best_sample
+    others = [_sample(row) for row in reversed(record.samples) if row is not best][: MOST_SAMPLES - 1]
+    if not record.samples:
         return ""
-    shown = [_sample(row) for row in reversed(rows[-MOST_SAMPLES:])]
-    earlier = f"<details><summary>{len(shown) - 1} earlier</summary>{''.join(shown[1:])}</details>" if shown[1:] else ""
-    return f"<section><h2>Samples</h2>{shown[0]}{earlier}</section>"
+    unfold = f"<details><summary>{plural(len(others), 'other')}</summary>{''.join(others)}</details>" if others else ""
+    note = ", at the lowest validation loss" if best.get("step") == record.best.get("step") else ""
+    return f"<section><h2>Samples</h2>{_sample(best, note)}{unfold}</section>"
 
 
-def _sample(row: Row) -> str:
+def _sample(row: Row, note: str = "") -> str:
     step = row.get("step")
-    heading = f"step {step:,}" if isinstance(step, int) else "step ?"
+    heading = f"step {step:,}{note}" if isinstance(step, int) else "step ?"
     text = escape(str(row.get("text", "")))
     return f'<figure class="sample"><figcaption>{heading}</figcaption><pre>{text}</pre></figure>'
 

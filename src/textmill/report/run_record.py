@@ -1,10 +1,12 @@
 """What the files of a run folder say about the run."""
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from textmill.config.field_types import closest_beside
@@ -14,6 +16,9 @@ from textmill.runs import layout
 from textmill.runs.read_run import read_environment, read_measurements, read_sections, read_status
 
 Row = dict[str, Any]
+
+ADVICE = "advice: "
+"""Begins the lines of train.log that give advice."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,27 @@ class Record:
         measured = [row for row in self.evaluations if "val_loss" in row]
         return min(measured, key=lambda row: row["val_loss"], default={})
 
+    @property
+    def best_sample(self) -> Row:
+        """Return the sample of the best evaluation, or the last one before it; an empty row without samples."""
+        until = self.best.get("step", math.inf)
+        earlier = [row for row in self.samples if isinstance(row.get("step"), int) and row["step"] <= until]
+        return (earlier or self.samples[:1] or [{}])[-1]
+
+    @property
+    def speed(self) -> float | None:
+        """Return the tokens per second of the run: the median of its reports, which no pause or slow start changes."""
+        speeds = [row["tokens_per_second"] for row in self.reports or self.evaluations if "tokens_per_second" in row]
+        return median(speeds) if speeds else None
+
+    @cached_property
+    def advice(self) -> list[str]:
+        """Return the advice that the run gave, once each, from its train.log."""
+        lines: list[str] = []
+        with suppress(OSError):
+            lines = (self.folder / layout.TRAIN_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+        return list(dict.fromkeys(line.removeprefix(ADVICE) for line in lines if line.startswith(ADVICE)))
+
     def summary(self) -> Row:
         """Return the run in one row, for tables and programs."""
         return {
@@ -93,7 +119,7 @@ class Record:
             "best_step": self.best.get("step"),
             "bits_per_byte": self.best.get("val_bits_per_byte"),
             "tokens": self.last.get("tokens"),
-            "tokens_per_second": self.last.get("tokens_per_second"),
+            "tokens_per_second": self.speed,
             "elapsed_time": self.last.get("elapsed_time"),
             "time": self.status.get("time"),
         }

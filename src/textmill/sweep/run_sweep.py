@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill import files
-from textmill.config import Config
+from textmill.config import Config, load_config
 from textmill.config.consistency import validates
 from textmill.data.sources.one_time_texts import Keeper
 from textmill.errors import CannotWriteError, ConfigError, RunExistsError, TextmillError
@@ -91,6 +91,10 @@ def sweep(
         stack.enter_context(run_lock(folder, say=say))
         config = _with_text_kept(config, say)
         settle_definition(folder, config, dimensions)
+        settings = {dimension.setting for dimension in dimensions}
+        if "learning_rate" in settings and "optimizer" not in settings:
+            optimizer = load_config(config, learning_rate=1.0).training.optimizer
+            say(f"optimizer: {optimizer} in every trial, because the rates searched are its; --optimizer sets another")
         search = _Search(open_study(folder, config.training.seed), config, dimensions, folder, metric, say)
         code = search.run(trials, max_seconds)
         return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(search.study)], code)
@@ -100,7 +104,7 @@ def _with_text_kept(config: Config, say: Say) -> Config:
     """Return `config` with the files of text that is given once, which every trial would otherwise ask for again."""
     config = config.copy()
     data = config.data
-    keeper = Keeper(data.text_column, data.cache_dir, say)
+    keeper = Keeper(data.text_column, data.cache_dir, say, format=data.format, encoding=data.encoding)
     for name in ("data", "val_data"):
         if items := getattr(data, name):
             setattr(data, name, [str(item) for item in keeper.keep(items, name) or []])

@@ -90,6 +90,11 @@ def _without(special_tokens: Sequence[str], texts: Iterable[str]) -> Iterator[st
 
 def _add(backend: Backend, special_tokens: Sequence[str]) -> None:
     for name in special_tokens:
+        if name == END_OF_TEXT and backend.token_to_id(name) is not None:
+            raise ConfigError(
+                f"special_tokens: {name} is in the vocabulary already, it follows every document. Where a text has it "
+                f"between documents, --document-separator '{name}' ends them there"
+            )
         if not name or backend.token_to_id(name) is not None:
             raise ConfigError(f"the special token {name!r} is empty or already in the vocabulary: choose another")
         # The backend's "special" tokens are not found in texts; these are meant to be.

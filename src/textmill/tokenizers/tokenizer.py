@@ -19,7 +19,7 @@ import numpy as np
 from tokenizers import Tokenizer as Backend
 
 from textmill import files
-from textmill.errors import DataError
+from textmill.errors import ConfigError, DataError, listed
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.char_and_byte import CharacterIds, byte_ids
 from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
@@ -40,6 +40,7 @@ class Tokenizer:
         kind: "char", "byte", "bpe" (byte-level BPE: ours, GPT-2's, Llama 3's ...) or "pretrained" (anything else).
         vocab_size: the highest id plus one.
         roles: the tokens that the folder declares, such as {"eos_token": "<|endoftext|>"}.
+        special_tokens: the tokens that stand for no text.
         eos_id: the id that follows every document of a corpus, or None.
         unk_id: the id of what the vocabulary cannot spell, or None when it can spell everything.
         prefix_ids, suffix_ids: the ids that belong before and after every document and prompt, such as a BOS token, as
@@ -69,6 +70,7 @@ class Tokenizer:
         self.kind = _kind(described)
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
         added = described.get("added_tokens", [])
+        self.special_tokens: list[str] = [token["content"] for token in added if token["special"]]
         self._special_ids = {token["id"] for token in added if token["special"]}
         self._words = [token["content"] for token in added if not token["special"]]  # one id wherever they occur
         self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
@@ -85,6 +87,13 @@ class Tokenizer:
     def from_backend(cls, backend: Backend, roles: Mapping[str, str] | None = None) -> Tokenizer:
         """Return the tokenizer that a Hugging Face `tokenizers.Tokenizer` describes."""
         return cls(backend.to_str(), roles)
+
+    def with_eos(self, token: str) -> Tokenizer:
+        """Return the tokenizer with `token` as its EOS token. Raises ConfigError if it has no such token."""
+        if self._backend.token_to_id(token) is None:
+            special = f"its special tokens are {listed(self.special_tokens)}" if self.special_tokens else "it has none"
+            raise ConfigError(f"eos_token is {token!r}, which is no token of the tokenizer: {special}")
+        return Tokenizer(self.content, {**self.roles, "eos_token": token})
 
     def __repr__(self) -> str:
         return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"

@@ -19,13 +19,14 @@ _LONGEST = 6000  # characters per parameter
 class MLflow:
     """One MLflow run, kept across resumes: its id is in `log_dir/mlflow_run_id`.
 
-    Without MLFLOW_TRACKING_URI the runs are in the SQLite file `log_dir/mlflow.db` and texts below
-    `log_dir/mlflow_artifacts`. MLflow keeps what it was once told: rows between the checkpoint and the interruption are
-    reported twice, at the same steps.
+    Without MLFLOW_TRACKING_URI the runs are in the SQLite file `store/mlflow.db` and texts below
+    `store/mlflow_artifacts`: runs that share a store are compared. MLflow keeps what it was once told: rows between the
+    checkpoint and the interruption are reported twice, at the same steps.
     """
 
-    def __init__(self, log_dir: Path, experiment: str, say: Callable[[str], None]) -> None:
+    def __init__(self, log_dir: Path, experiment: str, say: Callable[[str], None], *, store: Path) -> None:
         self.log_dir = log_dir
+        self.store = store.resolve()
         self.experiment = experiment
         self.say = say
         self._client: Any = None
@@ -35,7 +36,8 @@ class MLflow:
         """Open the run; its parameters are the configuration. Raises MissingExtraError without the mlflow package."""
         mlflow = optional("mlflow", "reporting to MLflow", "track")
         make_directory(self.log_dir)
-        local = f"sqlite:///{(self.log_dir / 'mlflow.db').resolve()}"
+        make_directory(self.store)
+        local = f"sqlite:///{self.store / 'mlflow.db'}"
         uri = mlflow.environment_variables.MLFLOW_TRACKING_URI.get() or local
         self._client = mlflow.tracking.MlflowClient(tracking_uri=uri)
         with _impatient():
@@ -71,7 +73,7 @@ class MLflow:
         found = self._client.get_experiment_by_name(self.experiment)
         if found is not None:
             return found.experiment_id
-        artifacts = (self.log_dir / "mlflow_artifacts").resolve().as_uri() if local else None
+        artifacts = (self.store / "mlflow_artifacts").as_uri() if local else None
         return self._client.create_experiment(self.experiment, artifact_location=artifacts)
 
 

@@ -70,11 +70,17 @@ class Trackers:
 
 
 def build_trackers(
-    report_to: Sequence[str], log_dir: Path, *, project: str | None = None, say: Callable[[str], None]
+    report_to: Sequence[str],
+    log_dir: Path,
+    *,
+    store: Path | None = None,
+    project: str | None = None,
+    say: Callable[[str], None],
 ) -> Trackers:
     """Return the trackers named `tensorboard`, `wandb` and `mlflow`, writing below `log_dir`; not opened yet.
 
     log_dir: of this run alone, because the trackers keep the ids of their runs in it.
+    store: folder of MLflow's local database, which runs that are compared share; None means log_dir.
     project: of Weights & Biases and the experiment of MLflow; None means textmill.
 
     Raises:
@@ -86,8 +92,11 @@ def build_trackers(
         if name not in ("tensorboard", "wandb", "mlflow"):
             raise ConfigError(f"report_to: unknown tracker {name!r}; choose among tensorboard, wandb, mlflow")
         require(name, f"report_to {name}", "track")
+        experiment = project or "textmill"
         if name == "tensorboard":
             trackers.append(TensorBoard(log_dir))
+        elif name == "wandb":
+            trackers.append(WandB(log_dir, experiment, say))
         else:
-            trackers.append({"wandb": WandB, "mlflow": MLflow}[name](log_dir, project or "textmill", say))
+            trackers.append(MLflow(log_dir, experiment, say, store=store or log_dir))
     return Trackers(trackers, say)

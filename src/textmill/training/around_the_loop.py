@@ -55,7 +55,7 @@ def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
 def _open(run: Run, log_sizes: dict[str, int]) -> None:
     """Open logs and trackers, and write in the run's files that it is under way."""
     run.reporting.open_logs(run.folder, log_sizes)
-    write_config(run.folder, run.config.dump(as_asked=True))
+    write_config(run.folder, run.config)
     write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
     run.reporting.trackers.start(
         {

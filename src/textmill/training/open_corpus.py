@@ -46,7 +46,7 @@ def settle_data(
     values = config.data
     if data is not None and not live and values.dataset_name is not None:
         raise ConfigError("data and dataset_name both name the text to train on: leave one out")
-    keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted)
+    keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted, values.format, values.encoding)
 
     def kept(setting: str, given: Any) -> list[str]:
         once = not are_paths(given) or any(map(is_given_once, given))
@@ -130,7 +130,7 @@ def open_corpus(
 
 def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) -> Corpus:
     settings = PrepareSettings.of(config)
-    return prepare_corpus(settings, say=screen.say, progress=screen.reading, interrupted=interrupted)
+    return prepare_corpus(settings, say=screen.say, progress=screen.preparing, interrupted=interrupted)
 
 
 def _from_datasets(training: TextDataset, validation: Any) -> Corpus:

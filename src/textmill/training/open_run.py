@@ -13,7 +13,7 @@ from textmill.config import Config, consistency
 from textmill.console.screen import Screen
 from textmill.data.batches.loader import Rows
 from textmill.data.batches.text_augmentation import Augment
-from textmill.data.batches.text_size import learned, names_ids
+from textmill.data.batches.text_size import is_tokenized, learned
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.store.corpus import Corpus
 from textmill.engine.deepspeed_json import adopt_deepspeed
@@ -112,7 +112,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         with world.together():
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type)
-            consistency.free_vocab(config, ids=data is None and names_ids(PrepareSettings.of(config)))
+            consistency.free_vocab(config, made=data is None and is_tokenized(PrepareSettings.of(config)))
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             check_corpus(initial, corpus)
@@ -194,6 +194,7 @@ def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Tra
         Path(tracking.log_dir) / (tracking.run_name or folder.name)
         if tracking.log_dir
         else folder / layout.TENSORBOARD,
+        store=Path(tracking.log_dir) if tracking.log_dir else folder.parent,
         project=tracking.wandb_project,
         say=screen.say,
     )

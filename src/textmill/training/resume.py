@@ -13,9 +13,9 @@ from textmill.runs.read_run import read_environment
 
 FORBIDDEN = {
     *SHAPE,
-    *("seed", "optimizer", "momentum", "tokenizer", "special_tokens", "init_from"),
+    *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "init_from"),
     *("pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob", "min_length"),
-    *("val_split", "encoding_errors", "text_column"),
+    *("val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
 }
 """Settings that would make it another run. The data is compared by its fingerprint."""
 
@@ -55,6 +55,8 @@ def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -
         given.setdefault("deepspeed_config", None)
     if given.get("deepspeed_config") is not None:
         given.setdefault("engine", "deepspeed")
+    if "learning_rate" in given:  # of the run's optimizer, which cannot change
+        given.setdefault("optimizer", saved.training.optimizer)
     learned = read_environment(folder).get("vocab_size")
     if learned is not None and given.get("vocab_size") == learned:  # the number that the run reported
         given["vocab_size"] = saved.model.vocab_size

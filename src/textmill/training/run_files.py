@@ -12,15 +12,27 @@ import torch
 import yaml
 
 from textmill import files
+from textmill.config import Config
+from textmill.data.store.corpus import Corpus
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.training.run import Run
 from textmill.version import VERSION
 
 
-def write_config(folder: Path, values: dict[str, Any]) -> None:
-    """Write the resolved configuration to config.yaml, which is itself a valid `--config`."""
+def write_config(folder: Path, config: Config) -> None:
+    """Write the resolved configuration to config.yaml, which is itself a valid `--config`.
+
+    A vocabulary size stays as it was asked for, so that the same is asked of other text; the file says what it became.
+    """
+    values = config.dump(as_asked=True)
     header = "# The resolved configuration of this run; `textmill train --config` with this file repeats it.\n"
+    asked, found = values["model"]["vocab_size"], config.model.vocab_size
+    if asked != found:
+        header += (
+            f"# vocab_size {asked or 'null'} is what was asked of the text; the tokenizer and the model have {found}.\n"
+        )
+        header += "# The trained model, with its shape: textmill.checkpoint.model_folder.load_model(RUN).model\n"
     files.write_text(folder / layout.CONFIG, header + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
@@ -39,8 +51,8 @@ def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str
     )
 
 
-def write_environment(run: Run, store: Path, kernels: dict[str, Any]) -> None:
-    """Write environment.json: machine, versions, data and command. store: the folder of the prepared corpus."""
+def write_environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> None:
+    """Write environment.json: machine, versions, data and command."""
     device = run.world.device
     described = {
         "textmill": VERSION,
@@ -54,7 +66,8 @@ def write_environment(run: Run, store: Path, kernels: dict[str, Any]) -> None:
         "kernels": kernels,
         "identity": run.saving.identity,
         "origins": _origins(run),
-        "store": str(store),
+        "store": str(corpus.folder),
+        "ends_documents": corpus.train.eos_id is not None,
         "vocab_size": run.config.model.vocab_size,
         "command": shlex.join(sys.argv),
     }

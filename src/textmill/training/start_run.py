@@ -49,7 +49,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
         log_sizes = _restore(run, opened)
         with world.together():
             if world.is_first:
-                write_environment(run, corpus.folder, opened.kernels)
+                write_environment(run, corpus, opened.kernels)
                 if corpus.tokenizer is not None:
                     corpus.tokenizer.save(run.folder / layout.TOKENIZER)
         given_model = opened.parts.model is not None

@@ -28,6 +28,7 @@ from textmill.config.field_types import (
 )
 
 EncodingErrors = Literal["strict", "replace"]
+Format = Literal["text", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "html", "pdf", "epub", "npy", "bin"]
 Packing = Literal["concat", "greedy", "first_fit", "best_fit"]
 Augmentation = Literal["case", "punctuation", "whitespace"]
 
@@ -67,8 +68,14 @@ class DataFields(Fields):
     """Dataset split to validate on; none to use a share of the training split."""
     min_length: Whole = Field(default=0, ge=0)
     """Skip documents with fewer characters than this."""
+    format: Annotated[Format | None, BeforeValidator(or_none(one_of(Format)))] = None
+    """What the files are, whatever their names: text, jsonl, json, csv, tsv, parquet ... Unset: by extension."""
+    encoding: Text = "utf-8"
+    """Encoding of plain text, JSON and tables, such as latin-1, cp1252 or utf-16."""
     encoding_errors: Annotated[EncodingErrors, BeforeValidator(one_of(EncodingErrors))] = "strict"
-    """Bytes that are not UTF-8: refuse the file (strict) or replace them."""
+    """Bytes that are not in the encoding: refuse the file (strict) or replace them."""
+    document_separator: Annotated[str | None, BeforeValidator(or_none(text))] = "auto"
+    """What ends a document in plain text, such as ---; auto: lines <|endoftext|>; none: a file is one document."""
     pack_sequences: Switch = True
     """Fill each row with several documents; false starts a new row for every document."""
     packing_strategy: Annotated[Packing, BeforeValidator(one_of(Packing))] = "concat"
@@ -94,5 +101,7 @@ class TokenizerFields(Fields):
 
     tokenizer: PathText = "bpe"
     """char, byte, bpe (trained on the data), the path of a saved tokenizer, or hf:NAME."""
+    eos_token: MaybeText = None
+    """Token that follows every document, such as </s>. Unset: the one that the tokenizer declares."""
     special_tokens: Texts = Field(default_factory=list)
     """Additional tokens that are never split, such as <|user|>."""

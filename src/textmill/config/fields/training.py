@@ -182,7 +182,7 @@ class TrainingFields(Fields):
     """Batches per evaluation. Unset: the whole validation set."""
     eval_batch_size: MaybeWhole = Field(default=None, ge=1)
     """Rows per evaluation batch. Unset: chosen from the model's shape; the result does not depend on it."""
-    metrics: Annotated[list[str], BeforeValidator(import_strings)] = Field(default_factory=list)
+    metrics: Annotated[list[str], BeforeValidator(or_none(import_strings, list))] = Field(default_factory=list)
     """Additional metrics, each package.module:attribute."""
     save_steps: Interval = None
     """Steps between checkpoints, or epoch. Unset: every epoch, or about 20 times."""

@@ -62,7 +62,12 @@ def names_ids(settings: PrepareSettings) -> bool:
     if not items or any(is_dataset(item) for item in items) or settings.prepared_folder is not None:
         return False
     files = list_files(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
-    return format_of(files[0])[0] in IDS
+    return format_of(files[0], settings.reading.format)[0] in IDS
+
+
+def is_tokenized(settings: PrepareSettings) -> bool:
+    """Whether the data has been tokenized already: it is ids or a prepared corpus. Raises what `list_files` raises."""
+    return settings.prepared_folder is not None or names_ids(settings)
 
 
 def counted_text(config: Config, corpus: Corpus) -> Text:
@@ -107,7 +112,9 @@ def estimated_text(config: Config, num_bytes: int) -> Text:
 def _text_of_ids(settings: PrepareSettings, kind: str, train: list[Path], validation: list[Path]) -> Text:
     """Return the text that arrays of ids are; they are read if the size of the vocabulary is not given."""
     vocab_size = settings.vocab_size
-    arrays, others = ([open_token_ids(path, vocab_size) for path in paths] for paths in (train, validation))
+    arrays, others = (
+        [open_token_ids(path, settings.reading, vocab_size) for path in paths] for paths in (train, validation)
+    )
     tokens = sum(array.count for array in arrays)
     if kind != "bpe":
         vocab_size = 257 if kind == "byte" else load_tokenizer(kind).vocab_size
@@ -120,9 +127,9 @@ def _text_of_ids(settings: PrepareSettings, kind: str, train: list[Path], valida
 
 
 def learned(config: Config, corpus: Corpus) -> bool:
-    """Whether BPE learned the vocabulary of `corpus` as the configuration asks."""
+    """Whether BPE learned the vocabulary of `corpus` as the configuration asks, not as whoever prepared it asked."""
     kind = corpus.tokenizer.kind if corpus.tokenizer is not None else None
-    return kind == config.tokenizer.tokenizer == "bpe"
+    return kind == config.tokenizer.tokenizer == "bpe" and PrepareSettings.of(config).prepared_folder is None
 
 
 def packing_of(settings: DataConfig, corpus: Corpus) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from textmill.data.preparing.pipeline_output import Destination
+from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.split import TRAIN, VALIDATION
 from textmill.data.preparing.train_and_validation import close_writers, text_sets
 from textmill.data.reading.formats.token_ids import open_token_ids
@@ -10,15 +11,21 @@ from textmill.data.sources.file_selection import Files
 
 
 def prepare_ids(
-    files: Files, share: float, vocab_size: int | None, destination: Destination, tick: Callable[[int], None]
+    files: Files,
+    settings: PrepareSettings,
+    vocab_size: int | None,
+    destination: Destination,
+    tick: Callable[[int], None],
 ) -> None:
-    """Write the ids of all files; the last `share` of the training ids validates unless files are given for it.
+    """Write the ids of all files; the last share of the training ids validates unless files are given for it.
 
     Raises DataError for a file that does not contain ids, and for ids outside `vocab_size`.
     """
+    share = settings.share
     sets = text_sets(files, share)
     arrays = [
-        [] if text_set.split_off else [open_token_ids(path, vocab_size) for path in text_set.files] for text_set in sets
+        [] if text_set.split_off else [open_token_ids(path, settings.reading, vocab_size) for path in text_set.files]
+        for text_set in sets
     ]
     highest = max(array.highest(vocab_size, tick) for of_set in arrays for array in of_set)
     total = sum(array.count for array in arrays[TRAIN])

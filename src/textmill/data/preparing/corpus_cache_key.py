@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
+from textmill.data.reading.document import Reading
 from textmill.data.reading.formats.token_ids import open_token_ids
 from textmill.data.reading.read_documents import open_file
 from textmill.data.sources.file_extensions import IDS, format_of
@@ -23,33 +25,44 @@ def key_settings(version: int, files: Files, settings: PrepareSettings, choice: 
         "tokenizer": choice.identity,
         "val_split": None if files.validation else settings.val_split,
     }
-    described |= vars(settings.reading) | vars(settings.cleaning)
+    reading = settings.reading
+    plain_text = any(format_of(path, reading.format)[0] == "" for path in files.every())
+    described |= reading.identity(plain_text=plain_text) | vars(settings.cleaning)
+    if settings.ends_documents is not None:
+        described["ends_documents"] = settings.ends_documents
     if files.weights:
         described["weights"] = [[weight, count] for _, weight, count in files.weights]
     if choice.for_ids:  # how wide the ids of a .bin file are is not part of its content
-        described["types"] = [open_token_ids(path, choice.bound).dtype.str for path in files.every()]
+        described["types"] = [open_token_ids(path, settings.reading, choice.bound).dtype.str for path in files.every()]
     return described
 
 
-def content_key(files: Files, settings: dict[str, Any], tick: Callable[[int], None], say: Callable[[str], None]) -> str:
+def content_key(
+    files: Files,
+    settings: dict[str, Any],
+    reading: Reading,
+    tick: Callable[[int], None],
+    say: Callable[[str], None],
+) -> str:
     """Return a hash of the content of all files, in their order, and of `settings`; names and dates do not enter.
 
     Says which validation file of ids is a copy of a training file; equal documents of text are found later.
     """
-    train = [_content(path, tick) for path in files.train]
-    validation = None if files.validation is None else [_content(path, tick) for path in files.validation]
-    further = {name: [_content(path, tick) for path in paths] for name, paths in files.further.items()}
+    content = partial(_content, reading=reading, tick=tick)
+    train = [content(path) for path in files.train]
+    validation = None if files.validation is None else [content(path) for path in files.validation]
+    further = {name: [content(path) for path in paths] for name, paths in files.further.items()}
     known = set(train)
-    for path, content in zip(files.validation or [], validation or []):
-        if content in known and content[0] in IDS:
+    for path, found in zip(files.validation or [], validation or []):
+        if found in known and found[0] in IDS:
             say(f"{path} is also training data: the validation loss does not tell how the model does on new text")
     return hashlib.sha256(json.dumps([settings, train, validation, further, files.main]).encode()).hexdigest()
 
 
-def _content(path: Path, tick: Callable[[int], None]) -> tuple[str, str]:
+def _content(path: Path, reading: Reading, tick: Callable[[int], None]) -> tuple[str, str]:
     digest = hashlib.sha256()
     with open_file(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
             tick(len(block))
-    return "".join(format_of(path)) or "text", digest.hexdigest()
+    return "".join(format_of(path, reading.format)) or "text", digest.hexdigest()

@@ -24,7 +24,7 @@ class CorpusNotes:
 
 def write_report(folder: Path, report: dict[str, Any], notes: list[str]) -> None:
     """Write REPORT.md into the folder of a corpus: a table of the sets, of what was left out of each, and the notes."""
-    lines = ["# What became of the text", "", "| set | documents | kept | characters | kept | tokens |"]
+    lines = ["# What became of the text", "", "| set | documents read | kept | characters read | kept | tokens |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for name, found in report.items():
         numbers = ("documents", "kept_documents", "characters", "kept_characters", "tokens")

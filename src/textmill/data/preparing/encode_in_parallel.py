@@ -34,6 +34,7 @@ class _Encoded(NamedTuple):
     key: bytes
     chunk: EncodedChunk
     reused: bool
+    characters: int
 
 
 def encode_and_write(
@@ -42,16 +43,17 @@ def encode_and_write(
     writers: Sequence[ChunkWriter],
     destination: Destination,
     workers: int | None,
+    done: Callable[[int], None],
 ) -> Written:
     """Encode every fragment, or find it encoded, and write it with the writer of its side, in order.
 
-    workers: threads, None for one per core. Memory: two batches for each.
+    workers: threads, None for one per core. Memory: two batches for each. done: gets the characters that were written.
     """
     written = Written([0] * len(writers))
     with destination.earlier(encoding) as earlier:
         encode = partial(_encode, encoding=encoding, earlier=earlier)
         for batch in _in_order(encode, batches_of_chunks(fragments), workers or cores()):
-            for side, corpus, key, chunk, reused in batch:
+            for side, corpus, key, chunk, reused, _ in batch:
                 writers[side].write(key, chunk)
                 written.unknown[side] += chunk.unknown
                 written.reused += chunk.num_bytes * reused
@@ -61,6 +63,7 @@ def encode_and_write(
                     written.sizes[corpus][1] += chunk.num_bytes
             for writer in writers:
                 writer.flush()
+            done(sum(part.characters for part in batch))
     return written
 
 
@@ -72,7 +75,9 @@ def _encode(batch: list[list[Fragment]], encoding: Encoding, earlier: EarlierChu
             of_side = [fragment for fragment in fragments if fragment.side == side]
             key = chunk_key(of_side)
             found = earlier.find(key)
-            encoded.append(_Encoded(side, of_side[0].corpus, key, found or encoding.encode(of_side), found is not None))
+            characters = sum(len(fragment.text) for fragment in of_side)
+            chunk = found or encoding.encode(of_side)
+            encoded.append(_Encoded(side, of_side[0].corpus, key, chunk, found is not None, characters))
     return encoded
 
 

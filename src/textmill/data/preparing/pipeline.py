@@ -25,6 +25,7 @@ from textmill.data.preparing.split import (
     Split,
     divide,
     everything,
+    kept_on,
     leaked_documents,
     plan_split,
     whole_documents,
@@ -34,6 +35,7 @@ from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
 from textmill.data.preparing.train_and_validation import close_writers, filter_sets, say_leaks, text_sets
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
+from textmill.errors import listed
 from textmill.tokenizers import Tokenizer
 
 _WORTH_TELLING = 10_000_000  # bytes
@@ -59,25 +61,33 @@ def prepare_text(
 
     ends = np.cumsum([count for *_, count in files.weights])  # files of a mixture's corpora, each with those before it
 
-    def fragments() -> Iterator[Fragment]:
+    def fragments(tick: Callable[[int], None]) -> Iterator[Fragment]:
         for text_set in [text_set for text_set in sets if not text_set.split_off]:
             training, result = text_set.side == TRAIN, filtered[text_set.side]
             opened: list[Path] = []
-            documents = read_documents(text_set.files, settings.reading, None, progress.tick, opened.append)
+            documents = read_documents(text_set.files, settings.reading, None, tick, opened.append)
             documents = result.note_examples(settings.cleaning.repaired(documents))
             for fragment in divide(documents, split if training else everything(VALIDATION, result.found)):
                 corpus = int(np.searchsorted(ends, len(opened) - 1, side="right")) if training and ends.size else 0
                 yield fragment._replace(side=max(text_set.side, fragment.side), corpus=corpus, file=opened[-1])
 
     found = filtered[TRAIN].found
-    training_text = (fragment.text for fragment in fragments() if fragment.side == TRAIN)
+    training_text = (fragment.text for fragment in fragments(progress.tick) if fragment.side == TRAIN)
     tokenizer = learn_once(choice, training_text, found.kept_characters, destination, progress, notes.add)
     # A single text needs no EOS token, and one that training never saw must not be in the validation text either.
-    encoding = Encoding(tokenizer, tokenizer.eos_id if found.kept_documents > 1 else None)
+    several = found.kept_documents > 1 if settings.ends_documents is None else settings.ends_documents
+    marked = tokenizer.eos_id is not None or tokenizer.prefix_ids or tokenizer.suffix_ids
+    if several and not marked and tokenizer.kind != "char":
+        notes.add(_without_eos(tokenizer))
+    encoding = Encoding(tokenizer, tokenizer.eos_id if several else None)
     writers = [destination.chunk_writer(text_set.folder, encoding) for text_set in sets]
-    marked = with_beginnings(fragments())
-    whole = marked if tokenizer.exact_in_parts else whole_documents(marked)
-    written = encode_and_write(whole, encoding, writers, destination, settings.workers)
+    # Tokenizing is far behind reading where documents are long, so this pass counts as done when ids are written.
+    parts = with_beginnings(fragments(lambda num_bytes: progress.tick(0)))
+    whole = parts if tokenizer.exact_in_parts else whole_documents(parts)
+    total = sum(result.found.kept_characters for result in filtered.values())
+    written = encode_and_write(
+        whole, encoding, writers, destination, settings.workers, lambda count: progress.advance(count / total)
+    )
     if written.reused >= _WORTH_TELLING:
         notes.say(f"{size(written.reused)} of the text were tokenized before, and are not tokenized again")
     for text_set, count in zip(sets, written.unknown):
@@ -86,8 +96,16 @@ def prepare_text(
     close_writers(sets, writers)
     report = {sets[side].name: result.summary() for side, result in filtered.items()}
     for text_set, writer in zip(sets, writers):
-        report.setdefault(text_set.name, {"dropped": {}, "repaired": {"documents": 0}})["tokens"] = writer.num_tokens
+        entry = report.setdefault(text_set.name, {"dropped": {}, "repaired": {"documents": 0}})
+        if text_set.side == TRAIN or text_set.split_off:  # these two share the documents that were read
+            entry["kept_documents"], entry["kept_characters"] = kept_on(split, found, text_set.side)
+        entry["tokens"] = writer.num_tokens
     return tokenizer, report, written.sizes
+
+
+def _without_eos(tokenizer: Tokenizer) -> str:
+    such = f" (its special tokens are {listed(tokenizer.special_tokens)})" if tokenizer.special_tokens else ""
+    return f"nothing marks where a document ends: the tokenizer declares no EOS token; --eos-token names one{such}"
 
 
 def _split(files: Files, settings: PrepareSettings, training: FilterResult, say: Callable[[str], None]) -> Split:

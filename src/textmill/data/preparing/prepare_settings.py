@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from textmill.config import Config
+from textmill.config import Config, DataConfig
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.split import DEFAULT_SHARE
 from textmill.data.reading.document import Reading
@@ -17,6 +17,18 @@ from textmill.errors import ConfigError
 from textmill.files import expand_home
 from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer
+
+
+def reading_of(data: DataConfig) -> Reading:
+    """Return how the files of a run's configuration are read."""
+    return Reading(
+        text_column=data.text_column,
+        encoding_errors=data.encoding_errors,
+        min_length=data.min_length,
+        format=data.format,
+        encoding=data.encoding,
+        document_separator=data.document_separator,
+    )
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,8 @@ class PrepareSettings:
         dataset_split, validation_split: the splits of datasets to train and to validate on.
         cleaning: what is repaired and left out.
         cache_dir, workers: where corpora are kept, and threads that encode; these two change no result.
+        eos_token: follows every document, in place of the token that the tokenizer declares.
+        ends_documents: whether it does; None to decide by the training text, of which one document needs no end.
     """
 
     data: Any = None
@@ -47,6 +61,8 @@ class PrepareSettings:
     cleaning: Cleaning = field(default_factory=Cleaning)
     cache_dir: str | Path | None = None
     workers: int | None = None
+    eos_token: str | None = None
+    ends_documents: bool | None = None
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a share that leaves nothing to train on, and for an empty list of data."""
@@ -69,7 +85,8 @@ class PrepareSettings:
             tokenizer=config.tokenizer.tokenizer,
             vocab_size=config.model.asked("vocab_size"),
             special_tokens=config.tokenizer.special_tokens,
-            reading=Reading(data.text_column, data.encoding_errors, data.min_length),
+            eos_token=config.tokenizer.eos_token,
+            reading=reading_of(data),
             dataset_split=data.dataset_split,
             validation_split=data.validation_split,
             cache_dir=data.cache_dir,

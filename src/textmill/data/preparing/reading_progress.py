@@ -20,6 +20,7 @@ class ReadProgress:
         self._size = sum(size for size, *_ in self._states.values())
         self._total = max(self._size * passes, 1)
         self._done = 0
+        self._owed = 0.0
         self._progress = progress
         self._interrupted = interrupted
 
@@ -33,9 +34,12 @@ class ReadProgress:
         if self._progress is not None:
             self._progress(min(self._done, self._total), self._total)
 
-    def skip(self) -> None:
-        """Count one of the passes as done, because it is not needed."""
-        self.tick(self._size)
+    def advance(self, share: float) -> None:
+        """Count `share` of one pass as done: all of it where the pass is not needed, or what is tokenized of it."""
+        self._owed += share * self._size
+        more = int(self._owed)
+        self._owed -= more
+        self.tick(more)
 
     def finish(self) -> None:
         """Report that all is read."""

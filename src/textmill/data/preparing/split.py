@@ -79,6 +79,18 @@ class Split:
     cut: int
 
 
+def kept_on(split: Split, found: Survey, side: int) -> tuple[int, int]:
+    """Return how many kept documents have text on a side, and the characters of it."""
+    characters = found.characters[found.kept]
+    if split.validates is not None:
+        chosen = split.validates[found.kept] == (side == VALIDATION)
+        return int(chosen.sum()), int(characters[chosen].sum())
+    ends = np.cumsum(characters)
+    if side == TRAIN:
+        return int((ends - characters < split.cut).sum()), split.cut
+    return int((ends > split.cut).sum()), int(characters.sum()) - split.cut
+
+
 def everything(side: int, found: Survey) -> Split:
     """Return the split that puts every kept document on one side."""
     return Split(found.kept, np.full(found.kept.size, side == VALIDATION), 0)

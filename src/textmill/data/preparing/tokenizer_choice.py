@@ -38,9 +38,17 @@ class TokenizerChoice:
     """
 
     def __init__(
-        self, wanted: str | Path | Tokenizer, vocab_size: int | None, special_tokens: Sequence[str], *, for_ids: bool
+        self,
+        wanted: str | Path | Tokenizer,
+        vocab_size: int | None,
+        special_tokens: Sequence[str],
+        *,
+        for_ids: bool,
+        eos_token: str | None = None,
     ) -> None:
         """Load what exists. `for_ids`: the data is ids already, so "char" and "bpe" have nothing to learn from.
+
+        eos_token: the token to follow every document, in place of the one that the tokenizer declares.
 
         Raises ConfigError when a setting cannot take effect, and what `load_tokenizer` raises.
         """
@@ -53,6 +61,8 @@ class TokenizerChoice:
             self.ready = make_byte(special_tokens)
         elif self.kind is None:
             self.ready = load_tokenizer(wanted)
+        if self.ready is not None and eos_token is not None:
+            self.ready = self.ready.with_eos(eos_token)
         if special_tokens and (for_ids or (self.kind is None and name != "byte")):
             raise ConfigError("special_tokens has no effect here: the tokens are made already")
         self.for_ids = for_ids
@@ -60,17 +70,23 @@ class TokenizerChoice:
         self.bound = vocab_size if self.ready is None else self.ready.vocab_size
         self._vocab_size = vocab_size
         self._special_tokens = list(special_tokens)
+        self._eos_token = eos_token
         self.identity: dict[str, Any] = {}
         if self.ready is not None:
             self.identity = {"fingerprint": self.ready.fingerprint, "eos_id": self.ready.eos_id}
         elif self.learns:
             size = vocab_size if self.kind == "bpe" else None
             self.identity = {"kind": self.kind, "vocab_size": size, "special_tokens": self._special_tokens}
+            self.identity |= {} if eos_token is None else {"eos_token": eos_token}
 
     def make(self, texts: Iterator[str], characters: int, say: Callable[[str], None]) -> Tokenizer:
         """Return the tokenizer, learned from `texts`, of a corpus of so many `characters`, unless it is ready."""
         if self.ready is not None:
             return self.ready
+        made = self._learn(texts, characters, say)
+        return made if self._eos_token is None else made.with_eos(self._eos_token)
+
+    def _learn(self, texts: Iterator[str], characters: int, say: Callable[[str], None]) -> Tokenizer:
         if self.kind == "char":
             return make_char(texts, self._special_tokens)
         if characters > MOST_TEXT_FOR_BPE:
@@ -98,7 +114,7 @@ def learn_once(
     kept = destination.learned()
     if kept is not None:
         tokenizer, said = kept
-        progress.skip()
+        progress.advance(1)
     else:
         said = []
         tokenizer = choice.make(training_text, characters, said.append)

@@ -1,8 +1,14 @@
 """How files are read, and the documents that they contain."""
 
+import codecs
 from dataclasses import dataclass
+from typing import Any
 
-from textmill.errors import ConfigError
+from textmill.data.sources.file_extensions import NAMED_FORMATS
+from textmill.errors import ConfigError, one_line
+
+END_OF_TEXT_LINES = "auto"
+"""The document separator that is a line with END_OF_TEXT alone, as many corpora have it."""
 
 
 @dataclass(frozen=True)
@@ -11,17 +17,48 @@ class Reading:
 
     Attributes:
         text_column: the field of a JSON object, the column of a table, with the text.
-        encoding_errors: "strict" refuses bytes that are not UTF-8, "replace" turns them into U+FFFD.
+        encoding_errors: "strict" refuses bytes that are not in the encoding, "replace" turns them into U+FFFD.
         min_length: shorter documents, in characters, are skipped; preparing does that.
+        format: what the files are, one of NAMED_FORMATS, whatever their names; None to go by the extension.
+        encoding: of plain text, JSON and tables; Python's name for it, which is made canonical.
+        document_separator: what ends a document within a plain text. \\n, \\t and \\r are the characters; None for
+            nothing, END_OF_TEXT_LINES for lines that read <|endoftext|>.
     """
 
     text_column: str = "text"
     encoding_errors: str = "strict"
     min_length: int = 0
+    format: str | None = None
+    encoding: str = "utf-8"
+    document_separator: str | None = END_OF_TEXT_LINES
 
     def __post_init__(self) -> None:
+        """Raises ConfigError for a value that means nothing."""
         if self.encoding_errors not in ("strict", "replace"):
             raise ConfigError(f"encoding_errors is {self.encoding_errors!r}: choose strict or replace")
+        if self.format is not None and self.format not in NAMED_FORMATS:
+            raise ConfigError(f"format is {self.format!r}: choose one of {', '.join(NAMED_FORMATS)}")
+        if self.document_separator == "":
+            raise ConfigError("document_separator is empty: give the characters between documents, or none")
+        try:
+            "".encode(self.encoding)
+            codecs.getincrementaldecoder(self.encoding)
+        except (LookupError, ValueError) as error:
+            raise ConfigError(
+                f"encoding is {self.encoding!r} ({one_line(error)}): name one such as utf-8, latin-1, cp1252, utf-16"
+            ) from error
+        object.__setattr__(self, "encoding", codecs.lookup(self.encoding).name)
+
+    def identity(self, *, plain_text: bool) -> dict[str, Any]:
+        """Return what the documents of files depend on, some of which may be `plain_text`; formats count with files."""
+        values: dict[str, Any] = {
+            name: getattr(self, name) for name in ("text_column", "encoding_errors", "min_length")
+        }
+        if self.encoding != "utf-8":
+            values["encoding"] = self.encoding
+        if plain_text:
+            values["document_separator"] = self.document_separator
+        return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,19 @@ from textmill.data.reading.formats import (
     pdf,
     text,
 )
-from textmill.data.sources.file_extensions import FORMATS, IDS, format_of
+from textmill.data.reading.formats.other_encodings import as_utf8
+from textmill.data.sources.file_extensions import ARCHIVES, FORMATS, IDS, extension_of, format_of
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
 
 Read = Callable[[BinaryIO, str, Reading, Notes], Iterator[Document]]
 
 READERS: dict[str, Read] = {
+    "text": text.read,
     "jsonl": jsonl.read,
     "json": json_objects.read,
     "csv": csv_table.read,
+    "tsv": csv_table.read_tsv,
     "parquet": parquet_and_arrow.read_parquet,
     "arrow": parquet_and_arrow.read_arrow,
     "html": markup.read,
@@ -34,6 +37,8 @@ READERS: dict[str, Read] = {
     "epub": epub.read,
 }
 """Format -> how it is read. `sources.file_extensions` says which extension has which format."""
+
+_TEXTUAL = {"text", "jsonl", "json", "csv", "tsv"}  # in the encoding that is given
 
 _SEEKING = {"parquet", "arrow", "pdf", "epub"}  # read in any order, so not from a compressed file
 
@@ -50,17 +55,16 @@ def read_documents(
     """Yield the documents of `files` in order; long ones come in parts (see Document).
 
     `notes` collects findings; `on_bytes` is called with the number of bytes read since the last call, `on_file` with
-    each file before its documents. Memory stays flat
-    however large a file is, except for the longest table row, web page, or run of characters without a space. Raises
-    DataError and MissingInputError, naming file and line or byte.
+    each file before its documents. Memory stays flat however large a file is, except for the longest table row, web
+    page, or run of characters without a space. Raises DataError and MissingInputError, naming file and line or byte.
     """
     reading, notes = reading or Reading(), notes or Notes()
     for path in files:
         on_file(path)
         with open_file(path) as file:
-            in_order = FORMATS.get(format_of(path)[0]) not in _SEEKING
+            in_order = FORMATS.get(format_of(path, reading.format)[0]) not in _SEEKING
             size, reported, unreported = path.stat().st_size, 0, 0
-            for document in _guarded(_documents(file, path, reading, notes), path):
+            for document in _guarded(_documents(file, path, reading, notes), path, reading):
                 yield document
                 unreported += len(document.text)
                 if unreported >= _REPORT_EVERY:
@@ -70,26 +74,33 @@ def read_documents(
             on_bytes((file.tell() if in_order else size) - reported)
 
 
-def _guarded(documents: Iterator[Document], path: Path) -> Iterator[Document]:
+def _guarded(documents: Iterator[Document], path: Path, reading: Reading) -> Iterator[Document]:
     """Yield `documents`; turn whatever a format's parser raises about a damaged file into a DataError."""
     try:
         yield from documents
     except (TextmillError, MemoryError):
         raise
     except Exception as error:  # parsers of archives, markup and tables share no error class
-        kind, reason = "".join(format_of(path)) or "text", f"{type(error).__name__}: {one_line(error, 120)}"
+        kind = "".join(format_of(path, reading.format)) or "text"
+        reason = f"{type(error).__name__}: {one_line(error, 120)}"
         raise DataError(f"{path} is damaged or cut off, or no {kind} file: {reason}") from error
 
 
 def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:
-    extension, compression = format_of(path)
-    if extension in IDS or (compression and FORMATS.get(extension) in _SEEKING):
+    if reading.format is None and extension_of(path)[0] in ARCHIVES:
+        raise DataError(
+            f"{path} is an archive of files: unpack it and give the folder, or say what it is with --format"
+        )
+    extension, compression = format_of(path, reading.format)
+    format = FORMATS.get(extension, "text")
+    if extension in IDS or (compression and format in _SEEKING):
         raise DataError(
             f"{path} is compressed: unpack it first, because a {extension} file is not read from front to back"
         )
     content = compressed.unpack(file, compression, str(path)) if compression else file
-    read = READERS[FORMATS[extension]] if extension in FORMATS else text.read
-    return read(content, str(path), reading, notes)
+    if reading.encoding != "utf-8" and format in _TEXTUAL:
+        content = as_utf8(content, str(path), reading)
+    return READERS[format](content, str(path), reading, notes)
 
 
 def open_file(path: Path) -> BinaryIO:

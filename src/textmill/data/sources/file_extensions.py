@@ -8,7 +8,7 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".json": "json",
     ".csv": "csv",
-    ".tsv": "csv",
+    ".tsv": "tsv",
     ".parquet": "parquet",
     ".arrow": "arrow",
     ".html": "html",
@@ -22,7 +22,18 @@ FORMATS = {
 IDS = frozenset({".npy", ".bin"})
 """Extensions of files that contain token ids."""
 
+NAMED_FORMATS = {
+    "text": "",
+    **{name: extension for extension, name in reversed(FORMATS.items())},
+    "npy": ".npy",
+    "bin": ".bin",
+}
+"""What `format` may be -> the extension that means the same."""
+
 COMPRESSED = frozenset({".gz", ".bz2", ".xz", ".zst"})
+
+ARCHIVES = frozenset({".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".zip", ".7z", ".rar"})
+"""Extensions of archives of files, which are not read: what is in them may be anything."""
 
 SETTINGS = frozenset({".csv", ".tsv", ".json"})
 """Extensions that a folder is read for only when it has nothing else: beside text such files are mostly settings."""
@@ -52,9 +63,14 @@ def extension_of(path: Path) -> tuple[str, str]:
     return (extensions[-1] if extensions else ""), compression
 
 
-def format_of(path: Path) -> tuple[str, str]:
-    """Return `extension_of(path)`, the extension being "" where the file is read as plain text."""
+def format_of(path: Path, given: str | None = None) -> tuple[str, str]:
+    """Return `extension_of(path)`, the extension being "" where the file is read as plain text.
+
+    given: one of NAMED_FORMATS, which then counts in place of the extension.
+    """
     extension, compression = extension_of(path)
+    if given is not None:
+        return NAMED_FORMATS[given], compression
     return (extension if extension in FORMATS or extension in IDS else ""), compression
 
 

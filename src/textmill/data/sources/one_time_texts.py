@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from textmill import files
+from textmill.console.number_format import size
 from textmill.data.sources.cache_dir import cache_root
+from textmill.data.sources.file_extensions import NAMED_FORMATS
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
 from textmill.imports import resolve
 
@@ -28,8 +31,12 @@ WHAT_IS_TAKEN = (
 )
 
 _BLOCK = 1 << 20
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds between sentences about how much is read; nobody knows of how much
 _OBJECT = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _ITEM = re.compile(rf"([A-Za-z][\w-]*=)?(-|(?!hf:){_OBJECT}:{_OBJECT})(=[0-9.]+(?:[eE][+-]?[0-9]+)?)?", re.DOTALL)
+_BEGINS_JSON = re.compile(r'\[?\s*\{\s*("(?:[^"\\]|\\.)*"\s*:|\})')
+"""An object, perhaps in an array, with its first key or none: text such as "{x: 1}" or "[1]" does not begin so."""
+
 _TEXTS, _PIPED = "texts", "stdin"  # folders of the cache
 
 
@@ -42,12 +49,15 @@ class Keeper:
         cache_dir: the cache; None for the user's.
         say: called with a sentence about where the text is kept.
         interrupted: called for every document; to stop, it raises.
+        format, encoding: of what is piped in, see `Reading`; a program gives text, which has neither.
     """
 
     text_column: str = "text"
     cache_dir: str | Path | None = None
     say: Callable[[str], None] = lambda sentence: None
     interrupted: Callable[[], None] = lambda: None
+    format: str | None = None
+    encoding: str = "utf-8"
 
     def keep(self, data: Any, name: str = "data") -> list[str | Path] | None:
         """Return `data` as items that name files, after keeping what is given once; None stays None.
@@ -84,8 +94,11 @@ class Keeper:
         return [f"{before}{path}{after}" for path in ([found] if isinstance(found, str | Path) else found)]
 
     def _keep_texts(self, given: Any, name: str) -> Path:
+        if self.format is not None or self.encoding != "utf-8":
+            raise ConfigError(f"{name} is texts of a program: format and encoding say what files are, leave them out")
         rows = _JsonLines(given, self.text_column, name)
-        kept = self._write(_TEXTS, rows, f"{name} gives no text")
+        self.say(f"{name}: reading what the program gives")
+        kept = self._write(_TEXTS, rows, f"{name} gives no text", lambda path: "jsonl")
         self.say(f"{name}: {rows.sentence()}, kept in {kept}")
         return kept
 
@@ -93,30 +106,51 @@ class Keeper:
         if sys.stdin is None or sys.stdin.isatty():
             raise ConfigError("data is standard input (-), and nothing is piped in: name files instead")
         blocks = iter(partial(sys.stdin.buffer.read, _BLOCK), b"")
-        kept = self._write(_PIPED, blocks, "standard input is empty")
+        kept = self._write(_PIPED, blocks, "standard input is empty", self._format_of)
         self.say(f"standard input is kept in {kept}")
         return kept
 
-    def _write(self, name: str, blocks: Iterable[bytes], empty: str) -> Path:
+    def _format_of(self, path: Path) -> str:
+        """Return what the file that was piped in is, unless it was said: JSON Lines, JSON or plain text."""
+        if self.format is not None:
+            return self.format
+        with path.open("rb") as file:
+            start = file.read(_BLOCK).decode(self.encoding, "replace").removeprefix("\ufeff").lstrip()
+        if not _BEGINS_JSON.match(start):
+            return "text"
+        first, line_end, _ = start.partition("\n")
+        try:
+            is_row = isinstance(json.loads(first), dict)
+        except (ValueError, RecursionError):
+            is_row = not line_end  # the first row is longer than what was read
+        return "jsonl" if is_row and start[0] == "{" else "json"
+
+    def _write(self, name: str, blocks: Iterable[bytes], empty: str, format_of: Callable[[Path], str]) -> Path:
         """Return the new file with the content of `blocks` in the folder `name` of the cache.
 
-        JSON lines if it begins with a brace, else text. Raises DataError with the text `empty` if all is white space.
+        Its extension is that of its format. Raises DataError with the text `empty` if all is white space.
         After any error there is no new file.
         """
         folder = files.make_directory(cache_root(self.cache_dir) / name)
         temporary = folder / f"{files.TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-        digest, first = hashlib.sha256(), b""
+        digest, is_empty = hashlib.sha256(), True
+        pause = FIRST_PAUSE
+        due = time.monotonic() + pause
         try:
             with temporary.open("wb") as file:
                 for block in blocks:
                     self.interrupted()
-                    first = first or block.lstrip()[:1]
+                    is_empty = is_empty and not block.strip()
                     digest.update(block)
                     file.write(block)
-            if not first:
+                    if time.monotonic() >= due:
+                        self.say(f"{size(file.tell())} read so far")
+                        pause = min(2 * pause, LONGEST_PAUSE)
+                        due = time.monotonic() + pause
+            if is_empty:
                 raise DataError(empty)
-            final = folder / f"{digest.hexdigest()[:32]}{'.jsonl' if first == b'{' else '.txt'}"
-            return files.move_into_place(temporary, final)
+            extension = NAMED_FORMATS[format_of(temporary)] or ".txt"
+            return files.move_into_place(temporary, folder / f"{digest.hexdigest()[:32]}{extension}")
         except OSError as error:
             raise files.cannot_write(folder, error) from error
         finally:

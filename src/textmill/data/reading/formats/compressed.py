@@ -17,6 +17,7 @@ ALLOWED_ANYWAY = 32 << 20
 """Bytes out that are never too many."""
 
 _OPEN = {".gz": lambda file: gzip.GzipFile(fileobj=file), ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}
+_LONGEST_WINDOW = 1 << 31  # bytes; what zstd --long=31 writes. Memory is taken as the text needs it.
 _ZSTD_INPUT = 1024  # bytes; a thousand of them expand to at most 32 MB
 
 
@@ -75,7 +76,9 @@ class _Zstd:
                 if self._frame is not None:
                     raise EOFError
                 return b""
-            self._frame = self._frame or self._zstandard.ZstdDecompressor().decompressobj()
+            self._frame = (
+                self._frame or self._zstandard.ZstdDecompressor(max_window_size=_LONGEST_WINDOW).decompressobj()
+            )
             try:
                 self._unpacked = memoryview(self._frame.decompress(block))
             except self._zstandard.ZstdError as error:

@@ -1,6 +1,7 @@
 """Comma-separated values (.csv, .tsv): the first line names the columns, one of which is the text."""
 
 import csv
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
@@ -11,11 +12,17 @@ from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, listed
 
 
-def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
+def read_tsv(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
+    """Yield the rows' texts of a table whose separator is a tab, whatever else its first line contains."""
+    yield from read(file, name, reading, notes, "\t")
+
+
+def read(file: BinaryIO, name: str, reading: Reading, notes: Notes, separator: str | None = None) -> Iterator[Document]:
     """Yield the field of column `reading.text_column` of every row; quoted fields may contain commas and line breaks.
 
-    The separator is comma, semicolon or tab, whichever the first line has most of. Raises DataError, naming the line,
-    for a row of another width than the first, for a quote that does not close, and for a missing column.
+    The separator, unless given, is comma, semicolon or tab, whichever the first line has most of outside quotes. Raises
+    DataError, naming the line, for a row of another width than the first, for a quote that does not close, and for a
+    missing column.
     """
     csv.field_size_limit(LONGEST_LINE)  # otherwise fields of 128 KiB are refused; set for the whole process
     last_line = 0
@@ -23,14 +30,15 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     def lines() -> Iterator[str]:
         nonlocal last_line
         kind = "a table has one row per line"
-        for last_line, line in read_lines(file, name, reading.encoding_errors, notes, kind):  # noqa: B007
+        for last_line, line in read_lines(file, name, reading, notes, kind):  # noqa: B007
             yield line
 
     source = lines()
     first = next(source, "")
     if not first.strip():
         return
-    rows = csv.reader(chain([first], source), delimiter=max(",;\t", key=first.count), strict=True)
+    unquoted = re.sub(r'"[^"]*("|$)', "", first)
+    rows = csv.reader(chain([first], source), delimiter=separator or max(",;\t", key=unquoted.count), strict=True)
     names: list[str] | None = None
     column, started = 0, 1
     while True:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.reading.formats.jsonl import text_of_object
+from textmill.data.reading.formats.jsonl import WITHOUT_TEXT, text_of_object
 from textmill.data.reading.formats.text import decoded_pieces
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
@@ -24,36 +24,41 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
 
     Raises DataError, naming file and line, for anything that is not such an object, and for a file that was cut off.
     """
-    source = _Source(file, name, reading.encoding_errors, notes)
-    in_array = source.next_character() == "["
+    values = _Source(file, name, reading, notes)
+    in_array = values.next_character() == "["
     if in_array:
-        source.skip(1)
+        values.skip(1)
     number = 0
-    while (character := source.next_character()) and character != "]":
+    while (character := values.next_character()) and character != "]":
         if number and character == ",":
-            source.skip(1)
-            if source.next_character() in ("]", ""):
-                raise DataError(f"{source.where} has a comma with nothing after it")
+            values.skip(1)
+            if values.next_character() in ("]", ""):
+                raise DataError(f"{values.where} has a comma with nothing after it")
         elif number and in_array:
-            raise DataError(f"{source.where} is not JSON: expected a comma between objects")
-        where = source.where
-        row, source_text = source.value()
+            raise DataError(f"{values.where} is not JSON: expected a comma between objects")
+        where = values.where
+        row, source_text = values.value()
         number += 1
-        yield Document(text_of_object(source_text, row, where, reading), f"{name}:{where.rpartition(' ')[2]}")
+        source = f"{name}:{where.rpartition(' ')[2]}"
+        text = text_of_object(source_text, row, where, reading)
+        if text is None:
+            notes.add(WITHOUT_TEXT, source)
+        else:
+            yield Document(text, source)
     if in_array and character != "]":
         raise DataError(f"{name} is cut off: its array has no end (after {number:,} objects)")
     if character == "]":
-        source.skip(1)
-        if not in_array or source.next_character():
-            raise DataError(f"{source.where} is not JSON: something follows the end")
+        values.skip(1)
+        if not in_array or values.next_character():
+            raise DataError(f"{values.where} is not JSON: something follows the end")
 
 
 class _Source:
     """A window over a text file that moves forward value by value."""
 
-    def __init__(self, file: BinaryIO, name: str, errors: str, notes: Notes) -> None:
+    def __init__(self, file: BinaryIO, name: str, reading: Reading, notes: Notes) -> None:
         self._name = name
-        self._pieces = decoded_pieces(file, name, errors, notes)
+        self._pieces = decoded_pieces(file, name, reading, notes)
         self._text, self._at, self._line = "", 0, 1
         self._json = json.JSONDecoder()
 

@@ -9,27 +9,35 @@ from textmill.data.reading.formats.utf8_lines import read_lines
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, listed
 
+WITHOUT_TEXT = "rows without a text (null) skipped"
+
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
-    """Yield the text in the field `reading.text_column` of every line; skip blank lines.
+    """Yield the text in the field `reading.text_column` of every line; skip blank lines, skip and note null.
 
     Raises DataError, naming file and line, for anything that is not such an object.
     """
     kind = "a .jsonl file has one object per line"
-    for number, line in read_lines(file, name, reading.encoding_errors, notes, kind):
+    for number, line in read_lines(file, name, reading, notes, kind):
+        line = line.removeprefix("\ufeff")  # of a file that was appended to another
         if line.strip():
             where = f"{name}, line {number}"
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{where} is not JSON: {getattr(error, 'msg', error)}") from error
-            yield Document(text_of_object(line, row, where, reading), f"{name}:{number}")
+            text = text_of_object(line, row, where, reading)
+            if text is None:
+                notes.add(WITHOUT_TEXT, f"{name}:{number}")
+            else:
+                yield Document(text, f"{name}:{number}")
 
 
-def text_of_object(source_text: str, row: Any, where: str, reading: Reading) -> str:
+def text_of_object(source_text: str, row: Any, where: str, reading: Reading) -> str | None:
     """Return the text in `reading.text_column` of `row`, the value that the JSON text `source_text` stands for.
 
-    Raises DataError, beginning with `where`, when the row is not an object with such a text.
+    None for null, as in a table: a row without a text. Raises DataError, beginning with `where`, when the row is not an
+    object with such a text.
     """
     column = reading.text_column
     if not isinstance(row, dict):
@@ -37,6 +45,8 @@ def text_of_object(source_text: str, row: Any, where: str, reading: Reading) -> 
     if column not in row:
         raise DataError(f"{where} has no field {column!r}, it has {listed(row)}: name the field with --text-column")
     text = row[column]
+    if text is None:
+        return None
     if not isinstance(text, str):
         raise DataError(f"{where}: the field {column!r} is {_kind_of(text)}, not text")
     if source_text.count(json.dumps(column)) > 1:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from textmill.data.reading.document import Document, Reading
+from textmill.data.reading.formats.jsonl import WITHOUT_TEXT
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, listed
 from textmill.imports import optional
@@ -63,6 +64,6 @@ def _texts(batches: Iterator[Any], name: str, column: str, notes: Notes) -> Iter
             except UnicodeDecodeError as error:
                 raise DataError(f"{name}, row {number}: the column {column!r} is not UTF-8") from error
             if text is None:
-                notes.add("rows without a text (null) skipped", f"{name}:{number}")
+                notes.add(WITHOUT_TEXT, f"{name}:{number}")
             else:
                 yield Document(text, f"{name}:{number}")

@@ -1,13 +1,14 @@
 """Plain text: one file is one document, read in parts of about a megabyte."""
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
+from textmill.data.reading.formats.separated_documents import Separator, split_documents
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
-from textmill.tokenizers.split_long_text import last_cut
 
 PART_BYTES = 1 << 20
 LONGEST_PART = 8 << 20  # characters; text without a space is cut here
@@ -19,51 +20,60 @@ _WIDE = {
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 _FOREIGN = {
-    b"%PDF-": "a PDF (give it the extension .pdf)",
-    b"PK\x03\x04": "a zip archive (as .docx, .odt and .npz are; an .epub needs its extension)",
-    b"\x1f\x8b": "gzip-compressed (give it the extension .gz)",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed (give it the extension .zst)",
-    b"\xfd7zXZ": "xz-compressed (give it the extension .xz)",
-    b"BZh": "bzip2-compressed (give it the extension .bz2)",
-    b"\x89PNG": "an image",
-    b"\xff\xd8\xff": "an image",
-    b"GIF8": "an image",
-    b"\x7fELF": "a program",
-    b"\x93NUMPY": "a NumPy array (give it the extension .npy)",
-    b"PAR1": "a Parquet table (give it the extension .parquet)",
-    b"ARROW1": "an Arrow table (give it the extension .arrow)",
-    b"SQLite format 3\x00": "a database",
+    rb"%PDF-\d\.\d\s*[\r\n]": "a PDF (give it the extension .pdf)",
+    rb"PK\x03\x04": "a zip archive (as .docx, .odt and .npz are; an .epub needs its extension)",
+    rb"\x1f\x8b": "gzip-compressed (give it the extension .gz)",
+    rb"\x28\xb5\x2f\xfd": "zstd-compressed (give it the extension .zst)",
+    rb"\xfd7zXZ": "xz-compressed (give it the extension .xz)",
+    rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": "bzip2-compressed (give it the extension .bz2)",
+    rb"\x89PNG": "an image",
+    rb"\xff\xd8\xff": "an image",
+    rb"GIF8[79]a(?s:.){6}\x00": "an image",
+    rb"\x7fELF": "a program",
+    rb"\x93NUMPY": "a NumPy array (give it the extension .npy)",
+    rb"PAR1[\x00-\x08\x0e-\x1f]": "a Parquet table (give it the extension .parquet)",
+    rb"ARROW1\x00": "an Arrow table (give it the extension .arrow)",
+    rb"SQLite format 3\x00": "a database",
+    rb"(?s:.){257}ustar[\x00 ]": "a tar archive (unpack it, and give the folder)",
 }
+"""Beginnings of files that are not text. A text may begin with the same characters where they are printable, so there
+they go as far as no text does."""
 
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
-    """Yield the file as one document, in parts that end before white space.
+    """Yield the file as one document, or as those that `reading.document_separator` separates.
 
-    Drop the byte order mark and keep line ends as they are; note both. Bytes that are not UTF-8 raise
+    Long ones come in parts that end before white space. Drop the byte order mark and keep line ends as they are; note
+    both. What is blank between two separators, or after the last, is no document. Bytes that are not UTF-8 raise
     DataError with their offset, or become U+FFFD and are noted when `reading.encoding_errors` is "replace".
     """
-    text = ""
-    for piece in decoded_pieces(file, name, reading.encoding_errors, notes):
-        text += piece
-        if len(text) < PART_BYTES:
+    pieces = decoded_pieces(file, name, reading, notes)
+    separator = Separator.of(reading.document_separator)
+    number, begun, separated = 1, False, False
+    for text, ends, by_separator in split_documents(pieces, separator, PART_BYTES, LONGEST_PART):
+        separated = separated or by_separator
+        if separated and ends and not begun and not text.strip():
             continue
-        cut = last_cut(text) or (len(text) if len(text) > LONGEST_PART else 0)
-        if cut:
-            _note(text[:cut], name, notes)
-            yield Document(text[:cut], name, continues=True)
-            text = text[cut:]
-    _note(text, name, notes)
-    yield Document(text, name)
+        _note(text, name, notes)
+        yield Document(text, f"{name}, document {number}" if separated else name, continues=not ends)
+        number, begun = number + ends, not ends
+    if separator.found_within_line:
+        how = f"--document-separator '{separator.mark}' ends documents there"
+        notes.add(f"{separator.mark} within a line is plain text ({how})", name)
+    if separated and separator.alone:
+        notes.add(f"documents end at lines {separator.mark} (--document-separator none keeps them as text)", name)
+    elif separator.mark and not separated and not separator.alone:
+        notes.add(f"the document separator {separator.mark!r} does not occur", name)
 
 
-def decoded_pieces(file: BinaryIO, name: str, errors: str, notes: Notes) -> Iterator[str]:
+def decoded_pieces(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[str]:
     """Yield the text of a file without its byte order mark, PART_BYTES at a time; see `read` for what it raises."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    decoder = codecs.getincrementaldecoder("utf-8")(reading.encoding_errors)
     offset, ended = 0, False
     while not ended:
         block = file.read(PART_BYTES)
         ended = not block
-        start = block_start(block, name, notes) if offset == 0 else 0
+        start = block_start(block, name, reading, notes) if offset == 0 else 0
         begin = offset + start - len(decoder.getstate()[0])
         try:
             piece = decoder.decode(block[start:], ended)
@@ -73,17 +83,19 @@ def decoded_pieces(file: BinaryIO, name: str, errors: str, notes: Notes) -> Iter
         offset += len(block)
 
 
-def block_start(block: bytes, name: str, notes: Notes) -> int:
+def block_start(block: bytes, name: str, reading: Reading, notes: Notes) -> int:
     """Return where the text begins in the first bytes of a file: after the byte order mark, if there is one.
 
-    Raises DataError when the bytes are known not to be UTF-8 text.
+    Raises DataError when the bytes are known not to be UTF-8 text; a format that was given is not doubted.
     """
     for mark, encoding in _WIDE.items():
         if block.startswith(mark):
             raise _not_utf8(name, encoding)
-    for mark, what in _FOREIGN.items():
-        if block.startswith(mark):
-            raise DataError(f"{name} is {what} and not UTF-8 text (byte 0): extract its text first")
+    for pattern, what in _FOREIGN.items() if reading.format is None else ():
+        if re.match(pattern, block):
+            raise DataError(
+                f"{name} is {what} and not UTF-8 text (byte 0): extract its text first, or say what it is with --format"
+            )
     head = block[:4096]
     for parity, encoding in enumerate(("UTF-16BE", "UTF-16LE")):  # Latin text has every other byte zero
         if len(head) >= 4 and head[parity::2].count(0) > 0.4 * len(head[parity::2]) and 0 not in head[1 - parity :: 2]:
@@ -95,14 +107,14 @@ def block_start(block: bytes, name: str, notes: Notes) -> int:
 
 
 def _not_utf8(name: str, encoding: str) -> DataError:
-    return DataError(f"{name} is {encoding} and not UTF-8 (byte 0): convert it, as with iconv -f {encoding} -t UTF-8")
+    return DataError(f"{name} is {encoding} and not UTF-8 (byte 0): read it with --encoding {encoding.lower()}")
 
 
 def invalid_utf8(where: str, offset: int, error: UnicodeDecodeError) -> DataError:
     """Return the error for bytes that are not UTF-8 at byte `offset` of a file."""
     return DataError(
         f"{where} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {offset:,} ({error.reason}); "
-        "convert the file, or use --encoding-errors replace"
+        "name its --encoding, such as latin-1, or use --encoding-errors replace"
     )
 
 

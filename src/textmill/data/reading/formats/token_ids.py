@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy_format
 
+from textmill.data.reading.document import Reading
+from textmill.data.sources.file_extensions import format_of
 from textmill.errors import DataError, one_line
 from textmill.files import parse_json
 
@@ -60,9 +62,9 @@ class Ids:
         return highest
 
 
-def open_token_ids(path: Path, vocab_size: int | None = None) -> Ids:
+def open_token_ids(path: Path, reading: Reading, vocab_size: int | None = None) -> Ids:
     """Return the ids in a .npy or .bin file; see `open_npy` and `open_bin`."""
-    return open_bin(path, vocab_size) if path.suffix.lower() == ".bin" else open_npy(path)
+    return open_bin(path, vocab_size) if format_of(path, reading.format)[0] == ".bin" else open_npy(path)
 
 
 def open_npy(path: Path) -> Ids:

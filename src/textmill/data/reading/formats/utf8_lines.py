@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from textmill.data.reading.document import Reading
 from textmill.data.reading.formats.text import block_start, invalid_utf8
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
@@ -11,7 +12,7 @@ LONGEST_LINE = 256 << 20
 """Bytes. A line is read into memory as a whole."""
 
 
-def read_lines(file: BinaryIO, name: str, errors: str, notes: Notes, kind: str) -> Iterator[tuple[int, str]]:
+def read_lines(file: BinaryIO, name: str, reading: Reading, notes: Notes, kind: str) -> Iterator[tuple[int, str]]:
     """Yield (number, line with its end); the byte order mark is dropped.
 
     Raises DataError, naming line and byte, for what is not UTF-8, and for a line beyond LONGEST_LINE: then `kind` says
@@ -23,9 +24,9 @@ def read_lines(file: BinaryIO, name: str, errors: str, notes: Notes, kind: str) 
         where = f"{name}, line {number}"
         if len(line) > LONGEST_LINE:
             raise DataError(f"{where} is longer than {LONGEST_LINE >> 20} MiB: {kind}")
-        start = block_start(line, name, notes) if number == 1 else 0
+        start = block_start(line, name, reading, notes) if number == 1 else 0
         try:
-            decoded = line[start:].decode("utf-8", errors)
+            decoded = line[start:].decode("utf-8", reading.encoding_errors)
         except UnicodeDecodeError as error:
             raise invalid_utf8(where, offset + start + error.start, error) from error
         offset += len(line)

@@ -1,0 +1,50 @@
+"""Text in another encoding than UTF-8, turned into UTF-8 while it is read."""
+
+import codecs
+import io
+from typing import Any, BinaryIO
+
+from textmill.data.reading.document import Reading
+from textmill.errors import DataError
+
+_BLOCK = 1 << 16
+
+
+def as_utf8(content: BinaryIO, name: str, reading: Reading) -> BinaryIO:
+    """Return `content`, which is in `reading.encoding`, in UTF-8, to be read once from front to back.
+
+    Reading raises DataError, with the offset, for bytes that are not in the encoding, unless they are to be replaced.
+    """
+    return io.BufferedReader(_AsUtf8(content, name, reading), _BLOCK)
+
+
+class _AsUtf8(io.RawIOBase):
+    def __init__(self, content: BinaryIO, name: str, reading: Reading) -> None:
+        self._content, self._name, self._encoding = content, name, reading.encoding
+        self._decoder = codecs.getincrementaldecoder(reading.encoding)(reading.encoding_errors)
+        self._offset, self._ended, self._ready = 0, False, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready and not self._ended:
+            self._ready = self._next_block()
+        given, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(given)] = given
+        return len(given)
+
+    def _next_block(self) -> bytes:
+        block = self._content.read(_BLOCK)
+        self._ended = not block
+        waiting = len(self._decoder.getstate()[0])
+        try:
+            text = self._decoder.decode(block, self._ended)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self._name} is not {self._encoding}: byte 0x{error.object[error.start]:02X} at offset "
+                f"{self._offset - waiting + error.start:,} ({error.reason}); name another --encoding, or use "
+                "--encoding-errors replace"
+            ) from error
+        self._offset += len(block)
+        return text.encode("utf-8", "replace")
