@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from textmill.evaluation import evaluate
     from textmill.generation import generate, generate_text
     from textmill.model import build_model
-    from textmill.training import Trainer, load_checkpoint, save, steps, train, train_model
+    from textmill.training import Trainer, load_checkpoint, periodic_actions, save, steps, train, train_model
     from textmill.training.assemble import assemble
 
 __version__ = VERSION
@@ -51,6 +51,7 @@ __all__ = [
     "generate_text",
     "load_checkpoint",
     "load_config",
+    "periodic_actions",
     "prepare",
     "save",
     "steps",
@@ -75,7 +76,7 @@ __getattr__ = lazy_attributes(
         "model": ["build_model"],
         "evaluation": ["evaluate"],
         "generation": ["generate", "generate_text"],
-        "training": ["Trainer", "load_checkpoint", "save", "steps", "train", "train_model"],
+        "training": ["Trainer", "load_checkpoint", "periodic_actions", "save", "steps", "train", "train_model"],
         "training.assemble": ["assemble"],
     },
 )

@@ -18,6 +18,9 @@ from textmill.evaluation import evaluate_model
 from textmill.model import build_model
 from textmill.training import train
 
+WITHOUT_HASHES = shutil.ignore_patterns("MANIFEST.json")
+"""For copies that a test changes on purpose."""
+
 SHAPE = {"architecture": "llama", "d_model": 64, "num_layers": 2, "num_heads": 2, "d_ff": 96, "rope_theta": 500.0}
 
 
@@ -139,7 +142,7 @@ def test_what_evaluate_refuses_is_not_trained(
     original: Path, book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Scaled rotary positions are refused by both, in the same words."""
-    folder = Path(shutil.copytree(original / "final", tmp_path / "scaled"))
+    folder = Path(shutil.copytree(original / "final", tmp_path / "scaled", ignore=WITHOUT_HASHES))
     values = json.loads((folder / "config.json").read_text())
     values["rope_parameters"] = {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0}
     (folder / "config.json").write_text(json.dumps(values))
@@ -203,7 +206,7 @@ def test_a_model_without_tokenizer_needs_one(
     original: Path, book: Path, tmp_path: Path, tuned: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Text is refused until the tokenizer is named, which then changes no row."""
-    bare = Path(shutil.copytree(original / "final", tmp_path / "bare"))
+    bare = Path(shutil.copytree(original / "final", tmp_path / "bare", ignore=WITHOUT_HASHES))
     (bare / "tokenizer.json").unlink()
     assert main(["train", str(book), "--init-from", str(bare), "--output-dir", str(tmp_path / "run")]) == 65
     assert "has no tokenizer: name the one" in capsys.readouterr().err

@@ -169,7 +169,7 @@ def test_a_run_limited_by_time_acts_as_often_after_a_stop(book: Path, cache_dir:
     planned = []
     for resume in (False, True):
         config.resume = resume
-        with assemble(config, screen=Screen(quiet=True)) as run:
+        with assemble(config, screen=Screen(quiet=True), on_signal="return") as run:
             for step in steps(run):
                 if step.number >= 22:
                     run.signals.raised = signal.SIGTERM

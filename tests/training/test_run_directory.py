@@ -21,7 +21,8 @@ from textmill.config import load_config
 from textmill.console.screen import Screen
 from textmill.errors import RunExistsError
 from textmill.tracking.metric_table import METRICS
-from textmill.training.open_run import Parts, open_run
+from textmill.training.given_parts import Parts
+from textmill.training.open_run import open_run
 from textmill.training.start_run import start_run
 
 STEPS = ["--max-steps", "12", "--eval-steps", "4", "--save-steps", "4"]

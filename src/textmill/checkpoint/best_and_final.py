@@ -1,17 +1,13 @@
 """best_model/ and final/: the part of a checkpoint that other tools load, under a fixed name."""
 
-import os
-import shutil
 from pathlib import Path
 
 from textmill.checkpoint.manifest import list_files, read_manifest, write_manifest
-from textmill.files import new_directory
+from textmill.files import link_or_copy, new_directory
 from textmill.runs.layout import MANIFEST, OPTIMIZER, STATE, checkpoint_step
 
 TRAINING_ONLY = (f"{OPTIMIZER}.", f"{OPTIMIZER}-", STATE, MANIFEST)
 """How the names of the checkpoint's files begin that a model folder does not need."""
-
-_LINKED_FROM = 1 << 20  # bytes; small files are copied, so that editing one by hand leaves the checkpoint whole
 
 
 def link_model(source_checkpoint: Path, target: Path) -> None:
@@ -30,16 +26,6 @@ def link_model(source_checkpoint: Path, target: Path) -> None:
     with new_directory(target) as temporary:
         for name in names:
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(source_checkpoint / name, temporary / name)
+            link_or_copy(source_checkpoint / name, temporary / name)
         listed = {name: source["files"][name] for name in names if name in source["files"]}
         write_manifest(temporary, source["step"], listed)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    if source.stat().st_size >= _LINKED_FROM:
-        try:
-            os.link(source, target)
-            return
-        except OSError:  # no hard links here, or too many of them: a copy always works
-            target.unlink(missing_ok=True)
-    shutil.copyfile(source, target)

@@ -81,6 +81,11 @@ def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) 
         if eos_id is not None and eos_id >= (config.vocab_size or 0):
             eos_id = None
         described = to_huggingface(config, eos_id, dtype=_dtype_name(stored_weights(model).values()))
+    elif config is not None and hasattr(config, "to_json_string"):  # a configuration of transformers
+        names = {"architectures": [type(model).__name__], "dtype": _dtype_name(stored_weights(model).values())}
+        described = {**files.parse_json(config.to_json_string()), **names}
+        if eos_id is not None:
+            described["eos_token_id"] = eos_id
     else:
         described = {"architectures": [type(model).__name__], "model_type": "unknown"}
     files.write_json(folder / layout.MODEL_CONFIG, described)

@@ -117,11 +117,10 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
     if plan.tokens is not None and plan.flops is not None:
         text = f"{count(plan.tokens)} tokens, {length.epochs:.2f} epochs; {count(plan.flops_per_token)}FLOP per token, "
         lines.append(("", text + f"{plan.flops:.2e} in all"))
-    kept = config.training.save_total_limit
     free = shutil.disk_usage(existing_folder(Path(config.training.output_dir or "runs"))).free
     enough = f"{size(free)} are free" if free > plan.disk else f"MORE than the {size(free)} that are free"
-    text = f"{size(plan.disk)} at most, for {kept} checkpoints of {size(plan.checkpoint)}, the best and a new one; "
-    lines.append(("disk", text + enough))
+    kept = f"{plan.kept} checkpoints of {size(plan.checkpoint)}, the best and a new one"
+    lines.append(("disk", f"{size(plan.disk)} at most, for {kept}; {enough}"))
     time = "unknown without a speed: give --tokens-per-second, which a short run prints"
     if plan.seconds is not None:
         time = f"{duration(plan.seconds)} of training, evaluations left out"

@@ -59,7 +59,7 @@ def train(
     opening.end()
     if screen is not None and not is_first_process():
         screen = Screen(quiet=True)
-    result = run_training(values, screen=screen)
+    result = run_training(values, screen=screen, on_signal="return")
     if json and is_first_process():
         write_json(result)
     return result.exit_code

@@ -55,8 +55,8 @@ LENGTHS = ("epochs", "max_steps", "max_tokens", "max_time")
 NOT_DUMPED = ("output_dir", "overwrite", "resume", "resume_from")
 """Settings that say where a run is written, not what it is: a dump repeats the run elsewhere."""
 
-SET_BY_TEXT = ("vocab_size",)
-"""Settings whose value the text decides: a vocabulary is as large as the tokenizer that is learned."""
+ADAPTED = ("vocab_size", "warmup_steps")
+"""Settings that are made smaller whoever chose them: a vocabulary to that of the text, a warm-up to fit the run."""
 
 
 if TYPE_CHECKING:
@@ -164,14 +164,14 @@ class Config(_Settings):
 
         Where the run is written and how it was resumed is left out, so that a dump repeats the run elsewhere.
 
-        as_asked: dump what the text decided (SET_BY_TEXT) as it was asked for, to ask the same of the text again.
+        as_asked: dump what was ADAPTED as it was asked for, to ask the same again.
         """
         dump = {}
         for section_name in SECTION_CLASSES:
             section = getattr(self, section_name)
             values = {name: value for name, value in section.values().items() if name not in NOT_DUMPED}
             if as_asked:
-                values |= {name: section.asked(name) for name in SET_BY_TEXT if name in values}
+                values |= {name: section.asked(name) for name in ADAPTED if name in values}
             dump[section_name] = values
         return dump
 

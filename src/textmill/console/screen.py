@@ -1,5 +1,6 @@
 """What a person sees of a command at work: lines, and progress on a status line. A run's lines are in its log too."""
 
+import logging
 import math
 import sys
 import time
@@ -21,6 +22,8 @@ SECONDS_BETWEEN_LINES = 10.0
 
 SECONDS_BETWEEN_DRAWINGS = 0.2
 
+_LOGGER = logging.getLogger("textmill")
+
 
 @dataclass
 class _TrainingBar:
@@ -35,8 +38,9 @@ class _TrainingBar:
 class Screen:
     """Prints to `stream` (standard output unless given), and to the log file that `open_log` adds.
 
-    A quiet screen prints nothing but still writes its log file. On a terminal, lines are wrapped between words, and
-    what is under way stands on a status line: with a `title` before it, even where the screen is quiet.
+    A quiet screen prints nothing but still writes its log file. Python's logger `textmill` gets every line too. On a
+    terminal, lines are wrapped between words, and what is under way stands on a status line: with a `title` before it,
+    even where the screen is quiet.
     """
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None, title: str = "") -> None:
@@ -56,7 +60,7 @@ class Screen:
         if offset is not None:
             self._log.truncate(min(offset, path.stat().st_size))
         for line in self._early_lines:
-            self._write_log(line)
+            self._append_to_log(line)
         self._early_lines.clear()
 
     def say(self, line: str, indent: int | None = 2) -> None:
@@ -221,6 +225,10 @@ class Screen:
             self._log = None
 
     def _write_log(self, line: str) -> None:
+        _LOGGER.info(line)
+        self._append_to_log(line)
+
+    def _append_to_log(self, line: str) -> None:
         if self._log is None:
             self._early_lines.append(line)
             return

@@ -8,6 +8,7 @@ from textmill.files.atomic import (
     fsync_directory,
     fsync_file,
     fsync_tree,
+    link_or_copy,
     make_directory,
     move_into_place,
     moved_aside,

@@ -21,6 +21,9 @@ TEMPORARY_PREFIX = ".tmp-"
 _ASIDE = ".aside"
 """End of the temporary name of a complete directory that is being replaced."""
 
+_LINKED_FROM = 1 << 20
+"""Bytes of a file that is worth a link."""
+
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
 _NOT_WRITABLE = {*_FULL_DISK, errno.EROFS}
@@ -217,3 +220,18 @@ def fsync_tree(folder: Path) -> None:
         for name in names:
             fsync_file(Path(parent, name))
         fsync_directory(Path(parent))
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Make the new file `target` with the content of `source`: a hard link to a large file, where there are links.
+
+    Small files are copied, so that editing one by hand leaves the other unchanged.
+    """
+    source, target = Path(source), Path(target)
+    if source.stat().st_size >= _LINKED_FROM:
+        try:
+            target.hardlink_to(source)
+            return
+        except OSError:  # no hard links here, or too many of them: a copy always works
+            target.unlink(missing_ok=True)
+    shutil.copyfile(source, target)

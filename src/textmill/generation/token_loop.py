@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from textmill.errors import ConfigError
 from textmill.generation.sampling import Sampling, sample
+from textmill.model.cross_entropy import logits_of
 
 _GOLDEN = 0x9E3779B97F4A7C15
 """2^64 over the golden ratio: distributes the seeds of neighbouring sequences over the whole range."""
@@ -171,7 +172,7 @@ class _Group:
         finally:
             if training:
                 self.model.train()
-        logits = getattr(logits, "logits", logits)[:, -1]  # (N, V)
+        logits = logits_of(logits)[:, -1]  # (N, V)
         if self.banned_ids:
             logits[:, self.banned_ids] = float("-inf")
         return logits

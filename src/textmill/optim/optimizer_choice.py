@@ -27,7 +27,7 @@ class AdamSettings:
 
 def build_optimizer(
     model: nn.Module,
-    name: str | OptimizerFactory = "adamw",
+    name: str | OptimizerFactory | torch.optim.Optimizer = "adamw",
     *,
     learning_rate: float,
     weight_decay: float = 0.0,
@@ -38,14 +38,22 @@ def build_optimizer(
     """Return the optimizer `name` over all trainable parameters of `model`, in the groups of `parameter_groups`.
 
     name: `adamw` (decoupled decay), `adam` (decay added to the gradient), `sgd`, `muon`, an import string
-        `package.module:factory`, or the factory itself: a function from parameter groups to an optimizer.
+        `package.module:factory`, the factory itself: a function from parameter groups to an optimizer; or an optimizer.
     adam: also of `muon`, for vectors and embeddings.
     momentum: of `sgd` (None: 0.9) and `muon` (None: 0.95).
     muon_dtype: number format of `muon`'s iterations; see `Muon`.
 
     Raises:
-        ConfigError: an unknown name, or the factory does not return an optimizer.
+        ConfigError: an unknown name, or the factory does not return an optimizer, or a given one is of another model.
     """
+    if isinstance(name, torch.optim.Optimizer):
+        mine = {id(parameter) for parameter in model.parameters()}
+        if any(id(parameter) not in mine for group in name.param_groups for parameter in group["params"]):
+            raise ConfigError(
+                f"optimizer: {type(name).__name__} has parameters that the model in training lacks: make it from those "
+                "of the model that is passed, or pass a function, which the engines fsdp and deepspeed need"
+            )
+        return name
     betas = adam.beta1, adam.beta2
     groups = parameter_groups(model, weight_decay=weight_decay)
     if callable(name) or ":" in name:

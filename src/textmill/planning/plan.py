@@ -10,7 +10,7 @@ from textmill.config.run_config import LENGTHS, Config
 from textmill.errors import ConfigError
 from textmill.planning.memory import Memory, StepSettings, estimate_memory, evaluation_rows, optimizer_bytes
 from textmill.planning.parameter_count import ParameterCount, count_parameters, flops_per_token
-from textmill.planning.run_length import Length, plan_length
+from textmill.planning.run_length import KEPT, Length, kept_epochs, plan_length
 
 EXTRA_CHECKPOINTS = 2
 """Checkpoints on disk besides those that are kept: the best one, and the one that is being written."""
@@ -37,7 +37,7 @@ class Text:
 class Plan:
     """A run in numbers. flops: of all training. checkpoint: bytes of one. disk: most bytes on disk at once.
 
-    seconds: training time at the given speed, or None without one.
+    kept: checkpoints that stay, besides the best one. seconds: training time at the given speed, or None without one.
     """
 
     device: str
@@ -48,6 +48,7 @@ class Plan:
     memory: Memory
     flops_per_token: float
     checkpoint: int
+    kept: int
     disk: int
     seconds: float | None
 
@@ -149,6 +150,7 @@ def plan_run(
     step = StepSettings.of(config, precision=precision, device=device, processes=world_size)
     rows = step.validation_rows or evaluation_rows(model, step.batch_size, text.vocab_size)
     validation_rows = max(1, -(-text.validation_tokens // model.max_seq_len))
+    kept = max(settings.save_total_limit or KEPT, kept_epochs(settings.save_total_limit, length, parameters.total))
     seconds = None
     if speed is not None and length.total_steps is not None:
         seconds = length.total_steps * length.tokens_per_step / speed
@@ -162,7 +164,8 @@ def plan_run(
         memory=estimate_memory(model, replace(step, validation_rows=min(rows, validation_rows))),
         flops_per_token=flops_per_token(model),
         checkpoint=checkpoint,
-        disk=(settings.save_total_limit + EXTRA_CHECKPOINTS) * checkpoint,
+        kept=kept,
+        disk=(kept + EXTRA_CHECKPOINTS) * checkpoint,
         seconds=seconds,
     )
     return plan, said

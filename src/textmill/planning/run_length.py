@@ -14,6 +14,12 @@ FEWEST_EVALUATIONS = 4
 EVALUATION_SHARE = 0.02
 """Most work that evaluations may add by default, as a share of the training work."""
 
+KEPT = 3
+"""Checkpoints that a run keeps unless it is told how many."""
+
+KEPT_EPOCHS_BYTES = 10**9
+"""The checkpoints of all epochs are kept as long as they are estimated to take less than this together."""
+
 
 @dataclass(frozen=True)
 class Cadence:
@@ -112,6 +118,17 @@ def plan_length(
     limit = min(limits, key=lambda name: limits[name]) if limits else "max_time"
     total = max(1, limits[limit]) if limits else None
     return Length(total, limit, rows_per_step, rows_per_epoch, row_tokens, max_time)
+
+
+def kept_epochs(limit: int | None, length: Length, parameters: int) -> int:
+    """Return the number of epochs, if all their checkpoints are kept; 0 if `epochs` sets no length or they are large.
+
+    limit: save_total_limit. A checkpoint is estimated as with AdamW, three float32 numbers per parameter.
+    """
+    if limit is not None or length.limit != "epochs" or length.epochs is None:
+        return 0
+    epochs = int(length.epochs)
+    return epochs if 12 * parameters * epochs < KEPT_EPOCHS_BYTES else 0
 
 
 def default_evaluations(length: Length, validation_targets: int) -> int:

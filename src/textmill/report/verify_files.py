@@ -45,6 +45,7 @@ def verify(folder: Path) -> Iterator[Finding]:
 
 def _run(record: Record) -> Iterator[Finding]:
     folder = record.folder
+    identity = record.environment.get("identity", {})
     for name in (layout.CONFIG, layout.STATUS, layout.ENVIRONMENT):
         yield _guarded(name, _description, folder / name)
     store = CheckpointStore(folder / layout.CHECKPOINTS, say=_nothing)
@@ -52,11 +53,10 @@ def _run(record: Record) -> Iterator[Finding]:
         yield _checkpoint(store, store.path(step))
     for name in (layout.BEST_MODEL, layout.FINAL):
         if (folder / name).exists():
-            yield _guarded(name, _model, folder / name)
+            yield _guarded(name, _model, folder / name, identity.get("model"))
     for name in (layout.METRICS, layout.STEPS, layout.SAMPLES):
         if (folder / name).exists():
             yield _guarded(name, lambda path: list(read_rows(path)), folder / name)
-    identity = record.environment.get("identity", {})
     if identity.get("tokenizer"):
         yield _guarded("tokenizer", _tokenizer, folder / layout.TOKENIZER, identity["tokenizer"])
     store_folder = record.environment.get("store")
@@ -77,8 +77,10 @@ def _checkpoint(store: CheckpointStore, folder: Path) -> Finding:
     return Finding(f"{layout.CHECKPOINTS}/{folder.name}", store.verify(folder))
 
 
-def _model(folder: Path) -> None:
+def _model(folder: Path, own: str | None = None) -> None:
     """Read the weights.
+
+    own: the class of a model that was given from Python, of which textmill knows nothing more.
 
     Raises DataError when they are not finite, do not fit the configuration beside them, or have changed.
     """
@@ -90,7 +92,7 @@ def _model(folder: Path) -> None:
 
     resolve_model(folder)
     try:
-        if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown":
+        if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown" or own is not None:
             refuse_non_finite(load_sharded(folder, layout.MODEL_WEIGHTS))
         else:
             refuse_non_finite(load_model(folder).model.state_dict())

@@ -47,7 +47,7 @@ class Watch(Tracker):
         self.trial.report(value, step)
         if self.trial.should_prune():
             self.pruned = True
-            self.run.progress.early_stopped = True  # the loop ends before its next step, and saves
+            self.run.ends_early = True
 
 
 def trial_folder(sweep: Path, number: int) -> Path:
@@ -63,7 +63,8 @@ def run_trial(config: Config, values: Mapping[str, Any], folder: Path, trial: Tr
     """
     resumes = is_run(folder)
     settled = load_config(config, dict(values), output_dir=str(folder), resume="auto" if resumes else False)
-    with assemble(settled, screen=Screen(quiet=True, title=f"trial {trial.number}")) as run:
+    screen = Screen(quiet=True, title=f"trial {trial.number}")
+    with assemble(settled, screen=screen, on_signal="return") as run:
         watch = Watch(run, trial, metric)
         if resumes and metric == "val_loss":
             watch.best = run.progress.best_val_loss

@@ -35,9 +35,10 @@ def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
             run.stop_reason = signal.Signals(error.signal_number).name
             save_interrupted(run)
         reason = run.stop_reason or "left by the caller"
-        interrupted = reason.startswith("SIG")
-        status = "interrupted" if interrupted else "finished"
-        code = 128 + getattr(signal, reason) if interrupted else 0
+        if first and run.signal is None:
+            _say_left_out(run)
+        status = "finished" if run.signal is None else "interrupted"
+        code = 0 if run.signal is None else 128 + run.signal
     except BaseException as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         code = (
@@ -55,7 +56,7 @@ def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
 def _open(run: Run, log_sizes: dict[str, int]) -> None:
     """Open logs and trackers, and write in the run's files that it is under way."""
     run.reporting.open_logs(run.folder, log_sizes)
-    write_config(run.folder, run.config)
+    write_config(run.folder, run.config, run.saving.identity["model"])
     write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
     run.reporting.trackers.start(
         {
@@ -64,6 +65,18 @@ def _open(run: Run, log_sizes: dict[str, int]) -> None:
             "step": run.progress.step - int(run.progress.actions_pending),
         }
     )
+
+
+def _say_left_out(run: Run) -> None:
+    """Say which periodic actions were asked for, and never done by a loop of the user's own."""
+    offsets = run.reporting.log_sizes()
+    asked = {"eval_steps": (run.eval_every, "metrics"), "sample_steps": (run.sample_every, "samples")}
+    for name, (cadence, log) in asked.items():
+        due = any(cadence.due(step) for step in range(1, run.progress.step + 1))
+        if run.config.given(name) and due and not offsets[log] and (run.held_out or name != "eval_steps"):
+            run.reporting.screen.say(
+                f"{name}: had no effect, because the loop never did it; call textmill.periodic_actions(run, step) in it"
+            )
 
 
 def _close(run: Run, status: str, code: int, reason: str) -> None:

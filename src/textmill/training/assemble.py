@@ -1,9 +1,10 @@
 """From configuration values to live objects, in two phases: open and refuse, then start. A dry run ends in between."""
 
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -11,10 +12,12 @@ from torch import nn
 from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.data.batches.text_size import counted_text
+from textmill.errors import Interrupted
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.planning.plan import Plan, plan_run
-from textmill.training.open_run import Parts, open_run
+from textmill.training.given_parts import Parts
+from textmill.training.open_run import open_run
 from textmill.training.run import LossFunction, Run
 from textmill.training.start_run import start_run
 
@@ -26,27 +29,42 @@ def assemble(
     model: nn.Module | None = None,
     data: Any = None,
     validation: Any = None,
-    optimizer: OptimizerFactory | None = None,
+    optimizer: OptimizerFactory | torch.optim.Optimizer | None = None,
     loss: LossFunction | None = None,
     metrics: Mapping[str, Metric] | None = None,
     screen: Screen | None = None,
+    quiet: bool = False,
+    on_signal: Literal["raise", "return"] = "raise",
 ) -> Iterator[Run]:
     """Open everything that `config` describes and yield it as a Run; save its last state and close all afterwards.
 
     A part given by hand replaces the one that the configuration would make:
 
-    model: any module from ids (B, T) to logits (B, T, V).
+    model: any module from ids (B, T) to logits (B, T, V), see `model.cross_entropy.logits_of`.
     data, validation: paths, texts of a program (see `Keeper.keep`), TextDatasets, or a prepared Corpus.
-    optimizer: a function from parameter groups to an optimizer.
+    optimizer: a function from parameter groups to an optimizer, or an optimizer of the parameters of `model`.
     loss: from the model and a Batch to summed nats over the counted targets.
     metrics: further metrics by name, each a function (logits, batch) -> (sum, count).
+    screen: where progress goes, by default standard output. quiet: print nothing; the logger `textmill` gets all of it.
+    on_signal: what follows after Ctrl-C or SIGTERM, once the last state is saved: `raise` ends the program as if
+        textmill had not been there, `return` ends the block with `run.stop_reason` set.
 
     Raises:
         TextmillError: naming what to put right; whatever can be refused is refused before anything is written.
+        KeyboardInterrupt, SystemExit(143): after Ctrl-C, after SIGTERM.
     """
-    parts = Parts(model, data, validation, optimizer, loss, metrics)
-    with open_run(config, parts, screen=screen) as opened, start_run(opened) as run:
-        yield run
+    parts, raised = Parts(model, data, validation, optimizer, loss, metrics), None
+    screen = screen or (Screen(quiet=True) if quiet else None)
+    try:
+        with open_run(config, parts, screen=screen) as opened, start_run(opened) as run:
+            yield run
+        raised = run.signal
+    except Interrupted as interruption:  # before there was anything to save
+        if on_signal == "return":
+            raise
+        raised = interruption.signal_number
+    if raised is not None and on_signal == "raise":
+        raise KeyboardInterrupt if raised == signal.SIGINT else SystemExit(128 + raised)
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from textmill.training.progress import Progress
 from textmill.training.run import Run
 from textmill.training.write_checkpoint import new_checkpoint
 
-FORMAT = 2
+FORMAT = 3
 """Version of state.json; raised when an older textmill could not read a newer one."""
 
-READABLE = (1, 2)
-"""Format 1 called `actions_pending` `chores_pending`; see `Progress.from_state`."""
+READABLE = (1, 2, 3)
+"""Format 1 called `actions_pending` `chores_pending`; 1 and 2 had `early_stopped`; see `Progress.from_state`."""
 
 _KINDS = {
     "progress": dict,
@@ -57,7 +57,8 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
     with run.world.together():
         refuse_non_finite({name: local_shard(tensor) for name, tensor in weights.items()})
     expected = sum(tensor.nbytes for tensor in (*weights.values(), *moments.values()))
-    with new_checkpoint(saving.checkpoints, run.engine, progress, expected_bytes=expected) as folder:
+    keep = run.keep_every.due
+    with new_checkpoint(saving.checkpoints, run.engine, progress, keep=keep, expected_bytes=expected) as folder:
         folder.write_tensors(STEM, weights)
         folder.write_tensors(layout.OPTIMIZER, moments)
         with folder.together():

@@ -62,7 +62,7 @@ def sample(run: Run) -> str:
 def answers_prompt(run: Run, step: Step) -> bool:
     """Whether the run ends with this step and was given a prompt, which the finished model continues."""
     asked = run.config.training.sample_prompt is not None and run.tokenizer is not None
-    return asked and (step.last or run.progress.early_stopped)
+    return asked and (step.last or run.stopped_early)
 
 
 def first_words(prompt: str | None, corpus: Corpus) -> str:

@@ -19,14 +19,23 @@ def run_loop(run: Run, report: Callable[[Step], dict[str, Any]] = Step.measured)
     report: makes the row of a training report, for callers who have more to report than `Step.measured`.
     """
     for step in steps(run):
-        if step.every(run.log_every):
-            run.track(report(step))
-        if step.every(run.eval_every) or step.last:
-            run.track_evaluation(step, evaluate(run))
-        if step.every(run.sample_every) or answers_prompt(run, step):
-            run.show(sample(run))
-        if step.every(run.save_every) or step.last or run.progress.improved:
-            save(run)
+        periodic_actions(run, step, report)
+
+
+def periodic_actions(run: Run, step: Step, report: Callable[[Step], dict[str, Any]] = Step.measured) -> None:
+    """Report, evaluate, sample and save, each if it is due after `step`. All processes call it.
+
+    Raises:
+        NonFiniteError: the run diverges. WriteFailedError: checkpoints cannot be written, three times in a row.
+    """
+    if step.every(run.log_every):
+        run.track(report(step))
+    if step.every(run.eval_every) or step.last:
+        run.track_evaluation(step, evaluate(run))
+    if step.every(run.sample_every) or answers_prompt(run, step):
+        run.show(sample(run))
+    if step.every(run.save_every) or step.last or run.progress.improved:
+        save(run)
 
 
 def steps(run: Run) -> Iterator[Step]:

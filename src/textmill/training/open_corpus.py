@@ -1,8 +1,6 @@
 """The text of a run: the files it comes from, the preset that fits it, and the corpus that it is prepared to."""
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.sources.file_selection import absolute_data, absolute_set, weighted_items
 from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_paths, is_given_once, is_kept
 from textmill.data.store.corpus import Corpus
+from textmill.data.store.joined_corpus import join
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.files import expand_home
@@ -35,16 +34,15 @@ def settle_data(
 ) -> tuple[Any, Any]:
     """Put the files of the text into `config.data`, so that the run's config.yaml repeats the run from anywhere.
 
-    given: `data` and `validation` as a caller passes them. TextDatasets and a Corpus are returned, all else is kept as
-        files; the first process reads it.
+    given: `data` and `validation` as a caller passes them. A TextDataset or Corpus is returned, None in place of it if
+        it is anything else, which is kept as files; the first process reads it.
     continued: the folder of a run that is resumed. Text that it kept is used, and not read again.
 
     Raises what `Keeper.keep` raises.
     """
     data, validation = given
-    live = isinstance(data, TextDataset | Corpus)
     values = config.data
-    if data is not None and not live and values.dataset_name is not None:
+    if data is not None and values.dataset_name is not None:
         raise ConfigError("data and dataset_name both name the text to train on: leave one out")
     keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted, values.format, values.encoding)
 
@@ -61,24 +59,31 @@ def settle_data(
         return [str(item) for item in keeper.keep(given, setting) or []]
 
     for setting, passed, absolute in (("data", data, absolute_data), ("val_data", validation, absolute_set)):
-        items: Any = getattr(values, setting) if live or passed is None else passed
-        if items is not None and not live:
+        items: Any = getattr(values, setting) if passed is None else passed
+        if isinstance(items, TextDataset | Corpus):
+            setattr(values, setting, None)
+        elif items is not None:
             items = [items] if isinstance(items, str | Path) else items
             items = world.from_first(partial(kept, setting, items))
-        if items is not None:
             setattr(values, setting, [absolute(str(item)) for item in items])
     if values.dataset_name is not None and Path(values.dataset_name).is_dir():
         values.dataset_name = str(Path(values.dataset_name).absolute())
-    return given if live else (None, None)
+    live = [part if isinstance(part, TextDataset | Corpus) else None for part in given]
+    return live[0], live[1]
 
 
-def settle_preset(config: Config, device_type: str) -> str | None:
+def settle_preset(config: Config, device_type: str, data: TextDataset | Corpus | None = None) -> str | None:
     """Set what nobody chose to the preset that fits device and corpus; return the sentence about it.
 
-    Does nothing, and returns None, when a preset was named.
+    data: the text, where it is an object. Does nothing, and returns None, when a preset was named.
     """
     if config.training.preset != "auto":
         return None
+    if data is not None:
+        corpus = _corpus_of(data)
+        stores = [store for store in (corpus.train, corpus.validation) if store is not None]
+        num_bytes = sum(store.num_bytes or store.num_tokens * store.dtype.itemsize for store in stores)
+        return apply_auto_preset(config, device_type, num_bytes)
     settings = PrepareSettings.of(config)
     items, _ = weighted_items(settings.data)
     num_bytes = corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
@@ -105,40 +110,53 @@ def settle_paths(config: Config, say: Callable[[str], None]) -> None:
 
 def open_corpus(
     config: Config,
-    data: Any,
-    validation: Any,
+    data: TextDataset | Corpus | None,
+    validation: TextDataset | Corpus | None,
     world: World,
     screen: Screen,
     interrupted: Callable[[], None],
 ) -> Corpus:
-    """Return the corpus of the run: `data` where it was given by hand, else what the configuration names.
+    """Return the corpus of the run: the objects that were given, else what the configuration names.
 
-    The first process reads and tokenises; the others wait and find the finished stores.
+    A corpus of objects is named in the configuration by its folder, so that the run can be resumed, evaluated and
+    repeated without them. The first process reads and tokenises; the others wait and find the finished stores.
     """
-    if isinstance(data, Corpus):
-        return data
-    if isinstance(data, TextDataset):
-        with world.together():
-            return _from_datasets(data, validation)
     corpus = None
     with world.together():
         if world.is_first:
-            corpus = _prepare(config, screen, interrupted)
+            corpus = _open(config, data, validation, screen, interrupted)
     with world.together():
-        return _prepare(config, screen, interrupted) if corpus is None else corpus
+        corpus = _open(config, data, validation, screen, interrupted) if corpus is None else corpus
+    if data is not None or validation is not None:
+        config.data.data, config.data.val_data = [str(corpus.folder.absolute())], None
+    return corpus
 
 
-def _prepare(config: Config, screen: Screen, interrupted: Callable[[], None]) -> Corpus:
-    settings = PrepareSettings.of(config)
-    return prepare_corpus(settings, say=screen.say, progress=screen.preparing, interrupted=interrupted)
+def _open(
+    config: Config,
+    data: TextDataset | Corpus | None,
+    validation: TextDataset | Corpus | None,
+    screen: Screen,
+    interrupted: Callable[[], None],
+) -> Corpus:
+    def prepared(**others: Any) -> Corpus:
+        settings = PrepareSettings.of(config, **others)
+        return prepare_corpus(settings, say=screen.say, progress=screen.preparing, interrupted=interrupted)
+
+    if data is None and validation is None:
+        return prepared()
+    corpus = prepared(val_data=None, val_split=0.0) if data is None else _corpus_of(data)
+    if validation is not None:
+        held_out = _corpus_of(validation)
+    elif config.data.val_data:
+        if len(config.data.val_data) > 1:
+            raise ConfigError("val_data: several sets need data that are files; give one set, or a TextDataset")
+        tokenizer = corpus.tokenizer or config.tokenizer.tokenizer
+        held_out = prepared(data=config.data.val_data, val_data=None, val_split=0.0, tokenizer=tokenizer)
+    else:
+        return corpus
+    return join(corpus, held_out, cache_dir=config.data.cache_dir, say=screen.say)
 
 
-def _from_datasets(training: TextDataset, validation: Any) -> Corpus:
-    """Return one corpus from a training and a validation dataset."""
-    if validation is None:
-        return training.corpus
-    if not isinstance(validation, TextDataset):
-        raise ConfigError(f"validation: {type(validation).__name__} is not a TextDataset")
-    held_out = validation.corpus
-    digest = hashlib.sha256(f"{training.corpus.fingerprint} {held_out.fingerprint}".encode()).hexdigest()
-    return replace(training.corpus, validation=held_out.train, fingerprint=digest)
+def _corpus_of(given: TextDataset | Corpus) -> Corpus:
+    return given.corpus if isinstance(given, TextDataset) else given

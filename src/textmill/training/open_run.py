@@ -1,13 +1,12 @@
 """The first phase of a run: open everything that can be refused. No file of a new run is written yet."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from textmill.config import Config, consistency
 from textmill.console.screen import Screen
@@ -20,37 +19,22 @@ from textmill.engine.deepspeed_json import adopt_deepspeed
 from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
-from textmill.evaluation.metrics import Metric
-from textmill.imports import resolve_callable
 from textmill.machine.kernel_choices import apply_kernels
 from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import empty_model
-from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.planning.plan import fit_run
 from textmill.planning.run_length import Length
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
+from textmill.training.given_parts import Parts, refuse_unfit_model, settle_shape, with_named
 from textmill.training.initial_model import InitialModel, adopt_model, check_corpus
 from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
 from textmill.training.resume import split_batch
-from textmill.training.run import LossFunction
 from textmill.training.signals import SignalFlag
 from textmill.training.starting_point import Output, choose_output, claim, find_start
 from textmill.training.training_rows import training_rows
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a run that are given by hand, see `assemble`; None for what the configuration describes."""
-
-    model: nn.Module | None = None
-    data: Any = None
-    validation: Any = None
-    optimizer: OptimizerFactory | None = None
-    loss: LossFunction | None = None
-    metrics: Mapping[str, Metric] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,17 +89,18 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         config, start = find_start(config, output, world, screen)
         with world.together():
             initial = _initial_model(config, parts, screen) if start is None else None
-        continued = None if output.fresh or output.fork else output.folder
         data, validation = settle_data(
-            config, (parts.data, parts.validation), world, screen, continued=continued, interrupted=signals.check
+            config, (parts.data, parts.validation), world, screen, continued=output.continued, interrupted=signals.check
         )
         with world.together():
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
-            preset = None if start else settle_preset(config, world.device.type)
-            consistency.free_vocab(config, made=data is None and is_tokenized(PrepareSettings.of(config)))
+            preset = None if start else settle_preset(config, world.device.type, data)
+            settle_shape(config, parts)
+            consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))
         corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             check_corpus(initial, corpus)
+            refuse_unfit_model(parts, config, corpus)
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             if start is None:
@@ -133,7 +118,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             )
             _say_new(screen, corpus, changes)
             trackers = _trackers(config, output.folder, world, screen)
-            parts = _with_named(parts, config)
+            parts = with_named(parts, config)
             if parts.model is None:
                 with torch.device("meta"):  # refuse a model that cannot be built; nothing is allocated
                     empty_model(config.model)
@@ -198,13 +183,3 @@ def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Tra
         project=tracking.wandb_project,
         say=screen.say,
     )
-
-
-def _with_named(parts: Parts, config: Config) -> Parts:
-    """Return the parts with the metrics and the optimizer that the configuration names by import strings."""
-    settings = config.training
-    metrics = {name.partition(":")[2]: resolve_callable(name) for name in settings.metrics} | dict(parts.metrics or {})
-    optimizer = parts.optimizer
-    if optimizer is None and ":" in settings.optimizer:
-        optimizer = resolve_callable(settings.optimizer)
-    return replace(parts, metrics=metrics, optimizer=optimizer)

@@ -84,6 +84,7 @@ class Progress:
     """The moving part of a run. Copies are cheap: every value in it is replaced, never changed in place.
 
     step: optimizer steps taken. tokens: targets trained on. total_steps: the length the schedule plans for.
+    asked_steps, asked_seconds: the limits of the configuration that total_steps was planned from.
     bad_evaluations: evaluations since the validation loss last improved by more than the minimum delta.
     patience_loss: the loss that the next improvement is measured against.
     actions_pending: the state was saved before the periodic actions of this step; a resumed run does them first.
@@ -92,6 +93,8 @@ class Progress:
     step: int = 0
     tokens: int = 0
     total_steps: int | None = None
+    asked_steps: int | None = None
+    asked_seconds: float | None = None
     best_val_loss: float | None = None
     best_step: int | None = None
     patience_loss: float | None = None
@@ -100,7 +103,6 @@ class Progress:
     last_val_loss: float | None = None
     training_seconds: float = 0.0
     elapsed_seconds: float = 0.0
-    early_stopped: bool = False
     actions_pending: bool = False
     since_log: Window = field(default_factory=Window)
     since_evaluation: Window = field(default_factory=Window)
@@ -118,11 +120,8 @@ class Progress:
         """Whether the lowest validation loss so far was measured after this very step."""
         return self.best_step == self.step
 
-    def record_val_loss(self, val_loss: float, *, patience: int, min_delta: float) -> None:
-        """Remember a strictly lower validation loss; count evaluations that do not improve it by over `min_delta`.
-
-        patience: number of such evaluations in a row that stop the run early; 0 for never.
-        """
+    def record_val_loss(self, val_loss: float, *, min_delta: float) -> None:
+        """Remember a strictly lower validation loss; count evaluations that do not improve it by over `min_delta`."""
         self.last_val_loss = val_loss
         if val_loss == val_loss and (self.best_val_loss is None or val_loss < self.best_val_loss):
             self.best_val_loss, self.best_step = val_loss, self.step
@@ -130,7 +129,6 @@ class Progress:
             self.patience_loss, self.bad_evaluations = val_loss, 0
         else:
             self.bad_evaluations += 1
-            self.early_stopped = 0 < patience <= self.bad_evaluations
 
     def copy(self) -> Progress:
         return replace(self)
@@ -146,6 +144,9 @@ class Progress:
         state = dict(state)
         if "chores_pending" in state:  # the name of this value in format 1
             state["actions_pending"] = state.pop("chores_pending")
+        if "early_stopped" in state:  # formats 1 and 2, which did not record what the length was planned from
+            del state["early_stopped"]
+            state["asked_steps"] = state["total_steps"]
         windows = {name: Window.from_state(state[name], world) for name in _WINDOWS}
         return cls(**{**state, **windows})
 
@@ -179,7 +180,7 @@ class Step:
         self.progress.last_train_loss = losses["train_loss"]
         return {**losses, **self._context(window)}
 
-    def evaluated(self, result: Mapping[str, float], *, patience: int, min_delta: float) -> dict[str, Any]:
+    def evaluated(self, result: Mapping[str, float], *, min_delta: float) -> dict[str, Any]:
         """Return the row of an evaluation, after `Progress.record_val_loss`. Waits for the device."""
         progress = self.progress
         window, progress.since_evaluation = progress.since_evaluation, Window()
@@ -187,7 +188,7 @@ class Step:
         row = {"step": self.number, "epoch": self.epoch, "train_loss": progress.last_train_loss}
         row |= {name if name.startswith("val_") else f"val_{name}": value for name, value in result.items()}
         if "val_loss" in row:
-            progress.record_val_loss(row["val_loss"], patience=patience, min_delta=min_delta)
+            progress.record_val_loss(row["val_loss"], min_delta=min_delta)
             row["best_val_loss"] = progress.best_val_loss
         return row | self._context(window)
 

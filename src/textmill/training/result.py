@@ -1,6 +1,5 @@
 """What a finished training run returns."""
 
-import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +48,6 @@ class TrainingResult(Mapping[str, Any]):
 def result_of(run: Run) -> TrainingResult:
     """Return how a finished run went."""
     progress = run.progress
-    reason = run.stop_reason or "left by the caller"
     best = run.folder / layout.BEST_MODEL
     return TrainingResult(
         output_dir=run.folder,
@@ -63,6 +61,6 @@ def result_of(run: Run) -> TrainingResult:
         total_epochs=progress.step * run.length.rows_per_step / run.length.rows_per_epoch,
         total_tokens=progress.tokens,
         training_time=progress.elapsed_seconds,
-        stop_reason=reason,
-        exit_code=128 + getattr(signal, reason) if reason.startswith("SIG") else 0,
+        stop_reason=run.stop_reason or "left by the caller",
+        exit_code=128 + run.signal if run.signal is not None else 0,
     )

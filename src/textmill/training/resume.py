@@ -7,6 +7,7 @@ from typing import Any
 from textmill.config import Config, load_config
 from textmill.config.model_shape import SHAPE
 from textmill.config.run_config import LENGTHS, NOT_DUMPED
+from textmill.engine.deepspeed_json import read_deepspeed
 from textmill.errors import MissingInputError, ResumeError
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment
@@ -54,7 +55,9 @@ def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -
     if given.get("engine", "auto") not in ("auto", "deepspeed"):
         given.setdefault("deepspeed_config", None)
     if given.get("deepspeed_config") is not None:
-        given.setdefault("engine", "deepspeed")
+        given["deepspeed_config"] = read_deepspeed(given["deepspeed_config"])  # what is saved is the content
+        if saved.training.engine not in ("auto", "deepspeed"):
+            given.setdefault("engine", "deepspeed")
     if "learning_rate" in given:  # of the run's optimizer, which cannot change
         given.setdefault("optimizer", saved.training.optimizer)
     learned = read_environment(folder).get("vocab_size")
@@ -86,12 +89,17 @@ def check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], *, same
         "data": "the data has changed since the run began (the fingerprints differ)",
         "tokenizer": "the tokenizer is not that of the run (the fingerprints differ)",
         "global_batch": "the global batch would be {new} rows and was {old}",
+        "model": "the model would be of the class {new} and is {old}",
         "parameters": "the model would have {new} parameters and has {old}",
     }
     for name, text in words.items():
         if not same_run and name in ("data", "global_batch"):
             continue
         old, new = saved.get(name), current.get(name)
+        if name == "model" and (old is None or new is None):
+            if old is not None:
+                raise ResumeError(f"the run trains {old}, a model given from Python: resume it there, with model=")
+            continue  # written before the class was recorded, or checked by the number of parameters
         if old != new:
             raise ResumeError(f"{text.format(old=old, new=new)}: this would not be the same run")
 

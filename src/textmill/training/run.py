@@ -19,7 +19,14 @@ from textmill.engine.world import World
 from textmill.errors import Interrupted, NonFiniteError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.learning_rate_schedule import Schedule
-from textmill.planning.run_length import MOST_REPORTS, Cadence, Length, default_evaluations, plan_warmup
+from textmill.planning.run_length import (
+    MOST_REPORTS,
+    Cadence,
+    Length,
+    default_evaluations,
+    kept_epochs,
+    plan_warmup,
+)
 from textmill.tokenizers import Tokenizer
 from textmill.training.advice import Setting
 from textmill.training.progress import Progress, Step
@@ -66,7 +73,9 @@ class Run:
     model: the module itself; `engine.model` is what the loss calls.
     held_out: the texts that the model is measured on, the main one first; empty without a validation split.
     grad_norm: the norm of the last step's gradients before clipping.
+    ends_early: set it to end the run before its next step, as early stopping does.
     log_every, eval_every, sample_every, save_every: when the periodic actions are due.
+    keep_every: of which steps checkpoints are kept, besides the newest and the best.
     """
 
     config: Config
@@ -87,6 +96,7 @@ class Run:
     peak_tokens_per_second: float | None = None
     progress: Progress = field(default_factory=Progress)
     grad_norm: Tensor = field(default_factory=lambda: torch.zeros(()))
+    ends_early: bool = False
     stop_reason: str | None = None
     started_at: float = field(default_factory=time.perf_counter)
     schedule: Schedule = field(init=False)
@@ -94,9 +104,29 @@ class Run:
     eval_every: Cadence = field(init=False)
     sample_every: Cadence = field(init=False)
     save_every: Cadence = field(init=False)
+    keep_every: Cadence = field(init=False)
 
     def __post_init__(self) -> None:
-        self.plan(self.length)
+        length, progress = self.length, self.progress
+        progress.asked_steps, progress.asked_seconds = length.total_steps, length.max_seconds
+        self.plan(length)
+
+    def plan_resumed(self) -> None:
+        """Plan the rest of a run whose progress was restored: as before, unless another length is asked for now."""
+        length, progress = self.length, self.progress
+        asked, planned = (length.total_steps, length.max_seconds), progress.total_steps
+        if asked == (progress.asked_steps, progress.asked_seconds):
+            self.plan(length if planned is None else length.planned(planned))
+            return
+        if self.stopped_early:
+            progress.bad_evaluations = 0
+            self.reporting.screen.say(
+                "the run was stopped early: it has another length now, and the patience begins anew"
+            )
+        progress.asked_steps, progress.asked_seconds = asked
+        self.plan(length)
+        if length.max_seconds is not None and progress.step >= CALIBRATION_STEPS:
+            self._plan_by_time(length.max_seconds)
 
     def plan(self, length: Length) -> None:
         """Plan the schedule for `length`, and spread evaluations, samples and checkpoints unless they were chosen."""
@@ -109,6 +139,8 @@ class Run:
         samples = settings.sample_steps if self.tokenizer else 0
         self.sample_every = length.cadence(samples, default_per_run=often, soon=True)
         self.save_every = length.cadence(settings.save_steps, default_per_run=MOST_REPORTS)
+        kept = kept_epochs(settings.save_total_limit, length, self.saving.identity["parameters"])
+        self.keep_every = length.cadence("epoch" if kept else None)
         vocab_size = self.config.model.vocab_size
         self.reporting.setting = Setting(
             total_steps=length.total_steps,
@@ -155,13 +187,18 @@ class Run:
             peak_tokens_per_second=self.peak_tokens_per_second,
         )
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the patience, as it is set now, is at its end, or somebody decided that the run ends."""
+        return self.ends_early or 0 < self.config.training.early_stopping_patience <= self.progress.bad_evaluations
+
     def should_stop(self) -> str | None:
         """Return why the run ends before its next step, or None. All processes return the same."""
         progress, limit = self.progress, self.length.max_seconds
         reasons = {
             "SIGTERM": self.signals.raised == signal.SIGTERM,
             "SIGINT": self.signals.raised == signal.SIGINT,
-            "early stopping": progress.early_stopped,
+            "early stopping": self.stopped_early,
             "max_time": limit is not None and self.elapsed_seconds >= limit,
             "finished": progress.total_steps is not None and progress.step >= progress.total_steps,
         }
@@ -185,6 +222,11 @@ class Run:
                 "steps changed no weights. Lower --learning-rate, lengthen --warmup-steps, or use --precision bf16 or "
                 "fp32"
             )
+
+    @property
+    def signal(self) -> int | None:
+        """The number of the signal that ended the run, or None."""
+        return getattr(signal, self.stop_reason) if self.stop_reason and self.stop_reason.startswith("SIG") else None
 
     @property
     def elapsed_seconds(self) -> float:
@@ -228,9 +270,9 @@ class Run:
         """Report an evaluation to the screen, metrics.jsonl and the trackers; update the best loss and patience."""
         settings, progress = self.config.training, self.progress
         patience = settings.early_stopping_patience
-        row = step.evaluated(result, patience=patience, min_delta=settings.early_stopping_min_delta)
+        row = step.evaluated(result, min_delta=settings.early_stopping_min_delta)
         self.reporting.evaluation(row, improved=progress.improved)
-        if progress.early_stopped:
+        if self.stopped_early:
             self.reporting.screen.say(f"the validation loss has not improved in {patience} evaluations: stopping early")
 
     def show(self, text: str) -> None:

@@ -20,13 +20,17 @@ from textmill.training.run import Run
 from textmill.version import VERSION
 
 
-def write_config(folder: Path, config: Config) -> None:
+def write_config(folder: Path, config: Config, own_model: str | None) -> None:
     """Write the resolved configuration to config.yaml, which is itself a valid `--config`.
 
     A vocabulary size stays as it was asked for, so that the same is asked of other text; the file says what it became.
+
+    own_model: the class of a model that was given from Python, which this file does not describe.
     """
     values = config.dump(as_asked=True)
     header = "# The resolved configuration of this run; `textmill train --config` with this file repeats it.\n"
+    if own_model is not None:
+        header += f"# The model was given from Python: {own_model}. The section `model` does not describe it.\n"
     asked, found = values["model"]["vocab_size"], config.model.vocab_size
     if asked != found:
         header += (

@@ -10,7 +10,7 @@ from textmill.console.number_format import count, duration, plural, size
 from textmill.console.standard_streams import program
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
-from textmill.model.decoder import Decoder
+from textmill.planning.run_length import KEPT, kept_epochs
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
 from textmill.training.run import Run
@@ -48,12 +48,11 @@ def opening_lines(run: Run, corpus: Corpus, *, preset: str | None, given_model: 
     optimizer = type(run.engine.optimizer).__name__
     lines.append(("optimizer", f"{optimizer}, learning rate {settings.learning_rate:g}, {settings.lr_schedule}"))
     lines.append(("plan", _plan(run)))
+    lines += _epochs_kept(run)
     lines.append(("output", str(run.folder)))
     done, total = run.progress.step, run.length.total_steps
-    if total is not None and done >= total:
-        lines.append(
-            ("finished", f"at step {done:,}: nothing to do; a larger --max-steps or --epochs continues from here")
-        )
+    if (longer := _LONGER.get(run.should_stop() or "")) is not None:
+        lines.append(("finished", f"at step {done:,}: nothing to do; {longer} continues from here"))
     elif done:
         lines.append(("resumed", f"at step {done:,} of {f'{total:,}' if total is not None else '?'}"))
     return lines
@@ -70,6 +69,14 @@ def _precision_note(run: Run) -> str | None:
     forced = "" if device == "mps" else "; --precision bf16 uses it all the same"
     flag = asked if asked.startswith("--") else "precision"
     return f"{flag} has no effect: half precision is not faster on this {device}, so it trains in fp32{forced}"
+
+
+_LONGER = {
+    "finished": "a larger --max-steps or --epochs",
+    "early stopping": "a larger --early-stopping-patience (0: none), --max-steps or --epochs",
+    "max_time": "a longer --max-time",
+}
+"""Why a resumed run has nothing left to do -> what gives it more."""
 
 
 def _machine(run: Run) -> str:
@@ -126,6 +133,18 @@ def _plan(run: Run) -> str:
     return text + (f"; {limit} at the latest" if limit else "")
 
 
+def _epochs_kept(run: Run) -> Lines:
+    """Return which epochs' checkpoints stay, where nobody chose and there are more of them than stay otherwise."""
+    settings, epochs = run.config.training, int(run.length.epochs or 0)
+    chosen = settings.save_total_limit is not None or settings.save_steps not in (None, "epoch")
+    if chosen or run.length.limit != "epochs" or epochs <= KEPT:
+        return []
+    if kept_epochs(None, run.length, run.saving.identity["parameters"]):
+        return [("checkpoints", f"one per epoch, all {epochs} are kept; --save-total-limit {KEPT} keeps fewer")]
+    text = f"one per epoch, the {KEPT} newest and the best are kept; --save-total-limit {epochs} keeps all"
+    return [("checkpoints", text)]
+
+
 _ENDINGS = {
     "finished": "finished",
     "early stopping": "stopped early",
@@ -154,11 +173,14 @@ def closing_lines(run: Run, reason: str) -> Lines:
     if advice is not None:
         lines.append(("note" if longer else "advice", advice))
     folder = shlex.quote(str(run.folder))
-    if isinstance(run.model, Decoder) and run.tokenizer and (best.is_dir() or run.saving.last_saved_step is not None):
+    own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
+    if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
+    if own and reason.startswith("SIG"):
+        return [*lines, ("next", "the same call from Python, with resume=True")]
     if reason.startswith("SIG"):
         following = f"train --output-dir {folder} --resume"
-    elif longer:
+    elif longer and not own:
         following = f"train --output-dir {folder} --resume --max-steps {2 * progress.step}"
     else:
         following = f"report {folder}"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.config import ModelConfig
 from textmill.data.batches.loader import Batch
 from textmill.engine.deepspeed_json import for_initialize
 from textmill.engine.engine_choice import build_engine
@@ -15,6 +16,7 @@ from textmill.model.cross_entropy import cross_entropy_sum, forward
 from textmill.model.from_config import build_model
 from textmill.optim.optimizer_choice import AdamSettings, build_optimizer
 from textmill.planning.parameter_count import flops_per_token
+from textmill.planning.run_length import KEPT
 from textmill.runs import layout
 from textmill.training.advice import Advice
 from textmill.training.around_the_loop import running
@@ -103,16 +105,22 @@ def _build(opened: OpenedRun) -> Run:
         length=opened.length,
         reporting=Reporting(opened.screen, opened.trackers, Advice(say)),
         saving=Saving(
-            checkpoints=CheckpointStore(opened.output.checkpoints, keep=settings.save_total_limit, say=say),
+            checkpoints=CheckpointStore(opened.output.checkpoints, keep=settings.save_total_limit or KEPT, say=say),
             identity={
                 "data": corpus.fingerprint,
                 "tokenizer": corpus.tokenizer.fingerprint if corpus.tokenizer is not None else None,
                 "global_batch": opened.length.rows_per_step,
                 "parameters": num_parameters,
+                "model": _name_of_own(model),
             },
         ),
         peak_tokens_per_second=_peak_tokens_per_second(opened),
     )
+
+
+def _name_of_own(model: nn.Module) -> str | None:
+    """Return the class of a model that the configuration does not describe, else None."""
+    return None if isinstance(getattr(model, "config", None), ModelConfig) else type(model).__name__
 
 
 def _model(opened: OpenedRun) -> nn.Module:
@@ -161,9 +169,7 @@ def _restore(run: Run, opened: OpenedRun) -> dict[str, int]:
     state, fork = load_state(opened.start), opened.output.fork
     check_identity(state["identity"], run.saving.identity, same_run=not fork)
     restore(run, opened.start, state)
-    planned = run.progress.total_steps
-    time_alone = run.length.total_steps is None and planned is not None
-    run.plan(run.length.planned(planned) if time_alone and planned is not None else run.length)
+    run.plan_resumed()
     if fork:
         run.saving.last_saved_step = None
         return {}

@@ -37,6 +37,11 @@ class Output:
     def checkpoints(self) -> Path:
         return self.folder / CHECKPOINTS
 
+    @property
+    def continued(self) -> Path | None:
+        """The folder of the run that goes on, None for one that begins."""
+        return None if self.fresh or self.fork else self.folder
+
 
 def choose_output(config: Config, world: World) -> Output:
     """Return the run folder, as the first process sees it: when another looks, it may already contain a run.

@@ -2,20 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
+from torch.optim import Optimizer
 
-from textmill.config import Config, ModelConfig, load_config
+from textmill.config import Config, load_config
 from textmill.config.section import Section
 from textmill.console.screen import Screen
-from textmill.data.batches.dataset import TextDataset
 from textmill.data.sources.one_time_texts import are_paths
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.tracking.metric_table import METRICS
 from textmill.training.assemble import assemble
+from textmill.training.given_parts import shape_of
 from textmill.training.loop import run_loop
 from textmill.training.progress import Step
 from textmill.training.result import TrainingResult, result_of
@@ -30,10 +31,12 @@ def train(
     model: nn.Module | None = None,
     data: Any = None,
     validation: Any = None,
-    optimizer: OptimizerFactory | str | None = None,
+    optimizer: OptimizerFactory | Optimizer | str | None = None,
     loss: LossFunction | None = None,
     metrics: Mapping[str, Metric] | None = None,
     screen: Screen | None = None,
+    quiet: bool = False,
+    on_signal: Literal["raise", "return"] = "raise",
     **settings: Any,
 ) -> TrainingResult:
     """Train a model as `config` and `settings` say, and return how it went.
@@ -49,10 +52,11 @@ def train(
         settings: further settings by any of their names (`d_model=128`, `lr=1e-3`), over those of `config`.
         data, val_data, optimizer: values of the configuration, or objects.
         model, validation, loss, metrics: parts of your own; see `assemble`. validation is another name of val_data.
-        screen: where progress goes, by default standard output; `Screen(quiet=True)` prints nothing.
+        screen, quiet, on_signal: see `assemble`. With `on_signal="return"` a run that is stopped has a result too.
 
     Raises:
         TextmillError: naming what to put right.
+        KeyboardInterrupt, SystemExit(143): after Ctrl-C, after SIGTERM, when the last state is saved.
     """
     if are_paths(data):
         settings["data"], data = [str(path) for path in ([data] if isinstance(data, str | Path) else data)], None
@@ -70,6 +74,8 @@ def train(
         loss=loss,
         metrics=metrics,
         screen=screen,
+        quiet=quiet,
+        on_signal=on_signal,
     ) as run:
         run_loop(run)
     return result_of(run)
@@ -120,10 +126,11 @@ class Trainer:
         val_dataset: Any = None,
         config: Settings | None = None,
         *,
-        optimizer: OptimizerFactory | None = None,
+        optimizer: OptimizerFactory | Optimizer | None = None,
         loss: LossFunction | None = None,
         metrics: Mapping[str, Metric] | None = None,
         screen: Screen | None = None,
+        quiet: bool = False,
     ) -> None:
         """Nothing is opened or written yet.
 
@@ -138,11 +145,12 @@ class Trainer:
         self.model = model
         self.train_dataset = train_dataset
         self.val_dataset = val_dataset
-        self.config = load_config(*([] if config is None else [config]), _shape(model, train_dataset, val_dataset))
+        self.config = load_config(*([] if config is None else [config]), shape_of(model, train_dataset, val_dataset))
         self.current_step = 0
         self.metrics_tracker = MetricsTracker()
         self.run: Run | None = None
-        self._parts: dict[str, Any] = {"optimizer": optimizer, "loss": loss, "metrics": metrics, "screen": screen}
+        self._parts: dict[str, Any] = {"optimizer": optimizer, "loss": loss, "metrics": metrics}
+        self._parts |= {"screen": screen, "quiet": quiet}
 
     def train(self) -> TrainingResult:
         """Train as configured, and return how it went. Raises TextmillError, as `assemble` does."""
@@ -177,21 +185,3 @@ def train_model(
 ) -> TrainingResult:
     """Train `model` on `dataset` as `config` says; the same as `Trainer(...).train()`, whose arguments these are."""
     return Trainer(model, dataset, val_dataset, config, **parts).train()
-
-
-def _shape(model: nn.Module | None, *datasets: Any) -> dict[str, Any]:
-    """Return the settings that the objects decide: the shape of the model and the length of the rows."""
-    known = getattr(model, "config", None)
-    shape = known.values() if isinstance(known, ModelConfig) else {}
-    lengths = {dataset.block_size for dataset in datasets if isinstance(dataset, TextDataset)}
-    if not lengths:
-        return shape
-    longest = max(lengths)
-    if shape and longest > shape["max_seq_len"]:
-        raise ConfigError(
-            f"the rows of the dataset have block_size {longest}, more than max_seq_len {shape['max_seq_len']} of the "
-            "model: give the dataset a smaller block_size"
-        )
-    if len(lengths) > 1:
-        raise ConfigError(f"the datasets have block_size {' and '.join(map(str, sorted(lengths)))}: give both the same")
-    return {**shape, "max_seq_len": longest}

@@ -6,7 +6,7 @@ that writes its file until the file is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,19 +26,21 @@ from textmill.training.progress import Progress
 
 @contextmanager
 def new_checkpoint(
-    store: CheckpointStore, engine: Engine, progress: Progress, *, expected_bytes: int
+    store: CheckpointStore, engine: Engine, progress: Progress, *, keep: Callable[[int], bool], expected_bytes: int
 ) -> Iterator[SharedFolder]:
     """Yield the unfinished folder of the checkpoint of `progress.step`; make it a durable checkpoint afterwards.
 
     All processes call it and write to the folder. An error in any of them ends it for all: nothing of the attempt is
     left, older checkpoints are untouched. Raises WriteFailedError, CannotWriteError, and what the block raises.
+
+    keep: whether the checkpoint of a step stays however old it is; the best one does too.
     """
     step, world = progress.step, engine.world
     listed: dict[str, dict[str, Any]] = {}
-    protect = [progress.best_step] if progress.best_step is not None else []
     with ExitStack() as saving:
 
         def begin() -> str:
+            protect = [other for other in store.steps() if other == progress.best_step or keep(other)]
             context = store.saving(step, listed=listed, protect=protect, expected_bytes=expected_bytes)
             return str(saving.enter_context(context))
 

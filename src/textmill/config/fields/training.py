@@ -186,8 +186,8 @@ class TrainingFields(Fields):
     """Additional metrics, each package.module:attribute."""
     save_steps: Interval = None
     """Steps between checkpoints, or epoch. Unset: every epoch, or about 20 times."""
-    save_total_limit: Whole = Field(default=3, ge=1)
-    """Number of checkpoints to keep, besides the best and the final model."""
+    save_total_limit: MaybeWhole = Field(default=None, ge=1)
+    """Number of checkpoints to keep, besides the best one. Unset: 3, or every epoch's while all take less than 1 GB."""
     sample_steps: SampleInterval = None
     """Steps between generated samples, or epoch; 0 for none during training. Unset: early, then as evaluations."""
     sample_prompt: MaybeText = None

@@ -1,0 +1,113 @@
+"""The parts of a run that are given from Python: what they decide, and whether they fit."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from textmill.config import Config, ModelConfig
+from textmill.data.batches.dataset import TextDataset
+from textmill.data.batches.loader import separates_documents
+from textmill.data.store.corpus import Corpus
+from textmill.errors import ConfigError
+from textmill.evaluation.metrics import Metric
+from textmill.imports import resolve_callable
+from textmill.optim.optimizer_choice import OptimizerFactory
+from textmill.training.run import LossFunction
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a run that are given by hand, see `assemble`; None for what the configuration describes."""
+
+    model: nn.Module | None = None
+    data: Any = None
+    validation: Any = None
+    optimizer: OptimizerFactory | torch.optim.Optimizer | None = None
+    loss: LossFunction | None = None
+    metrics: Mapping[str, Metric] | None = None
+
+
+def shape_of(model: nn.Module | None, *datasets: Any) -> dict[str, Any]:
+    """Return the settings that the objects decide: the shape of the model and the length of the rows.
+
+    Raises ConfigError for rows of two lengths, or longer than the model's context.
+    """
+    known = getattr(model, "config", None)
+    shape = known.values() if isinstance(known, ModelConfig) else {}
+    lengths = {dataset.block_size for dataset in datasets if isinstance(dataset, TextDataset)}
+    if not lengths:
+        return shape
+    longest = max(lengths)
+    if shape and longest > shape["max_seq_len"]:
+        raise ConfigError(
+            f"the rows of the dataset have block_size {longest}, more than max_seq_len {shape['max_seq_len']} of the "
+            "model: give the dataset a smaller block_size"
+        )
+    if len(lengths) > 1:
+        raise ConfigError(f"the datasets have block_size {' and '.join(map(str, sorted(lengths)))}: give both the same")
+    return {**shape, "max_seq_len": longest}
+
+
+def settle_shape(config: Config, parts: Parts) -> None:
+    """Set the settings that given objects decide. Raises ConfigError for one that was given another value."""
+    for name, value in shape_of(parts.model, parts.data, parts.validation).items():
+        if getattr(config.model, name) == value:
+            continue
+        if config.given(name) and name != "vocab_size":  # which may have been the size to learn
+            said = config.model.described(name)
+            raise ConfigError(f"{said} contradicts the {value} of the model or dataset that was given: leave it out")
+        setattr(config.model, name, value)
+
+
+def refuse_unfit_model(parts: Parts, config: Config, corpus: Corpus) -> None:
+    """Refuse a given model for which the ids of the text are too many, its rows too long, or masks unknown."""
+    model = parts.model
+    if model is None:
+        return
+    described = getattr(model, "config", None)
+    ids = getattr(described, "vocab_size", None)
+    if isinstance(ids, int) and ids < corpus.vocab_size:
+        raise ConfigError(f"the model has vocab_size {ids}, and the text needs {corpus.vocab_size}: make it larger")
+    context = getattr(described, "max_position_embeddings", None)  # of transformers
+    if isinstance(context, int) and context < config.model.max_seq_len:
+        if config.given("max_seq_len"):
+            raise ConfigError(f"{config.model.described('max_seq_len')} is more than the {context} of the model")
+        config.model.derive("max_seq_len", context, force=True)
+    hides = (config.data.mask_documents or not config.data.pack_sequences) and separates_documents(corpus.train)
+    takes = inspect.signature(model.forward).parameters.keys()
+    if hides and parts.loss is None and not {"positions", "segments"} <= takes:
+        raise ConfigError(
+            f"{type(model).__name__} cannot hide documents from each other: its forward has no `positions` and "
+            "`segments`; leave out mask_documents, and keep pack_sequences"
+        )
+
+
+def with_named(parts: Parts, config: Config) -> Parts:
+    """Return the parts with the metrics and the optimizer that the configuration names by import strings."""
+    settings = config.training
+    metrics = {name.partition(":")[2]: resolve_callable(name) for name in settings.metrics} | dict(parts.metrics or {})
+    optimizer = parts.optimizer
+    if optimizer is None and ":" in settings.optimizer:
+        optimizer = resolve_callable(settings.optimizer)
+    if isinstance(optimizer, torch.optim.Optimizer):
+        _adopt_rates(optimizer, parts, config)
+    return replace(parts, metrics=metrics, optimizer=optimizer)
+
+
+def _adopt_rates(optimizer: torch.optim.Optimizer, parts: Parts, config: Config) -> None:
+    """Take the learning rate that the optimizer was made with, unless one is set; keep the ratios of its groups."""
+    if parts.model is None:
+        raise ConfigError(
+            "optimizer: it belongs to the parameters of a model: pass that one as model=, or a function that makes it"
+        )
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if not rates[0] > 0:
+        raise ConfigError(f"optimizer: the learning rate of its first group is {rates[0]}: set one above 0")
+    for group, rate in zip(optimizer.param_groups, rates):
+        group.setdefault("lr_scale", rate / rates[0])
+    if not config.given("learning_rate"):
+        config.training.derive("learning_rate", rates[0], force=True)
