@@ -62,7 +62,7 @@ def test_a_prompt_of_ones_own_is_offered(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_the_first_sample_comes_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """After a twentieth of the run, however seldom it evaluates; every sample says its step."""
+    """After a twentieth of the run, however rarely it evaluates; every sample says its step."""
     lines = lines_of(ENGLISH, tmp_path, capsys, "--tokenizer", "char", "--val-split", "0.5", steps=60)
     shown = [int(line.split()[-1].rstrip(":")) for line in lines if line.startswith("  sample at step ")]
     assert shown[0] == 3 and shown[-1] == 60

@@ -150,7 +150,7 @@ class Screen:
         self._draw_bar()
 
     def _print_step(self, now: float, where: str, speed: float, seconds_left: float | None) -> None:
-        """Print how far the run is, where there is no terminal and reports come too seldom to tell."""
+        """Print how far the run is, where there is no terminal and reports are too far apart to tell."""
         self._stepping_since = self._stepping_since or now
         if self._quiet or now - max(self._stepping_since, self._last_line_at) < SECONDS_BETWEEN_LINES:
             return
