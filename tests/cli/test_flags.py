@@ -57,6 +57,10 @@ def rewrite(line: str, verb: str = "train", flags: dict[str, bool] | None = None
         ("--lr 1 --max-lr 1.0", "--learning-rate=1"),
         ("--config a.yaml --config b.yaml", "--config=a.yaml --config=b.yaml"),
         ("--help", "--help"),
+        ("model.d_model=64 a.txt", "--d-model=64 a.txt"),
+        ("--model.d_model 64 training.lr=1", "--d-model=64 --learning-rate=1"),
+        ("d_model=64 tracking.wandb=true a=b", "--d-model=64 --wandb=true a=b"),
+        ("books=0.3 model.txt", "books=0.3 model.txt"),
     ],
 )
 def test_rewriting(line: str, rewritten: str) -> None:
