@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from textmill.config.setting_lookup import setting_names
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, Argument
     from cyclopts.help import DefaultFormatter
     from rich.console import Console, ConsoleOptions
 
@@ -137,26 +137,25 @@ def complete(root: App, app: App, chain: Sequence[str], *, everything: bool) -> 
     if app.default_command is None:
         return
     text = parse(inspect.getdoc(app.default_command) or "")
-    app.usage = f"Usage: {' '.join(['textmill', *chain, *_call(app)])}"
+    shown = [argument for argument in app.assemble_argument_collection() if argument.parse and argument.show]
+    app.usage = f"Usage: {' '.join(['textmill', *chain, *_call(shown)])}"
     paragraphs = [text.short_description or "", *(text.long_description or "").split("\n\n")]
     app.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs if paragraph)
     lines = [line for example in text.examples for line in (example.description or "").splitlines()]
     app.help_epilogue = "\n  ".join(["Examples:", *lines]) if lines else ""
-    flags = {argument.name for argument in app.assemble_argument_collection() if argument.parse and argument.show}
+    flags = {argument.name for argument in shown}
     others = {f"--{name.replace('_', '-')}" for name in setting_names() if name not in ESSENTIAL} & flags
     if len(others) > len(ESSENTIAL) and not everything:
         root.help_formatter = formatter(others)
         app.help_epilogue += f"\n\n{' '.join(['textmill', *chain])} --help-all explains {len(others)} more flags."
 
 
-def _call(app: App) -> list[str]:
+def _call(shown: Sequence[Argument]) -> list[str]:
     """Return what stands behind a verb: its arguments, the flags that it needs, and whether there are others."""
     arguments: list[str] = []
     needed: list[str] = []
     options: list[str] = []
-    for argument in app.assemble_argument_collection():
-        if not argument.parse or not argument.show:
-            continue
+    for argument in shown:
         name = argument.name
         if name.startswith("--"):
             if argument.required:
