@@ -6,6 +6,7 @@ import contextlib
 import json
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from textmill.cli.main import main
 from textmill.cli.rewrite_flags import Rewriter
 from textmill.cli.setting_flags import config_of
 from textmill.config.aliases import ALIASES, REWRITES
-from textmill.config.run_config import Config
+from textmill.config.fields import SECTIONS
 from textmill.config.setting_lookup import Setting, is_list, setting_names, validate
 from textmill.errors import ConfigError
 
@@ -56,6 +57,10 @@ def rewrite(line: str, verb: str = "train", flags: dict[str, bool] | None = None
         ("--lr 1 --max-lr 1.0", "--learning-rate=1"),
         ("--config a.yaml --config b.yaml", "--config=a.yaml --config=b.yaml"),
         ("--help", "--help"),
+        ("model.d_model=64 a.txt", "--d-model=64 a.txt"),
+        ("--model.d_model 64 training.lr=1", "--d-model=64 --learning-rate=1"),
+        ("d_model=64 tracking.wandb=true a=b", "--d-model=64 --wandb=true a=b"),
+        ("books=0.3 model.txt", "books=0.3 model.txt"),
     ],
 )
 def test_rewriting(line: str, rewritten: str) -> None:
@@ -121,7 +126,7 @@ def test_origins_keep_the_flag_as_typed(tmp_path: Path, capsys: pytest.CaptureFi
 
 WORDS = (
     *("2", "1e-9", "true", "a.txt", "case", "gpt2", "gelu", "rmsnorm", "rope", "a.b:c", "strict", "concat"),
-    *("cosine", "bf16", "cpu", "gloo", "single", "mlflow"),
+    *("cosine", "bf16", "cpu", "gloo", "single", "mlflow", "csv"),
 )
 
 
@@ -142,10 +147,11 @@ def test_none_unsets_every_setting_that_can_be_unset(setting: str, tmp_path: Pat
             file.write_text(json.dumps({setting: validate(setting, word, "")}))
             assert config_of([file], []).given(setting)
             break
+    [field] = [fields.model_fields[setting] for fields in SECTIONS.values() if setting in fields.model_fields]
+    empty = [] if field.get_default(call_default_factory=True) == [] else None
     for word in ("none", "Null"):
-        default = Config().values()[setting]
-        if default in (None, []) or setting == "validation_split":
-            assert config_of([file], typed(setting, word)).values()[setting] == (default if default == [] else None)
+        if empty == [] or type(None) in get_args(field.annotation):
+            assert config_of([file], typed(setting, word)).values()[setting] == empty
         else:
             with pytest.raises(ConfigError, match=rf"^(--{setting.replace('_', '-')}|preset): "):
                 config_of([file], typed(setting, word))

@@ -51,7 +51,8 @@ def test_help_of_train_groups_every_setting(
 ) -> None:
     """Each setting has its flag under a heading, with choices and default; hidden spellings are not listed."""
     monkeypatch.setenv("COLUMNS", "80")
-    text = page(["train"], capsys)
+    assert main(["train", "--help-all"]) == 0
+    text = capsys.readouterr().out
     for setting in setting_names():
         assert setting == "data" or re.search(rf"--{setting.replace('_', '-')}\b", text), setting
     titles = re.findall(r"╭─ ([^─]+) ─", text)
@@ -64,6 +65,18 @@ def test_help_of_train_groups_every_setting(
     assert "qwen3|llama|gpt2" in flat
     assert "cosine, linear, constant, wsd, step, exponential, polynomial" in flat
     assert "--mixed-precision" not in flat and "spelling" not in flat
+
+
+def test_help_of_train_is_short(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page has what most runs need, and says how to see the rest; verbs with few flags show all of them."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for verb in (["train"], ["plan"], ["sweep"], ["config", "show"]):
+        text = page(verb, capsys)
+        assert len(text.splitlines()) < 130 and "--d-model N" in text and "--rope-theta" not in text
+        assert f"textmill {' '.join(verb)} --help-all explains" in text
+    assert "--help-all" not in page(["prepare"], capsys)
+    assert main(["prepare", "--help-all"]) == 0
+    assert "--special-tokens" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [page for page in PAGES if page], ids=" ".join)
@@ -144,6 +157,11 @@ def test_no_arguments_show_the_verbs(capsys: pytest.CaptureFixture[str]) -> None
         ),
         (["train", "-x"], "Unknown option: -x"),
         (["generate"], "MODEL is missing; textmill generate --help explains it"),
+        (["generate", "m", "n"], "'n': one argument too many"),
+        (["train", "a.txt", "model.dmodel=3"], "--model.dmodel: no such flag; did you mean '--d-model'?"),
+        (["cache", "clean", "--older-than-days", "-1"], "--older-than-days: must be at least 0, not -1"),
+        (["doctor", "--device", "tpu"], "--device: 'tpu' is not a device"),
+        (["prepare", "x", "--output", "o", "--max-repetition", "4"], "--max-repetition is 4.0: give a share from"),
         (["generate", "m", "--top-k", "x"], "--top-k: must be a whole number, not 'x'"),
         (["prepare", "x"], "--output is missing; textmill prepare --help explains it"),
         (["presets", "mediun"], "preset: there is no preset 'mediun'; did you mean 'medium'?"),

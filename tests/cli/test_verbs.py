@@ -181,3 +181,42 @@ def test_standard_input_that_is_closed(model: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["generate", str(model), "--max-new-tokens", "1"]) == 0
     assert main(["generate", str(model), "--interactive"]) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "experiment_l"],
+        ["generate", "experiment_l", "--prompt", "x"],
+        ["verify", "experiment_l"],
+        ["report", "experiment_l"],
+        ["runs", "compare", "experiment_1", "experiment_l"],
+        ["train", "--config", "experiment_l"],
+        ["train", "experiment_l"],
+    ],
+    ids=" ".join,
+)
+def test_a_misspelled_folder_is_recognised(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every verb that is given a path says what is called most like it beside it."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("experiment_1", "experiment_l_notes"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "experiment_1" / "config.yaml").write_text("seed: 1\n")
+    assert "did you mean 'experiment_" in run(*words, capsys=capsys, code=66)[1]
+
+
+def test_units_are_said_once(model: Path, book: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bits per byte are what the name says, and the loss is in nats per token."""
+    lines = run("evaluate", model, book, capsys=capsys)[0].splitlines()
+    assert [line.split()[-1] for line in lines if line.startswith("bits per byte")] == ["text"]
+    assert all(line.count("bits per byte") <= 1 for line in lines) and lines[0].endswith("nats per token")
+
+
+def test_a_whole_configuration_needs_no_preset(book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a file gives every value, none comes from a preset, and none is spoken of."""
+    out, err = run("config", "show", book, "--device", "cpu", capsys=capsys)
+    assert "preset: auto-cpu-tiny" in err
+    (tmp_path / "shown.yaml").write_text(out)
+    assert "preset" not in run("config", "show", "--config", tmp_path / "shown.yaml", capsys=capsys)[1]

@@ -219,7 +219,7 @@ def test_a_given_learning_rate_takes_the_automatic_optimizer_away() -> None:
     own = load_config(learning_rate=3e-4)
     sentence = apply_auto_preset(own, "cpu", 10_000_000)
     assert (own.training.optimizer, own.training.learning_rate, own.training.lr_schedule) == ("adamw", 3e-4, "cosine")
-    assert "learning_rate is given" in sentence
+    assert sentence is not None and "learning_rate is given" in sentence
     assert own.model.d_model == 192
     automatic = load_config()
     apply_auto_preset(automatic, "cpu", 10_000_000)

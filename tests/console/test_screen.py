@@ -155,6 +155,26 @@ def test_evaluating_is_shown_as_reading_is(clock: list[float]) -> None:
     assert len(lines) == 2 and lines[1].startswith("step 900")
 
 
+def test_a_pipe_is_told_of_slow_steps(clock: list[float]) -> None:
+    """Where ten steps take minutes, their first report does not leave a person waiting: a line every ten seconds."""
+    out = io.StringIO()
+    screen = Screen(stream=out)
+    screen.begin(0, 100)
+    for step in range(1, 9):
+        screen.stepping(step, 100, 50.0, 60.0)
+        clock[0] += 4
+    screen.training(ROW, 1000, 12.0)
+    assert [line.split(" · ")[0] for line in out.getvalue().splitlines()] == ["step 4/100", "step 7/100"]
+    assert out.getvalue().startswith("step 4/100 · 50 tok/s · 1 min 00 s left\n")
+
+
+def test_a_sample_has_its_step() -> None:
+    """Samples stand between evaluations of other steps."""
+    out = io.StringIO()
+    Screen(stream=out).sample("Once\nupon", 40)
+    assert out.getvalue() == "  sample at step 40:\n  | Once\n  | upon\n"
+
+
 def test_commands_are_named_as_they_were_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is printed can be pasted: by the path where textmill is not on PATH, else by its name."""
     monkeypatch.setattr(standard_streams.sys, "argv", [".venv/bin/textmill", "train"])

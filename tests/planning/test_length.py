@@ -38,6 +38,9 @@ def test_defaults_follow_what_sets_the_length() -> None:
     assert by_epochs.cadence(None, default_per_run=20).epoch_rows == 10
     assert by_steps.cadence(None, default_per_run=20) == Cadence(steps=100, epoch_rows=None, rows_per_step=1)
     assert not any(by_steps.cadence(0).due(step) for step in range(1, 100))
+    soon = by_steps.cadence(None, default_per_run=4, soon=True)
+    assert [step for step in range(1, 2001) if soon.due(step)] == [100, 500, 1000, 1500, 2000]
+    assert by_steps.cadence(7, default_per_run=4, soon=True) == by_steps.cadence(7)
 
 
 def test_warmup_is_a_share_unless_it_is_a_number() -> None:

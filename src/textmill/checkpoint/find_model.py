@@ -7,6 +7,7 @@ from pathlib import Path
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.manifest import manifest_problems
+from textmill.config.field_types import closest_beside
 from textmill.errors import DataError, MissingInputError
 from textmill.files import expand_home, moved_aside, parse_json, read_rows
 from textmill.runs.layout import (
@@ -127,7 +128,8 @@ def _split(path: Path) -> tuple[Path, str]:
     if run.name == CHECKPOINTS and not is_run(run):
         run = run.parent
     if not is_run(run):
-        raise MissingInputError(f"there is no model at {path}: neither a folder nor a checkpoint of a run")
+        hint = closest_beside(path)
+        raise MissingInputError(f"there is no model at {path}: neither a folder nor a checkpoint of a run{hint}")
     return run, _canonical(path.name)
 
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -11,7 +11,7 @@ from textmill.cli.help_pages import Json
 from textmill.console.number_format import size
 from textmill.console.standard_streams import write, write_json
 from textmill.data.store.corpus_cache import cache_entries, cache_folder, delete_entries
-from textmill.errors import MissingInputError
+from textmill.errors import ConfigError, MissingInputError
 
 app = App(name="cache", help="List and clear the prepared text that is kept for later runs.")
 
@@ -34,7 +34,7 @@ def list_(*, cache_dir: CacheDir = None, json: Json = False) -> None:
         more = f" and {len(entry.sources) - 1} more" if len(entry.sources) > 1 else ""
         write(f"{entry.name.rpartition('-')[2][:12]}  {size(entry.bytes):>9}  {day}  {source}{more}")
     total = size(sum(entry.bytes for entry in entries))
-    write(f"{len(entries)} prepared corpora, {total} in {folder}")
+    write(f"{_corpora(entries)}, {total} in {folder}")
 
 
 @app.command(sort_key=1)
@@ -58,6 +58,8 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     for word in name:
         if not any(entry.is_called(word) for entry in entries):
             raise MissingInputError(f"the cache has no corpus {word}: textmill cache list lists them")
+    if older_than_days < 0:
+        raise ConfigError(f"--older-than-days: must be at least 0, not {older_than_days}")
     before = time.time() - older_than_days * 86400
     named = [entry for entry in entries if not name or any(map(entry.is_called, name))]
     old = [entry for entry in named if entry.used_at <= before]
@@ -65,4 +67,8 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     if json:
         write_json({"deleted": [entry.name for entry in old]})
     else:
-        write(f"deleted {len(old)} prepared corpora, {size(sum(entry.bytes for entry in old))}")
+        write(f"deleted {_corpora(old)}, {size(sum(entry.bytes for entry in old))}")
+
+
+def _corpora(entries: list[Any]) -> str:
+    return f"{len(entries)} prepared {'corpus' if len(entries) == 1 else 'corpora'}"

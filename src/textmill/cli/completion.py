@@ -13,7 +13,7 @@ def completion(
     *,
     app: Annotated[Any, Parameter(parse=False)],
 ) -> None:
-    """Print the script with which a shell completes commands, flags and their choices.
+    """Print the script with which a shell completes commands, flags, choices, presets, files and run folders.
 
     bash: eval "$(textmill completion bash)" in ~/.bashrc. zsh: the script as _textmill in a folder of $fpath. fish: as
     ~/.config/fish/completions/textmill.fish.
@@ -23,4 +23,5 @@ def completion(
     shell
         bash, zsh or fish.
     """
-    write(app.generate_completion(shell=shell, prog_name="textmill"))
+    script = app.generate_completion(shell=shell, prog_name="textmill")
+    write(script.replace("complete -F", "complete -o filenames -F"))  # bash: a folder goes on with what is in it

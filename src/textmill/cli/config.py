@@ -33,7 +33,7 @@ def show(
     """
     values = shaped_config_of(config, settings, note)
     if values.training.preset == "auto":
-        note(_settled(values))
+        _settle(values)
     values.model, said = resolve_shape(values.model)
     for sentence in said:
         note(sentence)
@@ -65,8 +65,8 @@ def schema() -> None:
     write_json(json_schema())
 
 
-def _settled(values: Config) -> str:
-    """Apply preset auto to `values` if the size of the text can be known; return the sentence to say."""
+def _settle(values: Config) -> None:
+    """Apply preset auto to `values` if the size of the text can be known, and say so."""
     from textmill.config.presets import apply_auto_preset
     from textmill.data.batches.text_size import size_of
     from textmill.data.preparing.prepare_settings import PrepareSettings
@@ -76,6 +76,8 @@ def _settled(values: Config) -> str:
     try:
         size = size_of(PrepareSettings.of(values))
     except TextmillError as error:
-        return f"preset: auto is not chosen yet, because {error}"
+        note(f"preset: auto is not chosen yet, because {error}")
+        return
     device = values.training.device.partition(":")[0]
-    return f"preset: {apply_auto_preset(values, likely_device() if device == 'auto' else device, size)}"
+    if chosen := apply_auto_preset(values, likely_device() if device == "auto" else device, size):
+        note(f"preset: {chosen}")

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from textmill.cli.help_pages import Json
+from textmill.cli.help_pages import Device, Json
 from textmill.cli.plan import existing_folder
 from textmill.console.number_format import plural, size
 from textmill.console.screen import waiting
@@ -19,15 +19,10 @@ from textmill.version import VERSION
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "cyclopts")
 
 
-def doctor(*, device: str = "auto", json: Json = False) -> None:
+def doctor(*, device: Device = "auto", json: Json = False) -> None:
     """Examine this machine: device, threads, formats, speed of a matrix product, what is installed, what is slow.
 
     Takes a few seconds. Nothing is changed.
-
-    Parameters
-    ----------
-    device
-        auto, cpu, cuda, cuda:N or mps.
 
     Examples
     --------

@@ -1,24 +1,26 @@
 """textmill evaluate: how good a model is on a text."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Device, Encoding, FileFormat, Json, Model, RunsSeparator, RunsTextColumn
+from textmill.config.fields.training import Precision
 from textmill.console.screen import waiting
 from textmill.console.standard_streams import write, write_json
 
-_UNITS = {"loss": "nats per token", "bits_per_byte": "bits per byte of text"}
+_UNITS = {"loss": "nats per token", "bits_per_byte": "of the text"}
 
 
 def evaluate(
     model: Model,
     /,
-    *data: Annotated[str, Parameter(name="DATA")],
+    *data: Annotated[str | Path, Parameter(name="DATA")],
     batch_size: int | None = None,
     max_seq_len: int | None = None,
     device: Device = "auto",
-    precision: str = "auto",
+    precision: Annotated[str | Precision, Parameter(metavar="NAME", show_choices=False)] = "auto",
     text_column: RunsTextColumn = None,
     min_length: int = 0,
     format: FileFormat = None,

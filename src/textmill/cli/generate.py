@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -56,7 +57,7 @@ class Options:
     stop: Annotated[list[str] | None, Parameter(negative=())] = None
     num_samples: int = 1
     seed: int | None = None
-    tokenizer: str | None = None
+    tokenizer: str | Path | None = None
 
 
 def generate(

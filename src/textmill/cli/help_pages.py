@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from textmill.config.setting_lookup import setting_names
+
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, Argument
     from cyclopts.help import DefaultFormatter
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
 
 NAME_COLUMN = 32
 
@@ -27,7 +29,7 @@ Json = Annotated[bool, Parameter(name="--json", negative=(), show_default=False,
 """The flag of every verb whose output a program may read."""
 
 Model = Annotated[
-    str,
+    str | Path,
     Parameter(
         name="MODEL",
         help="A run, a checkpoint (RUN/best, RUN/step-500), or any Hugging Face folder of a supported architecture.",
@@ -36,7 +38,10 @@ Model = Annotated[
 """The argument of every verb that uses a model."""
 
 
-Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[
+    str | Literal["auto", "cpu", "cuda", "mps"],
+    Parameter(help="auto, cpu, cuda, cuda:N or mps.", metavar="NAME", show_choices=False),
+]
 """The flag of every verb that computes."""
 
 TextColumn = Annotated[str, Parameter(help="Field that contains the text in JSON Lines, CSV and Parquet.")]
@@ -80,9 +85,15 @@ Output = Annotated[Path, Parameter(name="--output", validator=_check_path)]
 """Where a verb writes: a path that a file system accepts."""
 
 
-def formatter() -> DefaultFormatter:
-    """Return the formatter of all help pages."""
-    from cyclopts.help import ColumnSpec, DefaultFormatter, DescriptionRenderer, NameRenderer
+def formatter(hidden: Collection[str] = ()) -> DefaultFormatter:
+    """Return the formatter of all help pages, which leaves the flags `hidden` out."""
+    from cyclopts.help import ColumnSpec, DefaultFormatter, DescriptionRenderer, HelpPanel, NameRenderer
+
+    class Formatter(DefaultFormatter):
+        def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+            entries = [entry for entry in panel.entries if not set(entry.positive_names) & set(hidden)]
+            if entries:
+                super().__call__(console, options, panel.copy(entries=entries))
 
     shown = NameRenderer(max_width=NAME_COLUMN)
 
@@ -100,7 +111,7 @@ def formatter() -> DefaultFormatter:
             ColumnSpec(renderer=DescriptionRenderer(newline_metadata=False), overflow="fold"),
         )
 
-    return DefaultFormatter(column_specs=columns)
+    return Formatter(column_specs=columns)
 
 
 def console() -> Console:
@@ -114,28 +125,37 @@ def console() -> Console:
     return HelpConsole()
 
 
-def complete(app: App, chain: Sequence[str]) -> None:
-    """The page of the verb `chain` has all of its docstring: how it is called, what it does, examples at the end."""
+def complete(root: App, app: App, chain: Sequence[str], *, everything: bool) -> None:
+    """Give the page of the verb `chain` all of its docstring: how it is called, what it does, examples at the end.
+
+    Of a verb that takes all settings of a run, the page has the essential ones, unless it is to have `everything`.
+    """
     from docstring_parser import parse
+
+    from textmill.cli.setting_flags import ESSENTIAL
 
     if app.default_command is None:
         return
     text = parse(inspect.getdoc(app.default_command) or "")
-    app.usage = f"Usage: {' '.join(['textmill', *chain, *_call(app)])}"
+    shown = [argument for argument in app.assemble_argument_collection() if argument.parse and argument.show]
+    app.usage = f"Usage: {' '.join(['textmill', *chain, *_call(shown)])}"
     paragraphs = [text.short_description or "", *(text.long_description or "").split("\n\n")]
     app.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs if paragraph)
     lines = [line for example in text.examples for line in (example.description or "").splitlines()]
     app.help_epilogue = "\n  ".join(["Examples:", *lines]) if lines else ""
+    flags = {argument.name for argument in shown}
+    others = {f"--{name.replace('_', '-')}" for name in setting_names() if name not in ESSENTIAL} & flags
+    if len(others) > len(ESSENTIAL) and not everything:
+        root.help_formatter = formatter(others)
+        app.help_epilogue += f"\n\n{' '.join(['textmill', *chain])} --help-all explains {len(others)} more flags."
 
 
-def _call(app: App) -> list[str]:
+def _call(shown: Sequence[Argument]) -> list[str]:
     """Return what stands behind a verb: its arguments, the flags that it needs, and whether there are others."""
     arguments: list[str] = []
     needed: list[str] = []
     options: list[str] = []
-    for argument in app.assemble_argument_collection():
-        if not argument.parse or not argument.show:
-            continue
+    for argument in shown:
         name = argument.name
         if name.startswith("--"):
             if argument.required:

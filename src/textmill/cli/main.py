@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from textmill.files import not_accessible
 if TYPE_CHECKING:
     from cyclopts import App, CycloptsError
 
-_HELP = frozenset({"--help", "-h"})
+_HELP = frozenset({"--help", "-h", "--help-all"})
 
 BROKEN_PIPE = 141
 """What a shell reports of a program that SIGPIPE ended."""
@@ -82,7 +82,7 @@ def parse(arguments: list[str]) -> Callable[[], Any]:
     if wants_help:
         from textmill.cli.help_pages import complete
 
-        complete(apps[-1], chain)
+        complete(app, apps[-1], chain, everything="--help-all" in before_end)
         words = [*chain, "--help"]
     elif rest and apps[-1].default_command is not None:
         words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
@@ -101,7 +101,19 @@ def _bind(app: App, words: list[str], spelling: dict[str, str]) -> Callable[[], 
     except CycloptsError as error:
         raise ConfigError(_sentence(error)) from None
     given = {"app": app, "spelling": spelling}
-    return partial(command, *bound.args, **bound.kwargs, **{name: given[name] for name in injected if name in given})
+    verb = partial(command, *bound.args, **bound.kwargs, **{name: given[name] for name in injected if name in given})
+    return partial(_call, verb, spelling)
+
+
+def _call(verb: Callable[[], Any], spelling: Mapping[str, str]) -> Any:
+    """Return what the verb returns. An error about a setting that was typed names it as it was typed."""
+    try:
+        return verb()
+    except TextmillError as error:
+        name = re.match(r"(\w+)(?=: | must | is )", str(error))
+        if name is not None and name[1] in spelling:
+            error.args = (spelling[name[1]] + str(error).removeprefix(name[1]),)
+        raise
 
 
 def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -142,11 +154,13 @@ def _check_verb(arguments: list[str]) -> list[str]:
 
 def _sentence(error: CycloptsError) -> str:
     """Return the parser's complaint as one line in our words."""
-    from cyclopts import CoercionError, MissingArgumentError
+    from cyclopts import CoercionError, MissingArgumentError, UnusedCliTokensError
 
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         verb = " ".join(error.command_chain or ())
         return f"{error.argument.name} is missing; textmill {verb} --help explains it"
+    if isinstance(error, UnusedCliTokensError):
+        return f"{(error.unused_tokens or [''])[0]!r}: one argument too many"
     if isinstance(error, CoercionError) and error.token is not None and error.target_type in (int, float):
         kind = "a whole number" if error.target_type is int else "a number"
         return f"{error.token.keyword}: must be {kind}, not {error.token.value!r}"

@@ -57,8 +57,8 @@ def plan(
         raise ConfigError(f"--tokens-per-second: must be a number above zero, not {tokens_per_second}")
     text = PrepareSettings.of(values)
     size = size_of(text)
-    if values.training.preset == "auto":
-        note(f"preset: {apply_auto_preset(values, device, size)}")
+    if values.training.preset == "auto" and (chosen := apply_auto_preset(values, device, size)):
+        note(f"preset: {chosen}")
     free_vocab(values, made=is_tokenized(text))
     made, said = plan_run(
         values,
@@ -86,7 +86,8 @@ def show(config: Config, plan: Plan, *, json: bool, free: int | None = None) -> 
 
 def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
     model, length, parameters = config.model.resolved(), plan.length, plan.parameters
-    shape = f"{model.architecture}, {model.num_layers} layers of width {model.d_model}, context {model.max_seq_len}"
+    layers = f"{plural(model.num_layers, 'layer')} of width {model.d_model}"
+    shape = f"{model.architecture}, {layers}, context {model.max_seq_len}"
     parts = {
         "embedding": parameters.embedding + parameters.positions,
         "attention": parameters.attention,
@@ -104,7 +105,9 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
         batch += f" x {config.training.gradient_accumulation_steps} accumulated"
     if (config.training.world_size or 1) > 1:
         batch += f" x {config.training.world_size} processes"
-    steps = f"{length.total_steps:,} steps (set by {length.limit})" if length.total_steps else "as many steps as fit"
+    steps = "as many steps as fit"
+    if length.total_steps:
+        steps = f"{plural(length.total_steps, 'step')} (set by {length.limit})"
     lines = [
         ("model", f"{shape}, vocabulary {model.vocab_size:,}"),
         ("parameters", f"{count(parameters.total)}: {detail}"),

@@ -1,7 +1,7 @@
 """textmill presets: the named sets of values."""
 
 import textwrap
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from cyclopts import Parameter
@@ -10,8 +10,15 @@ from textmill.cli.help_pages import Json
 from textmill.config.presets import every_preset, preset_values
 from textmill.console.standard_streams import write, write_json
 
+if TYPE_CHECKING:
+    PresetName = str
+else:  # any text, for which a shell suggests the presets
+    PresetName = str | Literal[("auto", *every_preset())]
 
-def presets(name: Annotated[str | None, Parameter(name="NAME")] = None, /, *, json: Json = False) -> None:
+
+def presets(
+    name: Annotated[PresetName | None, Parameter(name="NAME", show_choices=False)] = None, /, *, json: Json = False
+) -> None:
     """List the presets, or show the values of one.
 
     Parameters

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from textmill.config.aliases import ALIASES, REWRITES
 from textmill.config.field_types import closest
+from textmill.config.fields import SECTIONS
 from textmill.config.setting_lookup import is_list, is_switch, section_of, validate
 from textmill.errors import ConfigError
 
@@ -72,6 +73,8 @@ class Rewriter:
                 break
             if word.startswith("--"):
                 plain += self._flag(word, words)
+            elif self._is_assignment(word):
+                plain += self._flag(f"--{word}", words)
             elif re.fullmatch(r"-[a-zA-Z]", word):
                 plain.append(word)
             else:
@@ -83,7 +86,7 @@ class Rewriter:
     def _flag(self, word: str, words: list[str]) -> list[str]:
         """Take one flag with its value off `words`; return it when the parser is to see it as it stands."""
         typed, equals, value = word.partition("=")
-        name = typed[2:].replace("-", "_")
+        name = _without_section(typed[2:].replace("-", "_"))
         if name in {"help", "version"}:
             return [typed]
         canonical = self._canonical(name)
@@ -103,6 +106,12 @@ class Rewriter:
         for item in [value] if equals else self._following(canonical, typed, words):
             self._add(canonical, typed, item)
         return []
+
+    def _is_assignment(self, word: str) -> bool:
+        """Return whether a word is `model.d_model=64` or `d_model=64`, as other tools write settings, and no file."""
+        name, equals, _ = word.partition("=")
+        known = _without_section(name) != name or self._canonical(name) is not None
+        return bool(equals) and known and "data" in self.flags and not Path(word).exists()
 
     def _canonical(self, name: str) -> str | None:
         """Return the verb's own name for a flag, or None where it has none."""
@@ -155,6 +164,12 @@ class Rewriter:
             section_of(name) is None or validate(name, values[0], first) != validate(name, value, typed)
         ):
             raise ConfigError(f"{typed}: {value!r} contradicts {first}: {values[0]!r}; give {name} once")
+
+
+def _without_section(name: str) -> str:
+    """Return `d_model` for `model.d_model`, and other names as they are."""
+    section, _, setting = name.partition(".")
+    return setting if section in SECTIONS and setting else name
 
 
 _WITH_VALUE = frozenset({"amp_dtype", "train_split", "betas", "save_every"})

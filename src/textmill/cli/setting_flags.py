@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from cyclopts import Group, Parameter
 from pydantic.fields import FieldInfo
@@ -13,7 +13,7 @@ from textmill.config.aliases import REWRITES
 from textmill.config.config_files import read_config
 from textmill.config.fields import SECTIONS
 from textmill.config.merge_layers import from_layers
-from textmill.config.presets import auto_presets
+from textmill.config.presets import auto_presets, every_preset
 from textmill.config.run_config import Config
 from textmill.config.setting_lookup import Setting
 
@@ -30,6 +30,18 @@ _GROUPS = {
     "report_to": "Tracking",
 }
 """First setting of each group of flags, in the order of the sections -> the group's title, in the order of the page."""
+
+
+ESSENTIAL = frozenset(
+    (
+        *("preset", "output_dir", "run_name", "resume", "overwrite", "val_data", "val_split", "text_column"),
+        *("tokenizer", "vocab_size", "architecture", "d_model", "num_layers", "num_heads", "max_seq_len", "dropout"),
+        *("epochs", "max_steps", "max_time", "batch_size", "gradient_accumulation_steps", "optimizer"),
+        *("learning_rate", "precision", "device", "seed", "eval_steps", "save_steps", "sample_prompt"),
+        *("early_stopping_patience", "report_to"),
+    )
+)
+"""The settings on the short page of a verb that takes all of them."""
 
 
 def takes_settings(*chosen: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -54,7 +66,7 @@ def takes_settings(*chosen: str) -> Callable[[Callable[..., Any]], Callable[...,
         hidden = Parameter(parse=False)
         text = Parameter(name="DATA", help="Text: files, folders, patterns, one prepared folder.")
         parameters = [
-            inspect.Parameter("texts", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, text]),
+            inspect.Parameter("texts", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str | Path, text]),
             *(parameter for name, parameter in own.items() if name != "settings"),
             *(
                 setting
@@ -119,12 +131,13 @@ def _parameters(*, by_preset: bool) -> list[inspect.Parameter]:
     shown = [
         _parameter(
             setting,
-            list[str] if "list[" in str(field.annotation) else str,
+            list[_kind(setting, field)] if "list[" in str(field.annotation) else _kind(setting, field),
             Parameter(
                 name=f"--{setting.replace('_', '-')}",
                 group=group,
                 help=_help(setting, field, by_preset and setting in automatic),
                 metavar=_metavar(field),
+                show_choices=False,  # the help has them
                 negative=(),
                 show=setting != "data",
                 show_default=False,
@@ -140,6 +153,20 @@ def _parameter(name: str, kind: Any, parameter: Parameter) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, parameter]
     )
+
+
+_FILES = frozenset(["val_data", "cache_dir", "output_dir", "log_dir", "init_from", "resume_from", "deepspeed_config"])
+
+
+def _kind(setting: str, field: FieldInfo) -> Any:
+    """Return the type of a flag's words: always text, which a shell completes by the other members of the type."""
+    words = ["auto", *every_preset()] if setting == "preset" else _choices(field)
+    if setting == "tokenizer":
+        words = ["char", "byte", "bpe"]
+    literal: Any = Literal
+    if words:
+        return str | literal[tuple(words)]
+    return str | Path if setting in _FILES else str
 
 
 def _kinds(field: FieldInfo) -> list[Any]:

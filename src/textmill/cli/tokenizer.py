@@ -28,7 +28,9 @@ app = App(name="tokenizer", help="Train, use and inspect tokenizers.")
 
 DEFAULT_VOCAB_SIZE = 8192
 
-TokenizerPath = Annotated[str, Parameter(name="TOKENIZER", help="Folder of a tokenizer, a model or a run; or hf:NAME.")]
+TokenizerPath = Annotated[
+    str | Path, Parameter(name="TOKENIZER", help="Folder of a tokenizer, a model or a run; or hf:NAME.")
+]
 
 
 @app.command(sort_key=0)
@@ -73,7 +75,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     for sentence in notes.sentences():
         note(sentence)
     made.save(output)
-    write(f"{made.kind} tokenizer with {made.vocab_size:,} tokens in {output}")
+    write(f"{made.kind} tokenizer with {plural(made.vocab_size, 'token')} in {output}")
 
 
 def _files(data: Any, reading: Reading, dataset_split: str = "train") -> Sequence[Path]:
@@ -155,7 +157,7 @@ def inspect(
     text: Annotated[str | None, Parameter(name="TEXT")] = None,
     /,
     *,
-    data: Annotated[list[str] | None, Parameter(negative="")] = None,
+    data: Annotated[list[str | Path] | None, Parameter(negative="")] = None,
     text_column: TextColumn = "text",
     format: FileFormat = None,
     encoding: Encoding = "utf-8",
@@ -204,7 +206,9 @@ def inspect(
 _EXAMPLES = 8
 
 
-def _use(tokenizer: Tokenizer, data: list[str], text_column: str, format: str | None, encoding: str) -> dict[str, Any]:
+def _use(
+    tokenizer: Tokenizer, data: list[str | Path], text_column: str, format: str | None, encoding: str
+) -> dict[str, Any]:
     """Return what the tokenizer makes of `data`, as plain values."""
     from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
     from textmill.data.reading.document import Reading

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from textmill.config.field_types import show
+from textmill.config.field_types import closest_beside, show
 from textmill.config.huggingface import described_settings, from_huggingface
 from textmill.config.setting_lookup import Setting, flatten
 from textmill.errors import ConfigError, MissingInputError
@@ -75,7 +75,7 @@ def _text(file: Path) -> str:
         with file.open("rb") as handle:
             content = handle.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise MissingInputError(f"{file}: no such configuration file") from None
+        raise MissingInputError(f"{file}: no such configuration file{closest_beside(file)}") from None
     except OSError as error:
         raise MissingInputError(f"{file}: cannot be read: {error.strerror or error}") from None
     if len(content) > MAX_BYTES:

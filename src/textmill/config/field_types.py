@@ -9,6 +9,8 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -50,6 +52,17 @@ def closest(word: str, known: Iterable[str]) -> str:
     near = sorted((name for name in words if len(word) > 2 and name.startswith(word)), key=len)
     near = near or difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def closest_beside(path: Path, others: Iterable[str] = ()) -> str:
+    """Return "; did you mean 'x'?" for what is called most like `path` in its folder or among `others`.
+
+    Nothing if `path` is there: then it is of the wrong kind, not misspelled.
+    """
+    beside = []
+    with suppress(OSError):
+        beside = [found.name for found in path.parent.iterdir()]
+    return "" if path.name in beside else closest(path.name, [*beside, *others])
 
 
 def number(value: Any) -> float:

@@ -80,10 +80,12 @@ def choose_preset(device_kind: str, corpus_bytes: int) -> tuple[str, dict[str, A
     return name, dict(choices[name].values), said
 
 
-def apply_auto_preset(config: Config, device_kind: str, corpus_bytes: int) -> str:
-    """Set what nobody chose in `config` to what `auto` chooses; return the sentence to say."""
+def apply_auto_preset(config: Config, device_kind: str, corpus_bytes: int) -> str | None:
+    """Set what nobody chose in `config` to what `auto` chooses; return the sentence to say, None if all was chosen."""
     name, values, said = choose_preset(device_kind, corpus_bytes)
     config.apply_preset(name, values)
+    if f"preset {name}" not in config.origins.values():
+        return None
     used = config.training.optimizer
     if values.get("optimizer", used) != used:
         cause = next(setting for setting in ("optimizer", "learning_rate") if config.given(setting))

@@ -50,6 +50,7 @@ class Screen:
         self._log: TextIO | None = None
         self._early_lines: list[str] = []
         self._last_line_at = self._drawn_at = -math.inf
+        self._stepping_since: float | None = None
         self._started: dict[str, tuple[float, int]] = {}
         self._bar: _TrainingBar | None = None
 
@@ -135,7 +136,10 @@ class Screen:
     def stepping(self, step: int, total_steps: int | None, speed: float, seconds_left: float | None) -> None:
         """Move the bar to `step`; until the first report it shows the speed [tokens per second] too."""
         now = time.monotonic()
-        if self._bar is None or now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
+        if self._bar is None:
+            self._print_step(now, _where(step, total_steps), speed, seconds_left)
+            return
+        if now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
         self._drawn_at = now
         self._bar.step, self._bar.total = step, total_steps
@@ -144,6 +148,15 @@ class Screen:
         if seconds_left is not None:
             self._bar.report["left"] = f"{duration(seconds_left)} left"
         self._draw_bar()
+
+    def _print_step(self, now: float, where: str, speed: float, seconds_left: float | None) -> None:
+        """Print how far the run is, where there is no terminal and reports are too far apart to tell."""
+        self._stepping_since = self._stepping_since or now
+        if self._quiet or now - max(self._stepping_since, self._last_line_at) < SECONDS_BETWEEN_LINES:
+            return
+        self._last_line_at = now
+        left = "" if seconds_left is None else f" · {duration(seconds_left)} left"
+        self._line.print(f"{where} · {rate(speed)}{left}")
 
     def _draw_bar(self, where: str = "") -> None:
         """Draw the training bar, if there is one; `where` stands in place of the step."""
@@ -193,9 +206,9 @@ class Screen:
         width = columns() if self._line.visible else sys.maxsize
         self._show(fitting(parts, width, ("epoch", "perplexity")), indent=2)
 
-    def sample(self, text: str) -> None:
-        """Print a generated sample, indented, its line breaks kept."""
-        self.say("  sample:")
+    def sample(self, text: str, step: int) -> None:
+        """Print a sample that the model generated after `step`, indented, its line breaks kept."""
+        self.say(f"  sample at step {step}:")
         for line in text.splitlines() or [""]:
             self.say(f"  | {line}")
 

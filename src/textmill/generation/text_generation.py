@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from textmill.checkpoint.model_folder import Loaded, load_model
+from textmill.console.number_format import plural
 from textmill.errors import ConfigError
 from textmill.generation.sampling import Sampling
 from textmill.generation.stop_strings import StopStrings
@@ -121,7 +122,8 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str, say: Say | None = None) -> lis
     if ids:
         unknown = ids.count(tokenizer.unk_id) if tokenizer.unk_id is not None else 0
         if unknown:
-            say(f"{unknown} of the prompt's {len(ids)} tokens are unknown to the tokenizer")
+            verb = "is" if unknown == 1 else "are"
+            say(f"{unknown} of the prompt's {plural(len(ids), 'token')} {verb} unknown to the tokenizer")
         return ids
     if tokenizer.eos_id is not None:
         return [tokenizer.eos_id]

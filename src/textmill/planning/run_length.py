@@ -25,15 +25,18 @@ KEPT_EPOCHS_BYTES = 10**9
 class Cadence:
     """When something periodic is due: every `steps` optimizer steps, at the end of every epoch, or never (`Cadence()`).
 
-    At most one of `steps` and `epoch_rows` is set.
+    At most one of `steps` and `epoch_rows` is set. first: a step after which it is due besides.
     """
 
     steps: int | None = None
     epoch_rows: float | None = None
     rows_per_step: int = 1
+    first: int | None = None
 
     def due(self, step: int) -> bool:
         """Return whether it is due after `step` optimizer steps (counted from 1)."""
+        if step == self.first:
+            return True
         if self.steps is not None:
             return step % self.steps == 0
         if self.epoch_rows is not None:
@@ -72,12 +75,15 @@ class Length:
         """Return the same length with a known number of steps."""
         return replace(self, total_steps=max(1, total_steps))
 
-    def cadence(self, value: int | str | None, *, default_per_run: int | None = None) -> Cadence:
+    def cadence(self, value: int | str | None, *, default_per_run: int | None = None, soon: bool = False) -> Cadence:
         """Return the cadence that a setting means: a number of steps, `epoch`, or None for the default.
 
         The default is every epoch when `epochs` sets the length, else about `default_per_run` times over the run;
-        0, or None without a default, is never.
+        0, or None without a default, is never. soon: by default also once after a twentieth of the run.
         """
+        if value is None and soon and self.total_steps is not None:
+            first = math.ceil(self.total_steps / MOST_REPORTS)
+            return replace(self.cadence(value, default_per_run=default_per_run), first=first)
         if value is None and default_per_run is not None:
             if self.limit == "epochs":
                 value = "epoch"

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from textmill.config.field_types import closest_beside
 from textmill.errors import MissingInputError
 from textmill.files import is_locked, read_rows
 from textmill.runs import layout
@@ -128,7 +129,8 @@ def open_record(folder: str | Path) -> Record:
     """Return the record of the run in `folder`. Raises MissingInputError when there is none."""
     path = Path(folder)
     if not layout.is_run(path):
-        raise MissingInputError(f"{path} is not a run folder: give one that training wrote, such as runs/experiment_1")
+        hint = closest_beside(path) or ": give one that training wrote, such as runs/experiment_1"
+        raise MissingInputError(f"{path} is not a run folder{hint}")
     return Record(path)
 
 

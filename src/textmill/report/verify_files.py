@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.config.field_types import closest_beside
 from textmill.data.store.corpus import open_corpus
 from textmill.errors import DataError, MissingInputError
 from textmill.files import parse_json, read_json, read_rows
@@ -38,7 +39,8 @@ def verify(folder: Path) -> Iterator[Finding]:
     elif kind == "run":
         yield from _run(Record(folder))
     else:
-        raise MissingInputError(f"{folder} is not a run, a checkpoint, a model or a prepared corpus")
+        hint = closest_beside(folder)
+        raise MissingInputError(f"{folder} is not a run, a checkpoint, a model or a prepared corpus{hint}")
 
 
 def _run(record: Record) -> Iterator[Finding]:

@@ -1,13 +1,15 @@
 """How good the model in training is: its metrics on the validation set, and text that it writes."""
 
+import re
+
 from textmill.data.store.corpus import Corpus
 from textmill.evaluation import evaluate_batches as evaluation
 from textmill.generation.text_generation import generate_text
 from textmill.training.progress import Step
 from textmill.training.run import Run
 
-DEFAULT_PROMPT_TOKENS = 8
-"""Tokens of the validation text (else the training text) that samples continue when no prompt is set."""
+_PROMPT_CHARACTERS = 32
+"""Length of the text that samples continue when no prompt is set, approximately."""
 
 
 def evaluate(run: Run) -> dict[str, float]:
@@ -64,8 +66,12 @@ def answers_prompt(run: Run, step: Step) -> bool:
 
 
 def first_words(prompt: str | None, corpus: Corpus) -> str:
-    """Return the prompt of a run's samples: the one that was set, else the first tokens of the held-out text."""
+    """Return the prompt of a run's samples: the one that was set, else the first words of the held-out text."""
     if prompt is not None or corpus.tokenizer is None:
         return prompt or ""
     store = corpus.validation or corpus.train
-    return corpus.tokenizer.decode(store.read(0, min(DEFAULT_PROMPT_TOKENS, store.num_tokens)))
+    text = corpus.tokenizer.decode(store.read(0, min(2 * _PROMPT_CHARACTERS, store.num_tokens))).rstrip("\ufffd")
+    if text[:1].islower():  # perhaps the end of a word: the held-out part of a single text begins anywhere
+        text = re.sub(r"^\S{1,20}\s+(?=\S)", "", text)
+    words = re.match(rf"(?s).{{1,{_PROMPT_CHARACTERS}}}(?!\S)", text)
+    return words[0] if words else text[:_PROMPT_CHARACTERS]

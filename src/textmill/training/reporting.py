@@ -68,7 +68,7 @@ class Reporting:
         if self.logs:
             self.logs["samples"].append({"step": step, "text": text})
             self.trackers.text("sample", text, step)
-        self.screen.sample(text)
+        self.screen.sample(text, step)
 
     def _log(self, name: str, row: dict[str, Any]) -> None:
         if self.logs:

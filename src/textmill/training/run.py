@@ -136,7 +136,8 @@ class Run:
         often = default_evaluations(length, sum(text.batches.num_targets for text in self.held_out))
         self.log_every = length.cadence(settings.logging_steps)
         self.eval_every = length.cadence(settings.eval_steps, default_per_run=often)
-        self.sample_every = length.cadence(settings.sample_steps if self.tokenizer else 0, default_per_run=often)
+        samples = settings.sample_steps if self.tokenizer else 0
+        self.sample_every = length.cadence(samples, default_per_run=often, soon=True)
         self.save_every = length.cadence(settings.save_steps, default_per_run=MOST_REPORTS)
         kept = kept_epochs(settings.save_total_limit, length, self.saving.identity["parameters"])
         self.keep_every = length.cadence("epoch" if kept else None)

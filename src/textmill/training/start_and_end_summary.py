@@ -12,6 +12,7 @@ from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
 from textmill.runs import layout
+from textmill.tokenizers import Tokenizer
 from textmill.training.run import Run
 from textmill.training.training_rows import rows_line
 from textmill.version import VERSION
@@ -40,6 +41,8 @@ def opening_lines(run: Run, corpus: Corpus, *, preset: str | None, given_model: 
         )
     if run.world.device.type == "cpu" and (busy := contention_warning(torch.get_num_threads())) is not None:
         lines.append(("note", busy))
+    if (note := _precision_note(run)) is not None:
+        lines.append(("note", note))
     if preset is not None:
         lines.append(("preset", preset))
     optimizer = type(run.engine.optimizer).__name__
@@ -53,6 +56,19 @@ def opening_lines(run: Run, corpus: Corpus, *, preset: str | None, given_model: 
     elif done:
         lines.append(("resumed", f"at step {done:,} of {f'{total:,}' if total is not None else '?'}"))
     return lines
+
+
+def _precision_note(run: Run) -> str | None:
+    """Return the sentence for a person who asked for mixed precision where it would not be faster."""
+    asked = run.config.origins["precision"]
+    if not asked.startswith(("--", "keyword")) or run.config.training.precision != "auto":
+        return None
+    if run.engine.precision.name != "fp32":
+        return None
+    device = run.world.device.type
+    forced = "" if device == "mps" else "; --precision bf16 uses it all the same"
+    flag = asked if asked.startswith("--") else "precision"
+    return f"{flag} has no effect: half precision is not faster on this {device}, so it trains in fp32{forced}"
 
 
 _LONGER = {
@@ -159,7 +175,7 @@ def closing_lines(run: Run, reason: str) -> Lines:
     folder = shlex.quote(str(run.folder))
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
-        lines.append(("try it", f"{program()} generate {folder} --prompt {shlex.quote(_words(run.sample_prompt))}"))
+        lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
     if own and reason.startswith("SIG"):
         return [*lines, ("next", "the same call from Python, with resume=True")]
     if reason.startswith("SIG"):
@@ -171,8 +187,15 @@ def closing_lines(run: Run, reason: str) -> Lines:
     return [*lines, ("next", f"{program()} {following}")]
 
 
-def _words(text: str) -> str:
-    """Return the first words of the longest line, to be tried as a prompt."""
-    line = max(re.sub("<[^<>]*>", "", text).splitlines(), key=len, default="")
-    found = re.search(r"[^\W\d_]+( [^\W\d_]+){0,2}", line)
-    return found[0] if found else "Once"
+def _prompt(run: Run, tokenizer: Tokenizer) -> str:
+    """Return the flag with a prompt to try: the one that was set, else the first words of the samples' prompt.
+
+    Without words that the tokenizer knows there is none, and the model begins by itself.
+    """
+    text = run.config.training.sample_prompt or ""
+    if not text.isprintable() or not text:
+        line = max(re.sub("<[^<>]*>", "", run.sample_prompt).splitlines(), key=len, default="")
+        words = re.search(r"[^\W\d_]+( [^\W\d_]+){0,2}", line)
+        text = words[0] if words else ""
+    known = text and tokenizer.decode(tokenizer.encode(text)) == text
+    return f" --prompt {shlex.quote(text)}" if known else ""

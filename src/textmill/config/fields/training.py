@@ -189,7 +189,7 @@ class TrainingFields(Fields):
     save_total_limit: MaybeWhole = Field(default=None, ge=1)
     """Number of checkpoints to keep, besides the best one. Unset: 3, or every epoch's while all take less than 1 GB."""
     sample_steps: SampleInterval = None
-    """Steps between generated samples, or epoch; 0 for none during training. Unset: at every evaluation."""
+    """Steps between generated samples, or epoch; 0 for none during training. Unset: early, then as evaluations."""
     sample_prompt: MaybeText = None
     """Prompt for the samples; the trained model completes it at the end."""
     sample_tokens: Whole = Field(default=64, ge=1)

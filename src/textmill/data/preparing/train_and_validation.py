@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from textmill.console.number_format import plural
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
 from textmill.data.preparing.pipeline_output import Writer
@@ -90,12 +91,14 @@ def _nothing_left(result: FilterResult, min_length: int) -> str:
 
 def say_leaks(count: int, say: Say, *, removed: bool) -> None:
     """Say how many training documents are validation documents too, if any."""
+    documents = plural(count, "training document")
     if count and removed:
-        say(f"{count:,} training documents were in the validation text too and were removed from training")
+        verb = "was" if count == 1 else "were"
+        say(f"{documents} {verb} in the validation text too and {verb} removed from training")
     elif count:
         say(
-            f"{count:,} training documents are in the validation text too: the validation loss does not tell how the "
-            "model does on new text (textmill prepare --dedup exact removes them from training)"
+            f"{documents} {'is' if count == 1 else 'are'} in the validation text too: the validation loss does not "
+            "tell how the model does on new text (textmill prepare --dedup exact removes them from training)"
         )
 
 

@@ -6,7 +6,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from textmill.config.field_types import closest
+from textmill.config.field_types import closest_beside
 from textmill.data.sources.file_extensions import SETTINGS, TEXT_SUFFIXES, extension_of, missing_package
 from textmill.data.sources.findings import Notes
 from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_files
@@ -91,7 +91,9 @@ def _files_of(
                 f"cannot read {start!r}... ({len(str(path)):,} characters): {reason}. Strings name files; pass texts "
                 "as iter(texts) or as Documents"
             ) from error
-        raise MissingInputError(f"cannot read {path}: {reason}{_nearest(path)}") from error
+        raise MissingInputError(
+            f"cannot read {path}: {reason}{closest_beside(path, () if path.suffix else named_corpora())}"
+        ) from error
     if stat.S_ISREG(mode):
         return [path]
     if not stat.S_ISDIR(mode):
@@ -110,12 +112,6 @@ def _files_of(
             f"name files with other extensions one by one or by a pattern{hints}"
         )
     return found
-
-
-def _nearest(path: Path) -> str:
-    """Return a hint at what a misspelled name may mean: something in its folder, or a named corpus."""
-    beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
-    return closest(path.name, [*beside, *([] if path.suffix else named_corpora())])
 
 
 def _matching(pattern: Path) -> list[Path]:
