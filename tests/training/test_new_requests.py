@@ -76,10 +76,10 @@ def test_an_early_stop_is_decided_again(
 def test_another_time_limit_is_another_plan(book: Path, tmp_path: Path) -> None:
     """The plan of a run that is limited by time belongs to that time: twice the time is about twice the steps."""
     shape: dict[str, Any] = {"d_model": 16, "num_layers": 1, "num_heads": 1, "max_seq_len": 32, "batch_size": 4}
-    config = load_config(data=str(book), tokenizer="byte", max_time="1h", output_dir=str(tmp_path / "run"), **shape)
+    shape |= {"data": str(book), "tokenizer": "byte", "output_dir": str(tmp_path / "run")}
     planned = []
     for limit, resume in (("1h", False), ("1h", True), ("2h", True), ("2h", True)):
-        config.resume, config.max_time = resume, limit
+        config = load_config(**shape, max_time=limit, resume=resume)
         with assemble(config, screen=Screen(quiet=True)) as run:
             for step in steps(run):
                 if step.number >= 21:
