@@ -106,6 +106,8 @@ def flagged(row: str, flags: list[str], line: str, code: int = 2) -> Case:
 
 
 SHORT_TEXT = {"short.txt": "a few words only"}
+OF_ANOTHER_TOOL = {"run/final/MANIFEST.json": None}
+"""Without its manifest a folder's files are judged by their content, not by their hashes."""
 
 CASES = [
     prepared("B01", "a.txt", b"", "there is no text to use.*empty or blank"),
@@ -214,26 +216,55 @@ CASES = [
     flagged("B31", ["--run-name", "two\nlines"], "--run-name: must be a name such as 'first-try'"),
     flagged("B32", ["--device", "cuda"], "PyTorch sees no GPU here; use --device auto or cpu"),
     flagged("B32", ["--device", "tpu"], "--device: must be auto, cpu, cuda, cuda:N or mps"),
-    flagged("B32", ["--world-size", "2"], "world_size"),
+    flagged("B32", ["--world-size", "2"], "--world-size"),
 ]
 
 ON_A_MODEL = [
     Case("B30", {}, ["generate", "run", "--temperature", "-1"], 2, "temperature"),
     Case("B30", {}, ["generate", "run", "--temperature", "nan"], 2, "temperature"),
-    Case("B30", {}, ["generate", "run", "--top-p", "0"], 2, "top_p"),
-    Case("B30", {}, ["generate", "run", "--top-p", "1.5"], 2, "top_p"),
-    Case("B30", {}, ["generate", "run", "--top-k", "0"], 2, "top_k"),
-    Case("B30", {}, ["generate", "run", "--max-new-tokens", "-1"], 2, "max_new_tokens"),
+    Case("B30", {}, ["generate", "run", "--top-p", "0"], 2, "--top-p"),
+    Case("B30", {}, ["generate", "run", "--top-p", "1.5"], 2, "--top-p"),
+    Case("B30", {}, ["generate", "run", "--top-k", "0"], 2, "--top-k"),
+    Case("B30", {}, ["generate", "run", "--max-new-tokens", "-1"], 2, "--max-new-tokens"),
     Case("B30", {}, ["generate", "run/step-77"], 66, "run has no model 'step-77'.*it has"),
     Case(
-        "B33", {"run/final/model.safetensors": b"\x08"}, ["generate", "run/final"], 65, "model.safetensors is damaged"
+        "B33",
+        {**OF_ANOTHER_TOOL, "run/final/model.safetensors": b"\x08"},
+        ["generate", "run/final"],
+        65,
+        "model.safetensors is damaged",
     ),
-    Case("B33", {"run/final/model.safetensors": None}, ["generate", "run/final"], 66, "run/final has no weights"),
     Case(
-        "B33", {"run/final/config.json": "{}"}, ["generate", "run/final"], 65, "config.json: .*model_type None is not"
+        "B33", {"run/final/model.safetensors": b"\x08"}, ["generate", "run/final"], 65, "damaged.*delete MANIFEST.json"
     ),
-    Case("B33", {"run/final/config.json": "[" * 9999}, ["generate", "run/final"], 65, "config.json cannot be read"),
-    Case("B22", {"run/final/tokenizer.json": "[]"}, ["generate", "run/final"], 65, "tokenizer.json is not a tokenizer"),
+    Case(
+        "B33",
+        {**OF_ANOTHER_TOOL, "run/final/model.safetensors": None},
+        ["generate", "run/final"],
+        66,
+        "run/final has no weights",
+    ),
+    Case(
+        "B33",
+        {**OF_ANOTHER_TOOL, "run/final/config.json": "{}"},
+        ["generate", "run/final"],
+        65,
+        "config.json: .*model_type None is not",
+    ),
+    Case(
+        "B33",
+        {**OF_ANOTHER_TOOL, "run/final/config.json": "[" * 9999},
+        ["generate", "run/final"],
+        65,
+        "config.json cannot be read",
+    ),
+    Case(
+        "B22",
+        {**OF_ANOTHER_TOOL, "run/final/tokenizer.json": "[]"},
+        ["generate", "run/final"],
+        65,
+        "tokenizer.json is not a tokenizer",
+    ),
     Case("B18", {"run/x.pt": b"PK"}, ["generate", "run/x.pt"], 65, "x.pt is a pickle.*not opened: convert it"),
 ]
 
