@@ -120,7 +120,7 @@ def test_published_models_leave_the_training_out(divided: Path, capsys: pytest.C
     """best_model/ and final/ have weights and their index, no optimizer; evaluate, generate and verify take them."""
     for name in ("best_model", "final"):
         assert sorted(path.name for path in (divided / name).iterdir()) == [
-            *("config.json", "generation_config.json", "model-00001-of-00002.safetensors"),
+            *("MANIFEST.json", "config.json", "generation_config.json", "model-00001-of-00002.safetensors"),
             *("model-00002-of-00002.safetensors", "model.safetensors.index.json"),
             *("tokenizer.json", "tokenizer_config.json"),
         ]

@@ -123,7 +123,7 @@ def test_the_unknown_token_of_unigram(folder: Callable[..., Path]) -> None:
     path = folder(unigram_backend())
     said: list[str] = []
     text = generate_text(path, prompt="hello zz", temperature=2.0, max_new_tokens=60, seed=1, say=said.append)
-    assert said == ["1 of the prompt's 9 tokens are unknown to the tokenizer"]  # Unigram joins neighbours
+    assert said == ["1 of the prompt's 9 tokens is unknown to the tokenizer"]  # Unigram joins neighbours
     assert "<unk>" not in text
 
 

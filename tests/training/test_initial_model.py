@@ -237,7 +237,7 @@ def test_config_takes_the_shape_of_a_model_folder(
         assert config.origins["rope_theta"] == str(folder / "config.json")
     words = ["--config", str(folder), "--num-layers", "1", "--max-steps", "1"]
     assert main(["plan", str(book), *words]) == 0
-    assert "llama, 1 layers of width 64, context 48, vocabulary 257" in capsys.readouterr().out
+    assert "llama, 1 layer of width 64, context 48, vocabulary 257" in capsys.readouterr().out
     assert main(["train", str(book), *words, "--output-dir", str(tmp_path / "run")]) == 0
     made = load_model(tmp_path / "run").model.config
     assert (made.num_layers, made.num_heads, made.rope_theta, made.vocab_size) == (1, 2, 500.0, 257)

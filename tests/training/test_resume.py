@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,4 +176,4 @@ def test_a_run_limited_by_time_acts_as_often_after_a_stop(book: Path, cache_dir:
                     run.signals.raised = signal.SIGTERM
             planned.append((run.progress.total_steps, run.eval_every, run.sample_every, run.save_every))
     assert planned[0] == planned[1]
-    assert planned[0][1].steps and planned[0][1] == planned[0][2]
+    assert planned[0][1].steps and planned[0][1] == replace(planned[0][2], first=None)  # one sample more, early on

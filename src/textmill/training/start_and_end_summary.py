@@ -140,9 +140,9 @@ def _epochs_kept(run: Run) -> Lines:
     if chosen or run.length.limit != "epochs" or epochs <= KEPT:
         return []
     if kept_epochs(None, run.length, run.saving.identity["parameters"]):
-        return [("checkpoints", f"one per epoch, all {epochs} are kept; --save-total-limit {KEPT} keeps fewer")]
+        return [(layout.CHECKPOINTS, f"one per epoch, all {epochs} are kept; --save-total-limit {KEPT} keeps fewer")]
     text = f"one per epoch, the {KEPT} newest and the best are kept; --save-total-limit {epochs} keeps all"
-    return [("checkpoints", text)]
+    return [(layout.CHECKPOINTS, text)]
 
 
 _ENDINGS = {
