@@ -12,7 +12,7 @@ import textmill
 from support.disk_faults import CRASHED, in_child, watched
 from support.run_commands import assert_same_run
 
-CHANGES_BETWEEN = 12
+CHANGES_BETWEEN = 24
 """The default suite tries one change in so many, the campaign every one."""
 
 TINY = {
