@@ -1,14 +1,14 @@
 """One flipped bit anywhere in what a run wrote is seen before use, however the model or the checkpoint is named."""
 
-import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 import textmill
+from support.disk_faults import flip_bits
 from textmill.checkpoint.find_model import resolve_checkpoint, resolve_model
 from textmill.errors import DataError, MissingInputError
 from textmill.report.verify_files import verify
@@ -62,19 +62,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def flips(folder: Path, trials: int, seed: int) -> Iterator[Path]:
-    """Flip one random bit of the folder at a time, every file in its turn, and put it back."""
-    generator = random.Random(seed)
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    for trial in range(trials):
-        path = paths[trial % len(paths)]
-        whole = path.read_bytes()
-        position, bit = generator.randrange(len(whole)), 1 << generator.randrange(8)
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
-        yield path
-        path.write_bytes(whole)
-
-
 @pytest.mark.parametrize("trials", [12, pytest.param(350, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_a_flipped_bit_is_seen_however_its_folder_is_named(run: Path, name: str, trials: int) -> None:
@@ -82,7 +69,7 @@ def test_a_flipped_bit_is_seen_however_its_folder_is_named(run: Path, name: str,
     folder = run / name
     for find, spelled in SPELLINGS[name]:
         assert find(spelled.format(run=run, folder=folder)) == folder
-    for path in flips(folder, trials, seed=5):
+    for path in flip_bits(folder, trials, seed=5):
         for find, spelled in SPELLINGS[name]:
             with pytest.raises((DataError, MissingInputError), match=path.name):
                 find(spelled.format(run=run, folder=folder))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import random
 import resource
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.disk_faults import CRASHED, NAMES, content, in_child, writer
+from support.disk_faults import CRASHED, NAMES, content, flip_bits, in_child, writer
 from support.written_checkpoints import save
 from textmill import files
 from textmill.checkpoint import manifest
@@ -26,19 +24,6 @@ def good(tmp_path: Path) -> CheckpointStore:
     save(kept, 1, writer(1))
     save(kept, 2, writer(2))
     return kept
-
-
-def flip_bits(folder: Path, trials: int, seed: int) -> Iterator[Path]:
-    """Flip one random bit of the checkpoint at a time, every file in its turn, and put it back."""
-    generator = random.Random(seed)
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
-    for trial in range(trials):
-        path = paths[trial % len(paths)]
-        whole = path.read_bytes()
-        position, bit = generator.randrange(len(whole)), 1 << generator.randrange(8)
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
-        yield path
-        path.write_bytes(whole)
 
 
 def test_every_flipped_bit_is_noticed_and_its_file_named(good: CheckpointStore) -> None:

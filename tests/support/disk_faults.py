@@ -165,6 +165,19 @@ def _watch_open(ops: Operations, real: Callable[..., Any]) -> Callable[..., Any]
     return opened
 
 
+def flip_bits(folder: Path, trials: int, seed: int) -> Iterator[Path]:
+    """Flip one random bit below the folder at a time, every file in its turn, and put it back."""
+    generator = random.Random(seed)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for trial in range(trials):
+        path = paths[trial % len(paths)]
+        whole = path.read_bytes()
+        position, bit = generator.randrange(len(whole)), 1 << generator.randrange(8)
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
+        yield path
+        path.write_bytes(whole)
+
+
 def in_child(act: Callable[[], None]) -> int:
     """Return the exit code of a child process that does `act`: 0, CRASHED, or 1 with a traceback on stderr."""
     child = os.fork()
