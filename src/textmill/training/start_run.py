@@ -113,6 +113,7 @@ def _build(opened: OpenedRun) -> Run:
                 "parameters": num_parameters,
                 "model": _name_of_own(model),
             },
+            end_ids=opened.initial.end_ids if opened.initial is not None else frozenset(),
         ),
         peak_tokens_per_second=_peak_tokens_per_second(opened),
     )
