@@ -80,6 +80,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         world = _join(config, stack)
         stack.enter_context(world.watched())
         screen = screen or Screen(quiet=not world.is_first)
+        screen.logged = world.is_first
         stack.callback(screen.close)
         signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
         settle_paths(config, screen.say)
@@ -87,17 +88,18 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         if not output.fresh:
             stack.enter_context(claim(output, world, screen))
         config, start = find_start(config, output, world, screen)
-        with world.together():
+        with screen.during("reading the model that the run starts from"), world.together():
             initial = _initial_model(config, parts, screen) if start is None else None
         data, validation = settle_data(
             config, (parts.data, parts.validation), world, screen, continued=output.continued, interrupted=signals.check
         )
-        with world.together():
+        with screen.during("looking for the text"), world.together():
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type, data)
             settle_shape(config, parts)
             consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))
-        corpus = open_corpus(config, data, validation, world, screen, signals.check)
+        with screen.during("preparing the text"):
+            corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             check_corpus(initial, corpus)
             refuse_unfit_model(parts, config, corpus)

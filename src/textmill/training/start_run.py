@@ -47,8 +47,9 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
             overwrite = opened.config.training.overwrite
             stack.enter_context(claim(opened.output, world, screen, overwrite=overwrite))
         stack.enter_context(memory_explained(opened.config, world.device, world.size))
-        run = _build(opened)
-        log_sizes = _restore(run, opened)
+        with screen.during("building the model"):
+            run = _build(opened)
+            log_sizes = _restore(run, opened)
         with world.together():
             if world.is_first:
                 write_environment(run, corpus, opened.kernels)
