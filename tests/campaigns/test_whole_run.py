@@ -1,4 +1,4 @@
-"""A run that ends before any of its changes to the disk goes on from there, and ends as if nothing had happened."""
+"""A run that a death or a power failure ends at any change to the disk goes on, and ends as if nothing had happened."""
 
 import os
 import shutil
@@ -9,8 +9,10 @@ import pytest
 import torch
 
 import textmill
-from support.disk_faults import CRASHED, in_child, watched
+from support.disk_faults import CRASHED, Disk, in_child, watched
 from support.run_commands import assert_same_run
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.runs.layout import checkpoint_step
 
 CHANGES_BETWEEN = 24
 """The default suite tries one change in so many, the campaign every one."""
@@ -113,3 +115,32 @@ def test_a_run_that_ends_before_or_within_any_change_to_the_disk_goes_on(
         end_before(change, fault, train, folder)
         assert_goes_on(folder, train, whole)
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "between", [pytest.param(3 * CHANGES_BETWEEN, id="sample"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("names_survive", [True, False])
+def test_a_run_goes_on_after_a_power_failure_at_any_change_to_the_disk(
+    train: Callable[[Path], None], whole: Path, tmp_path: Path, names_survive: bool, between: int
+) -> None:
+    """Whatever was not flushed is lost, names in folders included or not, but no checkpoint that was complete is."""
+    (tmp_path / "watched").mkdir()
+    disk = Disk(tmp_path / "watched")
+    with watched(tmp_path / "watched") as operations:
+        train(tmp_path / "watched/run")
+    renamed, complete = None, None
+    for number, event in enumerate(operations.record):
+        if renamed is not None and "/checkpoints" not in event[1]:
+            complete = renamed  # the run did something else: it counts on the checkpoint
+        disk.apply(event)
+        if event[0] == "rename" and Path(event[2]).name.startswith("step-"):
+            renamed = checkpoint_step(Path(event[2]))
+        if number % between == 0:
+            left = tmp_path / f"left-{number}"
+            disk.after_power_failure(left, names_survive=names_survive)
+            if complete is not None:
+                newest = CheckpointStore(left / "run/checkpoints", say=pytest.fail).latest()
+                assert newest is not None and checkpoint_step(newest) >= complete
+            assert_goes_on(left / "run", train, whole)
+            shutil.rmtree(left)

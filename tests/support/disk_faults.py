@@ -140,9 +140,10 @@ def _watch(ops: Operations, name: str, real: Callable[..., Any]) -> Callable[...
         with ops.lock:
             if not ops.watches(paths[0]):
                 return real(*arguments, **options)
-            ops.note(name, *paths)
-            if name == "fsync":  # recorded for the model; the real disk need not turn
+            if name == "fsync":  # recorded for the model, with what it makes durable; the real disk need not turn
+                ops.note(name, *paths, b"" if Path(paths[0]).is_dir() else Path(paths[0]).read_bytes())
                 return None
+            ops.note(name, *paths)
             try:
                 return real(*arguments, **options)
             except OSError:  # such as making a directory that exists: nothing has changed
@@ -238,9 +239,9 @@ class Disk:
             assert isinstance(file, File)
             file.seen += event[2]
         elif kind == "fsync":
-            target = folder.seen[name] if name else self.top
-            if isinstance(target, File):
-                target.kept = target.seen
+            target = folder.seen.setdefault(name, File()) if name else self.top
+            if isinstance(target, File):  # its writes are not all recorded: a library's own are not
+                target.seen = target.kept = event[2]
             else:
                 target.kept = dict(target.seen)
         elif kind in ("rename", "replace"):
@@ -250,7 +251,7 @@ class Disk:
             other, other_name = self._parent(event[2])
             other.seen[other_name] = folder.seen[name]
         else:
-            del folder.seen[name]
+            folder.seen.pop(name, None)
 
     def _parent(self, path: str) -> tuple[Folder, str]:
         parts = Path(path).relative_to(self.root).parts
