@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
 
 import textmill
 from support.disk_faults import in_child, watched
@@ -134,19 +135,30 @@ def test_failed_saves_with_one_between_that_works_are_tolerated(train: Callable[
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
-def test_weights_that_are_not_numbers_are_not_saved(train: Callable[..., int], tmp_path: Path) -> None:
-    """A weight becomes NaN after step 6: the save of step 8 refuses it, and step 4 is left to resume from."""
-
+def spoil_weights_after(step: int) -> RemovableHandle:
+    """Make a weight NaN after the optimizer step of this number."""
     taken = count(1)
 
     def spoil(optimizer: Optimizer, arguments: object, options: object) -> None:
-        if next(taken) == 6:
+        if next(taken) == step:
             optimizer.param_groups[0]["params"][0].data.view(-1)[0] = float("nan")
 
-    with register_optimizer_step_post_hook(spoil):
+    return register_optimizer_step_post_hook(spoil)
+
+
+def test_weights_that_are_not_numbers_are_not_saved(train: Callable[..., int], tmp_path: Path) -> None:
+    """A weight becomes NaN after step 6: the save of step 8 refuses it, and step 4 is left to resume from."""
+    with spoil_weights_after(6):
         assert train(tmp_path / "run") == 70
-    assert "NaN" in (tmp_path / "error").read_text()
+    assert "contains NaN or infinite values" in (tmp_path / "error").read_text()
     assert [folder.name for folder in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000004"]
+
+
+def test_a_run_whose_gradients_are_never_numbers_ends(train: Callable[..., int], tmp_path: Path) -> None:
+    """After step 2 no gradient is finite: five skipped steps are tolerated, and the run ends at the next report."""
+    with spoil_weights_after(2):
+        assert train(tmp_path / "run", logging_steps=1, eval_steps=12, save_steps=12) == 70
+    assert "the gradients of 5 steps in a row were not finite, up to step 7" in (tmp_path / "error").read_text()
 
 
 def test_a_signal_whose_save_fails_ends_with_74(train: Callable[..., int], tmp_path: Path) -> None:
