@@ -13,7 +13,7 @@ from textmill.errors import ConfigError, DataError, MissingInputError
 from textmill.files import parse_json, read_json, read_rows
 from textmill.report.run_record import Record
 from textmill.runs import layout
-from textmill.runs.recorded_files import changed_files, config_changed, is_sealed
+from textmill.runs.recorded_files import changed_files, config_changed, has_own_hash
 from textmill.tokenizers import load_tokenizer
 
 
@@ -125,7 +125,7 @@ def _config(path: Path, store: CheckpointStore) -> None:
 
 
 def _status(path: Path) -> None:
-    if is_sealed(read_json(path)) is False:
+    if has_own_hash(read_json(path)) is False:
         raise DataError(f"{path} has changed since the run wrote it (its SHA-256 differs)")
 
 

@@ -10,12 +10,12 @@ from textmill.runs.layout import CONFIG, ENVIRONMENT, METRICS, SAMPLES, STEPS, T
 
 LOGS = (METRICS, STEPS, SAMPLES, TRAIN_LOG)
 
-_SEAL = "# SHA-256 of the lines below: "
+_HASH_LINE = "# SHA-256 of the lines below: "
 
 
 def with_hash(header: str, values: str) -> str:
     """Return the text of a config.yaml: comments, the line with the hash of `values`, and `values`."""
-    return f"{header}{_SEAL}{hashlib.sha256(_encoded(values)).hexdigest()}\n{values}"
+    return f"{header}{_HASH_LINE}{hashlib.sha256(_encoded(values)).hexdigest()}\n{values}"
 
 
 def config_changed(path: Path) -> bool | None:
@@ -23,7 +23,7 @@ def config_changed(path: Path) -> bool | None:
 
     Raises OSError when the file cannot be read.
     """
-    _, line, after = path.read_bytes().partition(_SEAL.encode())
+    _, line, after = path.read_bytes().partition(_HASH_LINE.encode())
     if not line:
         return None
     digest, _, values = after.partition(b"\n")
@@ -56,12 +56,12 @@ def changed_files(run: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str,
             yield name, "is recorded in a way that cannot be read"
 
 
-def sealed(status: Mapping[str, Any]) -> dict[str, Any]:
+def with_own_hash(status: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a status.json with a hash of its own."""
     return {**status, "sha256": json_sha256(status, sort_keys=True)}
 
 
-def is_sealed(status: Mapping[str, Any]) -> bool | None:
+def has_own_hash(status: Mapping[str, Any]) -> bool | None:
     """Whether the content of a status.json is as it was written; None for one that contains no hash."""
     if "sha256" not in status:
         return None
