@@ -199,7 +199,7 @@ def test_a_file_in_place_of_a_verb(tmp_path: Path, capsys: pytest.CaptureFixture
         (
             RuntimeError("can't start new thread"),
             70,
-            "textmill: error: the system starts no more threads: the limit of ",
+            "textmill: error: the system starts no more threads: ",
         ),
         (Interrupted(1), 129, "textmill: error: interrupted\n"),
         (BrokenPipeError(), 141, ""),

@@ -46,8 +46,8 @@ def assemble(
     loss: from the model and a Batch to summed nats over the counted targets.
     metrics: further metrics by name, each a function (logits, batch) -> (sum, count).
     screen: where progress goes, by default standard output. quiet: print nothing; the logger `textmill` gets all of it.
-    on_signal: what follows after Ctrl-C, SIGTERM or SIGHUP, once the last state is saved: `raise` ends the program as if
-        textmill had not been there, `return` ends the block with `run.stop_reason` set.
+    on_signal: what follows after Ctrl-C, SIGTERM or SIGHUP, once the last state is saved: `raise` ends the program as
+        if textmill had not been there, `return` ends the block with `run.stop_reason` set.
 
     Raises:
         TextmillError: naming what to put right; whatever can be refused is refused before anything is written.
