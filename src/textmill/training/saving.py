@@ -70,11 +70,10 @@ def _tried_again_later(run: Run, *, last: bool) -> Iterator[None]:
         yield
     except WriteFailedError as error:
         saving.failed_in_row += 1
-        if last:
+        if last or saving.failed_in_row >= FAILED_SAVES_ALLOWED:
             steps = saving.checkpoints.steps()
             left = f"the run can be resumed from step {steps[-1]:,}" if steps else "nothing of the run is saved"
             error.args = (f"{error}; {left}",)
-        if last or saving.failed_in_row >= FAILED_SAVES_ALLOWED:
             raise
         run.reporting.screen.say(f"{error}; training continues and will retry at the next save")
     else:
