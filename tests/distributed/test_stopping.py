@@ -242,7 +242,7 @@ def test_a_process_that_finds_nobody_gives_up(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ConfigError, match="MASTER_PORT is 'http', not a port"):
         join_world("cpu")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
-    with pytest.raises(PeerLostError, match="rank 0 of 2 did not come within 1 s: rank 1 waited at 127.0.0.1:"):
+    with pytest.raises(PeerLostError, match="rank 0 of 2 did not come within 1 s: rank 1 waited at "):
         join_world("cpu", rendezvous_seconds=1)
     monkeypatch.setenv("RANK", "two")
     with pytest.raises(ConfigError, match="RANK is 'two'"):

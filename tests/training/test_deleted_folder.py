@@ -37,8 +37,8 @@ def test_a_folder_that_goes_is_noticed_at_the_next_write(
         assert main([*small_command, *LENGTH, "--output-dir", str(run)]) == 74
     said = capsys.readouterr().err.splitlines()
     assert said == [
-        f"textmill: error: {run} was deleted or moved while the run was writing to it: nothing more can be saved there. "
-        "Resume the folder where it is now, or start again"
+        f"textmill: error: {run} was deleted or moved while the run was writing to it: nothing more can be saved "
+        "there. Resume the folder where it is now, or start again"
     ]
     assert taken[-1] == 9
     if how == "replaced":
