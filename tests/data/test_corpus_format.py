@@ -169,6 +169,10 @@ def test_a_corpus_without_hashes_is_read_and_said(tmp_path: Path) -> None:
     said: list[str] = []
     assert prepare(folder, say=said.append).train.read(0, 7).tolist() == IDS
     assert said == [f"{folder} was prepared by an earlier version: of its files only the ids are checked for damage"]
+    make_byte(["<new>"]).save(folder / "tokenizer")
+    with pytest.raises(DataError, match="is not the one that made its ids"):
+        prepare(folder)
+    make_byte().save(folder / "tokenizer")
     shard = folder / "train" / "00000.bin"
     shard.write_bytes(b"\x00" + shard.read_bytes()[1:])
     with pytest.raises(DataError, match=r"00000\.bin has changed .* restore it from a copy, or delete"):
