@@ -1,61 +1,18 @@
-"""A run that ends before any of its changes to the disk goes on from there, and ends as if nothing had happened."""
+"""A run that a death or a power failure ends at any change to the disk goes on, and ends as if nothing had happened."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-import textmill
-from support.disk_faults import CRASHED, in_child, watched
-from support.run_commands import assert_same_run
+from support.disk_faults import CRASHED, Disk, watched
+from support.interrupted_runs import assert_goes_on, quietly
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.runs.layout import checkpoint_step
 
 CHANGES_BETWEEN = 24
 """The default suite tries one change in so many, the campaign every one."""
-
-TINY = {
-    "tokenizer": "char",
-    "d_model": 16,
-    "num_layers": 1,
-    "num_heads": 1,
-    "max_seq_len": 16,
-    "batch_size": 2,
-    "max_steps": 12,
-    "save_steps": 4,
-    "eval_steps": 4,
-    "logging_steps": 3,
-    "sample_steps": 6,
-    "sample_tokens": 4,
-    "save_total_limit": 1,
-    "device": "cpu",
-    "threads": 1,
-    "precision": "fp32",
-    "resume": "auto",
-}
-
-
-@pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
-    """Train twelve steps in a folder, or what is left of them, with three checkpoints of which one is kept."""
-    folder = tmp_path_factory.mktemp("text")
-    text = folder / "text.txt"
-    text.write_text("the cat sat on the mat and looked at the rat. " * 200)
-    torch.set_num_threads(1)
-
-    def train_in(output: Path) -> None:
-        textmill.train(**TINY, data=str(text), cache_dir=str(folder / "cache"), output_dir=str(output))
-
-    return train_in
-
-
-@pytest.fixture(scope="module")
-def whole(train: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    train(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +24,6 @@ def changes(train: Callable[[Path], None], tmp_path_factory: pytest.TempPathFact
     return len(operations.record)
 
 
-def quietly(act: Callable[[], None]) -> int:
-    """Do `act` in a child process without a screen, and return its exit code."""
-
-    def act_quietly() -> None:
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        act()
-
-    return in_child(act_quietly)
-
-
 def end_before(change: int, fault: str, train: Callable[[Path], None], folder: Path) -> None:
     """Train in `folder`, in a process that ends at this change to the disk."""
 
@@ -86,13 +32,6 @@ def end_before(change: int, fault: str, train: Callable[[Path], None], folder: P
             train(folder)
 
     assert quietly(die) == CRASHED
-
-
-def assert_goes_on(folder: Path, train: Callable[[Path], None], whole: Path) -> None:
-    """Continued by the same call, the run ends with the files of one that was never interrupted."""
-    assert quietly(lambda: train(folder)) == 0
-    assert_same_run(whole, folder)
-    assert not [path for path in folder.rglob("*") if path.name.startswith(".tmp-")]
 
 
 @pytest.mark.parametrize(
@@ -113,3 +52,32 @@ def test_a_run_that_ends_before_or_within_any_change_to_the_disk_goes_on(
         end_before(change, fault, train, folder)
         assert_goes_on(folder, train, whole)
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "between", [pytest.param(3 * CHANGES_BETWEEN, id="sample"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("names_survive", [True, False])
+def test_a_run_goes_on_after_a_power_failure_at_any_change_to_the_disk(
+    train: Callable[[Path], None], whole: Path, tmp_path: Path, names_survive: bool, between: int
+) -> None:
+    """Whatever was not flushed is lost, names in folders included or not, but no checkpoint that was complete is."""
+    (tmp_path / "watched").mkdir()
+    disk = Disk(tmp_path / "watched")
+    with watched(tmp_path / "watched") as operations:
+        train(tmp_path / "watched/run")
+    renamed, complete = None, None
+    for number, event in enumerate(operations.record):
+        if renamed is not None and "/checkpoints" not in event[1]:
+            complete = renamed  # the run did something else: it counts on the checkpoint
+        disk.apply(event)
+        if event[0] == "rename" and Path(event[2]).name.startswith("step-"):
+            renamed = checkpoint_step(Path(event[2]))
+        if number % between == 0:
+            left = tmp_path / f"left-{number}"
+            disk.after_power_failure(left, names_survive=names_survive)
+            if complete is not None:
+                newest = CheckpointStore(left / "run/checkpoints", say=pytest.fail).latest()
+                assert newest is not None and checkpoint_step(newest) >= complete
+            assert_goes_on(left / "run", train, whole)
+            shutil.rmtree(left)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.disk_faults import in_child
 from textmill.errors import CannotWriteError, RunExistsError
+from textmill.files import lock_file
 from textmill.runs.layout import LOCK
 from textmill.runs.run_lock import run_lock
 
@@ -142,3 +145,22 @@ def test_a_folder_that_cannot_be_written_is_exit_73(tmp_path: Path) -> None:
     with pytest.raises(CannotWriteError) as caught, run_lock(tmp_path / "run", say=print):
         pass
     assert caught.value.exit_code == 73
+
+
+def test_a_file_deleted_before_it_is_locked_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A holder may delete the file while another opens it: the second takes the new file, which all others see."""
+    path, real = tmp_path / "lock", fcntl.flock
+    calls = []
+
+    def flock(file: Any, operation: int) -> None:
+        if not calls:
+            path.unlink()
+        calls.append(operation)
+        real(file, operation)
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    file = lock_file(path)
+    assert file is not None
+    with file:
+        assert len(calls) == 2
+        assert os.path.samestat(os.fstat(file.fileno()), path.stat())

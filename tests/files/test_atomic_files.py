@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.disk_faults import Disk, watched
 from textmill import files
 from textmill.errors import CannotWriteError, WriteFailedError
 
@@ -173,3 +174,22 @@ def test_sha256_is_that_of_hashlib(tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     (tmp_path / "file").write_bytes(content)
     assert files.sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("names_survive", [True, False])
+def test_what_was_written_survives_a_power_failure(tmp_path: Path, names_survive: bool) -> None:
+    """Once the call has returned; before that, there is the old content or the new."""
+    root = tmp_path / "disk"
+    root.mkdir()
+    files.write_text(root / "file", "old")
+    disk = Disk(root)
+    with watched(root) as operations:
+        files.write_text(root / "file", "new")
+        files.write_text(root / "folder/other", "first")
+    for number, event in enumerate(operations.record):
+        disk.apply(event)
+        disk.after_power_failure(tmp_path / f"left-{number}", names_survive=names_survive)
+        assert (tmp_path / f"left-{number}/file").read_text() in ("old", "new")
+    last = tmp_path / f"left-{number}"
+    assert (last / "file").read_text() == "new"
+    assert (last / "folder/other").read_text() == "first"

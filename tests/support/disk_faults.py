@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import builtins
 import errno
+import fcntl
 import io
 import os
 import random
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -140,9 +142,10 @@ def _watch(ops: Operations, name: str, real: Callable[..., Any]) -> Callable[...
         with ops.lock:
             if not ops.watches(paths[0]):
                 return real(*arguments, **options)
-            ops.note(name, *paths)
-            if name == "fsync":  # recorded for the model; the real disk need not turn
+            if name == "fsync":  # recorded for the model, with what it makes durable; the real disk need not turn
+                ops.note(name, *paths, b"" if Path(paths[0]).is_dir() else Path(paths[0]).read_bytes())
                 return None
+            ops.note(name, *paths)
             try:
                 return real(*arguments, **options)
             except OSError:  # such as making a directory that exists: nothing has changed
@@ -163,6 +166,28 @@ def _watch_open(ops: Operations, real: Callable[..., Any]) -> Callable[..., Any]
         return watched_file
 
     return opened
+
+
+@contextmanager
+def network_disk() -> Iterator[None]:
+    """While the block runs, the disk has what file systems of networks lack: no hard links, locks, flushed names."""
+
+    def refuse(number: int) -> Callable[..., NoReturn]:
+        def refused(*arguments: object, **options: object) -> NoReturn:
+            raise OSError(number, os.strerror(number))
+
+        return refused
+
+    def fsync_of_files(descriptor: int, real: Callable[[int], None] = os.fsync) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", refuse(errno.EPERM))
+        patch.setattr(fcntl, "flock", refuse(errno.ENOLCK))
+        patch.setattr(os, "fsync", fsync_of_files)
+        yield
 
 
 def flip_bits(folder: Path, trials: int, seed: int) -> Iterator[Path]:
@@ -238,9 +263,9 @@ class Disk:
             assert isinstance(file, File)
             file.seen += event[2]
         elif kind == "fsync":
-            target = folder.seen[name] if name else self.top
-            if isinstance(target, File):
-                target.kept = target.seen
+            target = folder.seen.setdefault(name, File()) if name else self.top
+            if isinstance(target, File):  # its writes are not all recorded: a library's own are not
+                target.seen = target.kept = event[2]
             else:
                 target.kept = dict(target.seen)
         elif kind in ("rename", "replace"):
@@ -250,7 +275,7 @@ class Disk:
             other, other_name = self._parent(event[2])
             other.seen[other_name] = folder.seen[name]
         else:
-            del folder.seen[name]
+            folder.seen.pop(name, None)
 
     def _parent(self, path: str) -> tuple[Folder, str]:
         parts = Path(path).relative_to(self.root).parts

@@ -5,10 +5,13 @@ import os
 import resource
 import signal
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
 
 import textmill
 from support.disk_faults import in_child, watched
@@ -80,7 +83,18 @@ def train(book: Path, cache_dir: Path, tmp_path: Path) -> Callable[..., int]:
 
 def limit_file_size() -> None:
     """No file of this process grows further: writing more fails as on a full disk."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE_LIMIT, SIZE_LIMIT))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE_LIMIT, resource.RLIM_INFINITY))
+
+
+def lift_limit() -> None:
+    """Somebody has made room."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def changing_disk(changes: dict[int, Callable[[], None]]) -> Callable[[], None]:
+    """Return what makes these changes at the evaluations of these numbers."""
+    evaluations = count(1)
+    return lambda: changes.get(next(evaluations), lambda: None)()
 
 
 def test_a_last_save_that_fails_ends_the_run_with_74(train: Callable[..., int], tmp_path: Path) -> None:
@@ -94,20 +108,57 @@ def test_a_last_save_that_fails_ends_the_run_with_74(train: Callable[..., int], 
 
 def test_a_last_save_that_fails_names_the_step_to_resume_from(train: Callable[..., int], tmp_path: Path) -> None:
     """The disk is full from the second evaluation on; with room again, the run ends as if nothing had happened."""
-    evaluations = []
-
-    def second_fills() -> None:
-        evaluations.append(1)
-        if len(evaluations) > 1:
-            limit_file_size()
-
-    assert train(tmp_path / "run", second_fills) == 74
+    assert train(tmp_path / "run", changing_disk({2: limit_file_size})) == 74
     assert "can be resumed from step 4" in (tmp_path / "error").read_text()
     assert json.loads((tmp_path / "run" / "status.json").read_text())["resumable"] is True
     assert "will retry at the next save" in (tmp_path / "run" / "train.log").read_text()
     assert train(tmp_path / "run", resume=True) == 0
     assert train(tmp_path / "whole") == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_the_third_failed_save_in_a_row_ends_the_run(train: Callable[..., int], tmp_path: Path) -> None:
+    """The saves of steps 2 to 4 fail: the run ends at step 4 and can be resumed from step 1."""
+    full = changing_disk({2: limit_file_size})
+    assert train(tmp_path / "run", full, save_steps=1, eval_steps=1) == 74
+    assert "can be resumed from step 1" in (tmp_path / "error").read_text()
+    status = json.loads((tmp_path / "run/status.json").read_text())
+    assert (status["state"], status["step"]) == ("failed", 4)
+
+
+def test_failed_saves_with_one_between_that_works_are_tolerated(train: Callable[..., int], tmp_path: Path) -> None:
+    """Twice two saves in a row fail; the run ends as if nothing had happened."""
+    full = changing_disk({2: limit_file_size, 4: lift_limit, 6: limit_file_size, 8: lift_limit})
+    assert train(tmp_path / "run", full, save_steps=1, eval_steps=1) == 0
+    assert (tmp_path / "run/train.log").read_text().count("will retry at the next save") == 4
+    assert train(tmp_path / "whole", save_steps=1, eval_steps=1) == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def spoil_weights_after(step: int) -> RemovableHandle:
+    """Make a weight NaN after the optimizer step of this number."""
+    taken = count(1)
+
+    def spoil(optimizer: Optimizer, arguments: object, options: object) -> None:
+        if next(taken) == step:
+            optimizer.param_groups[0]["params"][0].data.view(-1)[0] = float("nan")
+
+    return register_optimizer_step_post_hook(spoil)
+
+
+def test_weights_that_are_not_numbers_are_not_saved(train: Callable[..., int], tmp_path: Path) -> None:
+    """A weight becomes NaN after step 6: the save of step 8 refuses it, and step 4 is left to resume from."""
+    with spoil_weights_after(6):
+        assert train(tmp_path / "run") == 70
+    assert "contains NaN or infinite values" in (tmp_path / "error").read_text()
+    assert [folder.name for folder in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000004"]
+
+
+def test_a_run_whose_gradients_are_never_numbers_ends(train: Callable[..., int], tmp_path: Path) -> None:
+    """After step 2 no gradient is finite: five skipped steps are tolerated, and the run ends at the next report."""
+    with spoil_weights_after(2):
+        assert train(tmp_path / "run", logging_steps=1, eval_steps=12, save_steps=12) == 70
+    assert "the gradients of 5 steps in a row were not finite, up to step 7" in (tmp_path / "error").read_text()
 
 
 def test_a_signal_whose_save_fails_ends_with_74(train: Callable[..., int], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ _LINKED_FROM = 1 << 20
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
 _NOT_WRITABLE = {*_FULL_DISK, errno.EROFS}
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 
 
 def cannot_write(path: Path | str, error: OSError) -> CannotWriteError:
@@ -210,8 +211,15 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_directory(folder: Path) -> None:
-    """Write the names in `folder` out to the disk, so that renames survive a power failure."""
-    fsync_file(folder)
+    """Write the names in `folder` out to the disk, so that renames survive a power failure.
+
+    Some file systems, such as those of Windows shares, flush names by themselves and refuse to be asked.
+    """
+    try:
+        fsync_file(folder)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
 
 
 def fsync_tree(folder: Path) -> None:

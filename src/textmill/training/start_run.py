@@ -18,6 +18,7 @@ from textmill.optim.optimizer_choice import AdamSettings, build_optimizer
 from textmill.planning.parameter_count import flops_per_token
 from textmill.planning.run_length import KEPT
 from textmill.runs import layout
+from textmill.runs.deleted_folder import OpenFolder
 from textmill.training.advice import Advice
 from textmill.training.around_the_loop import running
 from textmill.training.checkpoint_state import load_state, restore
@@ -28,7 +29,7 @@ from textmill.training.out_of_memory import memory_explained
 from textmill.training.reporting import Reporting
 from textmill.training.resume import check_identity
 from textmill.training.run import LossFunction, Run, Saving
-from textmill.training.run_files import write_environment
+from textmill.training.run_files import forget_hashes, write_environment
 from textmill.training.start_and_end_summary import opening_lines
 from textmill.training.starting_point import claim
 from textmill.training.training_rows import held_out_sets, make_loader
@@ -47,11 +48,14 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
             overwrite = opened.config.training.overwrite
             stack.enter_context(claim(opened.output, world, screen, overwrite=overwrite))
         stack.enter_context(memory_explained(opened.config, world.device, world.size))
+        folder = OpenFolder(opened.output.folder)
+        stack.callback(folder.close)
         with screen.during("building the model"):
-            run = _build(opened)
+            run = _build(opened, folder)
             log_sizes = _restore(run, opened)
         with world.together():
             if world.is_first:
+                forget_hashes(run.folder)
                 write_environment(run, corpus, opened.kernels)
                 if corpus.tokenizer is not None:
                     corpus.tokenizer.save(run.folder / layout.TOKENIZER)
@@ -63,7 +67,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
         yield run
 
 
-def _build(opened: OpenedRun) -> Run:
+def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
     """Return the run at step 0."""
     config, world, corpus, parts = opened.config, opened.world, opened.corpus, opened.parts
     settings, say = config.training, opened.screen.say
@@ -116,6 +120,7 @@ def _build(opened: OpenedRun) -> Run:
             },
             end_ids=opened.initial.end_ids if opened.initial is not None else frozenset(),
         ),
+        opened_folder=folder,
         peak_tokens_per_second=_peak_tokens_per_second(opened),
     )
 
