@@ -80,7 +80,7 @@ class MissingExtraError(ConfigError):
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived: unwind to the nearest code that can save, then exit with 128 + the signal's number.
+    """A signal such as SIGTERM arrived: unwind to the nearest code that can save, then exit with 128 + its number.
 
     A BaseException like KeyboardInterrupt, so that no handler for ordinary errors swallows it.
     """

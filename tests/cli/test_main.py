@@ -196,6 +196,12 @@ def test_a_file_in_place_of_a_verb(tmp_path: Path, capsys: pytest.CaptureFixture
             70,
             "textmill: error: a defect of textmill: ZeroDivisionError: oops; run it again with ",
         ),
+        (
+            RuntimeError("can't start new thread"),
+            70,
+            "textmill: error: the system starts no more threads: ",
+        ),
+        (Interrupted(1), 129, "textmill: error: interrupted\n"),
         (BrokenPipeError(), 141, ""),
     ],
 )

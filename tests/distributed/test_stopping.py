@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import TCPStore
 
 from support.rank_processes import Ranks, run_together, values
 from support.run_moments import after_steps
@@ -174,6 +177,57 @@ def test_the_same_new_run_directory_for_all(
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["experiment_1"]
 
 
+def test_a_rank_that_never_comes_is_named(
+    small_command: list[str], tmp_path: Path, start_ranks: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three, one dies before it meets the others: they wait as long as they were told, exit 69 and name it once."""
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+
+    def before(rank: int) -> None:
+        if rank == 1:
+            os._exit(7)
+
+    ranks = start_ranks([*small_command, "--rendezvous-timeout", "2"], 3, before=before)
+    assert ranks.wait(20) == [69, 7, 69], ranks.said()
+    assert "rank 1 of 3 did not come within 2 s: rank 0 waited at 127.0.0.1:" in ranks.said(0)
+    assert "--rendezvous-timeout waits longer" in ranks.said(0)
+    assert "rank 1 of 3" in ranks.said(2) or ranks.said(2) == ""
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_signal_ends_the_waiting_for_others(
+    small_command: list[str], tmp_path: Path, start_ranks: Start, waiting: int
+) -> None:
+    """SIGTERM to a process that waits for one that never comes: 143 at once, whether it serves the store or not."""
+
+    def before(rank: int) -> None:
+        if rank != waiting:
+            os._exit(7)
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    ranks = start_ranks(small_command, 2, before=before)
+    assert ranks.wait(10)[waiting] == 143, ranks.said()
+    assert ranks.said(waiting) == "textmill: error: interrupted\n"
+
+
+def test_a_rank_that_is_lost_while_all_connect(
+    small_command: list[str], tmp_path: Path, start_ranks: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One dies after it has come and before it is connected to the others: they do not wait for hours either."""
+
+    def before(rank: int) -> None:
+        if rank == 1:
+            store = TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), 2, wait_for_workers=False)
+            store.set("textmill/arrived/1", "")
+            os._exit(7)
+
+    ranks = start_ranks([*small_command, "--rendezvous-timeout", "2"], 2, before=before)
+    assert ranks.wait(20) == [69, 7], ranks.said()
+    assert "another process of the run was lost: rank 0 of 2 waited 2 s for the connection to all others" in ranks.said(
+        0
+    )
+
+
 def test_a_process_that_finds_nobody_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two processes, alone: it ends with exit code 69 once its patience is over, not never."""
     from support.rank_processes import free_port
@@ -182,11 +236,14 @@ def test_a_process_that_finds_nobody_gives_up(monkeypatch: pytest.MonkeyPatch) -
 
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match="MASTER_PORT"):
+    with pytest.raises(ConfigError, match="the environment variable MASTER_PORT is not; start the run with torchrun"):
+        join_world("cpu")
+    monkeypatch.setenv("MASTER_PORT", "http")
+    with pytest.raises(ConfigError, match="MASTER_PORT is 'http', not a port"):
         join_world("cpu")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
-    with pytest.raises(PeerLostError, match="rank 1 did not find the other 1 processes"):
-        join_world("cpu", timeout_seconds=1)
+    with pytest.raises(PeerLostError, match="rank 0 of 2 did not come within 1 s: rank 1 waited at "):
+        join_world("cpu", rendezvous_seconds=1)
     monkeypatch.setenv("RANK", "two")
     with pytest.raises(ConfigError, match="RANK is 'two'"):
         join_world("cpu")

@@ -103,6 +103,7 @@ WHY = {
     "engine": "the command that starts the processes decides",
     "distributed_backend": "the fastest one for the device",
     "world_size": "the launcher sets it",
+    "rendezvous_timeout": "processes of one launcher start within seconds; a job on many machines may need more",
     "deepspeed_config": "the other engines need no second file",
     "threads": "all cores; lower it if the machine has other work",
     "seed": "fixed, so that a run can be repeated",
@@ -210,6 +211,7 @@ def exit_codes_table() -> str:
             text = re.sub(r" \(\d+\)", "", " ".join((value.__doc__ or "").split()))
             meanings[value.exit_code] = f"{meanings[value.exit_code]} {text}" if value.exit_code in meanings else text
     meanings[70] = "A defect of textmill. Or: " + (errors.NonFiniteError.__doc__ or "").strip()
+    meanings[129] = "SIGHUP: the terminal was closed; the run has saved and can be resumed."
     meanings[130] = "Ctrl-C (SIGINT): the run has saved and can be resumed."
     meanings[141] = "The program that read the output has closed it (`| head`)."
     meanings[143] = "SIGTERM: the run has saved and can be resumed."

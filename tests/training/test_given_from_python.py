@@ -313,6 +313,7 @@ print("the script went on")
     [
         (signal.SIGINT, "call", -signal.SIGINT, "KeyboardInterrupt\n"),
         (signal.SIGTERM, "call", 143, ""),
+        (signal.SIGHUP, "call", 129, ""),
         (signal.SIGINT, "loop", -signal.SIGINT, ""),
         (signal.SIGINT, "return", 0, "result SIGINT 130\nthe script went on\n"),
     ],

@@ -71,7 +71,7 @@ def test_five_kills_at_random_instants_leave_no_trace(
     assert_same_run(whole_run, folder)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_signals_save_and_exit(
     small_command: list[str],
     whole_run: Path,
@@ -80,7 +80,7 @@ def test_signals_save_and_exit(
     number: int,
     code: int,
 ) -> None:
-    """SIGTERM and SIGINT, wherever they hit, save a checkpoint and exit 143 or 130; resumed, the run is whole."""
+    """Each signal, wherever it hits, saves a checkpoint and has its own exit code; resumed, the run is whole."""
     clock = random.Random(number)
     folder = tmp_path / "stopped"
     start = [*small_command, *LENGTH, "--save-steps", "1000", "--output-dir", str(folder)]

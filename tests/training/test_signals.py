@@ -1,4 +1,4 @@
-"""Signals set a flag; the second Ctrl-C ends the process; the handlers from before come back."""
+"""Signals set a flag; a second Ctrl-C ends the command, or interrupts the program; the handlers from before return."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import time
 import pytest
 
 from textmill.errors import Interrupted
-from textmill.training.signals import SignalFlag
+from textmill.training.signals import CommandSignals, SignalFlag
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", CODES)
 def test_the_first_signal_only_sets_the_flag(number: signal.Signals) -> None:
     """Nothing is raised until the run asks; then with the exit code that shells expect."""
     with SignalFlag() as flag:
@@ -27,7 +29,7 @@ def test_the_first_signal_only_sets_the_flag(number: signal.Signals) -> None:
         assert flag.interrupted()
         with pytest.raises(Interrupted) as caught:
             flag.check()
-        assert caught.value.exit_code == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+        assert caught.value.exit_code == CODES[number]
 
 
 def test_the_first_of_two_kinds_counts() -> None:
@@ -37,6 +39,39 @@ def test_the_first_of_two_kinds_counts() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         assert flag.raised == signal.SIGTERM
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    """Under nohup SIGHUP is ignored before the program starts: the run goes on when its terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with CommandSignals(), SignalFlag() as flag:
+            signal.raise_signal(signal.SIGHUP)
+            assert flag.raised is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_break_of_windows_ends_like_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGBREAK, simulated by another signal under its name, is reported as SIGTERM, with its exit code."""
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    with SignalFlag() as flag:
+        signal.raise_signal(signal.SIGUSR1)
+        assert flag.raised == signal.SIGTERM
+    with pytest.raises(Interrupted) as caught, CommandSignals():
+        signal.raise_signal(signal.SIGUSR1)
+    assert caught.value.exit_code == 143
+
+
+def test_a_second_interrupt_in_a_program_is_a_keyboard_interrupt() -> None:
+    """A notebook's kernel lives on: the second interrupt ends the cell, not the process."""
+    with SignalFlag() as flag:
+        signal.raise_signal(signal.SIGINT)
+        assert flag.raised == signal.SIGINT
+        time.sleep(0.35)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_the_handlers_from_before_come_back() -> None:
@@ -72,8 +107,8 @@ def test_outside_the_main_thread_it_is_inert() -> None:
 
 PROGRAM = """
 import sys, time
-from textmill.training.signals import SignalFlag
-with SignalFlag() as flag:
+from textmill.training.signals import CommandSignals, SignalFlag
+with CommandSignals(), SignalFlag(), SignalFlag() as flag:
     print("ready", flush=True)
     while True:
         time.sleep(0.01)
@@ -90,8 +125,8 @@ def start() -> subprocess.Popen[str]:
     return process
 
 
-def test_a_second_ctrl_c_ends_the_process_at_once_with_130() -> None:
-    """A person presses again because it takes too long."""
+def test_a_second_ctrl_c_ends_the_command_at_once_with_130() -> None:
+    """Of the command, whatever blocks are nested: a person presses again because it takes too long."""
     with start() as process:
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None

@@ -64,7 +64,7 @@ def evaluate(
                 say=screen.say,
                 reading=screen.preparing,
                 progress=screen.evaluating,
-                interrupted=signals.interrupted,
+                interrupted=signals.check,
             )
             signals.check()
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import count
@@ -127,8 +128,9 @@ def _continue(loaded: Loaded, prompt: str, options: Options, **listeners: Any) -
             )
         finally:
             screen.end()
-    if signals.raised is not None:
+    if signals.raised == signal.SIGINT:
         raise KeyboardInterrupt
+    signals.check()
     return [text] if isinstance(text, str) else text
 
 

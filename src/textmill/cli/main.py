@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from textmill.cli.verbs import VERBS, make_app
 from textmill.errors import ConfigError, Interrupted, TextmillError
 from textmill.files import not_accessible
+from textmill.machine.memory import NO_THREADS, is_out_of_threads
+from textmill.training.signals import CommandSignals
 
 if TYPE_CHECKING:
     from cyclopts import App, CycloptsError
@@ -34,8 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.remove("--debug")
     _open_missing_streams()
     try:
-        code = parse(arguments)()
-        _flush_stdout()
+        with CommandSignals():
+            code = parse(arguments)()
+            _flush_stdout()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         _silence_stdout()
@@ -52,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return _failed(f"out of memory{f': {error}' if str(error) else ''}", 70, debug)
     except Exception as error:
+        if is_out_of_threads(error):
+            return _failed(NO_THREADS, 70, debug)
         advice = "" if debug else "; run it again with --debug, and report what it prints"
         return _failed(f"a defect of textmill: {type(error).__name__}: {error}{advice}", 70, debug)
 

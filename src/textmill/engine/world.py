@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from textmill import errors
+from textmill.engine.rendezvous import Meeting
 from textmill.errors import ConfigError, Interrupted, PeerLostError, TextmillError
 from textmill.machine.device_choice import choose_device
 
@@ -150,11 +151,19 @@ def _is_broken_connection(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or _BROKEN.search(str(error)) is not None
 
 
-def join_world(device: str = "auto", backend: str = "auto", *, timeout_seconds: float = TIMEOUT_SECONDS) -> World:
+def join_world(
+    device: str = "auto",
+    backend: str = "auto",
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    rendezvous_seconds: float = 120.0,
+    check: Callable[[], None] = lambda: None,
+) -> World:
     """Return this process's world, joining its process group when a launcher such as torchrun set one up.
 
     device: `auto` (CUDA, else Apple's MPS, else CPU), or a torch device name; a rank of a CUDA run gets its own GPU.
     backend: `auto` is nccl on CUDA and gloo elsewhere.
+    rendezvous_seconds: how long to wait for the other processes. check: called meanwhile; may raise.
 
     Raises:
         ConfigError: there is no such device, the backend cannot reach it, or the launcher's variables are incomplete.
@@ -172,19 +181,31 @@ def join_world(device: str = "auto", backend: str = "auto", *, timeout_seconds: 
         raise ConfigError(f"RANK is {rank}, and WORLD_SIZE is {size}: ranks count from 0")
     if backend == "auto":
         backend = "nccl" if chosen.type == "cuda" else "gloo"
+    meeting = Meeting(rank, size, rendezvous_seconds, check)
+    store = None if dist.is_initialized() else meeting.wait_for_all()
+    control, patient = meeting.do(lambda: _connect(rank, size, chosen, backend, store, timeout_seconds))
+    return World(rank, size, chosen, control, patient)
+
+
+def _connect(
+    rank: int, size: int, device: torch.device, backend: str, store: dist.Store | None, timeout_seconds: float
+) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
+    """Return the groups `control` and `patient` of a World; `store` is that of a process group still to be made."""
     timeout = datetime.timedelta(seconds=timeout_seconds)
     try:
-        if not dist.is_initialized():
-            dist.init_process_group(backend, timeout=timeout, device_id=chosen if backend == "nccl" else None)
+        if store is not None:
+            store.set_timeout(timeout)
+            device_id = device if backend == "nccl" else None
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=size, timeout=timeout, device_id=device_id
+            )
         control = dist.new_group(backend="gloo", timeout=timeout)
         patient = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=PATIENCE_SECONDS))
-    except ValueError as error:  # torch names the variable that it misses
-        raise ConfigError(f"WORLD_SIZE is {size}, but {error}; start the run with torchrun") from error
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
-        raise PeerLostError(f"rank {rank} did not find the other {size - 1} processes of the run: {reason}") from error
+        raise PeerLostError(f"rank {rank} did not reach the other {size - 1} processes of the run: {reason}") from error
     assert isinstance(control, dist.ProcessGroup) and isinstance(patient, dist.ProcessGroup)  # everyone is a member
-    return World(rank, size, chosen, control, patient)
+    return control, patient
 
 
 def _variable(name: str, default: int) -> int:

@@ -21,4 +21,4 @@ from textmill.files.atomic import (
 )
 from textmill.files.hashes import json_sha256, sha256
 from textmill.files.json_files import parse_json, plain_values, read_json, read_rows, report_damage, write_json
-from textmill.files.lock import NoLocksError, is_locked, lock_file
+from textmill.files.lock import NoLocksError, is_current, is_locked, lock_file

@@ -39,12 +39,12 @@ def lock_file(path: Path) -> BinaryIO | None:
             path.unlink(missing_ok=True)
             file.close()
             raise NoLocksError(*error.args) from error
-        if _is_current(file, path):
+        if is_current(file, path):
             return file
         file.close()  # the process that had the lock deleted the file after we opened it: try the new one
 
 
-def _is_current(file: BinaryIO, path: Path) -> bool:
+def is_current(file: BinaryIO, path: Path) -> bool:
     """Return whether the open file is the one that has the name now: two processes must lock the same file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -14,6 +14,13 @@ _CPU_ALLOCATOR = "DefaultCPUAllocator"
 """Occurs in the RuntimeError that PyTorch raises when the memory of the machine ran out."""
 
 
+NO_THREADS = (
+    "the system starts no more threads: the limit of processes (ulimit -u, pids.max of a container) or of memory is "
+    "reached. Raise it, end other programs, or use fewer with --threads and --num-workers"
+)
+"""What to say of an error for which `is_out_of_threads` is true."""
+
+
 def free_memory() -> int | None:
     """Return the bytes of memory that programs can still have on this machine, or None where it is not known."""
     try:
@@ -41,3 +48,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and (_CPU_ALLOCATOR in str(error) or "out of memory" in str(error).lower())
+
+
+def is_out_of_threads(error: BaseException) -> bool:
+    """Whether `error` says that the system refused to start a thread: of Python, or of PyTorch."""
+    words = ("can't start new thread", "resource temporarily unavailable")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from textmill.errors import RunExistsError
-from textmill.files import NoLocksError, cannot_write, lock_file, parse_json
+from textmill.files import NoLocksError, cannot_write, is_current, lock_file, parse_json
 from textmill.runs.layout import LOCK
 
 
@@ -43,7 +43,8 @@ def run_lock(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
-                path.unlink()
+                if is_current(file, path):  # else the folder was deleted, and another run may have begun there
+                    path.unlink()
 
 
 def _this_process() -> bytes:

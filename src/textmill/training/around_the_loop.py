@@ -84,6 +84,8 @@ def _close(run: Run, status: str, code: int, reason: str) -> None:
     screen = run.reporting.screen
     run.reporting.close_logs()
     run.reporting.trackers.finish(status)
+    if run.opened_folder.is_gone:
+        return
     try:
         draw_training_curves(run.folder)
     except Exception as error:  # a picture is never worth a run

@@ -46,12 +46,12 @@ def assemble(
     loss: from the model and a Batch to summed nats over the counted targets.
     metrics: further metrics by name, each a function (logits, batch) -> (sum, count).
     screen: where progress goes, by default standard output. quiet: print nothing; the logger `textmill` gets all of it.
-    on_signal: what follows after Ctrl-C or SIGTERM, once the last state is saved: `raise` ends the program as if
-        textmill had not been there, `return` ends the block with `run.stop_reason` set.
+    on_signal: what follows after Ctrl-C, SIGTERM or SIGHUP, once the last state is saved: `raise` ends the program as
+        if textmill had not been there, `return` ends the block with `run.stop_reason` set.
 
     Raises:
         TextmillError: naming what to put right; whatever can be refused is refused before anything is written.
-        KeyboardInterrupt, SystemExit(143): after Ctrl-C, after SIGTERM.
+        KeyboardInterrupt, SystemExit(143 or 129): after Ctrl-C, SIGTERM or SIGHUP.
     """
     parts, raised = Parts(model, data, validation, optimizer, loss, metrics), None
     screen = screen or (Screen(quiet=True) if quiet else None)

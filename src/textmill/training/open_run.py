@@ -1,6 +1,6 @@
 """The first phase of a run: open everything that can be refused. No file of a new run is written yet."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
     config = config.copy()
     with ExitStack() as stack:
         signals = stack.enter_context(SignalFlag())
-        world = _join(config, stack)
+        world = _join(config, stack, signals.check)
         stack.enter_context(world.watched())
         screen = screen or Screen(quiet=not world.is_first)
         stack.callback(screen.close)
@@ -128,9 +128,14 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         )  # fmt: skip
 
 
-def _join(config: Config, stack: ExitStack) -> World:
+def _join(config: Config, stack: ExitStack, check: Callable[[], None]) -> World:
     settings = config.training
-    world = join_world(settings.device, settings.distributed_backend)
+    world = join_world(
+        settings.device,
+        settings.distributed_backend,
+        rendezvous_seconds=settings.rendezvous_timeout,
+        check=check,
+    )
     stack.callback(leave_world, world)
     with world.together():
         if settings.world_size is not None and settings.world_size != world.size:

@@ -8,7 +8,7 @@ import torch
 from textmill.config import Config
 from textmill.console.number_format import size
 from textmill.errors import OutOfMemoryError, TextmillError
-from textmill.machine.memory import is_out_of_memory
+from textmill.machine.memory import NO_THREADS, is_out_of_memory, is_out_of_threads
 from textmill.machine.precision import choose_precision
 from textmill.planning.memory import StepSettings, estimate_memory
 
@@ -22,6 +22,8 @@ def memory_explained(config: Config, device: torch.device, processes: int) -> It
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if is_out_of_threads(error):
+            raise OutOfMemoryError(NO_THREADS) from error
         if isinstance(error, TextmillError) or not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(explain(config, device, processes)) from error

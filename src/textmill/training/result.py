@@ -13,7 +13,7 @@ from textmill.training.run import Run
 class TrainingResult(Mapping[str, Any]):
     """How a run ended. Every value is an attribute and a key; losses are nats per token, None if never measured.
 
-    stop_reason: `finished`, `early stopping`, `max_time`, `SIGINT` or `SIGTERM`. exit_code: that of the command.
+    stop_reason: `finished`, `early stopping`, `max_time`, or a signal's name. exit_code: that of the command.
     training_time: seconds of training, evaluation and saving, over all sessions of the run.
     """
 

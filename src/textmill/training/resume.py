@@ -30,8 +30,8 @@ FREE = {
     *("dataset_name", "dataset_config", "dataset_split", "validation_split"),
     *("logging_steps", "eval_steps", "save_steps", "sample_steps", "save_total_limit", "metrics"),
     *("sample_prompt", "sample_tokens", "sample_temperature", "sample_top_p", "eval_batch_size"),
-    *("report_to", "log_dir", "wandb_project", "run_name", "device", "distributed_backend", "world_size"),
-    *("early_stopping_patience", "early_stopping_min_delta"),
+    *("report_to", "log_dir", "wandb_project", "run_name", "device", "distributed_backend"),
+    *("world_size", "rendezvous_timeout", "early_stopping_patience", "early_stopping_min_delta"),
 }
 """Settings that do not change what is learned from a batch. Settings in no list may change, which is reported."""
 

@@ -27,6 +27,7 @@ from textmill.planning.run_length import (
     kept_epochs,
     plan_warmup,
 )
+from textmill.runs.deleted_folder import OpenFolder
 from textmill.tokenizers import Tokenizer
 from textmill.training.advice import Setting
 from textmill.training.progress import Progress, Step
@@ -93,6 +94,7 @@ class Run:
     length: Length
     reporting: Reporting
     saving: Saving
+    opened_folder: OpenFolder
     peak_tokens_per_second: float | None = None
     progress: Progress = field(default_factory=Progress)
     grad_norm: Tensor = field(default_factory=lambda: torch.zeros(()))
@@ -159,8 +161,10 @@ class Run:
         """Count a step that was taken, plan the length once the speed is known, return what is known of the step."""
         progress = self.progress
         number = progress.step + 1
-        if self._action_is_due(number) and self.world.device.type == "cuda":
-            torch.cuda.synchronize(self.world.device)  # so that the clock sees the work and not only its launch
+        if self._action_is_due(number):
+            self.opened_folder.refuse_deleted()
+            if self.world.device.type == "cuda":
+                torch.cuda.synchronize(self.world.device)  # so that the clock sees the work and not only its launch
         progress.advance(nats, num_targets, time.perf_counter() - started, objective)
         progress.elapsed_seconds = self.elapsed_seconds
         self.grad_norm = grad_norm
@@ -196,8 +200,7 @@ class Run:
         """Return why the run ends before its next step, or None. All processes return the same."""
         progress, limit = self.progress, self.length.max_seconds
         reasons = {
-            "SIGTERM": self.signals.raised == signal.SIGTERM,
-            "SIGINT": self.signals.raised == signal.SIGINT,
+            **{name: self.signals.raised == getattr(signal, name, 0) for name in ("SIGTERM", "SIGINT", "SIGHUP")},
             "early stopping": self.stopped_early,
             "max_time": limit is not None and self.elapsed_seconds >= limit,
             "finished": progress.total_steps is not None and progress.step >= progress.total_steps,

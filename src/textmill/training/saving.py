@@ -20,8 +20,9 @@ def save(run: Run, *, last: bool = False) -> None:
     processes call it.
 
     Raises:
-        WriteFailedError: the disk refused the third save in a row, or the last one.
+        WriteFailedError: the disk refused the third save in a row, or the last one; the run folder was deleted.
     """
+    run.opened_folder.refuse_deleted()
     saving, progress = run.saving, run.progress
     new = saving.last_saved_step != progress.step
     if new:
@@ -41,6 +42,7 @@ def save_interrupted(run: Run) -> None:
 
     For a stop in the middle of them: what they have changed so far is left out. Raises WriteFailedError.
     """
+    run.opened_folder.refuse_deleted()
     saving, step = run.saving, run.progress.step
     with _tried_again_later(run, last=True):
         if step not in (0, saving.last_saved_step):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: remember the signal, so that the run can save at its next step."""
+"""Ctrl-C, SIGTERM and SIGHUP: remember the signal, so that the run can save at its next step."""
 
 from __future__ import annotations
 
@@ -7,34 +7,47 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from textmill.errors import Interrupted
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_PRESS = 0.3
 """Seconds within which a second SIGINT is the same key press: a launcher may forward what the terminal sent to all."""
 
 
-class SignalFlag:
-    """While the `with` block runs, the first SIGINT or SIGTERM sets `raised`; a second SIGINT ends the process (130).
+def ending_signals() -> dict[int, int]:
+    """Return the signals that ask this process to end, each with the one that the run reports.
 
-    Outside the main thread, where Python allows no handlers, the block changes nothing and `raised` stays None. The
-    previous handlers are restored after the block.
+    SIGHUP is among them unless it is ignored, as under nohup. SIGBREAK, with which Windows ends a console program,
+    counts as SIGTERM.
+    """
+    found = {int(signal.SIGINT): int(signal.SIGINT), int(signal.SIGTERM): int(signal.SIGTERM)}
+    hang_up, windows_break = getattr(signal, "SIGHUP", None), getattr(signal, "SIGBREAK", None)
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:
+        found[int(hang_up)] = int(hang_up)
+    if windows_break is not None:
+        found[int(windows_break)] = int(signal.SIGTERM)
+    return found
 
-    notice: printed on standard error of a terminal at the first SIGINT; "" for nothing.
+
+class _Handlers:
+    """While the `with` block runs, `_handle` is called for every ending signal; the previous handlers come back after.
+
+    Outside the main thread, where Python allows no handlers, the block changes nothing.
+
+    ends_process: whether the process is textmill's own command, which a second SIGINT ends at once.
     """
 
-    notice = ""
+    ends_process = False
 
     def __init__(self) -> None:
-        self.raised: int | None = None
-        self._first_interrupt: float | None = None  # on the monotonic clock
+        self._reported: dict[int, int] = {}
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> SignalFlag:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            self._reported = ending_signals()
+            for number in self._reported:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -42,6 +55,32 @@ class SignalFlag:
         while self._previous:
             number, handler = self._previous.popitem()
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by something in C
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        raise NotImplementedError
+
+
+class SignalFlag(_Handlers):
+    """While the `with` block runs, the first ending signal sets `raised`: SIGINT, SIGTERM or SIGHUP.
+
+    A second SIGINT raises KeyboardInterrupt in a program or a notebook, which lives on, and ends a textmill command at
+    once (130). Outside the main thread `raised` stays None.
+
+    notice: printed on standard error of a terminal at the first SIGINT; "" for nothing.
+    """
+
+    notice = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raised: int | None = None
+        self._first_interrupt: float | None = None  # on the monotonic clock
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        outer = getattr(self._previous.get(signal.SIGINT), "__self__", None)
+        self.ends_process = isinstance(outer, _Handlers) and outer.ends_process
+        return self
 
     def interrupted(self) -> bool:
         """Whether a signal has arrived; to be passed to functions that ask when to stop."""
@@ -54,7 +93,7 @@ class SignalFlag:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.raised is None:
-            self.raised = number
+            self.raised = self._reported[number]
         if number != signal.SIGINT:
             return
         now = time.monotonic()
@@ -63,4 +102,20 @@ class SignalFlag:
             if self.notice and os.isatty(2):
                 os.write(2, f"\n{self.notice}\n".encode())  # not print, which may be what was interrupted
         elif now - self._first_interrupt > _SAME_PRESS:
-            os._exit(128 + signal.SIGINT)  # at once: files on disk are complete at any moment
+            if self.ends_process:
+                os._exit(128 + signal.SIGINT)  # at once: files on disk are complete at any moment
+            raise KeyboardInterrupt
+
+
+class CommandSignals(_Handlers):
+    """While the `with` block runs, which is a whole textmill command, a signal raises KeyboardInterrupt or Interrupted.
+
+    So every command removes its temporary files, and exits with 128 + the signal's number.
+    """
+
+    ends_process = True
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Interrupted(self._reported[number])

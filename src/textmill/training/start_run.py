@@ -18,6 +18,7 @@ from textmill.optim.optimizer_choice import AdamSettings, build_optimizer
 from textmill.planning.parameter_count import flops_per_token
 from textmill.planning.run_length import KEPT
 from textmill.runs import layout
+from textmill.runs.deleted_folder import OpenFolder
 from textmill.training.advice import Advice
 from textmill.training.around_the_loop import running
 from textmill.training.checkpoint_state import load_state, restore
@@ -47,7 +48,9 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
             overwrite = opened.config.training.overwrite
             stack.enter_context(claim(opened.output, world, screen, overwrite=overwrite))
         stack.enter_context(memory_explained(opened.config, world.device, world.size))
-        run = _build(opened)
+        folder = OpenFolder(opened.output.folder)
+        stack.callback(folder.close)
+        run = _build(opened, folder)
         log_sizes = _restore(run, opened)
         with world.together():
             if world.is_first:
@@ -62,7 +65,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
         yield run
 
 
-def _build(opened: OpenedRun) -> Run:
+def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
     """Return the run at step 0."""
     config, world, corpus, parts = opened.config, opened.world, opened.corpus, opened.parts
     settings, say = config.training, opened.screen.say
@@ -114,6 +117,7 @@ def _build(opened: OpenedRun) -> Run:
                 "model": _name_of_own(model),
             },
         ),
+        opened_folder=folder,
         peak_tokens_per_second=_peak_tokens_per_second(opened),
     )
 

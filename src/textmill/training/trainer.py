@@ -56,7 +56,7 @@ def train(
 
     Raises:
         TextmillError: naming what to put right.
-        KeyboardInterrupt, SystemExit(143): after Ctrl-C, after SIGTERM, when the last state is saved.
+        KeyboardInterrupt, SystemExit(143 or 129): after Ctrl-C, SIGTERM or SIGHUP, when the last state is saved.
     """
     if are_paths(data):
         settings["data"], data = [str(path) for path in ([data] if isinstance(data, str | Path) else data)], None

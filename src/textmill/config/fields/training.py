@@ -17,6 +17,7 @@ from textmill.config.field_types import (
     MaybeText,
     MaybeWhole,
     Number,
+    Seconds,
     Switch,
     Text,
     Whole,
@@ -167,6 +168,8 @@ class TrainingFields(Fields):
     """How processes communicate: nccl on GPUs, gloo on CPUs."""
     world_size: MaybeWhole = Field(default=None, ge=1)
     """Expected number of processes; an error if the launcher started another number."""
+    rendezvous_timeout: Seconds = Field(default=120.0, gt=0)
+    """Seconds that a process waits at the start for the others of the run, or such as 10m."""
     deepspeed_config: Annotated[str | dict[str, Any] | None, BeforeValidator(or_none(_deepspeed_config))] = None
     """DeepSpeed's JSON file; setting it selects the deepspeed engine."""
     threads: MaybeWhole = Field(default=None, ge=1, le=MOST_THREADS)
