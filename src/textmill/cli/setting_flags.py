@@ -10,12 +10,14 @@ from cyclopts import Group, Parameter
 from pydantic.fields import FieldInfo
 
 from textmill.config.aliases import REWRITES
-from textmill.config.config_files import read_config
+from textmill.config.config_files import CONFIG_FILE, read_config
 from textmill.config.fields import SECTIONS
 from textmill.config.merge_layers import from_layers
 from textmill.config.presets import auto_presets, every_preset
 from textmill.config.run_config import Config
 from textmill.config.setting_lookup import Setting
+from textmill.console.standard_streams import note
+from textmill.runs.recorded_files import config_changed
 
 _GROUPS = {
     "preset": "Run",
@@ -101,8 +103,16 @@ ConfigFiles = Annotated[
 
 
 def config_of(files: Sequence[Path] | None, given: list[Setting]) -> Config:
-    """Return the configuration of `--config` files and of the settings given on the command line, which win."""
-    return from_layers([*(read_config(path) for path in files or ()), given])
+    """Return the configuration of `--config` files and of the settings given on the command line, which win.
+
+    A file that textmill wrote and that was changed since is read as it is now, which is noted.
+    """
+    config = from_layers([*(read_config(path) for path in files or ()), given])
+    for path in files or ():
+        file = path / CONFIG_FILE if path.is_dir() else path
+        if file.is_file() and config_changed(file):
+            note(f"{file} has changed since textmill wrote it: the settings that it has now are used")
+    return config
 
 
 def shaped_config_of(files: Sequence[Path] | None, given: list[Setting], say: Callable[[str], None]) -> Config:

@@ -8,7 +8,8 @@ from typing import Any
 
 from textmill import files
 from textmill.checkpoint.model_folder import Loaded, load_model
-from textmill.config import DataConfig, load_config
+from textmill.checkpoint.saved_settings import read_settings_of_model
+from textmill.config import Config, DataConfig
 from textmill.data.batches.loader import Rows, eval_batches, separates_documents
 from textmill.data.batches.text_size import is_tokenized
 from textmill.data.prepare import prepare_corpus
@@ -76,12 +77,13 @@ def evaluate_model(
     target = choose_device(device)
     loaded = model if isinstance(model, Loaded) else load_model(model, target, say=say)
     run = run_of(loaded.path)
+    trained_with = read_settings_of_model(run, say) if run is not None else None
     if data is None:
-        stores = [_validation_of_run(run, loaded, say, reading)]
+        stores = [_validation_of_run(run, trained_with, loaded, say, reading)]
     else:
-        settings = _settings(data, run, loaded, Reading(**{**_reading_of_run(run), **how}), cache_dir, say)
+        settings = _settings(data, run, loaded, Reading(**{**_reading_of(trained_with), **how}), cache_dir, say)
         stores = _stores_of(settings, loaded, say, reading)
-    batches = _batches(stores, loaded, batch_size, max_seq_len, run)
+    batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
     total = sum(part.num_targets for part in batches)
     return evaluate(
         loaded.model,
@@ -114,9 +116,9 @@ def _settings(
     )
 
 
-def _reading_of_run(run: Path | None) -> dict[str, Any]:
+def _reading_of(trained_with: Config | None) -> dict[str, Any]:
     """Return which text of a file the run was trained on, in the words of Reading."""
-    data = load_config(run).data if run is not None else DataConfig()
+    data = trained_with.data if trained_with is not None else DataConfig()
     return {"text_column": data.text_column, "document_separator": data.document_separator}
 
 
@@ -128,7 +130,7 @@ def _ended_documents(run: Path | None) -> bool | None:
     if "ends_documents" in made_with:
         return bool(made_with["ends_documents"])
     store = Path(made_with.get("store", ""))  # of a run before that was recorded
-    return TokenStore.open(store / "train").eos_id is not None if is_prepared(store) else None
+    return open_corpus(store).train.eos_id is not None if is_prepared(store) else None
 
 
 def _stores_of(
@@ -143,18 +145,27 @@ def _stores_of(
 
 
 def _validation_of_run(
-    run: Path | None, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
+    run: Path | None,
+    trained_with: Config | None,
+    loaded: Loaded,
+    say: Callable[[str], None],
+    reading: Callable[[int, int], None] | None,
 ) -> TokenStore:
     """Return the run's validation set, from its token store or, if that is gone, from its text."""
-    if run is None:
+    if run is None or trained_with is None:
         raise ConfigError(f"{loaded.path} belongs to no run, so it has no validation set: give the data to evaluate on")
     made_with = files.read_json(run / layout.ENVIRONMENT)
     store = Path(str(made_with.get("store", "")))
+    corpus = None
     if made_with.get("store") and is_prepared(store):
-        corpus = open_corpus(store)
+        try:
+            corpus = open_corpus(store, say=say)
+        except DataError:  # one in the cache is made again, one that was named is refused
+            say("the token store of the run is damaged: its text is prepared again")
     else:
         say("the token store of the run is gone: its text is prepared again")
-        corpus = _prepared_again(run, loaded, say, reading)
+    if corpus is None:
+        corpus = _prepared_again(trained_with, loaded, say, reading)
     fingerprint = made_with.get("identity", {}).get("data")
     if fingerprint is not None and corpus.fingerprint != fingerprint:
         raise DataError(f"the data of {run} has changed since training: give the data to evaluate on")
@@ -165,9 +176,9 @@ def _validation_of_run(
 
 
 def _prepared_again(
-    run: Path, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
+    trained_with: Config, loaded: Loaded, say: Callable[[str], None], reading: Callable[[int, int], None] | None
 ) -> Corpus:
-    settings, made = PrepareSettings.of(load_config(run)), loaded.tokenizer
+    settings, made = PrepareSettings.of(trained_with), loaded.tokenizer
     if made is not None and not (settings.tokenizer in LEARNED and settings.tokenizer == made.kind):
         settings = replace(settings, tokenizer=made, special_tokens=(), eos_token=None)  # the given folder may be gone
     return prepare_corpus(settings, say=say, progress=reading)
@@ -182,7 +193,11 @@ def _check_same_tokenizer(corpus: Corpus, loaded: Loaded) -> None:
 
 
 def _batches(
-    stores: Sequence[TokenStore], loaded: Loaded, batch_size: int | None, max_seq_len: int | None, run: Path | None
+    stores: Sequence[TokenStore],
+    loaded: Loaded,
+    batch_size: int | None,
+    max_seq_len: int | None,
+    trained_with: Config | None,
 ) -> list[eval_batches]:
     config = loaded.model.config
     vocab_size = config.vocab_size or 0
@@ -194,7 +209,7 @@ def _batches(
         raise ConfigError(f"max_seq_len is {max_seq_len}: the model in {loaded.path} takes 1 to {config.max_seq_len}")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
-    data = load_config(run).data if run is not None else None
+    data = trained_with.data if trained_with is not None else None
     mask = data is not None and (data.mask_documents or not data.pack_sequences)  # as training measured it
     batches = []
     for store in stores:

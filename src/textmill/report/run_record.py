@@ -13,7 +13,8 @@ from textmill.config.field_types import closest_beside
 from textmill.errors import MissingInputError
 from textmill.files import is_locked, read_rows
 from textmill.runs import layout
-from textmill.runs.read_run import read_environment, read_measurements, read_sections, read_status
+from textmill.runs.read_run import read_environment, read_measurements, read_object, read_sections, read_status
+from textmill.runs.recorded_files import has_own_hash
 
 Row = dict[str, Any]
 
@@ -44,6 +45,11 @@ class Record:
     @cached_property
     def environment(self) -> dict[str, Any]:
         return read_environment(self.folder)
+
+    @property
+    def recorded_files(self) -> dict[str, Any]:
+        """Return the hashes of the run's files by name, as its last session recorded them; none if these changed."""
+        return self.status.get("files", {}) if has_own_hash(read_object(self.folder / layout.STATUS)) else {}
 
     @cached_property
     def config(self) -> dict[str, dict[str, Any]]:

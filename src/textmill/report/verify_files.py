@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.config import load_config
 from textmill.config.field_types import closest_beside
-from textmill.data.store.corpus import open_corpus
-from textmill.errors import DataError, MissingInputError
+from textmill.data.store.corpus import corpus_problems, open_corpus
+from textmill.errors import ConfigError, DataError, MissingInputError
 from textmill.files import parse_json, read_json, read_rows
 from textmill.report.run_record import Record
 from textmill.runs import layout
+from textmill.runs.recorded_files import changed_files, config_changed, has_own_hash
 from textmill.tokenizers import load_tokenizer
 
 
@@ -46,9 +48,12 @@ def verify(folder: Path) -> Iterator[Finding]:
 def _run(record: Record) -> Iterator[Finding]:
     folder = record.folder
     identity = record.environment.get("identity", {})
-    for name in (layout.CONFIG, layout.STATUS, layout.ENVIRONMENT):
-        yield _guarded(name, _description, folder / name)
     store = CheckpointStore(folder / layout.CHECKPOINTS, say=_nothing)
+    changed = dict(changed_files(folder, record.recorded_files))
+    yield _guarded(layout.CONFIG, _config, folder / layout.CONFIG, store)
+    yield _guarded(layout.STATUS, _status, folder / layout.STATUS)
+    yield _guarded(layout.ENVIRONMENT, _description, folder / layout.ENVIRONMENT, changed.pop(layout.ENVIRONMENT, None))
+    changed.pop(layout.CONFIG, None)  # which has a hash of its own
     for step in store.steps():
         yield _checkpoint(store, store.path(step))
     for name in (layout.BEST_MODEL, layout.FINAL):
@@ -56,9 +61,11 @@ def _run(record: Record) -> Iterator[Finding]:
             yield _guarded(name, _model, folder / name, identity.get("model"))
     for name in (layout.METRICS, layout.STEPS, layout.SAMPLES):
         if (folder / name).exists():
-            yield _guarded(name, lambda path: list(read_rows(path)), folder / name)
+            yield _guarded(name, _log, folder / name, changed.pop(name, None))
     if identity.get("tokenizer"):
-        yield _guarded("tokenizer", _tokenizer, folder / layout.TOKENIZER, identity["tokenizer"])
+        yield _guarded("tokenizer", _tokenizer, folder / layout.TOKENIZER, identity["tokenizer"], changed)
+    for name, problem in changed.items():
+        yield Finding(name, [f"{folder / name} {problem}"])
     store_folder = record.environment.get("store")
     if store_folder:
         yield _corpus(Path(store_folder), identity.get("data"))
@@ -100,36 +107,61 @@ def _model(folder: Path, own: str | None = None) -> None:
         raise DataError(str(error)) from error
 
 
-def _description(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        parse_json(text)
-        return
-    from textmill.config.config_files import read_config
-    from textmill.errors import ConfigError
+def _config(path: Path, store: CheckpointStore) -> None:
+    """Raise DataError unless config.yaml is what the run wrote; name the settings that the newest checkpoint has."""
+    from textmill.checkpoint.saved_settings import differences, settings_in
 
     try:
-        read_config(path)
+        written, changed = load_config(path), config_changed(path)
     except ConfigError as error:
         raise DataError(str(error)) from error
+    newest = next((store.path(step) for step in reversed(store.steps()) if not store.verify(step)), None)
+    saved = settings_in(newest, path) if newest is not None else None
+    if changed or (changed is None and saved is not None):
+        names = list(differences(saved, written)) if saved is not None else []
+        verb = "differs" if len(names) == 1 else "differ"
+        differing = f": {', '.join(names)} {verb} from the newest checkpoint" if names else ""
+        raise DataError(f"{path} has changed since the run wrote it{differing}")
 
 
-def _tokenizer(folder: Path, fingerprint: str) -> None:
+def _status(path: Path) -> None:
+    if has_own_hash(read_json(path)) is False:
+        raise DataError(f"{path} has changed since the run wrote it (its SHA-256 differs)")
+
+
+def _description(path: Path, changed: str | None) -> None:
+    parse_json(path.read_text(encoding="utf-8"))
+    if changed is not None:
+        raise DataError(f"{path} {changed}")
+
+
+def _log(path: Path, changed: str | None) -> None:
+    """Raise DataError for a line that is not a row, or a log that has changed since the run ended."""
+    for _ in read_rows(path):
+        pass
+    if changed is not None:
+        raise DataError(f"{path} {changed}")
+
+
+def _tokenizer(folder: Path, fingerprint: str, changed: dict[str, str]) -> None:
+    """Raise DataError unless it is the run's; take the files of the tokenizer out of `changed`."""
+    names = [name for name in changed if name.startswith(f"{layout.TOKENIZER}/")]
+    problems = [f"{folder.parent / name} {changed.pop(name)}" for name in names]
     if load_tokenizer(folder).fingerprint != fingerprint:
-        raise DataError(f"{folder} is not the tokenizer that the run was trained with (the fingerprints differ)")
+        problems.append(f"{folder} is not the tokenizer that the run was trained with (the fingerprints differ)")
+    if problems:
+        raise DataError("; ".join(problems))
 
 
 def _corpus(folder: Path, fingerprint: str | None) -> Finding:
-    """Check every shard against its hash, and the ids against those that the run was trained on."""
+    """Check every file against its hash, and the ids against those that the run was trained on."""
     name = f"token store {folder}"
     if not folder.is_dir():
         return Finding(name, [], absent=True)
 
     def look() -> None:
-        corpus = open_corpus(folder)
-        sides = [side for side in (corpus.train, corpus.validation) if side is not None]
-        problems = [problem for side in sides for problem in side.verify()]
-        if fingerprint is not None and corpus.fingerprint != fingerprint:
+        problems = corpus_problems(folder)
+        if not problems and fingerprint not in (None, open_corpus(folder).fingerprint):
             problems.append(f"{folder} contains other data than the run was trained on (the fingerprints differ)")
         if problems:
             raise DataError("; ".join(problems))

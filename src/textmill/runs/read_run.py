@@ -9,7 +9,7 @@ import yaml
 from textmill.files import parse_json, read_rows
 from textmill.runs.layout import CONFIG, ENVIRONMENT, STATUS
 
-_STATUS_TYPES = {"state": str, "reason": str, "step": int, "time": str}
+_STATUS_TYPES = {"state": str, "reason": str, "step": int, "time": str, "files": dict}
 _ENVIRONMENT_TYPES = {"identity": dict, "origins": dict, "kernels": dict, "store": str}
 
 

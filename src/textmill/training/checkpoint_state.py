@@ -10,6 +10,7 @@ import torch
 from textmill.checkpoint.model_folder import STEM, describe_model, load_weights, stored_weights
 from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
 from textmill.checkpoint.safetensors_files import local_shard, refuse_non_finite
+from textmill.checkpoint.saved_settings import SETTINGS, settings_to_save
 from textmill.checkpoint.sharded_tensors import load_sharded
 from textmill.errors import DataError, ResumeError
 from textmill.files import parse_json, report_damage
@@ -49,6 +50,7 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
         "engine": run.engine.state(),
         "log_offsets": log_sizes,
         "identity": saving.identity,
+        SETTINGS: settings_to_save(run.config),
         "grad_norm": norm if math.isfinite(norm) else None,
     }
     model, optimizer = run.engine.snapshot()

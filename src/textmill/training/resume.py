@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from textmill.checkpoint.saved_settings import read_settings
 from textmill.config import Config, load_config
 from textmill.config.model_shape import SHAPE
 from textmill.config.run_config import LENGTHS, NOT_DUMPED
 from textmill.engine.deepspeed_json import read_deepspeed
-from textmill.errors import MissingInputError, ResumeError
-from textmill.runs import layout
+from textmill.errors import ResumeError
 from textmill.runs.read_run import read_environment
 
 FORBIDDEN = {
@@ -36,19 +36,17 @@ FREE = {
 """Settings that do not change what is learned from a batch. Settings in no list may change, which is reported."""
 
 
-def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -> Config:
+def merge_with_saved(config: Config, folder: Path, start: Path | None, say: Callable[[str], None]) -> Config:
     """Return the configuration of the run in `folder`, overridden by what is given now; say each change that matters.
 
-    A length that is given now replaces all lengths of the saved run.
+    A length that is given now replaces all lengths of the saved run. `start` is the checkpoint to continue from.
 
     Raises:
-        MissingInputError: config.yaml of the run is missing.
+        MissingInputError, ConfigError, DataError: see `read_settings`.
         ResumeError: a setting given now would make it another run.
     """
-    path = folder / layout.CONFIG
-    if not path.is_file():
-        raise MissingInputError(f"{path} is missing: without it the run cannot be continued")
-    saved = load_config(path)
+    read = read_settings(folder, start, say)
+    saved = read.current
     given = {name: value for name, value in config.values().items() if config.given(name)}
     if any(given.get(name) is not None for name in LENGTHS):
         given = {**dict.fromkeys(LENGTHS), **given}
@@ -64,7 +62,7 @@ def merge_with_saved(config: Config, folder: Path, say: Callable[[str], None]) -
     if learned is not None and given.get("vocab_size") == learned:  # the number that the run reported
         given["vocab_size"] = saved.model.vocab_size
     merged = load_config(saved, given)
-    _compare(saved.values(), merged.values(), say)
+    _compare(read.at_checkpoint.values(), merged.values(), say)
     return merged
 
 

@@ -15,7 +15,8 @@ from textmill import files
 from textmill.config import Config
 from textmill.data.store.corpus import Corpus
 from textmill.runs import layout
-from textmill.runs.read_run import read_environment
+from textmill.runs.read_run import read_environment, read_status
+from textmill.runs.recorded_files import record_files, with_hash, with_own_hash
 from textmill.training.run import Run
 from textmill.version import VERSION
 
@@ -37,13 +38,14 @@ def write_config(folder: Path, config: Config, own_model: str | None) -> None:
             f"# vocab_size {asked or 'null'} is what was asked of the text; the tokenizer and the model have {found}.\n"
         )
         header += "# The trained model, with its shape: textmill.checkpoint.model_folder.load_model(RUN).model\n"
-    files.write_text(folder / layout.CONFIG, header + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    files.write_text(folder / layout.CONFIG, with_hash(header, text))
 
 
 def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str, resumable: bool, step: int) -> None:
-    """Write status.json: `running`, `finished`, `interrupted` or `failed`, and why."""
-    files.write_json(
-        folder / layout.STATUS,
+    """Write status.json: `running`, `finished`, `interrupted` or `failed`; why, and the hashes of the run's files."""
+    _write_status(
+        folder,
         {
             "state": state,
             "exit_code": exit_code,
@@ -51,8 +53,19 @@ def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str
             "resumable": resumable,
             "step": step,
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "files": record_files(folder, with_logs=state != "running"),
         },
     )
+
+
+def forget_hashes(folder: Path) -> None:
+    """Take the hashes out of the status of a run that goes on: its files are about to change."""
+    if status := read_status(folder):
+        _write_status(folder, {key: value for key, value in status.items() if key not in ("files", "sha256")})
+
+
+def _write_status(folder: Path, status: dict[str, Any]) -> None:
+    files.write_json(folder / layout.STATUS, with_own_hash(status))
 
 
 def write_environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> None:

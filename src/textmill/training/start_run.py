@@ -29,7 +29,7 @@ from textmill.training.out_of_memory import memory_explained
 from textmill.training.reporting import Reporting
 from textmill.training.resume import check_identity
 from textmill.training.run import LossFunction, Run, Saving
-from textmill.training.run_files import write_environment
+from textmill.training.run_files import forget_hashes, write_environment
 from textmill.training.start_and_end_summary import opening_lines
 from textmill.training.starting_point import claim
 from textmill.training.training_rows import held_out_sets, make_loader
@@ -54,6 +54,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
         log_sizes = _restore(run, opened)
         with world.together():
             if world.is_first:
+                forget_hashes(run.folder)
                 write_environment(run, corpus, opened.kernels)
                 if corpus.tokenizer is not None:
                     corpus.tokenizer.save(run.folder / layout.TOKENIZER)

@@ -218,4 +218,4 @@ def find_start(config: Config, output: Output, world: World, screen: Screen) -> 
     with world.together():
         source = _run_of(name) if output.fork and name is not None else output.folder
         assert source is not None
-        return merge_with_saved(config, source, screen.say), start
+        return merge_with_saved(config, source, start, screen.say), start

@@ -1,0 +1,77 @@
+"""Hashes of a run's small files: config.yaml has its own, status.json has those of the others, so damage is noticed."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from textmill.files import json_sha256
+from textmill.runs.layout import CONFIG, ENVIRONMENT, METRICS, SAMPLES, STEPS, TOKENIZER, TRAIN_LOG
+
+LOGS = (METRICS, STEPS, SAMPLES, TRAIN_LOG)
+
+_HASH_LINE = "# SHA-256 of the lines below: "
+
+
+def with_hash(header: str, values: str) -> str:
+    """Return the text of a config.yaml: comments, the line with the hash of `values`, and `values`."""
+    return f"{header}{_HASH_LINE}{hashlib.sha256(_encoded(values)).hexdigest()}\n{values}"
+
+
+def config_changed(path: Path) -> bool | None:
+    """Return whether a configuration has changed since textmill wrote it; None for one that contains no hash.
+
+    Raises OSError when the file cannot be read.
+    """
+    _, line, after = path.read_bytes().partition(_HASH_LINE.encode())
+    if not line:
+        return None
+    digest, _, values = after.partition(b"\n")
+    return hashlib.sha256(values).hexdigest().encode() != digest
+
+
+def record_files(run: Path, *, with_logs: bool) -> dict[str, dict[str, Any]]:
+    """Return size and hash of the files that describe the run, by name; of the logs too when nothing writes to them."""
+    names = [CONFIG, ENVIRONMENT, *(LOGS if with_logs else ())]
+    names += sorted(f"{TOKENIZER}/{path.name}" for path in (run / TOKENIZER).glob("[!.]*"))
+    return {name: _described((run / name).read_bytes()) for name in names if (run / name).is_file()}
+
+
+def changed_files(run: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each recorded file that is missing or has changed, and the problem; a log may have grown."""
+    for name, entry in recorded.items():
+        if name not in (CONFIG, ENVIRONMENT, *LOGS) and Path(name) != Path(TOKENIZER, Path(name).name):
+            continue  # no file that textmill records: somebody else's status.json may name any
+        try:
+            content = (run / name).read_bytes()
+            size = entry["size"]
+            grown = name in LOGS and len(content) > size
+            if len(content) != size and not grown:
+                yield name, f"has {len(content)} bytes instead of {size}"
+            elif _described(content[:size]) != entry:
+                yield name, "has changed (its SHA-256 differs)"
+        except OSError as error:
+            yield name, f"cannot be read ({error.strerror or error})"
+        except (TypeError, KeyError):
+            yield name, "is recorded in a way that cannot be read"
+
+
+def with_own_hash(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a status.json with a hash of its own."""
+    return {**status, "sha256": json_sha256(status, sort_keys=True)}
+
+
+def has_own_hash(status: Mapping[str, Any]) -> bool | None:
+    """Whether the content of a status.json is as it was written; None for one that contains no hash."""
+    if "sha256" not in status:
+        return None
+    content = {key: value for key, value in status.items() if key != "sha256"}
+    return json_sha256(content, sort_keys=True) == status["sha256"]
+
+
+def _described(content: bytes) -> dict[str, Any]:
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")  # as `files.write_text` does
