@@ -130,7 +130,7 @@ def _ended_documents(run: Path | None) -> bool | None:
     if "ends_documents" in made_with:
         return bool(made_with["ends_documents"])
     store = Path(made_with.get("store", ""))  # of a run before that was recorded
-    return TokenStore.open(store / "train").eos_id is not None if is_prepared(store) else None
+    return open_corpus(store).train.eos_id is not None if is_prepared(store) else None
 
 
 def _stores_of(
@@ -156,10 +156,15 @@ def _validation_of_run(
         raise ConfigError(f"{loaded.path} belongs to no run, so it has no validation set: give the data to evaluate on")
     made_with = files.read_json(run / layout.ENVIRONMENT)
     store = Path(str(made_with.get("store", "")))
+    corpus = None
     if made_with.get("store") and is_prepared(store):
-        corpus = open_corpus(store)
+        try:
+            corpus = open_corpus(store, say=say)
+        except DataError:  # one in the cache is made again, one that was named is refused
+            say("the token store of the run is damaged: its text is prepared again")
     else:
         say("the token store of the run is gone: its text is prepared again")
+    if corpus is None:
         corpus = _prepared_again(trained_with, loaded, say, reading)
     fingerprint = made_with.get("identity", {}).get("data")
     if fingerprint is not None and corpus.fingerprint != fingerprint:

@@ -8,7 +8,7 @@ from typing import Any
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.config import load_config
 from textmill.config.field_types import closest_beside
-from textmill.data.store.corpus import open_corpus
+from textmill.data.store.corpus import corpus_problems, open_corpus
 from textmill.errors import ConfigError, DataError, MissingInputError
 from textmill.files import parse_json, read_json, read_rows
 from textmill.report.run_record import Record
@@ -154,16 +154,14 @@ def _tokenizer(folder: Path, fingerprint: str, changed: dict[str, str]) -> None:
 
 
 def _corpus(folder: Path, fingerprint: str | None) -> Finding:
-    """Check every shard against its hash, and the ids against those that the run was trained on."""
+    """Check every file against its hash, and the ids against those that the run was trained on."""
     name = f"token store {folder}"
     if not folder.is_dir():
         return Finding(name, [], absent=True)
 
     def look() -> None:
-        corpus = open_corpus(folder)
-        sides = [side for side in (corpus.train, corpus.validation) if side is not None]
-        problems = [problem for side in sides for problem in side.verify()]
-        if fingerprint is not None and corpus.fingerprint != fingerprint:
+        problems = corpus_problems(folder)
+        if not problems and fingerprint not in (None, open_corpus(folder).fingerprint):
             problems.append(f"{folder} contains other data than the run was trained on (the fingerprints differ)")
         if problems:
             raise DataError("; ".join(problems))
