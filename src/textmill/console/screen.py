@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from textmill.console.number_format import duration, printable, rate, size
+from textmill.console.number_format import duration, in_one_line, rate, size
 from textmill.console.standard_streams import NAME_COLUMNS, columns, named, wrapped
 from textmill.console.status_line import SHORTEST_BAR, StatusLine
 
@@ -84,7 +84,7 @@ class Screen:
     def _show(self, line: str, indent: int | None) -> None:
         if self._quiet:
             return
-        line = printable(line)
+        line = in_one_line(line)
         if indent is not None and self._line.visible:
             line = wrapped(line, indent)
         if self._bar is None:
@@ -225,6 +225,7 @@ class Screen:
             self._log = None
 
     def _write_log(self, line: str) -> None:
+        line = in_one_line(line)
         _LOGGER.info(line)
         self._append_to_log(line)
 
@@ -233,7 +234,7 @@ class Screen:
             self._early_lines.append(line)
             return
         try:
-            self._log.write(printable(line) + "\n")
+            self._log.write(line + "\n")
             self._log.flush()
         except OSError as error:  # the log is a convenience: a full disk must not end the run here
             self._log = None

@@ -71,7 +71,7 @@ class StatusLine:
         """Print `line`, above the status line if one is drawn; what the encoding lacks becomes a question mark."""
         if self._lost:
             return
-        line = spelled(line, self.stream)
+        line = spelled(printable(line), self.stream)
         with self._writing():
             if self._live is None:
                 print(line, file=self.stream, flush=True)
