@@ -15,7 +15,7 @@ from textmill.checkpoint.generation_config import Generation, read_generation
 from textmill.checkpoint.safetensors_files import copy_shard, save_tensors
 from textmill.checkpoint.sharded_tensors import index_name, load_sharded
 from textmill.config import ModelConfig
-from textmill.config.huggingface import from_huggingface, to_huggingface, unknown_keys
+from textmill.config.huggingface import UNKNOWN_MODEL_TYPE, from_huggingface, to_huggingface, unknown_keys
 from textmill.config.model_shape import SHAPE
 from textmill.errors import DataError, MissingInputError
 from textmill.model.decoder import Decoder
@@ -90,7 +90,7 @@ def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None, 
         if eos_id is not None:
             described["eos_token_id"] = eos_id
     else:
-        described = {"architectures": [type(model).__name__], "model_type": "unknown"}
+        described = {"architectures": [type(model).__name__], "model_type": UNKNOWN_MODEL_TYPE}
     files.write_json(folder / layout.MODEL_CONFIG, described)
     ends = list(dict.fromkeys(([] if eos_id is None else [eos_id]) + sorted({*end_ids, *own_end_ids(model)})))
     if ends:  # the first is the tokenizer's own
@@ -139,7 +139,7 @@ def read_model(folder: Path, *, say: Callable[[str], None] | None = None) -> tup
         config = from_huggingface(values, str(described))
     if say is not None and (unknown := unknown_keys(values)):
         say(f"{described}: textmill does not know {', '.join(unknown)}, which has no effect here")
-    stored = _read_weights(folder)
+    stored = _full_names(_read_weights(folder))
     if config.num_layers > len(stored):
         raise DataError(f"{folder}: config.json says {config.num_layers} layers, but it has {len(stored)} weights")
     with torch.device("meta"):  # check the shapes before memory is allocated for them
@@ -156,7 +156,10 @@ def load_weights(model: nn.Module, folder: Path) -> None:
             trained with other constants than its own. The model is then unchanged.
     """
     _refuse_other_constants(model, Path(folder))
-    set_weights(model, _read_weights(Path(folder)), Path(folder))
+    stored = _read_weights(Path(folder))
+    if isinstance(getattr(model, "config", None), ModelConfig):
+        stored = _full_names(stored)
+    set_weights(model, stored, Path(folder))
 
 
 def _refuse_other_constants(model: nn.Module, folder: Path) -> None:
@@ -187,7 +190,7 @@ def set_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> No
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """Return every stored weight by its full name, from one file or from the shards that an index lists."""
+    """Return every stored weight by its name there, from one file or from the shards that an index lists."""
     if folder.is_dir() and not any((folder / name).is_file() for name in (WEIGHTS, index_name(STEM))):
         pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
         if pickles:
@@ -196,11 +199,11 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
                 "save the model again with safe_serialization=True with the tool that wrote it"
             )
         raise MissingInputError(f"{folder} has no weights: expected {WEIGHTS}")
-    return _rename(load_sharded(folder, STEM))
+    return load_sharded(folder, STEM)
 
 
-def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights under their full names, without constants: some files leave out the prefix."""
+def _full_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a known family under their full names, which some files shorten, without constants."""
     renamed = {}
     for name, tensor in tensors.items():
         if name.endswith(_CONSTANTS):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from textmill.console.number_format import duration, printable, rate, size
+from textmill.console.number_format import duration, in_one_line, rate, size
 from textmill.console.standard_streams import NAME_COLUMNS, columns, named, wrapped
 from textmill.console.status_line import SHORTEST_BAR, StatusLine
 
@@ -114,7 +114,7 @@ class Screen:
     def _show(self, line: str, indent: int | None) -> None:
         if self._quiet:
             return
-        line = printable(line)
+        line = in_one_line(line)
         if indent is not None and self._line.visible:
             line = wrapped(line, indent)
         if self._bar is None:
@@ -263,6 +263,7 @@ class Screen:
             self._log = None
 
     def _write_log(self, line: str) -> None:
+        line = in_one_line(line)
         if self.logged:
             _LOGGER.info(line)
         self._append_to_log(line)
@@ -272,7 +273,7 @@ class Screen:
             self._early_lines.append(line)
             return
         try:
-            self._log.write(printable(line) + "\n")
+            self._log.write(line + "\n")
             self._log.flush()
         except OSError as error:  # the log is a convenience: a full disk must not end the run here
             self._log = None

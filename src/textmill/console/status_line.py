@@ -75,7 +75,7 @@ class StatusLine:
         """Print `line`, above the status line if one is drawn; what the encoding lacks becomes a question mark."""
         if self._lost:
             return
-        line = spelled(line, self.stream)
+        line = spelled(printable(line), self.stream)
         with self._lock, self._writing():
             self.num_printed += 1
             if self._live is None:
