@@ -79,9 +79,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         signals = stack.enter_context(SignalFlag())
         world = _join(config, stack, signals.check)
         stack.enter_context(world.watched())
-        screen = screen or Screen(quiet=not world.is_first)
-        screen.logged = world.is_first
-        stack.callback(screen.close)
+        screen = _shown(screen, world, stack)
         signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
         settle_paths(config, screen.say)
         output = choose_output(config, world)
@@ -128,6 +126,14 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             config, parts, world, signals, screen, output, start, initial, kernels, preset,
             corpus, rows, augment, engine, precision, length, trackers,
         )  # fmt: skip
+
+
+def _shown(screen: Screen | None, world: World, stack: ExitStack) -> Screen:
+    """Return the screen of the run; that of a process which is not the first is quiet and writes to no logger."""
+    screen = screen or Screen(quiet=not world.is_first)
+    screen.logged = world.is_first
+    stack.callback(screen.close)
+    return screen
 
 
 def _join(config: Config, stack: ExitStack, check: Callable[[], None]) -> World:
