@@ -111,7 +111,8 @@ def test_a_run_on_a_text_of_a_program_is_a_run_like_any_other(
     assert evaluations(again) == losses
     assert main(["train", "--output-dir", str(run), "--resume", "--max-steps", "12"]) == 0
     assert len(evaluations(run)) == 3
-    tm.train(**given, **{**settings, "max_steps": 16}, output_dir=run, resume=True)
+    settings["max_steps"] = 16
+    tm.train(**given, **settings, output_dir=run, resume=True)
     assert len(evaluations(run)) == 4
 
 
@@ -139,7 +140,8 @@ def test_a_model_may_return_its_loss_too(book: Path, tmp_path: Path, kind: type[
     """(logits, loss) trains as logits do, to the bit, also where targets have to be passed for them."""
     settings: dict[str, Any] = {**SHORT, "data": book, "max_steps": 6, "optimizer": "sgd", "learning_rate": 0.1}
     plain = tm.train(model=Network(), **settings, output_dir=tmp_path / "plain", quiet=True)
-    other = tm.train(model=kind(), **{**settings, "sample_steps": 3}, output_dir=tmp_path / "other", quiet=True)
+    settings["sample_steps"] = 3
+    other = tm.train(model=kind(), **settings, output_dir=tmp_path / "other", quiet=True)
     assert evaluations(plain.output_dir) == evaluations(other.output_dir)
     assert len((other.output_dir / "samples.jsonl").read_text().splitlines()) == 2
 
