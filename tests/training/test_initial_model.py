@@ -51,7 +51,13 @@ def tuned(book: Path, cache_dir: Path, tmp_path: Path) -> Callable[..., Path]:
 
     def start(**settings: Any) -> Path:
         run = tmp_path / "tuned"
-        given: dict[str, Any] = {"max_steps": 1, "learning_rate": 1e-9, "precision": "fp32", "optimizer": "adamw", "seed": 9}
+        given: dict[str, Any] = {
+            "max_steps": 1,
+            "learning_rate": 1e-9,
+            "precision": "fp32",
+            "optimizer": "adamw",
+            "seed": 9,
+        }
         given |= {"data": str(book), "output_dir": str(run), "cache_dir": str(cache_dir), **settings}
         train(**given)
         return run
