@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,30 @@ def test_texts_that_cannot_be_one_run_are_refused(two_texts: tuple[Path, Path], 
         tm.train(data=tm.TextDataset(train, 32), validation=tm.TextDataset(held_out, 32, "char"), max_steps=2)
     with pytest.raises(ConfigError, match="validation set of its own"):
         tm.train(data=tm.TextDataset(train, 32), validation=tm.prepare(held_out, tokenizer="byte"), max_steps=2)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "texts"])
+def test_a_run_whose_text_was_deleted_from_the_cache_is_resumed_where_it_is_given(
+    two_texts: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """The command says what is gone and where to resume; the program, which gives it again, ends as without a stop."""
+
+    def train(name: str, **settings: Any) -> bytes:
+        cache: dict[str, Any] = {"cache_dir": tmp_path / "cache"}
+        stories = (f"Story {number} of a program, which ends here." for number in range(200))
+        data = tm.TextDataset(two_texts[0], 32, **cache) if kind == "dataset" else stories
+        settings |= {**TINY, "tokenizer": "byte", "max_seq_len": 32, "eval_steps": 4, **cache}
+        tm.train(data=data, **settings, output_dir=tmp_path / name, quiet=True)
+        return (tmp_path / name / "final/model.safetensors").read_bytes()
+
+    # No end is planned, so that the rate is the same in both.
+    whole = train("whole", max_steps=8, lr_schedule="constant", warmup_steps=0)
+    train("run", max_steps=4, lr_schedule="constant", warmup_steps=0)
+    shutil.rmtree(tmp_path / "cache")
+    assert main(["train", "--output-dir", str(tmp_path / "run"), "--resume", "--max-steps", "8"]) == 66
+    error = capsys.readouterr().err
+    assert "is missing: the run's text" in error and "resume the run from the program" in error
+    assert train("run", max_steps=8, resume=True, lr_schedule="constant", warmup_steps=0) == whole
 
 
 # --- models ---------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def _plan(run: Run) -> str:
         return f"{limit}; {batch} per step"
     tokens = count(length.total_steps * length.tokens_per_step)
     epochs = f"{length.epochs:.2f} epochs" if length.epochs is not None else ""
-    text = f"{length.total_steps:,} steps (set by {length.limit}) of {batch} = {tokens} tokens, {epochs}"
+    text = f"{plural(length.total_steps, 'step')} (set by {length.limit}) of {batch} = {tokens} tokens, {epochs}"
     return text + (f"; {limit} at the latest" if limit else "")
 
 
@@ -178,7 +178,7 @@ def closing_lines(run: Run, reason: str) -> Lines:
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
     if own and reason.startswith("SIG"):
         return [*lines, ("next", "the same call from Python, with resume=True")]
-    if reason.startswith("SIG"):
+    if reason.startswith("SIG") and (advice is None or longer):
         following = f"train --output-dir {folder} --resume"
     elif longer and not own:
         following = f"train --output-dir {folder} --resume --max-steps {2 * progress.step}"
