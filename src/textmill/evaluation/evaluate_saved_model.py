@@ -1,5 +1,6 @@
 """Evaluate a stored model on the validation set of its run, or on any text."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -19,7 +20,7 @@ from textmill.data.reading.document import Reading
 from textmill.data.sources.one_time_texts import Keeper
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.token_shards import TokenStore
-from textmill.errors import ConfigError, DataError
+from textmill.errors import ConfigError, DataError, NonFiniteError
 from textmill.evaluation.evaluate_batches import evaluate
 from textmill.evaluation.metrics import Metric
 from textmill.machine.device_choice import choose_device
@@ -73,6 +74,7 @@ def evaluate_model(
     Raises:
         ConfigError: `data` is missing and the model belongs to no run, or it has no tokenizer for text.
         MissingInputError, DataError: model or data cannot be read, or do not fit each other.
+        NonFiniteError: the loss is not finite.
     """
     target = choose_device(device)
     loaded = model if isinstance(model, Loaded) else load_model(model, target, say=say)
@@ -85,7 +87,7 @@ def evaluate_model(
         stores = _stores_of(settings, loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
     total = sum(part.num_targets for part in batches)
-    return evaluate(
+    measured = evaluate(
         loaded.model,
         chain.from_iterable(batches),
         metrics,
@@ -94,6 +96,11 @@ def evaluate_model(
         interrupted=interrupted,
         progress=(lambda done: progress(done, total)) if progress is not None else None,
     )
+    if not math.isfinite(measured["loss"]):
+        raise NonFiniteError(
+            f"the loss of the model in {loaded.path} is {measured['loss']}: its weights are finite but too large"
+        )
+    return measured
 
 
 def _settings(
