@@ -72,8 +72,11 @@ def stored_weights(model: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) -> None:
-    """Write to `folder`, created if needed, all that `save_model_folder` writes but the weights."""
+def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None, end_ids: Iterable[int] = ()) -> None:
+    """Write to `folder`, created if needed, all that `save_model_folder` writes but the weights.
+
+    end_ids: the tokens that end a text besides the tokenizer's EOS token, such as those of the model it started from.
+    """
     folder = files.make_directory(Path(folder))
     config = getattr(model, "config", None)
     eos_id = tokenizer.eos_id if tokenizer is not None else None
@@ -89,10 +92,21 @@ def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) 
     else:
         described = {"architectures": [type(model).__name__], "model_type": UNKNOWN_MODEL_TYPE}
     files.write_json(folder / layout.MODEL_CONFIG, described)
-    if eos_id is not None:
-        files.write_json(folder / GENERATION_CONFIG, {"eos_token_id": eos_id, "pad_token_id": eos_id})
+    ends = list(dict.fromkeys(([] if eos_id is None else [eos_id]) + sorted({*end_ids, *own_end_ids(model)})))
+    if ends:  # the first is the tokenizer's own
+        described = {"eos_token_id": ends if len(ends) > 1 else ends[0], "pad_token_id": ends[0]}
+        files.write_json(folder / GENERATION_CONFIG, described)
     if tokenizer is not None:
         tokenizer.save(folder)
+
+
+def own_end_ids(model: nn.Module) -> frozenset[int]:
+    """Return the end tokens that a model of transformers was loaded with; none if its class only assumes them."""
+    generation = getattr(model, "generation_config", None)
+    if generation is None or getattr(generation, "_from_model_config", True):
+        return frozenset()
+    ends = generation.eos_token_id
+    return frozenset([] if ends is None else ends if isinstance(ends, list) else [ends])
 
 
 def load_model(

@@ -92,7 +92,7 @@ def generate(
         raise ConfigError("--interactive asks for prompts, and standard input is closed")
     if prompt is None and not interactive:
         prompt = read_input("--prompt") if piped_in() else ""
-    with waiting("loading the model ...") as screen:
+    with waiting("loading the model") as screen:
         from textmill.checkpoint.model_folder import load_model
         from textmill.machine.device_choice import choose_device
 
