@@ -54,7 +54,7 @@ def evaluate_model(
     """Return the metrics of a stored model (see `evaluate`) on the whole of `data`.
 
     Args:
-        model: whatever `load_model` accepts or returned.
+        model: what `load_model` accepts or returned.
         data: whatever `prepare` accepts; all of its text is scored. None for the validation set of the model's run.
             Arrays of ids (.npy, .bin) need no tokenizer and have no bits per byte. Where the model belongs to a run, an
             EOS token follows every document exactly if one did in training.
@@ -65,42 +65,42 @@ def evaluate_model(
         metrics: additional metrics by name.
         cache_dir: where prepared text is kept; None for the user's cache folder.
         say: called with a sentence about anything worth knowing.
-        reading: called with (bytes, total bytes) while text is prepared.
-        progress: called with (targets, total targets) during evaluation.
+        reading, progress: called with (bytes, total bytes) of text prepared, and with (targets, total) evaluated.
         interrupted: called before every batch; see `evaluate`.
         how: text is read: text_column, min_length, format, encoding, encoding_errors and document_separator, as for
             `prepare`. Column and separator are those of the model's run unless they are given.
 
     Raises:
         ConfigError: `data` is missing and the model belongs to no run, or it has no tokenizer for text.
-        MissingInputError, DataError: model or data cannot be read, or do not fit each other.
-        NonFiniteError: the loss is not finite.
+        MissingInputError, DataError, NonFiniteError: model or data cannot be read or used together; the loss is NaN.
     """
     target = choose_device(device)
     loaded = model if isinstance(model, Loaded) else load_model(model, target, say=say)
     run = run_of(loaded.path)
-    trained_with = read_settings_of_model(run, say) if run is not None else None
+    trained_with = read_settings_of_model(run, say) if run else None
     if data is None:
         stores = [_validation_of_run(run, trained_with, loaded, say, reading)]
     else:
         settings = _settings(data, run, loaded, Reading(**{**_reading_of(trained_with), **how}), cache_dir, say)
         stores = _stores_of(settings, loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
-    total = sum(part.num_targets for part in batches)
+    total, num_bytes = sum(part.num_targets for part in batches), sum(store.num_bytes for store in stores)
     measured = evaluate(
         loaded.model,
         chain.from_iterable(batches),
         metrics,
-        num_bytes=sum(store.num_bytes for store in stores) or None,
+        num_bytes=num_bytes or None,
         autocast=choose_precision(precision, target).autocast,
         interrupted=interrupted,
         progress=(lambda done: progress(done, total)) if progress is not None else None,
     )
-    if not math.isfinite(measured["loss"]):
-        raise NonFiniteError(
-            f"the loss of the model in {loaded.path} is {measured['loss']}: its weights are finite but too large"
-        )
+    _refuse_non_finite(measured["loss"], loaded.path)
     return measured
+
+
+def _refuse_non_finite(loss: float, model: Path) -> None:
+    if not math.isfinite(loss):
+        raise NonFiniteError(f"the loss of the model in {model} is {loss}: its weights are finite but too large")
 
 
 def _settings(
