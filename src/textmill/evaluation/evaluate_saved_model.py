@@ -59,8 +59,7 @@ def evaluate_model(
             Arrays of ids (.npy, .bin) need no tokenizer and have no bits per byte. Where the model belongs to a run, an
             EOS token follows every document exactly if one did in training.
         batch_size: rows per batch; None for about 8,192 tokens. Does not change the result.
-        max_seq_len: tokens that the model sees at once; None for as many as it was trained on. A row is never longer
-            than the text.
+        max_seq_len: tokens that the model sees at once, at most those of the text; None: as many as it was trained on.
         device, precision: see `choose_device` and `choose_precision`.
         metrics: additional metrics by name.
         cache_dir: where prepared text is kept; None for the user's cache folder.

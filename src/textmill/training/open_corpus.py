@@ -45,14 +45,11 @@ def settle_data(
     if data is not None and values.dataset_name is not None:
         raise ConfigError("data and dataset_name both name the text to train on: leave one out")
     keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted, values.format, values.encoding)
+    before = read_settings_of_model(continued, lambda sentence: None) if continued else None
 
     def kept(setting: str, given: Any) -> list[str]:
         once = not are_paths(given) or any(map(is_given_once, given))
-        earlier = (
-            getattr(read_settings_of_model(continued, lambda sentence: None).data, setting)
-            if continued and once
-            else None
-        )
+        earlier = getattr(before.data, setting) if before and once else None
         if earlier and all(map(is_kept, earlier)):
             screen.say(
                 f"{setting}: the run continues with the text kept in {earlier[0]}; what is given now is not read"
