@@ -107,9 +107,11 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         *("train", str(folder / "book.txt"), "--cache-dir", str(folder / "cache"), "--tokenizer", "byte"),
         *("--d-model", "16", "--num-layers", "1", "--num-heads", "2", "--max-seq-len", "32", "--batch-size", "2"),
         *("--optimizer", "adamw", "--learning-rate", "1e-2", "--dropout", "0.1", "--precision", "fp32"),
-        *("--max-steps", "90", "--logging-steps", "4", "--save-steps", "6", "--eval-steps", "30"),
-        *("--sample-steps", "50", "--sample-tokens", "8", "--seed", SEED, "--device", "cpu"),
+        *("--logging-steps", "4", "--sample-steps", "0", "--seed", SEED, "--device", "cpu"),
     ]
+
+
+LENGTH = ["--max-steps", "90", "--save-steps", "10", "--eval-steps", "45"]
 
 
 SEED = "1"
@@ -120,7 +122,7 @@ SEED = "1"
 def rolled_back(poisoned: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that goes back from the poisoned rows."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    assert main([*poisoned, "--on-spike", "rollback", "--output-dir", str(folder)]) == 0
+    assert main([*poisoned, *LENGTH, "--on-spike", "rollback", "--output-dir", str(folder)]) == 0
     return folder
 
 
@@ -135,7 +137,7 @@ def test_poisoned_rows_are_found_and_skipped(
 ) -> None:
     """The loss is high in the run that only warns; the other has each step once, no high loss, and says what it did."""
     warned = tmp_path / "warned"
-    assert main([*poisoned, "--output-dir", str(warned)]) == 0
+    assert main([*poisoned, *LENGTH, "--output-dir", str(warned)]) == 0
     said = capsys.readouterr().out
     spiked = rows(warned / "steps.jsonl")
     assert "loss spike at step " in said and spiked[-1]["loss_spikes"] >= 1
@@ -171,23 +173,33 @@ def test_the_skipped_rows_are_the_poisoned_ones(rolled_back: Path, tmp_path: Pat
         assert not any(is_poisoned(made.position(step)) for step in range(60, 90))
 
 
+@pytest.mark.slow
 def test_a_count_alone_says_nothing(poisoned: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With `none` the rows have the number of spikes, and the screen no word of them."""
-    assert main([*poisoned, "--on-spike", "none", "--output-dir", str(tmp_path / "run")]) == 0
+    assert main([*poisoned, *LENGTH, "--on-spike", "none", "--output-dir", str(tmp_path / "run")]) == 0
     assert "spike" not in capsys.readouterr().out
     assert rows(tmp_path / "run" / "steps.jsonl")[-1]["loss_spikes"] >= 1
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_rolls_back_to_the_same_bits(
     poisoned: list[str], rolled_back: Path, tmp_path: Path
 ) -> None:
     """Weights, optimizer and logs of a second run are equal."""
-    assert main([*poisoned, "--on-spike", "rollback", "--output-dir", str(tmp_path / "again")]) == 0
+    assert main([*poisoned, *LENGTH, "--on-spike", "rollback", "--output-dir", str(tmp_path / "again")]) == 0
     assert_same_run(rolled_back, tmp_path / "again")
     assert records(rolled_back) == records(tmp_path / "again")
 
 
-@pytest.mark.parametrize("moment", ["before it is found", "just after", "replaying", "after the next checkpoint"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("before it is found", marks=pytest.mark.slow),
+        "just after",
+        pytest.param("replaying", marks=pytest.mark.slow),
+        pytest.param("after the next checkpoint", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_around_a_rollback_and_resumed_it_is_the_same_run(
     poisoned: list[str], rolled_back: Path, tmp_path: Path, moment: str
 ) -> None:
@@ -197,14 +209,14 @@ def test_killed_around_a_rollback_and_resumed_it_is_the_same_run(
     steps = {
         "before it is found": found - 1,
         "just after": found + 1,
-        "replaying": found + 2,
-        "after the next checkpoint": found + 8,
+        "replaying": found + 5,
+        "after the next checkpoint": found + 11,
     }
     run = tmp_path / "run"
 
     def train() -> None:
         after_steps(lambda taken: os._exit(9) if taken == steps[moment] else None)
-        main([*poisoned, "--on-spike", "rollback", "--output-dir", str(run)])
+        main([*poisoned, *LENGTH, "--on-spike", "rollback", "--output-dir", str(run)])
 
     assert in_child(train) == 9
     assert main(["train", "--output-dir", str(run), "--resume"]) == 0
@@ -236,11 +248,12 @@ def test_rollbacks_have_a_bound(
     (tmp_path / "jolting.py").write_text(JOLT)
     monkeypatch.syspath_prepend(str(tmp_path))
     run = tmp_path / "run"
-    command = [*poisoned, "--optimizer", "jolting:jolted", "--max-steps", "60", "--on-spike", "rollback"]
+    command = [*poisoned, *LENGTH, "--on-spike", "rollback"]
+    command[command.index("adamw")], command[command.index("90")] = "jolting:jolted", "50"
     assert main([*command, "--output-dir", str(run)]) == 0
     said = capsys.readouterr().out
     assert [line for line in said.splitlines() if line.startswith("rolled back")][-1].startswith(
-        "rolled back to step 36 (number 5 of at most 5)"
+        "rolled back to step 30 (number 5 of at most 5)"
     )
     assert "the run was rolled back 5 times, which is the most: it goes on. Lower --learning-rate" in said
     assert rows(run / "steps.jsonl")[-1]["rollbacks"] == 5
@@ -250,7 +263,7 @@ def test_a_spike_before_the_first_checkpoint(
     poisoned: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """There is nothing to go back to: it is said, and the run goes on."""
-    command = [*poisoned, "--save-steps", "1000", "--eval-steps", "1000", "--on-spike", "rollback"]
+    command = [*poisoned, "--max-steps", "90", "--save-steps", "1000", "--eval-steps", "1000", "--on-spike", "rollback"]
     assert main([*command, "--output-dir", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().out
     assert "no checkpoint was saved before step " in said
