@@ -16,6 +16,7 @@ from textmill import files
 from textmill.checkpoint import manifest
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import WriteFailedError
+from textmill.files import hashes
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_control_without_hashes_flipped_bits_go_unnoticed(
     good: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sizes alone do not notice a flip: it is the hash that does."""
-    monkeypatch.setattr(manifest, "sha256", lambda path: "same")
+    monkeypatch.setattr(hashes, "sha256", lambda path: "same")
     save(good, 2, writer(2))
     flips = list(flip_bits(good.path(2), 20, seed=1))
     assert flips

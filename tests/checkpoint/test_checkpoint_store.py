@@ -196,6 +196,6 @@ def test_files_are_hashed_once_and_flushed_before_the_rename(
     """One hash per file is all that a save costs beyond writing."""
     hashed: list[str] = []
     real: Callable[[Path], str] = files.sha256
-    monkeypatch.setattr("textmill.checkpoint.manifest.sha256", lambda path: hashed.append(path.name) or real(path))
+    monkeypatch.setattr("textmill.files.hashes.sha256", lambda path: hashed.append(path.name) or real(path))
     save(store, 1, write)
     assert sorted(hashed) == ["one", "weights"]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from textmill.data import Corpus, open_corpus, prepare
+from textmill.data.store.corpus import corpus_problems
 from textmill.errors import DataError
 from textmill.tokenizers import make_byte
 
@@ -57,8 +58,11 @@ def key_by_hand(path: Path) -> str:
     return sha256(json.dumps([settings_by_hand(), files, None, {}, None]).encode())
 
 
-def corpus_by_hand(folder: Path, source: Path, ids: list[int] = IDS) -> Path:
-    """Write the corpus of DOCUMENTS as format 4 has it. `ids`: other ids than theirs, to see that they are read."""
+def corpus_by_hand(folder: Path, source: Path, ids: list[int] = IDS, *, hashes: bool = True) -> Path:
+    """Write the corpus of DOCUMENTS as format 4 has it. `ids`: other ids than theirs, to see that they are read.
+
+    hashes: False is what was written before descriptions had hashes of all files.
+    """
     tokenizer, train = make_byte(), folder / "train"
     train.mkdir(parents=True)
     tokenizer.save(folder / "tokenizer")
@@ -74,10 +78,11 @@ def corpus_by_hand(folder: Path, source: Path, ids: list[int] = IDS) -> Path:
         "documents_sha256": sha256((train / "documents.npy").read_bytes()),
         "shards": [{"file": "00000.bin", "tokens": 7, "bytes": 5, "sha256": sha256(content)}],
     }
-    (train / "shards.json").write_text(json.dumps(shards))
+    (train / "shards.json").write_text(json.dumps(shards, indent=2) + "\n")
     text = b"".join(len(text).to_bytes(8, "little") + b"\x01" + text.encode() for text in DOCUMENTS)
-    head = struct.pack("<8s16sII", b"tmstr\x00\x00\x02", blake(f"{tokenizer.fingerprint} 256".encode()), 2, 1 << 29)
-    entry = struct.pack("<16s16sQQQQI", blake(text), blake(content + ends), 0, 7, 5, 0, 2)
+    head = struct.pack("<8s16sII", b"tmstr\x00\x00\x03", blake(f"{tokenizer.fingerprint} 256".encode()), 2, 1 << 29)
+    key, numbers = blake(text), struct.pack("<QQQQI", 0, 7, 5, 0, 2)
+    entry = key + blake(key + bytes(16) + numbers + content + ends) + numbers
     (train / "stretches.bin").write_bytes(head + entry + ends)
     counts = {"documents": 2, "characters": 5, "kept_documents": 2, "kept_characters": 5, "dropped": {}}
     described = {
@@ -92,6 +97,10 @@ def corpus_by_hand(folder: Path, source: Path, ids: list[int] = IDS) -> Path:
         "mixture": [],
         "notes": [],
     }
+    if hashes:
+        found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*")}
+        described["files"] = {name: {"size": len(bytes_), "sha256": sha256(bytes_)} for name, bytes_ in found.items()}
+        described["sha256"] = sha256(json.dumps(described, sort_keys=True).encode())
     (folder / "prepared.json").write_text(json.dumps(described))
     return folder
 
@@ -124,7 +133,7 @@ def test_a_corpus_in_the_cache_is_found_by_a_key_that_stays(tmp_path: Path) -> N
     corpus = made(source, tmp_path / "cache")
     assert corpus.folder == folder and corpus.train.read(0, 7).tolist() == planted
     assert corpus.train.document_lengths().tolist() == [3, 4] and corpus.train.num_bytes == 5
-    assert open_corpus(folder).fingerprint == corpus.fingerprint and corpus.train.verify() == []
+    assert open_corpus(folder).fingerprint == corpus.fingerprint and corpus_problems(folder) == []
 
 
 def test_chunks_of_an_earlier_corpus_are_not_encoded_again(tmp_path: Path) -> None:
@@ -141,11 +150,30 @@ def test_another_format_is_refused_or_made_again(tmp_path: Path) -> None:
     """A corpus that was named is refused, with its format and a remedy; one in the cache is made again, and says so."""
     source = rows(tmp_path / "rows.jsonl", DOCUMENTS)
     folder = corpus_by_hand(tmp_path / "cache" / "corpora" / key_by_hand(source)[:32], source)
-    described = json.loads((folder / "prepared.json").read_text())
-    (folder / "prepared.json").write_text(json.dumps({**described, "format": 3}))
+    described = {**json.loads((folder / "prepared.json").read_text()), "format": 3}
+    (folder / "prepared.json").write_text(
+        json.dumps({k: v for k, v in described.items() if k not in ("files", "sha256")})
+    )
     with pytest.raises(DataError, match=r"prepared\.json has format 3, this version reads 4: prepare the corpus again"):
         prepare(folder)
     said: list[str] = []
     assert made(source, tmp_path / "cache", said.append).train.read(0, 7).tolist() == IDS
     assert len(said) == 1 and "is made again" in said[0] and "has format 3" in said[0]
     assert json.loads((folder / "prepared.json").read_text())["format"] == 4
+
+
+def test_a_corpus_without_hashes_is_read_and_said(tmp_path: Path) -> None:
+    """An earlier version hashed the ids only: they are checked, everything else is taken as it is, which is said."""
+    source = rows(tmp_path / "rows.jsonl", DOCUMENTS)
+    folder = corpus_by_hand(tmp_path / "earlier", source, hashes=False)
+    said: list[str] = []
+    assert prepare(folder, say=said.append).train.read(0, 7).tolist() == IDS
+    assert said == [f"{folder} was prepared by an earlier version: of its files only the ids are checked for damage"]
+    make_byte(["<new>"]).save(folder / "tokenizer")
+    with pytest.raises(DataError, match="is not the one that made its ids"):
+        prepare(folder)
+    make_byte().save(folder / "tokenizer")
+    shard = folder / "train" / "00000.bin"
+    shard.write_bytes(b"\x00" + shard.read_bytes()[1:])
+    with pytest.raises(DataError, match=r"00000\.bin has changed .* restore it from a copy, or delete"):
+        prepare(folder)

@@ -74,13 +74,10 @@ def test_the_fingerprint_is_of_the_ids(tmp_path: Path) -> None:
 
 
 def test_damage_is_found_and_named(tmp_path: Path) -> None:
-    """Short, long, missing and altered files, and a broken description."""
-    opened = store(tmp_path, np.arange(100))
-    assert opened.verify() == []
+    """Short, long and missing files, and a broken description."""
+    store(tmp_path, np.arange(100))
     shard = tmp_path / "00002.bin"
     good = shard.read_bytes()
-    shard.write_bytes(bytes([good[0] ^ 1]) + good[1:])
-    assert len(opened.verify()) == 1 and "00002.bin" in opened.verify()[0]
     for content in (good[:-1], good + b"x"):
         shard.write_bytes(content)
         with pytest.raises(DataError, match=r"00002\.bin is damaged"):

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from textmill.files import fsync_file, json_sha256, parse_json, sha256
+from textmill.files import file_entry, file_problem, fsync_file, parse_json, with_own_hash
 from textmill.runs.layout import MANIFEST
 
 FORMAT = 1
@@ -21,9 +21,9 @@ _THREADS = 4  # hashing releases the interpreter lock and overlaps with flushing
 
 def fsync_and_hash(path: Path) -> dict[str, Any]:
     """Flush the file to the disk; return its size and SHA-256, as the manifest lists them. Raises OSError."""
-    digest = sha256(path)
+    entry = file_entry(path)
     fsync_file(path)
-    return {"size": path.stat().st_size, "sha256": digest}
+    return entry
 
 
 def write_manifest(folder: Path, step: int, listed: Mapping[str, dict[str, Any]] | None = None) -> None:
@@ -63,7 +63,7 @@ def manifest_problems(folder: Path, step: int | None = None, *, more_allowed: bo
         problems += [f"{name} is not in the manifest" for name in sorted(present - listed.keys())]
     common = [name for name in listed if name in present]
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda name: _file_problem(folder / name, listed[name]), common)
+        found = pool.map(lambda name: _regular_file_problem(folder / name, listed[name]), common)
         problems += [f"{name} {problem}" for name, problem in zip(common, found) if problem]
     return problems
 
@@ -74,23 +74,13 @@ def list_files(folder: Path) -> list[str]:
     return sorted(name for name in (path.relative_to(folder).as_posix() for path in paths) if name != MANIFEST)
 
 
-def _file_problem(path: Path, entry: dict[str, Any]) -> str | None:
-    try:
-        if path.is_symlink() or not path.is_file():
-            return "is not a regular file"
-        size = path.stat().st_size
-        if size != entry["size"]:
-            return f"has {size} bytes instead of {entry['size']}"
-        return None if sha256(path) == entry["sha256"] else "has changed (its SHA-256 differs)"
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
+def _regular_file_problem(path: Path, entry: dict[str, Any]) -> str | None:
+    return "is not a regular file" if path.is_symlink() else file_problem(path, entry)
 
 
 def _render(content: dict[str, Any]) -> bytes:
     """Return the manifest with this content, its own hash included, as bytes that depend on the content alone."""
-    content = {key: value for key, value in content.items() if key != "sha256"}
-    digest = json_sha256(content, sort_keys=True)
-    return (json.dumps({**content, "sha256": digest}, indent=1) + "\n").encode()
+    return (json.dumps(with_own_hash(content), indent=1) + "\n").encode()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _open_prepared(folder: Path, settings: PrepareSettings, output: str | Path |
     """Return the prepared corpus that was named instead of text."""
     if settings.val_data or output is not None:
         raise ConfigError(f"{folder} is a prepared corpus: it takes neither other validation data nor an output folder")
-    corpus = open_corpus(folder)
+    corpus = open_corpus(folder, say=say)
     for note in corpus.notes:
         say(note)
     return corpus

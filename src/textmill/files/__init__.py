@@ -19,6 +19,6 @@ from textmill.files.atomic import (
     write_bytes,
     write_text,
 )
-from textmill.files.hashes import json_sha256, sha256
+from textmill.files.hashes import file_entry, file_problem, json_sha256, sha256, with_own_hash
 from textmill.files.json_files import parse_json, plain_values, read_json, read_rows, report_damage, write_json
 from textmill.files.lock import NoLocksError, is_current, is_locked, lock_file

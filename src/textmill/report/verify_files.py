@@ -8,7 +8,7 @@ from typing import Any
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.config import load_config
 from textmill.config.field_types import closest_beside
-from textmill.data.store.corpus import open_corpus
+from textmill.data.store.corpus import corpus_problems, open_corpus
 from textmill.errors import ConfigError, DataError, MissingInputError
 from textmill.files import parse_json, read_json, read_rows
 from textmill.report.run_record import Record
@@ -92,19 +92,14 @@ def _model(folder: Path, own: str | None = None) -> None:
     Raises DataError when they are not finite, do not fit the configuration beside them, or have changed.
     """
     from textmill.checkpoint.find_model import resolve_model
-    from textmill.checkpoint.model_folder import load_model
-    from textmill.checkpoint.safetensors_files import refuse_non_finite
+    from textmill.checkpoint.model_folder import load_model, refuse_damaged_weights
     from textmill.checkpoint.sharded_tensors import load_sharded
-    from textmill.errors import NonFiniteError
 
     resolve_model(folder)
-    try:
-        if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown" or own is not None:
-            refuse_non_finite(load_sharded(folder, layout.MODEL_WEIGHTS))
-        else:
-            refuse_non_finite(load_model(folder).model.state_dict())
-    except NonFiniteError as error:
-        raise DataError(str(error)) from error
+    if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown" or own is not None:
+        refuse_damaged_weights(load_sharded(folder, layout.MODEL_WEIGHTS), folder)
+    else:
+        load_model(folder)
 
 
 def _config(path: Path, store: CheckpointStore) -> None:
@@ -154,16 +149,14 @@ def _tokenizer(folder: Path, fingerprint: str, changed: dict[str, str]) -> None:
 
 
 def _corpus(folder: Path, fingerprint: str | None) -> Finding:
-    """Check every shard against its hash, and the ids against those that the run was trained on."""
+    """Check every file against its hash, and the ids against those that the run was trained on."""
     name = f"token store {folder}"
     if not folder.is_dir():
         return Finding(name, [], absent=True)
 
     def look() -> None:
-        corpus = open_corpus(folder)
-        sides = [side for side in (corpus.train, corpus.validation) if side is not None]
-        problems = [problem for side in sides for problem in side.verify()]
-        if fingerprint is not None and corpus.fingerprint != fingerprint:
+        problems = corpus_problems(folder)
+        if not problems and fingerprint not in (None, open_corpus(folder).fingerprint):
             problems.append(f"{folder} contains other data than the run was trained on (the fingerprints differ)")
         if problems:
             raise DataError("; ".join(problems))

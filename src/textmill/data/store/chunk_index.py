@@ -25,8 +25,9 @@ INDEX = "stretches.bin"
 """The file's name, which says what chunks were called when its format was made."""
 
 _HEAD = struct.Struct("<8s16sII")  # format and version, key of the encoding, bytes of an id, ids in a full shard
-_FORMAT = b"tmstr\x00\x00\x02"
+_FORMAT = b"tmstr\x00\x00\x03"
 _ENTRY = struct.Struct("<16s16sQQQQI")  # key, check, first id, ids, bytes of text, unknown ids, documents
+_CHECK_BYTES = 16
 _KEPT_OPEN = 64  # files
 
 
@@ -48,7 +49,7 @@ class IndexedWriter:
         start = self._writer.num_tokens
         self._writer.write(chunk.ids, chunk.num_bytes, chunk.ends)
         numbers = (start, chunk.ids.size, chunk.num_bytes, chunk.unknown, chunk.ends.size)
-        self._file.write(_ENTRY.pack(key, _check(chunk.ids, chunk.ends), *numbers) + chunk.ends.tobytes())
+        self._file.write(_ENTRY.pack(key, _check(key, numbers, chunk.ids, chunk.ends), *numbers) + chunk.ends.tobytes())
 
     def flush(self) -> None:
         """Hand what was written to the system, ids first: an entry without its ids would be useless."""
@@ -61,8 +62,10 @@ class IndexedWriter:
         self._writer.close()
 
 
-def _check(ids: np.ndarray, ends: np.ndarray) -> bytes:
-    return hashlib.blake2b(ids.tobytes() + ends.tobytes(), digest_size=16).digest()
+def _check(key: bytes, numbers: tuple[int, ...], ids: np.ndarray, ends: np.ndarray) -> bytes:
+    """Return the hash of an entry and of its ids; as long as these do not match, the chunk is encoded again."""
+    entry = _ENTRY.pack(key, bytes(_CHECK_BYTES), *numbers)
+    return hashlib.blake2b(entry + ids.tobytes() + ends.tobytes(), digest_size=_CHECK_BYTES).digest()
 
 
 def indexed_bytes(corpus: Path) -> int:
@@ -149,10 +152,11 @@ class _Store:
         """Return the chunk of the entry at `offset`, None if its ids have changed. Raises OSError, struct.error."""
         index = self.folder / INDEX
         entry = _ENTRY.unpack(self.files.read(index, _ENTRY.size, offset))
-        _, check, start, tokens, num_bytes, unknown, documents = entry
+        key, check, *numbers = entry
+        start, tokens, num_bytes, unknown, documents = numbers
         ends = np.frombuffer(self.files.read(index, 4 * documents, offset + _ENTRY.size), dtype=np.uint32)
         ids = self._read(start, tokens)
-        return EncodedChunk(ids, ends, num_bytes, unknown) if _check(ids, ends) == check else None
+        return EncodedChunk(ids, ends, num_bytes, unknown) if _check(key, tuple(numbers), ids, ends) == check else None
 
     def _read(self, start: int, tokens: int) -> np.ndarray:
         """Return ids `start` to `start + tokens`, fewer where the files end before. Raises OSError."""

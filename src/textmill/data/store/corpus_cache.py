@@ -26,7 +26,7 @@ def find_corpus(
     Raises RunExistsError if `output` contains something else.
     """
     if output is not None:
-        return output, _in_output(output, key)
+        return output, _in_output(output, key, say)
     folder = cache_folder(cache_dir) / key[:32]
     return folder, _in_cache(folder, key, say)
 
@@ -35,9 +35,10 @@ def _in_cache(folder: Path, key: str, say: Callable[[str], None]) -> Corpus | No
     if not folder.exists():
         return None
     try:
-        corpus = open_corpus(folder)
+        corpus = open_corpus(folder, say=say)
     except (DataError, MissingInputError) as error:
-        say(f"the cached corpus is damaged and is made again ({error})")
+        problem, _, remedy = str(error).rpartition(": ")
+        say(f"the cached corpus is damaged and is made again ({problem or remedy})")
         return None
     if corpus.key != key:
         return None
@@ -46,9 +47,9 @@ def _in_cache(folder: Path, key: str, say: Callable[[str], None]) -> Corpus | No
     return corpus
 
 
-def _in_output(folder: Path, key: str) -> Corpus | None:
+def _in_output(folder: Path, key: str, say: Callable[[str], None]) -> Corpus | None:
     if is_prepared(folder):
-        corpus = open_corpus(folder)
+        corpus = open_corpus(folder, say=say)
         if corpus.key == key:
             return corpus
     elif not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):

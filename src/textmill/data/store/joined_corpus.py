@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from textmill.data.store.corpus import Corpus, open_corpus
+from textmill.data.store.corpus import Corpus, open_corpus, write_description
 from textmill.data.store.corpus_cache import find_corpus
 from textmill.errors import ConfigError
-from textmill.files import json_sha256, link_or_copy, new_directory, read_json, write_json
+from textmill.files import json_sha256, link_or_copy, new_directory, read_json
 from textmill.runs.layout import FURTHER, PREPARED
 
 
@@ -32,5 +32,5 @@ def join(
         shutil.copytree(corpus.folder, temporary, copy_function=link_or_copy, ignore=others, dirs_exist_ok=True)
         shutil.copytree(held_out.train.folder, temporary / "validation", copy_function=link_or_copy)
         described = {"key": key, "sources": corpus.sources, "main": None, "further": []}
-        write_json(temporary / PREPARED, {**read_json(corpus.folder / PREPARED), **described})
+        write_description(temporary, {**read_json(corpus.folder / PREPARED), **described})
     return open_corpus(folder)

@@ -102,10 +102,6 @@ class Mixture(TokenStore):
             found += [np.tile(own, whole), last, np.array([broken] if broken else [], dtype=np.int64)]
         return np.concatenate(found).astype(np.int64)
 
-    def verify(self) -> list[str]:
-        """See TokenStore."""
-        return self.store.verify()
-
     def sentences(self) -> list[str]:
         """Return how often an epoch reads each part, one sentence each."""
         shares = [count / self.num_tokens for count in self.counts]

@@ -46,7 +46,11 @@ class UnfinishedCorpus:
             return None
         try:
             said = files.read_json(self.kept / _LEARNED / _SAID)
-            return (load_tokenizer(self.kept / _LEARNED), list(said["said"])) if said["key"] == self.key else None
+            known = said["key"] == self.key and files.with_own_hash(said) == said
+            whole = known and not any(
+                files.file_problem(self.kept / _LEARNED / name, entry) for name, entry in said["files"].items()
+            )
+            return (load_tokenizer(self.kept / _LEARNED), list(said["said"])) if whole else None
         except (OSError, ValueError, KeyError, TypeError, DataError, MissingInputError):
             return None
 
@@ -55,7 +59,8 @@ class UnfinishedCorpus:
         if self.kept is not None:
             with files.new_directory(self.kept / _LEARNED) as folder:
                 tokenizer.save(folder)
-                files.write_json(folder / _SAID, {"key": self.key, "said": said})
+                listed = {path.name: files.file_entry(path) for path in folder.iterdir()}
+                files.write_json(folder / _SAID, files.with_own_hash({"key": self.key, "said": said, "files": listed}))
 
     def chunk_writer(self, folder: str, encoding: Encoding) -> IndexedWriter:
         """Return a writer of the encoded chunks of one side."""
