@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as Backend
 from textmill import files
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
 from textmill.hub_access import hub_client
+from textmill.tokenizers.check_foreign import MOST_BYTES, backend_errors, check_foreign
 from textmill.tokenizers.new_tokenizers import END_OF_TEXT
 from textmill.tokenizers.tokenizer import ROLES, Tokenizer
 
@@ -72,15 +73,18 @@ def from_gpt2_files(vocab: Path, merges: Path) -> Tokenizer:
 
 def _from_json(path: Path, declared: dict[str, str]) -> Tokenizer:
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(f"{path} is larger than {MOST_BYTES >> 20} MB: it is no tokenizer.json")
         content = path.read_text(encoding="utf-8")
         described = files.parse_json(content)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a tokenizer.json: {one_line(error)}") from error
     if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
         raise DataError(f'{path} is not a tokenizer.json of Hugging Face tokenizers: it has no "model"')
-    with files.report_damage(path, "get the tokenizer again"):
+    with files.report_damage(path, "get the tokenizer again"), backend_errors(f"{path} cannot be used"):
         if _drop_limits(described):
             content = json.dumps(described, ensure_ascii=False)
+        check_foreign(path, content, described)
         tokenizer = Tokenizer(content, declared)
         if tokenizer.eos_id is None and tokenizer.kind != "char":
             special = {token["content"] for token in described.get("added_tokens", []) if token["special"]}
