@@ -52,3 +52,13 @@ def test_runs_killed_at_random_instants_go_on(
         assert_goes_on(folder, train, whole)
         shutil.rmtree(folder)
         of_this_run = 0
+
+
+def test_what_a_killed_process_left_unfinished_is_cleared(
+    train: Callable[[Path], None], whole: Path, tmp_path: Path
+) -> None:
+    """In the run folder, among the checkpoints and in the tokenizer's folder."""
+    folder = Path(shutil.copytree(whole, tmp_path / "run"))
+    for name in (".", "checkpoints", "tokenizer"):
+        (folder / name / ".tmp-tokenizer.json-12345678").write_text("half")
+    assert_goes_on(folder, train, whole)

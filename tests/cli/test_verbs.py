@@ -141,7 +141,7 @@ def test_a_terminal_gets_no_control_characters(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a model writes cannot move the cursor of a terminal; a pipe gets it as it is."""
-    from textmill.console.standard_streams import write
+    from textmill.console.standard_streams import write_text as write
 
     write("a\x1b[2Jb\r\n")
     assert capsys.readouterr().out == "a\x1b[2Jb\r\n\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from typing import Any
 
 import pytest
@@ -69,7 +70,8 @@ def test_a_pipe_gets_every_line_in_one_piece(columns: pytest.MonkeyPatch) -> Non
     """What a program reads is not wrapped, and holds nothing that was there for a moment only."""
     out = io.StringIO()
     screen = Screen(stream=out)
-    screen.status("starting ...")
+    with screen.during("starting"):
+        pass
     screen.field("data", "word " * 40)
     screen.evaluation(ROW, improved=True)
     screen.close()
@@ -198,3 +200,40 @@ def test_a_quiet_screen_with_a_title_shows_its_bar_alone(columns: pytest.MonkeyP
         screen.close()
     assert "trial 3 · step 900/1000" in out.getvalue() and "hello" not in out.getvalue()
     assert pipe.getvalue() == ""
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, ""), (0.3, "loading ...\n")])
+def test_a_pipe_is_told_of_a_wait(monkeypatch: pytest.MonkeyPatch, seconds: float, expected: str) -> None:
+    """One plain line once it takes long; none for a short wait, or where progress has told of it before."""
+    monkeypatch.setattr("textmill.console.screen.PATIENCE_SECONDS", 0.1)
+    out = io.StringIO()
+    screen = Screen(stream=out)
+    with screen.during("loading"):
+        time.sleep(seconds)
+    assert out.getvalue() == expected
+    with screen.during("loading"):
+        screen.say("loaded already")
+        time.sleep(seconds)
+    assert out.getvalue() == f"{expected}loaded already\n"
+
+
+def test_a_pipe_is_told_of_a_long_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first step waits for is named until it is done."""
+    monkeypatch.setattr("textmill.console.screen.PATIENCE_SECONDS", 0.1)
+    out = io.StringIO()
+    screen = Screen(stream=out)
+    screen.begin(0, 10, "compiling")
+    time.sleep(0.3)
+    screen.stepping(1, 10, 100.0, None)
+    screen.begin(1, 10, "compiling")
+    screen.stepping(2, 10, 100.0, None)
+    time.sleep(0.3)
+    assert out.getvalue() == "compiling ...\n"
+
+
+def test_a_wait_stands_on_a_terminal_until_it_is_over(columns: pytest.MonkeyPatch) -> None:
+    """It is drawn at once, and leaves no trace."""
+    out = Terminal()
+    with Screen(stream=out).during("loading"):
+        assert "loading ..." in out.getvalue()
+    assert out.getvalue().endswith("\x1b[2K")

@@ -13,29 +13,18 @@ import torch
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, processors
 
+from support.foreign_folders import BOS, PROMPT, byte_backend, foreign_folder, their_ids
 from textmill.checkpoint.generation_config import HARMLESS, NEUTRAL
-from textmill.checkpoint.model_folder import load_model, save_model_folder
-from textmill.config import load_config
+from textmill.checkpoint.model_folder import load_model
 from textmill.errors import ConfigError, DataError
 from textmill.evaluation import evaluate_model
 from textmill.generation import generate_text
-from textmill.model import build_model
 from textmill.tokenizers import load_tokenizer, make_byte
-
-BOS = 257
-PROMPT = "a long time ago "
 
 
 @pytest.fixture(scope="module")
 def transformers() -> Any:
     return pytest.importorskip("transformers")
-
-
-def byte_backend() -> Backend:
-    backend = Backend.from_str(make_byte().content)
-    backend.add_special_tokens(["<s>", "</s>", "<end>"])
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
-    return backend
 
 
 def unigram_backend() -> Backend:
@@ -54,31 +43,9 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
     """Write a small random llama with the tokenizer and generation_config.json of another tool."""
 
     def make(backend: Backend, generation: dict[str, Any] | None = None, **config: Any) -> Path:
-        path = tmp_path / "foreign"
-        size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
-        model = load_config(
-            architecture="llama", d_model=32, num_layers=2, num_heads=2, max_seq_len=64, vocab_size=size, init_std=0.5
-        ).model
-        save_model_folder(path, build_model(model, seed=5), None)
-        backend.save(str(path / "tokenizer.json"))
-        (path / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
-        if generation is not None:
-            (path / "generation_config.json").write_text(json.dumps(generation))
-        described = json.loads((path / "config.json").read_text())
-        (path / "config.json").write_text(json.dumps({**described, **config}))
-        return path
+        return foreign_folder(tmp_path / "foreign", backend, generation, **config)
 
     return make
-
-
-def their_ids(transformers: Any, path: Path) -> tuple[list[int], list[int]]:
-    """Return the ids of the prompt, and those that transformers continues it with greedily by its default call."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(path).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-    given = tokenizer(PROMPT, return_tensors="pt", return_token_type_ids=False)
-    ids = model.generate(**given, max_new_tokens=20, do_sample=False, pad_token_id=0)[0].tolist()
-    length = given["input_ids"].shape[1]
-    return ids[:length], ids[length:]
 
 
 def our_text(path: Path) -> str:

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, get_args
 from textmill import errors
 from textmill.config.aliases import ALIASES
 from textmill.config.fields import SECTIONS
-from textmill.config.presets import every_preset
+from textmill.config.presets import every_preset, presets
+from textmill.config.run_config import Config
 from textmill.tracking.metric_table import METRICS, tag
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -203,6 +204,33 @@ def _in_short(values: dict[str, Any]) -> tuple[str, str, str, str]:
     return shape, rows, f"{values['learning_rate']:g}", length
 
 
+GUIDES = {
+    "guide-characters": "first",
+    "guide-configurations": "second",
+    "guide-wikitext": "third",
+    "guide-toolkit": "fourth",
+    "guide-arrays": "last",
+}
+"""Preset with the defaults of a guide -> the guide's number."""
+
+
+def guides_table() -> str:
+    """Return the settings whose default here is not that of every guide, with the values of the guides' presets."""
+    columns = [presets()[name].values for name in GUIDES]
+    rows = []
+    for setting, default in Config().values().items():
+        values = [values.get(setting, default) for values in columns]
+        if any(value != default for value in values):
+            rows.append((f"`{setting}`", *(_value(value) for value in (default, *values))))
+    return _markdown(("setting", "here", *GUIDES.values()), rows)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "unset"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
 def exit_codes_table() -> str:
     """Return every exit code and what it means."""
     meanings: dict[int, str] = {0: "Done, or there was nothing left to do."}
@@ -227,6 +255,7 @@ def _markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 TABLES = {
     "settings": Table("configuration.md", settings_table),
     "presets": Table("configuration.md", presets_table),
+    "guides": Table("guides.md", guides_table),
     "metrics": Table("training.md", metrics_table),
     "exit-codes": Table("resume.md", exit_codes_table),
 }

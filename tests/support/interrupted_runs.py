@@ -25,4 +25,4 @@ def assert_goes_on(folder: Path, train: Callable[[Path], None], whole: Path) -> 
     """Continued by the same call, the run ends with the files of one that was never interrupted."""
     assert quietly(lambda: train(folder)) == 0
     assert_same_run(whole, folder)
-    assert not [path for path in folder.rglob("*") if path.name.startswith(".tmp-")]
+    assert [path for path in folder.rglob("*") if path.name.startswith(".tmp-")] == []

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, processors
 
 from support.awkward_texts import AWKWARD, EOS
+from support.foreign_folders import write_gpt2_files
 from textmill.errors import DataError, MissingInputError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
 
@@ -185,3 +186,52 @@ def test_a_cached_hub_name_needs_no_network(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(constants, "ENDPOINT", "https://nowhere.invalid")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert load_tokenizer("hf:nobody/words").eos_id == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "others"),
+    [
+        ({}, {}),
+        ({"add_bos_token": True, "add_eos_token": True}, {}),
+        ({"add_bos_token": True, "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}, {}),
+        ({"add_bos_token": True, "bos_token": None, "add_prefix_space": True}, {}),
+        ({"add_bos_token": True}, {"special_tokens_map.json": {"bos_token": "<s>"}}),
+        ({"bos_token": "<s>", "add_bos_token": True}, {"added_tokens.json": {"<x>": 257, "<s>": 258}}),
+        ({"add_bos_token": None, "additional_special_tokens": ["<y>"]}, {}),
+        ({"add_bos_token": True, "added_tokens_decoder": {"257": {"content": "<x>", "special": True}}}, {}),
+    ],
+)
+def test_gpt2_files_are_read_with_what_is_declared_beside_them(
+    config: dict[str, object], others: dict[str, object], tmp_path: Path
+) -> None:
+    """Tokens around a text, added tokens and a space before it: the ids of transformers, also once it is saved."""
+    transformers = pytest.importorskip("transformers")
+    write_gpt2_files(tmp_path, config)
+    for name, content in others.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ours = load_tokenizer(tmp_path)
+    ids = [*ours.prefix_ids, *ours.encode("hello world").tolist(), *ours.suffix_ids]
+    assert ids == theirs("hello world").input_ids
+    assert ours.vocab_size == len(theirs)
+    assert ours.eos_id == theirs.eos_token_id
+    ours.save(tmp_path / "again")
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "again")("hello world").input_ids == ids
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("added_tokens.json", '{"<x>": "last"}'),
+        ("added_tokens.json", '{"<x>": [1]}'),
+        ("tokenizer_config.json", '{"added_tokens_decoder": {"x": 1}}'),
+        ("tokenizer_config.json", '{"additional_special_tokens": 3}'),
+    ],
+)
+def test_added_tokens_that_are_none(name: str, content: str, tmp_path: Path) -> None:
+    """One line that names the file."""
+    write_gpt2_files(tmp_path, {})
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=f"{name} is damaged"):
+        load_tokenizer(tmp_path)

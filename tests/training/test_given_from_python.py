@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import textmill as tm
@@ -148,7 +149,7 @@ def test_a_model_may_return_its_loss_too(book: Path, tmp_path: Path, kind: type[
     [
         (lambda logits: logits.mean(), r"returned a tensor of shape \(\), not logits"),
         (lambda logits: {"scores": logits}, "returned dict, not logits"),
-        (lambda logits: logits[:, 1:], "logits of 31 positions for 32 tokens"),
+        (lambda logits: logits[:, 1:], "logits of 1 positions for 2 tokens"),
     ],
 )
 def test_a_model_that_returns_something_else_is_named(
@@ -327,3 +328,42 @@ def test_a_signal_ends_the_script_once_the_run_is_saved(
     assert (done.returncode, done.stdout) == (code, printed), done.stderr
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert (status["state"], status["step"], status["resumable"]) == ("interrupted", 3, True)
+
+
+# --- weights of one's own -------------------------------------------------------------------------
+
+
+class Named(Network):
+    """Has weights and a stored buffer with names that known families leave out or write another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.h, self.layers, self.attn = nn.Linear(8, 8), nn.Linear(8, 8), nn.Module()
+        self.attn.register_buffer("bias", torch.ones(8))
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.head(self.layers(self.h(self.embedding(tokens))) * self.attn.bias)
+
+
+def test_own_weights_are_resumed_by_their_own_names(book: Path, tmp_path: Path) -> None:
+    """Six steps and three more end as nine in one go, whatever a known family calls its weights."""
+    settings = {**SHORT, "save_steps": 3, "cache_dir": tmp_path / "cache"}
+    tm.train(data=book, model=Named(), **settings, max_steps=6, output_dir=tmp_path / "run")
+    tm.train(data=book, model=Named(), **settings, max_steps=9, resume=True, output_dir=tmp_path / "run")
+    checkpoint = tmp_path / "run/checkpoints/step-0000009/model.safetensors"
+    assert {"h.weight", "layers.weight", "attn.bias"} <= load_file(checkpoint).keys()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "said"), [(100, 257, "cannot read the id"), (257, 100, "scores for 100")]
+)
+def test_a_model_of_a_smaller_vocabulary_is_refused(
+    book: Path, tmp_path: Path, inputs: int, outputs: int, said: str
+) -> None:
+    """Before anything is written; the sentence names the vocabulary to build the model with."""
+    model = Network()
+    model.embedding, model.head = nn.Embedding(inputs, 8), nn.Linear(8, outputs)
+    with pytest.raises(ConfigError, match=rf"{said}.*vocab_size=257"):
+        tm.train(data=book, model=model, **SHORT, max_steps=2, output_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert model.training

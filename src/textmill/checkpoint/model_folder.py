@@ -12,10 +12,10 @@ from textmill import files
 from textmill.checkpoint.find_model import PICKLES, resolve_model
 from textmill.checkpoint.generation_config import NAME as GENERATION_CONFIG
 from textmill.checkpoint.generation_config import Generation, read_generation
-from textmill.checkpoint.safetensors_files import copy_shard, save_tensors
+from textmill.checkpoint.safetensors_files import copy_shard, first_non_finite, save_tensors
 from textmill.checkpoint.sharded_tensors import index_name, load_sharded
 from textmill.config import ModelConfig
-from textmill.config.huggingface import from_huggingface, to_huggingface, unknown_keys
+from textmill.config.huggingface import UNKNOWN_MODEL_TYPE, from_huggingface, to_huggingface, unknown_keys
 from textmill.config.model_shape import SHAPE
 from textmill.errors import DataError, MissingInputError
 from textmill.model.decoder import Decoder
@@ -72,8 +72,11 @@ def stored_weights(model: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) -> None:
-    """Write to `folder`, created if needed, all that `save_model_folder` writes but the weights."""
+def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None, end_ids: Iterable[int] = ()) -> None:
+    """Write to `folder`, created if needed, all that `save_model_folder` writes but the weights.
+
+    end_ids: the tokens that end a text besides the tokenizer's EOS token, such as those of the model it started from.
+    """
     folder = files.make_directory(Path(folder))
     config = getattr(model, "config", None)
     eos_id = tokenizer.eos_id if tokenizer is not None else None
@@ -87,12 +90,23 @@ def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None) 
         if eos_id is not None:
             described["eos_token_id"] = eos_id
     else:
-        described = {"architectures": [type(model).__name__], "model_type": "unknown"}
+        described = {"architectures": [type(model).__name__], "model_type": UNKNOWN_MODEL_TYPE}
     files.write_json(folder / layout.MODEL_CONFIG, described)
-    if eos_id is not None:
-        files.write_json(folder / GENERATION_CONFIG, {"eos_token_id": eos_id, "pad_token_id": eos_id})
+    ends = list(dict.fromkeys(([] if eos_id is None else [eos_id]) + sorted({*end_ids, *own_end_ids(model)})))
+    if ends:  # the first is the tokenizer's own
+        described = {"eos_token_id": ends if len(ends) > 1 else ends[0], "pad_token_id": ends[0]}
+        files.write_json(folder / GENERATION_CONFIG, described)
     if tokenizer is not None:
         tokenizer.save(folder)
+
+
+def own_end_ids(model: nn.Module) -> frozenset[int]:
+    """Return the end tokens that a model of transformers was loaded with; none if its class only assumes them."""
+    generation = getattr(model, "generation_config", None)
+    if generation is None or getattr(generation, "_from_model_config", True):
+        return frozenset()
+    ends = generation.eos_token_id
+    return frozenset([] if ends is None else ends if isinstance(ends, list) else [ends])
 
 
 def load_model(
@@ -125,7 +139,8 @@ def read_model(folder: Path, *, say: Callable[[str], None] | None = None) -> tup
         config = from_huggingface(values, str(described))
     if say is not None and (unknown := unknown_keys(values)):
         say(f"{described}: textmill does not know {', '.join(unknown)}, which has no effect here")
-    stored = _read_weights(folder)
+    stored = _full_names(_read_weights(folder))
+    refuse_damaged_weights(stored, folder)
     if config.num_layers > len(stored):
         raise DataError(f"{folder}: config.json says {config.num_layers} layers, but it has {len(stored)} weights")
     with torch.device("meta"):  # check the shapes before memory is allocated for them
@@ -142,7 +157,24 @@ def load_weights(model: nn.Module, folder: Path) -> None:
             trained with other constants than its own. The model is then unchanged.
     """
     _refuse_other_constants(model, Path(folder))
-    set_weights(model, _read_weights(Path(folder)), Path(folder))
+    stored = _read_weights(Path(folder))
+    if isinstance(getattr(model, "config", None), ModelConfig):
+        stored = _full_names(stored)
+    if not any(hasattr(tensor, "placements") for tensor in model.state_dict().values()):
+        refuse_damaged_weights(stored, Path(folder))
+    set_weights(model, stored, Path(folder))
+
+
+def refuse_damaged_weights(stored: Mapping[str, Tensor], folder: Path) -> None:
+    """Raise DataError if one of the weights stored in `folder` is NaN or infinite: nothing can be computed with it.
+
+    textmill never writes such a checkpoint, so a process that loads its shards of one does not read the others.
+    """
+    if (name := first_non_finite(stored)) is not None:
+        raise DataError(
+            f"the weights in {folder} contain NaN or infinite values, in {name}: use another checkpoint, or get the "
+            "model again"
+        )
 
 
 def _refuse_other_constants(model: nn.Module, folder: Path) -> None:
@@ -173,7 +205,7 @@ def set_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> No
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """Return every stored weight by its full name, from one file or from the shards that an index lists."""
+    """Return every stored weight by its name there, from one file or from the shards that an index lists."""
     if folder.is_dir() and not any((folder / name).is_file() for name in (WEIGHTS, index_name(STEM))):
         pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
         if pickles:
@@ -182,11 +214,11 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
                 "save the model again with safe_serialization=True with the tool that wrote it"
             )
         raise MissingInputError(f"{folder} has no weights: expected {WEIGHTS}")
-    return _rename(load_sharded(folder, STEM))
+    return load_sharded(folder, STEM)
 
 
-def _rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights under their full names, without constants: some files leave out the prefix."""
+def _full_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a known family under their full names, which some files shorten, without constants."""
     renamed = {}
     for name, tensor in tensors.items():
         if name.endswith(_CONSTANTS):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from textmill.console.standard_streams import write
+from textmill.console.standard_streams import write_text
 
 
 def completion(
@@ -24,4 +24,4 @@ def completion(
         bash, zsh or fish.
     """
     script = app.generate_completion(shell=shell, prog_name="textmill")
-    write(script.replace("complete -F", "complete -o filenames -F"))  # bash: a folder goes on with what is in it
+    write_text(script.replace("complete -F", "complete -o filenames -F"))  # bash: a folder goes on with what is in it

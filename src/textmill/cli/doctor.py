@@ -28,7 +28,7 @@ def doctor(*, device: Device = "auto", json: Json = False) -> None:
     --------
     textmill doctor
     """
-    with waiting("measuring ..."):
+    with waiting("measuring"):
         from textmill.data.store.corpus_cache import cache_folder
         from textmill.machine.measure_machine import advice, examine
 

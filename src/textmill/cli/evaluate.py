@@ -48,7 +48,7 @@ def evaluate(
     textmill evaluate runs/book
     textmill evaluate runs/book other.txt --json
     """
-    with waiting("loading the model ...") as screen:
+    with waiting("loading the model") as screen:
         from textmill.evaluation import evaluate_model
         from textmill.training.signals import SignalFlag
 

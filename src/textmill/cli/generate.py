@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from textmill.cli.help_pages import Device, Json, Model
 from textmill.console.screen import Screen, waiting
-from textmill.console.standard_streams import note, piped_in, read_input, write, write_json
+from textmill.console.standard_streams import note, piped_in, read_input, write, write_json, write_text
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def generate(
         raise ConfigError("--interactive asks for prompts, and standard input is closed")
     if prompt is None and not interactive:
         prompt = read_input("--prompt") if piped_in() else ""
-    with waiting("loading the model ...") as screen:
+    with waiting("loading the model") as screen:
         from textmill.checkpoint.model_folder import load_model
         from textmill.machine.device_choice import choose_device
 
@@ -142,7 +142,7 @@ def _print(loaded: Loaded, prompt: str, options: Options, as_json: bool) -> None
         _stream(loaded, prompt, options)
     else:
         for number, text in enumerate(_continue(loaded, prompt, options), 1):
-            write(f"--- {number} of {options.num_samples} ---\n{prompt}{text}")
+            write_text(f"--- {number} of {options.num_samples} ---\n{prompt}{text}")
 
 
 def _stream(loaded: Loaded, prompt: str, options: Options) -> None:
@@ -151,7 +151,7 @@ def _stream(loaded: Loaded, prompt: str, options: Options) -> None:
 
     def show(_: int, text: str) -> None:
         nonlocal begun
-        write(text if begun else prompt + text, end="")
+        write_text(text if begun else prompt + text, end="")
         begun = True
 
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill.cli.verbs import VERBS, make_app
+from textmill.console.standard_streams import note
 from textmill.errors import ConfigError, Interrupted, TextmillError
 from textmill.files import not_accessible
 from textmill.machine.memory import NO_THREADS, is_out_of_threads
@@ -174,10 +175,9 @@ def _sentence(error: CycloptsError) -> str:
 
 def _failed(message: str, code: int, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
-    line = " ".join(message.split())
-    with suppress(OSError):
-        print(f"textmill: error: {line}", file=sys.stderr, flush=True)
+        for line in traceback.format_exc().splitlines():
+            note(line)
+    note(f"textmill: error: {' '.join(message.split())}")
     return code
 
 

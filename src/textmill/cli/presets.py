@@ -38,7 +38,7 @@ def presets(
         else:
             write(yaml.safe_dump(values, sort_keys=False).rstrip())
         return
-    purposes = {"auto": "the default: one of the last six, by machine and size of the text"}
+    purposes = {"auto": "the default: one of those named auto-..., by machine and size of the text"}
     purposes |= {name: preset.purpose for name, preset in every_preset().items()}
     if json:
         write_json(purposes)

@@ -65,12 +65,13 @@ def sweep(
     seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
     values = config_of(config, settings)
     import_optuna()
-    from textmill.sweep.run_sweep import sweep as run_sweep
-    from textmill.sweep.sweep_picture import draw_sweep
-    from textmill.training.starting_point import next_free_run
+    screen = Screen(stream=sys.stderr if json else sys.stdout)
+    with screen.during("loading PyTorch"):
+        from textmill.sweep.run_sweep import sweep as run_sweep
+        from textmill.sweep.sweep_picture import draw_sweep
+        from textmill.training.starting_point import next_free_run
 
     folder = Path(values.training.output_dir or next_free_run("sweep"))
-    screen = Screen(stream=sys.stderr if json else sys.stdout)
     searched = ", ".join(dimension.described() for dimension in dimensions)
     screen.field("sweep", f"{folder}, {plural(trials, 'trial')} of {searched}")
     result = run_sweep(values, dimensions, folder, trials=trials, max_seconds=seconds, say=screen.say)

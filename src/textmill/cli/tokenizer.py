@@ -17,7 +17,7 @@ from textmill.config.merge_layers import from_layers
 from textmill.config.setting_lookup import Setting
 from textmill.console.number_format import count, plural, size
 from textmill.console.screen import Screen
-from textmill.console.standard_streams import field, note, read_input, write, write_json
+from textmill.console.standard_streams import field, note, read_input, write, write_json, write_text
 from textmill.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def decode(tokenizer: TokenizerPath, /, *ids: Annotated[str, Parameter(name="IDS
         raise ConfigError(
             f"IDS: {unknown[0]} is not an id of this tokenizer, which accepts 0 to {loaded.vocab_size - 1}"
         )
-    write(loaded.decode(numbers, skip_special_tokens=False))
+    write_text(loaded.decode(numbers, skip_special_tokens=False))
 
 
 @app.command(sort_key=1)

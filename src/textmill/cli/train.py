@@ -10,6 +10,9 @@ from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_s
 from textmill.config.setting_lookup import Setting
 from textmill.console.screen import Screen
 from textmill.console.standard_streams import write_json
+from textmill.machine.launcher import is_first_process
+
+_STARTING = "loading PyTorch"
 
 _JSON = "Print the result as JSON at the end; progress goes to standard error."
 
@@ -42,24 +45,22 @@ def train(
     textmill train --output-dir runs/larger --resume
     """
     values = config_of(config, settings)
-    screen = Screen(stream=sys.stderr) if json else None
+    first = is_first_process()
+    screen = None if first and not json else Screen(stream=sys.stderr if json else None, quiet=not first)
     opening = screen or Screen()
-    opening.status("starting ...")  # PyTorch takes seconds to load
     if dry_run:
         from textmill.cli.plan import show
-        from textmill.training.assemble import preview_run
 
-        opening.end()
+        with opening.during(_STARTING):
+            from textmill.training.assemble import preview_run
+
         preview = preview_run(values, screen=screen)
         show(preview.config, preview.plan, json=json, free=preview.free)
         return 0
-    from textmill.engine.world import is_first_process
-    from textmill.training import train as run_training
+    with opening.during(_STARTING):
+        from textmill.training import train as run_training
 
-    opening.end()
-    if screen is not None and not is_first_process():
-        screen = Screen(quiet=True)
     result = run_training(values, screen=screen, on_signal="return")
-    if json and is_first_process():
+    if json and first:
         write_json(result)
     return result.exit_code

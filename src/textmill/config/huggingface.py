@@ -14,6 +14,9 @@ from textmill.errors import ConfigError, DataError
 OWN_MODEL_TYPE = "textmill"
 """The `model_type` of a shape that transformers has no class for."""
 
+UNKNOWN_MODEL_TYPE = "unknown"
+"""The `model_type` of a module that only the code of its author can build."""
+
 _CLASSES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}
 _GELUS = {"gelu_tanh": "gelu_new", "gelu": "gelu"}
 _GELU_NAMES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
@@ -200,6 +203,13 @@ def from_huggingface(values: Mapping[str, Any], source: str = "config.json") -> 
         raise DataError(f"{source}: the model needs its own Python code (auto_map), which textmill does not run")
     if values.get("quantization_config"):
         raise DataError(f"{source}: the weights are quantised (quantization_config); use the unquantised model")
+    if family == UNKNOWN_MODEL_TYPE:
+        names = values.get("architectures")
+        name = show(names[0]) if isinstance(names, list) and names else "it"
+        raise DataError(
+            f"{source}: this is a model given from Python, which textmill cannot build: in Python, build {name} and "
+            "load model.safetensors into it"
+        )
     try:
         if family == OWN_MODEL_TYPE:
             settings = {name: values[name] for name in ModelConfig.model_fields if name in values}

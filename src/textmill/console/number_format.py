@@ -1,5 +1,6 @@
 """Numbers and values as people read them: the one place that chooses units and digits."""
 
+import re
 from typing import Any
 
 MOST_ITEMS = 8
@@ -65,6 +66,18 @@ def as_text(value: Any, digits: int | None = None) -> str:
     return f"{value:.6g}" if digits is None or 0 < abs(value) < 10.0**-digits else f"{value:.{digits}f}"
 
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What can move a cursor, change a terminal's state, end a line unseen or show text in another order than it has: C0
+without tab and line feed, DEL, C1, separators of lines, bidirectional embeddings, overrides and isolates, and
+surrogates, which no encoding has. Joiners and direction marks belong to the spelling of languages, and stay.
+"""
+
+
 def printable(text: str) -> str:
-    """Return `text` with U+FFFD for control characters that could move a terminal's cursor or change its state."""
-    return "".join(c if c in "\n\t" or (c.isprintable() or c == "\u00a0") else "\ufffd" for c in text)
+    """Return `text` with U+FFFD for every CONTROL character. Every line that is printed goes through it."""
+    return CONTROL.sub("\ufffd", text)
+
+
+def in_one_line(text: str) -> str:
+    """Return `printable` text as one line: a name with a line feed in it cannot pretend to be two lines."""
+    return printable(text).replace("\n", " ")

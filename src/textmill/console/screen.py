@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,12 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from textmill.console.number_format import duration, printable, rate, size
+from textmill.console.number_format import duration, in_one_line, rate, size
 from textmill.console.standard_streams import NAME_COLUMNS, columns, named, wrapped
 from textmill.console.status_line import SHORTEST_BAR, StatusLine
 
 SILENT_SECONDS = 2.0
 """What is done within this time needs no progress."""
+
+PATIENCE_SECONDS = 1.5
+"""What takes longer than this is named on a line where there is no terminal."""
 
 SECONDS_BETWEEN_LINES = 10.0
 """Progress closer together than this is not printed where there is no terminal; the run's files have all of it."""
@@ -41,9 +45,12 @@ class Screen:
     A quiet screen prints nothing but still writes its log file. Python's logger `textmill` gets every line too. On a
     terminal, lines are wrapped between words, and what is under way stands on a status line: with a `title` before it,
     even where the screen is quiet.
+
+    logged: whether the logger gets the lines; set by a run of several processes in all but the first.
     """
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None, title: str = "") -> None:
+        self.logged = True
         self._quiet = quiet
         self._title = title
         self._line = StatusLine(stream)
@@ -53,6 +60,7 @@ class Screen:
         self._stepping_since: float | None = None
         self._started: dict[str, tuple[float, int]] = {}
         self._bar: _TrainingBar | None = None
+        self._first_step: threading.Timer | None = None
 
     def open_log(self, path: Path, offset: int | None = None) -> None:
         """Write what was said so far and everything from now on to `path` too, cut at `offset` bytes first."""
@@ -76,15 +84,37 @@ class Screen:
         """Print a command as a field; it is never broken, so that it can be copied."""
         self.say(named(name, text), indent=None)
 
-    def status(self, line: str) -> None:
-        """Show `line` on a terminal until something else is shown; elsewhere nowhere."""
-        if not self._quiet and self._bar is None:
-            self._line.draw(line)
+    @contextmanager
+    def during(self, doing: str) -> Iterator[None]:
+        """Show `doing` while the block runs: a terminal until something else is shown, elsewhere if it takes long."""
+        if self._bar is not None:
+            self._draw_bar(doing)
+        elif not self._quiet:
+            self._line.draw(f"{doing} ...")
+        timer = self._named_later(doing)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if self._bar is None:
+                self._line.erase()
+
+    def _named_later(self, doing: str) -> threading.Timer:
+        """Return the started timer that prints `doing` where there is no terminal, unless a line tells of it before."""
+        timer = threading.Timer(PATIENCE_SECONDS, self._print_wait, (doing, self._line.num_printed))
+        timer.daemon = True
+        if not self._quiet and not self._line.visible:
+            timer.start()
+        return timer
+
+    def _print_wait(self, doing: str, num_printed: int) -> None:
+        if self._line.num_printed == num_printed:
+            self._line.print(f"{doing} ...")
 
     def _show(self, line: str, indent: int | None) -> None:
         if self._quiet:
             return
-        line = printable(line)
+        line = in_one_line(line)
         if indent is not None and self._line.visible:
             line = wrapped(line, indent)
         if self._bar is None:
@@ -127,15 +157,17 @@ class Screen:
         else:
             self._line.print(f"{doing} {share:.0%} · {left}")
 
-    def begin(self, step: int, total_steps: int | None) -> None:
-        """Show the training bar, where there is a terminal."""
+    def begin(self, step: int, total_steps: int | None, first: str = "training") -> None:
+        """Show the training bar, where there is a terminal; `first` says what the first step does besides."""
         if self._line.visible and (self._title or not self._quiet):
             self._bar = _TrainingBar(step, total_steps)
-            self._draw_bar("training")
+            self._draw_bar(first)
+        self._first_step = self._named_later(first)
 
     def stepping(self, step: int, total_steps: int | None, speed: float, seconds_left: float | None) -> None:
         """Move the bar to `step`; until the first report it shows the speed [tokens per second] too."""
         now = time.monotonic()
+        self._stop_waiting()
         if self._bar is None:
             self._print_step(now, _where(step, total_steps), speed, seconds_left)
             return
@@ -212,8 +244,14 @@ class Screen:
         for line in text.splitlines() or [""]:
             self.say(f"  | {line}")
 
+    def _stop_waiting(self) -> None:
+        if self._first_step is not None:
+            self._first_step.cancel()
+            self._first_step = None
+
     def end(self) -> None:
         """Take the bar or the status line off the terminal; lines can still be said."""
+        self._stop_waiting()
         self._bar = None
         self._line.erase()
 
@@ -225,7 +263,9 @@ class Screen:
             self._log = None
 
     def _write_log(self, line: str) -> None:
-        _LOGGER.info(line)
+        line = in_one_line(line)
+        if self.logged:
+            _LOGGER.info(line)
         self._append_to_log(line)
 
     def _append_to_log(self, line: str) -> None:
@@ -233,7 +273,7 @@ class Screen:
             self._early_lines.append(line)
             return
         try:
-            self._log.write(printable(line) + "\n")
+            self._log.write(line + "\n")
             self._log.flush()
         except OSError as error:  # the log is a convenience: a full disk must not end the run here
             self._log = None
@@ -245,12 +285,12 @@ class Screen:
 
 
 @contextmanager
-def waiting(sentence: str) -> Iterator[Screen]:
-    """Yield a screen on standard error, where a terminal shows `sentence` until the block has something to say."""
+def waiting(doing: str) -> Iterator[Screen]:
+    """Yield a screen on standard error that shows `doing` until the block has something to say; see `Screen.during`."""
     screen = Screen(stream=sys.stderr)
-    screen.status(sentence)
     try:
-        yield screen
+        with screen.during(doing):
+            yield screen
     finally:
         screen.end()
 

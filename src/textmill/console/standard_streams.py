@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from textmill.console.number_format import printable
+from textmill.console.number_format import CONTROL, in_one_line, printable
 from textmill.errors import ConfigError, DataError
 from textmill.files import plain_values
 
@@ -36,10 +36,14 @@ def spelled(text: str, stream: TextIO | None) -> str:
 
 
 def write(text: str, *, end: str = "\n") -> None:
-    """Print `text` at once.
+    """Print lines for people at once: `printable`, and a question mark for what the output's encoding lacks."""
+    print(spelled(printable(text), sys.stdout), end=end, flush=True)
 
-    On a terminal, control characters that could move the cursor or change its state show as U+FFFD; what the output's
-    encoding cannot spell shows as a question mark everywhere.
+
+def write_text(text: str, *, end: str = "\n") -> None:
+    """Print text that is itself the result, such as what a model wrote: as it is in a pipe, `printable` on a terminal.
+
+    What the output's encoding cannot spell shows as a question mark everywhere.
     """
     if is_terminal(sys.stdout):
         text = printable(text)
@@ -47,8 +51,9 @@ def write(text: str, *, end: str = "\n") -> None:
 
 
 def write_json(value: Any) -> None:
-    """Print `value` as JSON; if the output's encoding lacks one of its characters, in ASCII."""
+    """Print `value` as JSON: control characters as escapes, and all of it in ASCII if the output lacks a character."""
     text = json.dumps(plain_values(value), indent=2, ensure_ascii=False)
+    text = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     if spelled(text, sys.stdout) != text:
         text = json.dumps(plain_values(value), indent=2)
     write(text)
@@ -57,12 +62,12 @@ def write_json(value: Any) -> None:
 def note(sentence: str) -> None:
     """Print `sentence` on standard error, beside the output that programs read."""
     with suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
-        print(spelled(printable(sentence), sys.stderr), file=sys.stderr, flush=True)
+        print(spelled(in_one_line(sentence), sys.stderr), file=sys.stderr, flush=True)
 
 
 def named(name: str, text: str) -> str:
     """Return the line `name  text`, aligned with its neighbours."""
-    return f"{name:<{NAME_COLUMNS - 1}} {text}".rstrip()
+    return in_one_line(f"{name:<{NAME_COLUMNS - 1}} {text}".rstrip())
 
 
 def field(name: str, text: str) -> None:
@@ -82,6 +87,7 @@ def wrapped(line: str, indent: int) -> str:
 
 def table(rows: Sequence[Sequence[str]], *, right: set[int]) -> str:
     """Return rows as columns of equal width, those in `right` aligned to the right."""
+    rows = [[in_one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []
     for row in rows:

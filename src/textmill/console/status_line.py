@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -22,14 +23,17 @@ SHORTEST_BAR = 8
 class StatusLine:
     """The line on which progress stands on `stream` (None: standard output).
 
-    Whatever else goes there is printed by `print`, or after `erase`. No thread redraws the line. A stream that cannot
-    be written any more (nobody reads the pipe, it was closed, its disk is full) is left alone: the work goes on.
+    Whatever else goes there is printed by `print`, by any thread, or after `erase`. No thread redraws the line. A
+    stream that cannot be written any more (nobody reads the pipe, it was closed, its disk is full) is left alone: the
+    work goes on.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
         self._lost = False
         self._live: Live | None = None
+        self._lock = threading.Lock()
+        self.num_printed = 0
 
     @property
     def stream(self) -> TextIO | None:
@@ -71,8 +75,9 @@ class StatusLine:
         """Print `line`, above the status line if one is drawn; what the encoding lacks becomes a question mark."""
         if self._lost:
             return
-        line = spelled(line, self.stream)
-        with self._writing():
+        line = spelled(printable(line), self.stream)
+        with self._lock, self._writing():
+            self.num_printed += 1
             if self._live is None:
                 print(line, file=self.stream, flush=True)
             else:

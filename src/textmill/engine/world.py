@@ -1,8 +1,7 @@
-"""The processes of a run, and how they communicate. The only reader of RANK, LOCAL_RANK and WORLD_SIZE."""
+"""The processes of a run, and how they communicate."""
 
 import datetime
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from textmill import errors
 from textmill.engine.rendezvous import Meeting
 from textmill.errors import ConfigError, Interrupted, PeerLostError, TextmillError
 from textmill.machine.device_choice import choose_device
+from textmill.machine.launcher import launcher_variable
 
 TIMEOUT_SECONDS = 600.0
 """Seconds that a process waits for the others in a step. A peer that dies is noticed at once, one that hangs then."""
@@ -169,8 +169,8 @@ def join_world(
         ConfigError: there is no such device, the backend cannot reach it, or the launcher's variables are incomplete.
         PeerLostError: the other processes did not come in time.
     """
-    rank, size = (_variable(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
-    chosen = choose_device(device, local_rank=_variable("LOCAL_RANK", 0), size=size)
+    rank, size = (launcher_variable(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
+    chosen = choose_device(device, local_rank=launcher_variable("LOCAL_RANK", 0), size=size)
     if backend == "nccl" and chosen.type != "cuda":
         error = ConfigError(f"distributed_backend nccl needs GPUs, and the device is {chosen.type}: use gloo or auto")
         error.told = rank > 0
@@ -206,19 +206,6 @@ def _connect(
         raise PeerLostError(f"rank {rank} did not reach the other {size - 1} processes of the run: {reason}") from error
     assert isinstance(control, dist.ProcessGroup) and isinstance(patient, dist.ProcessGroup)  # everyone is a member
     return control, patient
-
-
-def _variable(name: str, default: int) -> int:
-    text = os.environ.get(name, str(default))
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(f"the environment variable {name} is {text!r}, not a number; launchers set it") from None
-
-
-def is_first_process() -> bool:
-    """Whether this process is the only one, or the first of a launcher; known before the processes have joined."""
-    return _variable("RANK", 0) == 0
 
 
 def leave_world(world: World) -> None:

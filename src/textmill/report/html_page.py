@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from textmill.console.number_format import as_text, count, duration, plural
+from textmill.console.number_format import as_text, count, duration, plural, printable
 from textmill.report.charts import Line, chart
 from textmill.report.run_record import Record, Row
 from textmill.tracking.metric_table import METRICS
@@ -39,7 +39,7 @@ def render(record: Record) -> str:
         f"<title>{title} · textmill</title><style>{style}</style>"
     )
     page = f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main></body></html>\n'
-    return page.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates of a damaged file are not UTF-8
+    return printable(page)  # no lone surrogates of a damaged file, which are not UTF-8, and no turned text
 
 
 def _badge(record: Record) -> str:

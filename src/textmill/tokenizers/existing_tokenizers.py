@@ -4,15 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
-from tokenizers import Tokenizer as Backend
-
 from textmill import files
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
 from textmill.hub_access import hub_client
 from textmill.tokenizers.check_foreign import MOST_BYTES, backend_errors, check_foreign
+from textmill.tokenizers.declared_tokens import CONFIG, declared_tokens
+from textmill.tokenizers.gpt2_files import from_gpt2_files
 from textmill.tokenizers.new_tokenizers import END_OF_TEXT
-from textmill.tokenizers.tokenizer import ROLES, Tokenizer
+from textmill.tokenizers.tokenizer import Tokenizer
 
 HUB_PREFIX = "hf:"
 _USUAL_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
@@ -38,10 +37,10 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     if path.name in ("vocab.json", "merges.txt") and path.is_file():
         return from_gpt2_files(path.with_name("vocab.json"), path.with_name("merges.txt"))
     if path.is_file():
-        return _from_json(path, _declared(path.parent))
+        return _from_json(path, declared_tokens(path.parent))
     for folder in (path, path / "tokenizer"):
         if (folder / "tokenizer.json").is_file():
-            return _from_json(folder / "tokenizer.json", _declared(folder))
+            return _from_json(folder / "tokenizer.json", declared_tokens(folder))
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
             return from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
     raise MissingInputError(f"{path} contains no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
@@ -51,24 +50,6 @@ def is_missing_folder(name: str) -> bool:
     """Return whether `name` is clearly a path and does not exist: a tokenizer that is yet to be trained."""
     path = files.expand_home(name)
     return "/" in name and not name.startswith(HUB_PREFIX) and not path.suffix and not path.exists()
-
-
-def from_gpt2_files(vocab: Path, merges: Path) -> Tokenizer:
-    """Return the byte-level BPE tokenizer of GPT-2's two files. Raises MissingInputError, DataError."""
-    for path in (vocab, merges):
-        if not path.is_file():
-            raise MissingInputError(f"{path} is missing: vocab.json and merges.txt belong together")
-    try:
-        backend = Backend(models.BPE.from_file(str(vocab), str(merges)))
-    except Exception as error:  # the backend raises plain Exception
-        raise DataError(f"{vocab} and {merges.name} are not a BPE tokenizer: {one_line(error)}") from error
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    roles = {}
-    if backend.token_to_id(END_OF_TEXT) is not None:
-        backend.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
-        roles = {"eos_token": END_OF_TEXT}
-    return Tokenizer.from_backend(backend, roles)
 
 
 def _from_json(path: Path, declared: dict[str, str]) -> Tokenizer:
@@ -101,27 +82,6 @@ def _drop_limits(described: dict[str, Any]) -> bool:
     return bool(limits)
 
 
-def _declared(folder: Path) -> dict[str, str]:
-    """Return the EOS, BOS, unknown and padding tokens that the files beside tokenizer.json name.
-
-    `add_bos_token` and `add_eos_token` do not count there: tokenizer.json says what is put around a text.
-    """
-    declared = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        try:
-            content = files.parse_json((folder / name).read_bytes())
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise DataError(f"{folder / name} cannot be read: {one_line(error)}") from error
-        for role in ROLES if isinstance(content, dict) else ():
-            token = content.get(role)
-            token = token.get("content") if isinstance(token, dict) else token
-            if isinstance(token, str):
-                declared[role] = token
-    return declared
-
-
 def _from_hub(name: str) -> Tokenizer:
     """Return the tokenizer of a model on the hub, from the local cache if it was downloaded before."""
     try:
@@ -130,8 +90,9 @@ def _from_hub(name: str) -> Tokenizer:
             vocab, merges = _hub_file(name, "vocab.json"), _hub_file(name, "merges.txt")
             if vocab is None or merges is None:
                 raise MissingInputError(f"{HUB_PREFIX}{name} has no tokenizer.json, and no vocab.json with merges.txt")
+            _hub_file(name, CONFIG)  # beside them
             return from_gpt2_files(vocab, merges)
-        declared = _hub_file(name, "tokenizer_config.json")
+        declared = _hub_file(name, CONFIG)
     except TextmillError:
         raise
     except Exception as error:  # connection, name, permission: the hub's errors share no base class
@@ -139,7 +100,7 @@ def _from_hub(name: str) -> Tokenizer:
             f"cannot get the tokenizer {HUB_PREFIX}{name} from the Hugging Face hub ({one_line(error)}): "
             "check the name and the network, or give a folder with tokenizer.json"
         ) from error
-    return _from_json(path, _declared(declared.parent) if declared is not None else {})
+    return _from_json(path, declared_tokens(declared.parent) if declared is not None else {})
 
 
 def _hub_file(name: str, filename: str) -> Path | None:

@@ -24,13 +24,16 @@ def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
     with run.world.together():
         if first:
             _open(run, log_sizes)
-    run.reporting.screen.begin(run.progress.step, run.progress.total_steps)
+    compiles = run.config.training.compile
+    first_step = "compiling the model, which the first step waits for" if compiles else "training"
+    run.reporting.screen.begin(run.progress.step, run.progress.total_steps, first_step)
     status, code, reason = "failed", 70, "an error"
     try:
         try:
             with run.world.watched():
                 yield
-            save(run, last=True)
+            with run.reporting.screen.during("saving"):
+                save(run, last=True)
         except Interrupted as error:
             run.stop_reason = signal.Signals(error.signal_number).name
             save_interrupted(run)
@@ -87,7 +90,8 @@ def _close(run: Run, status: str, code: int, reason: str) -> None:
     if run.opened_folder.is_gone:
         return
     try:
-        draw_training_curves(run.folder)
+        with screen.during("drawing the curves"):
+            draw_training_curves(run.folder)
     except Exception as error:  # a picture is never worth a run
         screen.say(f"the curves are not drawn: {error}")
     resumable = bool(run.saving.checkpoints.steps()) and status != "finished"

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from textmill.checkpoint.generation_config import read_generation
 from textmill.checkpoint.model_folder import STEM, describe_model, load_weights, stored_weights
 from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
 from textmill.checkpoint.safetensors_files import local_shard, refuse_non_finite
@@ -65,7 +66,7 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
         folder.write_tensors(layout.OPTIMIZER, moments)
         with folder.together():
             if run.world.is_first:
-                describe_model(folder.path, model, run.tokenizer)
+                describe_model(folder.path, model, run.tokenizer, saving.end_ids)
                 (folder.path / layout.STATE).write_text(json.dumps(state, allow_nan=False, indent=1))
 
 
@@ -89,7 +90,10 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
-    """Set weights, optimizer, engine and progress to those of the checkpoint in `folder`, with this state.json."""
+    """Set weights, optimizer, engine and progress to those of the checkpoint in `folder`, with this state.json.
+
+    The tokens that end a text in its model remain those of the run's model.
+    """
     with run.engine.loading() as (model, optimizer), run.world.together():
         load_weights(model, folder)
         tensors = load_sharded(folder, layout.OPTIMIZER)  # backed by the files; each process reads its shards only
@@ -98,6 +102,7 @@ def restore(run: Run, folder: Path, state: dict[str, Any]) -> None:
         run.engine.load_state(state["engine"])
         run.progress = Progress.from_state(state["progress"], run.world)
     run.started_at -= run.progress.elapsed_seconds
+    run.saving.end_ids = read_generation(folder).end_ids
     run.saving.last_saved_step = run.progress.step if not run.progress.actions_pending else None
     norm = state["grad_norm"]
     run.grad_norm = torch.tensor(math.nan if norm is None else norm, device=run.world.device)

@@ -18,6 +18,11 @@ def evaluate(run: Run) -> dict[str, float]:
     For every set with a name they include `val_loss/NAME` [nats per token], and `val_bits_per_byte/NAME` where the size
     of its text is known.
     """
+    with run.reporting.screen.during("evaluating"):  # the first batch may compile the model again
+        return _evaluate(run)
+
+
+def _evaluate(run: Run) -> dict[str, float]:
     result: dict[str, float] = {}
     show = run.reporting.screen.evaluating
     for index, text in enumerate(run.held_out):

@@ -10,11 +10,12 @@ from torch import nn
 
 from textmill.config import Config, ModelConfig
 from textmill.data.batches.dataset import TextDataset
-from textmill.data.batches.loader import separates_documents
+from textmill.data.batches.loader import Batch, separates_documents
 from textmill.data.store.corpus import Corpus
 from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
 from textmill.imports import resolve_callable
+from textmill.model.cross_entropy import forward
 from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.training.run import LossFunction
 
@@ -84,6 +85,26 @@ def refuse_unfit_model(parts: Parts, config: Config, corpus: Corpus) -> None:
             f"{type(model).__name__} cannot hide documents from each other: its forward has no `positions` and "
             "`segments`; leave out mask_documents, and keep pack_sequences"
         )
+    if not isinstance(described, ModelConfig) and parts.loss is None:
+        _refuse_few_ids(model, corpus)
+
+
+def _refuse_few_ids(model: nn.Module, corpus: Corpus) -> None:
+    """Refuse a model of another vocabulary: let it read the highest id of the text once, in a row of two tokens."""
+    highest = max(store.max_id for store in (corpus.train, corpus.validation) if store is not None)
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    ids = torch.full((1, 2), highest, device=device)  # (1, 2)
+    trains = model.training
+    advice = f"the text has ids up to {highest}: build the model with vocab_size={corpus.vocab_size}, or more"
+    try:
+        with torch.no_grad():
+            scores = forward(model.eval(), Batch(ids, ids, 2)).shape[-1]
+    except IndexError as error:
+        raise ConfigError(f"{type(model).__name__} cannot read the id {highest} ({error}); {advice}") from error
+    finally:
+        model.train(trains)
+    if scores <= highest:
+        raise ConfigError(f"{type(model).__name__} returns scores for {scores} ids, and {advice}")
 
 
 def with_named(parts: Parts, config: Config) -> Parts:

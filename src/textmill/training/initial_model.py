@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from textmill.checkpoint.find_model import resolve_model
+from textmill.checkpoint.generation_config import read_generation
 from textmill.checkpoint.model_folder import read_model, set_weights, tokenizer_of
 from textmill.config import Config, ModelConfig
 from textmill.config.huggingface import described_settings
@@ -27,6 +28,7 @@ class InitialModel:
     """The model in `folder`, its shape, and its tokenizer, if it has one.
 
     asked: a tokenizer was asked for; retokenized: it is another, so that rows of the embeddings move to its tokens.
+    end_ids: the tokens that end a text, as the folder says; none if the run's tokenizer is another.
     """
 
     folder: Path
@@ -34,6 +36,7 @@ class InitialModel:
     tokenizer: Tokenizer | None
     asked: bool
     retokenized: bool
+    end_ids: frozenset[int]
 
 
 def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | None:
@@ -73,7 +76,8 @@ def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | No
         say(f"max_seq_len: {model.max_seq_len}; the model in {folder} takes up to {shape.max_seq_len}")
     if home is not None and not asked:
         config.accept({"tokenizer": Setting("tokenizer", str(home), str(source), "tokenizer")})
-    return InitialModel(folder, shape, tokenizer, asked, retokenized)
+    end_ids = frozenset() if retokenized else read_generation(folder).end_ids
+    return InitialModel(folder, shape, tokenizer, asked, retokenized, end_ids)
 
 
 def _is_own(config: Config, shape: ModelConfig, tokenizer: Tokenizer | None) -> bool:

@@ -79,25 +79,25 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         signals = stack.enter_context(SignalFlag())
         world = _join(config, stack, signals.check)
         stack.enter_context(world.watched())
-        screen = screen or Screen(quiet=not world.is_first)
-        stack.callback(screen.close)
+        screen = _shown(screen, world, stack)
         signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
         settle_paths(config, screen.say)
         output = choose_output(config, world)
         if not output.fresh:
             stack.enter_context(claim(output, world, screen))
         config, start = find_start(config, output, world, screen)
-        with world.together():
+        with screen.during("reading the model that the run starts from"), world.together():
             initial = _initial_model(config, parts, screen) if start is None else None
         data, validation = settle_data(
             config, (parts.data, parts.validation), world, screen, continued=output.continued, interrupted=signals.check
         )
-        with world.together():
+        with screen.during("looking for the text"), world.together():
             kernels = apply_kernels(world.device, **_kernel_choices(config, output))
             preset = None if start else settle_preset(config, world.device.type, data)
             settle_shape(config, parts)
             consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))
-        corpus = open_corpus(config, data, validation, world, screen, signals.check)
+        with screen.during("preparing the text"):
+            corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
             check_corpus(initial, corpus)
             refuse_unfit_model(parts, config, corpus)
@@ -126,6 +126,14 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             config, parts, world, signals, screen, output, start, initial, kernels, preset,
             corpus, rows, augment, engine, precision, length, trackers,
         )  # fmt: skip
+
+
+def _shown(screen: Screen | None, world: World, stack: ExitStack) -> Screen:
+    """Return the screen of the run; that of a process which is not the first is quiet and writes to no logger."""
+    screen = screen or Screen(quiet=not world.is_first)
+    screen.logged = world.is_first
+    stack.callback(screen.close)
+    return screen
 
 
 def _join(config: Config, stack: ExitStack, check: Callable[[], None]) -> World:

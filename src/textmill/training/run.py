@@ -56,11 +56,13 @@ class Saving:
     """The checkpoints of a run, and what saving remembers from one step to the next.
 
     identity: what a run that resumes from a checkpoint must have in common with this one.
+    end_ids: the tokens that end a text, besides the tokenizer's EOS token, in the model that the run started from.
     before_actions: the progress before the periodic actions of the last step. log_sizes: those of the logs then.
     """
 
     checkpoints: CheckpointStore
     identity: dict[str, Any]
+    end_ids: frozenset[int] = frozenset()
     last_saved_step: int | None = None
     failed_in_row: int = 0
     before_actions: Progress = field(default_factory=Progress)

@@ -50,8 +50,9 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
         stack.enter_context(memory_explained(opened.config, world.device, world.size))
         folder = OpenFolder(opened.output.folder)
         stack.callback(folder.close)
-        run = _build(opened, folder)
-        log_sizes = _restore(run, opened)
+        with screen.during("building the model"):
+            run = _build(opened, folder)
+            log_sizes = _restore(run, opened)
         with world.together():
             if world.is_first:
                 forget_hashes(run.folder)
@@ -117,6 +118,7 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
                 "parameters": num_parameters,
                 "model": _name_of_own(model),
             },
+            end_ids=opened.initial.end_ids if opened.initial is not None else frozenset(),
         ),
         opened_folder=folder,
         peak_tokens_per_second=_peak_tokens_per_second(opened),

@@ -14,7 +14,7 @@ from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.engine.world import World
 from textmill.errors import ConfigError, MissingInputError, RunExistsError
-from textmill.runs.layout import CHECKPOINTS, RUN_FILES, is_run
+from textmill.runs.layout import CHECKPOINTS, RUN_FILES, TOKENIZER, is_run
 from textmill.runs.read_run import read_environment
 from textmill.runs.run_lock import run_lock
 from textmill.training.resume import merge_with_saved
@@ -192,8 +192,8 @@ def claim(output: Output, world: World, screen: Screen, *, overwrite: bool = Fal
                     if not overwrite:
                         _refuse_run(output.folder)
                     _clear_run(output.folder)
-                files.remove_temporaries(output.folder)
-                files.remove_temporaries(output.checkpoints)
+                for folder in (output.folder, output.checkpoints, output.folder / TOKENIZER):
+                    files.remove_temporaries(folder)
         yield
 
 
