@@ -19,9 +19,9 @@ from typing import Any
 
 from textmill import files
 from textmill.console.number_format import size
-from textmill.data.sources.cache_dir import cache_root
 from textmill.data.sources.file_extensions import NAMED_FORMATS
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
+from textmill.files.cache_dir import cache_root
 from textmill.imports import resolve
 
 STANDARD_INPUT = "-"
