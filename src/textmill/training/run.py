@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.config import Config, TrainingConfig
+from textmill.console.number_format import plural
 from textmill.data.batches.loader import Batch, Prefetch, TrainLoader
 from textmill.engine.engine import Engine
 from textmill.engine.world import World
@@ -41,6 +42,9 @@ LossFunction = Callable[[nn.Module, Batch], Tensor | tuple[Tensor, Tensor]]
 
 A pair is (what is minimised, what is reported as the loss), each such a sum.
 """
+
+LEFT = "left by the caller"
+"""Why a run ended whose `with` block or loop was left before its end."""
 
 SKIPPED_STEPS_ALLOWED = 5
 """Steps in a row that may be skipped for non-finite gradients before the run gives up."""
@@ -289,7 +293,9 @@ class Run:
         row = step.evaluated(result, min_delta=settings.early_stopping_min_delta)
         self.reporting.evaluation(row, improved=progress.improved)
         if self.stopped_early:
-            self.reporting.screen.say(f"the validation loss has not improved in {patience} evaluations: stopping early")
+            self.reporting.screen.say(
+                f"the validation loss has not improved in {plural(patience, 'evaluation')}: stopping early"
+            )
 
     def show(self, text: str) -> None:
         """Report a sample to the screen, samples.jsonl and the trackers."""
