@@ -12,7 +12,7 @@ from textmill import files
 from textmill.checkpoint.find_model import PICKLES, resolve_model
 from textmill.checkpoint.generation_config import NAME as GENERATION_CONFIG
 from textmill.checkpoint.generation_config import Generation, read_generation
-from textmill.checkpoint.safetensors_files import copy_shard, save_tensors
+from textmill.checkpoint.safetensors_files import copy_shard, first_non_finite, save_tensors
 from textmill.checkpoint.sharded_tensors import index_name, load_sharded
 from textmill.config import ModelConfig
 from textmill.config.huggingface import UNKNOWN_MODEL_TYPE, from_huggingface, to_huggingface, unknown_keys
@@ -140,6 +140,7 @@ def read_model(folder: Path, *, say: Callable[[str], None] | None = None) -> tup
     if say is not None and (unknown := unknown_keys(values)):
         say(f"{described}: textmill does not know {', '.join(unknown)}, which has no effect here")
     stored = _full_names(_read_weights(folder))
+    refuse_damaged_weights(stored, folder)
     if config.num_layers > len(stored):
         raise DataError(f"{folder}: config.json says {config.num_layers} layers, but it has {len(stored)} weights")
     with torch.device("meta"):  # check the shapes before memory is allocated for them
@@ -159,7 +160,21 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     stored = _read_weights(Path(folder))
     if isinstance(getattr(model, "config", None), ModelConfig):
         stored = _full_names(stored)
+    if not any(hasattr(tensor, "placements") for tensor in model.state_dict().values()):
+        refuse_damaged_weights(stored, Path(folder))
     set_weights(model, stored, Path(folder))
+
+
+def refuse_damaged_weights(stored: Mapping[str, Tensor], folder: Path) -> None:
+    """Raise DataError if one of the weights stored in `folder` is NaN or infinite: nothing can be computed with it.
+
+    textmill never writes such a checkpoint, so a process that loads its shards of one does not read the others.
+    """
+    if (name := first_non_finite(stored)) is not None:
+        raise DataError(
+            f"the weights in {folder} contain NaN or infinite values, in {name}: use another checkpoint, or get the "
+            "model again"
+        )
 
 
 def _refuse_other_constants(model: nn.Module, folder: Path) -> None:

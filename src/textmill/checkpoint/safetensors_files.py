@@ -88,14 +88,21 @@ def copy_shard(target: Tensor, whole: Tensor) -> None:
 
 
 def refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Raises NonFiniteError, naming the first tensor, when a floating-point tensor has a NaN or infinite element.
+    """Raises NonFiniteError, naming the first tensor, when a floating-point tensor has a NaN or infinite element."""
+    if (name := first_non_finite(tensors)) is not None:
+        raise NonFiniteError(f"tensor {name} contains NaN or infinite values: it is not saved")
+
+
+def first_non_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first floating-point tensor with a NaN or infinite element, or None.
 
     Reads each tensor once, and copies one value per device to the host as long as all are finite.
     """
     by_kind: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and tensor.numel():
-            by_kind.setdefault((tensor.device, tensor.dtype), {})[name] = tensor.detach()
+            plain = tensor.detach() if tensor.itemsize > 1 else tensor.detach().float()  # 8 bits have no norm
+            by_kind.setdefault((tensor.device, tensor.dtype), {})[name] = plain
     for group in by_kind.values():
         # NaN and infinity show in the norm, and so does an overflow of the squares: suspects are looked at again.
         norms = torch.stack(torch._foreach_norm(list(group.values())))  # pyright: ignore[reportPrivateImportUsage]
@@ -103,4 +110,5 @@ def refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:
             continue
         for name, suspected in zip(group, norms.isfinite().logical_not().tolist()):
             if suspected and not bool(group[name].isfinite().all()):
-                raise NonFiniteError(f"tensor {name} contains NaN or infinite values: it is not saved")
+                return name
+    return None

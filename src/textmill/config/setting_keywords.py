@@ -175,6 +175,7 @@ class TrainKeywords(TypedDict, total=False):
     num_train_epochs: Any
     num_training_steps: Any
     num_workers: Any
+    on_spike: Any
     optim: Any
     optimizer_type: Any
     out_dir: Any

@@ -1,5 +1,6 @@
 """Evaluate a stored model on the validation set of its run, or on any text."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -19,7 +20,7 @@ from textmill.data.reading.document import Reading
 from textmill.data.sources.one_time_texts import Keeper
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.token_shards import TokenStore
-from textmill.errors import ConfigError, DataError
+from textmill.errors import ConfigError, DataError, NonFiniteError
 from textmill.evaluation.evaluate_batches import evaluate
 from textmill.evaluation.metrics import Metric
 from textmill.machine.device_choice import choose_device
@@ -53,47 +54,52 @@ def evaluate_model(
     """Return the metrics of a stored model (see `evaluate`) on the whole of `data`.
 
     Args:
-        model: whatever `load_model` accepts or returned.
+        model: what `load_model` accepts or returned.
         data: whatever `prepare` accepts; all of its text is scored. None for the validation set of the model's run.
             Arrays of ids (.npy, .bin) need no tokenizer and have no bits per byte. Where the model belongs to a run, an
             EOS token follows every document exactly if one did in training.
         batch_size: rows per batch; None for about 8,192 tokens. Does not change the result.
-        max_seq_len: tokens that the model sees at once; None for as many as it was trained on. A row is never longer
-            than the text.
+        max_seq_len: tokens that the model sees at once, at most those of the text; None: as many as it was trained on.
         device, precision: see `choose_device` and `choose_precision`.
         metrics: additional metrics by name.
         cache_dir: where prepared text is kept; None for the user's cache folder.
         say: called with a sentence about anything worth knowing.
-        reading: called with (bytes, total bytes) while text is prepared.
-        progress: called with (targets, total targets) during evaluation.
+        reading, progress: called with (bytes, total bytes) of text prepared, and with (targets, total) evaluated.
         interrupted: called before every batch; see `evaluate`.
         how: text is read: text_column, min_length, format, encoding, encoding_errors and document_separator, as for
             `prepare`. Column and separator are those of the model's run unless they are given.
 
     Raises:
         ConfigError: `data` is missing and the model belongs to no run, or it has no tokenizer for text.
-        MissingInputError, DataError: model or data cannot be read, or do not fit each other.
+        MissingInputError, DataError, NonFiniteError: model or data cannot be read or used together; the loss is NaN.
     """
     target = choose_device(device)
     loaded = model if isinstance(model, Loaded) else load_model(model, target, say=say)
     run = run_of(loaded.path)
-    trained_with = read_settings_of_model(run, say) if run is not None else None
+    trained_with = read_settings_of_model(run, say) if run else None
     if data is None:
         stores = [_validation_of_run(run, trained_with, loaded, say, reading)]
     else:
         settings = _settings(data, run, loaded, Reading(**{**_reading_of(trained_with), **how}), cache_dir, say)
         stores = _stores_of(settings, loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
-    total = sum(part.num_targets for part in batches)
-    return evaluate(
+    total, num_bytes = sum(part.num_targets for part in batches), sum(store.num_bytes for store in stores)
+    measured = evaluate(
         loaded.model,
         chain.from_iterable(batches),
         metrics,
-        num_bytes=sum(store.num_bytes for store in stores) or None,
+        num_bytes=num_bytes or None,
         autocast=choose_precision(precision, target).autocast,
         interrupted=interrupted,
         progress=(lambda done: progress(done, total)) if progress is not None else None,
     )
+    _refuse_non_finite(measured["loss"], loaded.path)
+    return measured
+
+
+def _refuse_non_finite(loss: float, model: Path) -> None:
+    if not math.isfinite(loss):
+        raise NonFiniteError(f"the loss of the model in {model} is {loss}: its weights are finite but too large")
 
 
 def _settings(

@@ -92,19 +92,14 @@ def _model(folder: Path, own: str | None = None) -> None:
     Raises DataError when they are not finite, do not fit the configuration beside them, or have changed.
     """
     from textmill.checkpoint.find_model import resolve_model
-    from textmill.checkpoint.model_folder import load_model
-    from textmill.checkpoint.safetensors_files import refuse_non_finite
+    from textmill.checkpoint.model_folder import load_model, refuse_damaged_weights
     from textmill.checkpoint.sharded_tensors import load_sharded
-    from textmill.errors import NonFiniteError
 
     resolve_model(folder)
-    try:
-        if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown" or own is not None:
-            refuse_non_finite(load_sharded(folder, layout.MODEL_WEIGHTS))
-        else:
-            refuse_non_finite(load_model(folder).model.state_dict())
-    except NonFiniteError as error:
-        raise DataError(str(error)) from error
+    if read_json(folder / layout.MODEL_CONFIG).get("model_type") == "unknown" or own is not None:
+        refuse_damaged_weights(load_sharded(folder, layout.MODEL_WEIGHTS), folder)
+    else:
+        load_model(folder)
 
 
 def _config(path: Path, store: CheckpointStore) -> None:

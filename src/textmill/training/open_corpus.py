@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from textmill.config import Config, load_config
+from textmill.checkpoint.saved_settings import read_settings_of_model
+from textmill.config import Config
 from textmill.config.presets import apply_auto_preset
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
@@ -19,7 +20,7 @@ from textmill.data.store.joined_corpus import join
 from textmill.engine.world import World
 from textmill.errors import ConfigError, MissingInputError
 from textmill.files import expand_home
-from textmill.runs.layout import CONFIG, TRAIN_LOG
+from textmill.runs.layout import TRAIN_LOG
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
 
 
@@ -47,12 +48,13 @@ def settle_data(
     if data is not None and values.dataset_name is not None:
         raise ConfigError("data and dataset_name both name the text to train on: leave one out")
     keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted, values.format, values.encoding)
+    before = read_settings_of_model(continued, lambda sentence: None) if continued else None
 
     def kept(setting: str, given: Any) -> list[str]:
         once = not are_paths(given) or any(map(is_given_once, given))
         if continued is not None and not once:
             _refuse_lost(given)
-        earlier = getattr(load_config(continued / CONFIG).data, setting) if continued and once else None
+        earlier = getattr(before.data, setting) if before and once else None
         if earlier and all(map(is_kept, earlier)):
             screen.say(
                 f"{setting}: the run continues with the text kept in {earlier[0]}; what is given now is not read"

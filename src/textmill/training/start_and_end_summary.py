@@ -13,7 +13,7 @@ from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
-from textmill.training.run import Run
+from textmill.training.run import LEFT, Run
 from textmill.training.training_rows import rows_line
 from textmill.version import VERSION
 
@@ -151,6 +151,7 @@ _ENDINGS = {
     "max_time": "time is up",
     "SIGINT": "stopped by Ctrl-C",
     "SIGTERM": "stopped by SIGTERM",
+    "SIGHUP": "stopped because the terminal was closed",
 }
 """Why a run ended -> how a person is told, before `at step N`."""
 
@@ -176,11 +177,13 @@ def closing_lines(run: Run, reason: str) -> Lines:
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
-    if own and reason.startswith("SIG"):
-        return [*lines, ("next", "the same call from Python, with resume=True")]
-    if reason.startswith("SIG") and (advice is None or longer):
+    unfinished = reason.startswith("SIG") or reason == LEFT
+    if own and (unfinished or longer):
+        steps = "" if unfinished else f" and max_steps={2 * progress.step}"
+        return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
+    if unfinished and (advice is None or longer):
         following = f"train --output-dir {folder} --resume"
-    elif longer and not own:
+    elif longer:
         following = f"train --output-dir {folder} --resume --max-steps {2 * progress.step}"
     else:
         following = f"report {folder}"
