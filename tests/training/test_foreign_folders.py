@@ -14,8 +14,11 @@ import yaml
 
 import textmill as tm
 from textmill.cli.main import main
+from textmill.config import load_config
+from textmill.errors import ConfigError
 from textmill.runs import layout
 from textmill.runs.recorded_files import with_hash
+from textmill.sweep.run_sweep import sweep
 
 EVIL = "open({mark!r}, 'a').write('x')\ndef x(*anything): open({mark!r}, 'a').write('x'); return 0.0, 1\n"
 
@@ -153,12 +156,13 @@ def test_a_run_folder_names_no_code(
         ["train", "--output-dir", str(run), "--resume"],
         ["train", "--config", str(run), "--output-dir", out],
         ["train", "--config", str(run / layout.CONFIG), "--dry-run"],
-        ["sweep", "--config", str(run), "--output-dir", out, "--search", "dropout=0,0.1", "--trials", "1"],
     ):
         assert main(words) == 2, words
         error = capsys.readouterr().err
         assert f"{run}/config.yaml: {setting} names code, evilmod:x" in error, words
         assert "If you trust it, add --trust" in error
+    with pytest.raises(ConfigError, match=f"{setting} names code"):
+        sweep(load_config(run), [], tmp_path / "out", trials=1)
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "out").exists()
 
