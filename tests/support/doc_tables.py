@@ -97,6 +97,7 @@ WHY = {
     "eps": "Adam's own",
     "momentum": "the values in their papers",
     "max_grad_norm": "clips rare spikes and leaves most steps unchanged",
+    "on_spike": "most spikes pass by themselves; rolling back changes what the run learns from",
     "label_smoothing": "the loss stays the true cross-entropy",
     "precision": "bf16 is about twice as fast where the hardware multiplies it, and needs no loss scaling",
     "compile": "costs 10 to 60 seconds at the start, which a short run does not win back",

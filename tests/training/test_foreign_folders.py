@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -27,8 +28,8 @@ EVIL = "open({mark!r}, 'a').write('x')\ndef x(*anything): open({mark!r}, 'a').wr
 def run(book: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps."""
     folder = tmp_path_factory.mktemp("mine") / "run"
-    shape = {"d_model": 16, "num_layers": 1, "num_heads": 2, "max_seq_len": 16}
-    often = {"max_steps": 2, "save_steps": 1}
+    shape: dict[str, Any] = {"d_model": 16, "num_layers": 1, "num_heads": 2, "max_seq_len": 16}
+    often: dict[str, Any] = {"max_steps": 2, "save_steps": 1}
     tm.train(data=str(book), tokenizer="byte", **shape, **often, output_dir=str(folder), cache_dir=str(cache_dir))
     (folder / layout.TENSORBOARD).mkdir()
     return folder

@@ -7,6 +7,7 @@ from typing import Any
 from textmill import files
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
 from textmill.hub_access import hub_client
+from textmill.tokenizers.check_foreign import MOST_BYTES, backend_errors, check_foreign
 from textmill.tokenizers.declared_tokens import CONFIG, declared_tokens
 from textmill.tokenizers.gpt2_files import from_gpt2_files
 from textmill.tokenizers.new_tokenizers import END_OF_TEXT
@@ -30,6 +31,10 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
         return _from_hub(str(source).removeprefix(HUB_PREFIX))
     path = files.expand_home(source)
     if not path.exists():
+        if str(source) in ("char", "byte", "bpe"):
+            raise MissingInputError(
+                f"a {source} tokenizer is made in training: give the folder of a run, or one with tokenizer.json"
+            )
         raise MissingInputError(
             f"there is no tokenizer at {path}: use char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
         )
@@ -53,15 +58,18 @@ def is_missing_folder(name: str) -> bool:
 
 def _from_json(path: Path, declared: dict[str, str]) -> Tokenizer:
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(f"{path} is larger than {MOST_BYTES >> 20} MB: it is no tokenizer.json")
         content = path.read_text(encoding="utf-8")
         described = files.parse_json(content)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a tokenizer.json: {one_line(error)}") from error
     if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
         raise DataError(f'{path} is not a tokenizer.json of Hugging Face tokenizers: it has no "model"')
-    with files.report_damage(path, "get the tokenizer again"):
+    with files.report_damage(path, "get the tokenizer again"), backend_errors(f"{path} cannot be used"):
         if _drop_limits(described):
             content = json.dumps(described, ensure_ascii=False)
+        check_foreign(path, content, described)
         tokenizer = Tokenizer(content, declared)
         if tokenizer.eos_id is None and tokenizer.kind != "char":
             special = {token["content"] for token in described.get("added_tokens", []) if token["special"]}

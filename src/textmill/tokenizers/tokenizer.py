@@ -22,6 +22,7 @@ from textmill import files
 from textmill.errors import ConfigError, DataError, listed
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.char_and_byte import CharacterIds, byte_ids
+from textmill.tokenizers.check_foreign import backend_errors
 from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
 from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
@@ -112,17 +113,21 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str], workers: int | None = None) -> list[np.ndarray]:
         """Return `encode` of every text, on `workers` cores (None: all) if that is faster."""
         try:
-            plain = not any(word in text for word in self._words for text in texts)
-            if plain and self._direct is not None:
-                return [self._direct(text) for text in texts]
-            worth_ranks = "_by_rank" in vars(self) or sum(map(len, texts)) >= _WORTH_RANKS
-            if plain and self._splits_like_gpt2 and worth_ranks and self._by_rank is not None:
-                return self._encode_by_rank(texts, self._by_rank, workers)
-            return self._encode_in_parallel(texts, workers)
+            with backend_errors("the tokenizer cannot spell the text"):
+                return self._encode_batch(texts, workers)
         except (UnicodeEncodeError, TypeError):  # the backend's own error is a TypeError without details
             for text in texts:
                 _refuse_surrogates(text)
             raise
+
+    def _encode_batch(self, texts: Sequence[str], workers: int | None) -> list[np.ndarray]:
+        plain = not any(word in text for word in self._words for text in texts)
+        if plain and self._direct is not None:
+            return [self._direct(text) for text in texts]
+        worth_ranks = "_by_rank" in vars(self) or sum(map(len, texts)) >= _WORTH_RANKS
+        if plain and self._splits_like_gpt2 and worth_ranks and self._by_rank is not None:
+            return self._encode_by_rank(texts, self._by_rank, workers)
+        return self._encode_in_parallel(texts, workers)
 
     @cached_property
     def _by_rank(self) -> RankEncoder | None:
@@ -156,7 +161,9 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int] | np.ndarray, skip_special_tokens: bool = True) -> str:
         """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD. Special tokens are omitted by default."""
-        return self._backend.decode(np.asarray(ids, dtype=np.int64).tolist(), skip_special_tokens=skip_special_tokens)
+        listed = np.asarray(ids, dtype=np.int64).tolist()
+        with backend_errors("the tokenizer cannot decode its ids"):
+            return self._backend.decode(listed, skip_special_tokens=skip_special_tokens)
 
     def stream(self) -> Detokenizer:
         """Return a detokenizer that gives the text of ids pushed one by one, without special tokens."""
@@ -198,8 +205,15 @@ class Tokenizer:
 
 
 def _around_a_text(backend: Backend) -> tuple[list[int], list[int]]:
-    """Return the ids that the post-processor puts before and after a text."""
-    encoding = backend.encode("a", add_special_tokens=True)
+    """Return the ids that the post-processor puts before and after a text.
+
+    Without an unknown token, the vocabulary may not spell the first text: then one of its own tokens is taken.
+    """
+    try:
+        encoding = backend.encode("a", add_special_tokens=True)
+    except Exception:  # the backend raises plain Exception
+        shortest = min(backend.get_vocab(with_added_tokens=False), key=len, default="")
+        encoding = backend.encode(shortest, add_special_tokens=True)
     own = [position for position, added in enumerate(encoding.special_tokens_mask) if not added]
     first, last = (own[0], own[-1] + 1) if own else (len(encoding.ids), len(encoding.ids))
     return encoding.ids[:first], encoding.ids[last:]

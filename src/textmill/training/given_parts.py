@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from textmill.config import Config, ModelConfig
+from textmill.config.model_shape import SHAPE
 from textmill.data.batches.dataset import TextDataset
 from textmill.data.batches.loader import Batch, separates_documents
 from textmill.data.store.corpus import Corpus
@@ -87,6 +88,14 @@ def refuse_unfit_model(parts: Parts, config: Config, corpus: Corpus) -> None:
         )
     if not isinstance(described, ModelConfig) and parts.loss is None:
         _refuse_few_ids(model, corpus)
+
+
+def ignored_shape(parts: Parts, config: Config) -> list[str]:
+    """Return a sentence about the settings of a model's shape that a given model makes useless, if any are set."""
+    if parts.model is None or isinstance(getattr(parts.model, "config", None), ModelConfig):
+        return []
+    names = [name for name in SHAPE if name not in ("vocab_size", "max_seq_len") and config.given(name)]
+    return [f"{', '.join(names)}: no effect on the model that was given"] if names else []
 
 
 def _refuse_few_ids(model: nn.Module, corpus: Corpus) -> None:

@@ -29,7 +29,7 @@ from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
-from textmill.training.given_parts import Parts, refuse_unfit_model, settle_shape, with_named
+from textmill.training.given_parts import Parts, ignored_shape, refuse_unfit_model, settle_shape, with_named
 from textmill.training.initial_model import InitialModel, adopt_model, check_corpus
 from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
 from textmill.training.resume import split_batch
@@ -105,7 +105,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             if start is None:
-                _say_new(screen, corpus, consistency.without_effect(config))
+                _say_new(screen, corpus, [*consistency.without_effect(config), *ignored_shape(parts, config)])
             else:
                 split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
             length, changes = fit_run(

@@ -74,8 +74,9 @@ def _compare(saved: Mapping[str, Any], merged: Mapping[str, Any], say: Callable[
     if refused:
         raise ResumeError(f"this would not be the same run: {'; '.join(refused)}. Give it another --output-dir")
     for name, (old, new) in changed.items():
-        if name in LENGTHS and (old is not None or new is not None):
-            say(f"{name}: {new if new is not None else 'unset'} instead of {old}; the schedule is planned again")
+        if name in LENGTHS:
+            old, new = ("unset" if value is None else value for value in (old, new))
+            say(f"{name}: {new} instead of {old}; the schedule is planned again")
         elif name not in FREE and name not in BATCH:
             say(f"{name}: {new!r} instead of {old!r} from here on")
 

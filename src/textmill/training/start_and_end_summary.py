@@ -14,7 +14,7 @@ from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
-from textmill.training.run import Run
+from textmill.training.run import LEFT, Run
 from textmill.training.training_rows import rows_line
 from textmill.version import VERSION
 
@@ -152,6 +152,7 @@ _ENDINGS = {
     "max_time": "time is up",
     "SIGINT": "stopped by Ctrl-C",
     "SIGTERM": "stopped by SIGTERM",
+    "SIGHUP": "stopped because the terminal was closed",
 }
 """Why a run ended -> how a person is told, before `at step N`."""
 
@@ -177,12 +178,14 @@ def closing_lines(run: Run, reason: str) -> Lines:
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
-    if own and reason.startswith("SIG"):
-        return [*lines, ("next", "the same call from Python, with resume=True")]
+    unfinished = reason.startswith("SIG") or reason == LEFT
+    if own and (unfinished or longer):
+        steps = "" if unfinished else f" and max_steps={2 * progress.step}"
+        return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
     trust = " --trust" if named_code(run.config) else ""
-    if reason.startswith("SIG"):
+    if unfinished:
         following = f"train --output-dir {folder} --resume{trust}"
-    elif longer and not own:
+    elif longer:
         following = f"train --output-dir {folder} --resume{trust} --max-steps {2 * progress.step}"
     else:
         following = f"report {folder}"

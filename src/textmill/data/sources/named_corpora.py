@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from textmill import files
-from textmill.data.sources.cache_dir import cache_root
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
+from textmill.files.cache_dir import cache_root
 from textmill.hub_access import hub_client
 from textmill.runs.read_run import read_object
 

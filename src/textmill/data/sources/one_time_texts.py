@@ -19,9 +19,9 @@ from typing import Any
 
 from textmill import files
 from textmill.console.number_format import size
-from textmill.data.sources.cache_dir import cache_root
 from textmill.data.sources.file_extensions import NAMED_FORMATS
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
+from textmill.files.cache_dir import cache_root
 from textmill.imports import resolve
 
 STANDARD_INPUT = "-"
@@ -249,11 +249,10 @@ class _JsonLines:
 
     def _text(self, item: Any, where: str) -> str | None:
         if isinstance(item, Mapping):
-            if self._column not in item:
-                raise DataError(
-                    f"{where} has no {self._column!r}, it has {listed(item)}: name the text with text_column"
-                )
-            where, item = f"{where}, {self._column!r}", item[self._column]
+            column = "input_ids" if self._column not in item and "input_ids" in item else self._column
+            if column not in item:
+                raise DataError(f"{where} has no {column!r}, it has {listed(item)}: name the text with text_column")
+            where, item = f"{where}, {column!r}", item[column]
             if item is None:
                 return None
         text = item if isinstance(item, str) else getattr(item, "text", None)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from textmill.data.sources.cache_dir import cache_root
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.unfinished_corpus import PREFIX, is_in_use
 from textmill.errors import DataError, MissingInputError, RunExistsError
 from textmill.files import cannot_write, remove_directory
+from textmill.files.cache_dir import cache_root
 from textmill.runs.layout import PREPARED, is_prepared
 from textmill.runs.read_run import read_object
 

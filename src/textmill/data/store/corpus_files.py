@@ -14,9 +14,9 @@ from typing import Any
 
 from textmill import files
 from textmill.console.number_format import size
-from textmill.data.sources.cache_dir import cache_root
 from textmill.data.store.token_shards import DESCRIPTION, DOCUMENTS
 from textmill.errors import DataError, TextmillError
+from textmill.files.cache_dir import cache_root
 from textmill.runs.layout import CORPUS_REPORT, FURTHER, PREPARED
 from textmill.runs.read_run import read_object
 

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from textmill.errors import ConfigError
-from textmill.files import expand_home
+from textmill.files.atomic import expand_home
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
