@@ -36,6 +36,7 @@ SAMPLES: dict[str, Any] = {
     "beta1": 0.5,
     "beta2": 0.5,
     "label_smoothing": 0.5,
+    "on_spike": "rollback",
     "sample_top_p": 0.5,
     "lr_decay": 0.5,
     "min_learning_rate": 1e-6,

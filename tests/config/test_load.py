@@ -20,7 +20,9 @@ from textmill.errors import ConfigError, MissingInputError
 ANY: Any = config_module
 """The same classes without types: a type checker knows canonical names only."""
 
-TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(
+    lambda text: text.strip().lower() not in ("none", "null")
+)
 NAME = TEXT.filter(lambda name: name.strip() and not name.startswith("/") and ".." not in name.split("/"))
 SHARE = st.floats(0, 0.9)
 SIZE = st.integers(1, 10**9)

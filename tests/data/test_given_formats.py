@@ -272,7 +272,9 @@ def test_separators_are_said(tmp_path: Path) -> None:
     (sentence,) = said(f"one\n{END}\ntwo\n")
     assert sentence.startswith(f"documents end at lines {END} (--document-separator none keeps them as text): ")
     (sentence,) = said(f"one{END}two\n")
-    assert sentence.startswith(f"{END} within a line is plain text (--document-separator '{END}' ends documents there)")
+    assert sentence.startswith(
+        f"where other text stands on the line of {END}, it is plain text (--document-separator '{END}'"
+    )
     (sentence,) = said("one\n", document_separator="---")
     assert sentence.startswith("the document separator '---' does not occur")
     assert said("one\n") == said("a---b", document_separator="---") == said(END, document_separator=None) == []

@@ -6,6 +6,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch.distributed import TCPStore
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from support.rank_processes import Ranks, run_together, values
+from support.rank_processes import Ranks, free_port, run_together, values
 from support.run_moments import after_steps
 
 Start = Callable[..., Ranks]
@@ -230,7 +233,6 @@ def test_a_rank_that_is_lost_while_all_connect(
 
 def test_a_process_that_finds_nobody_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of two processes, alone: it ends with exit code 69 once its patience is over, not never."""
-    from support.rank_processes import free_port
     from textmill.engine.world import join_world
     from textmill.errors import ConfigError, PeerLostError
 
@@ -247,3 +249,60 @@ def test_a_process_that_finds_nobody_gives_up(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RANK", "two")
     with pytest.raises(ConfigError, match="RANK is 'two'"):
         join_world("cpu")
+
+
+@pytest.mark.slow
+def test_torchrun_names_a_rank_that_never_comes(small_command: list[str], tmp_path: Path) -> None:
+    """torchrun serves the store; a worker that exits well without having come is named by the other, which exits 69."""
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import os, sys\n"
+        "if os.environ['RANK'] == '1':\n"
+        "    import time; time.sleep(20); sys.exit(0)\n"
+        "from textmill.cli.main import main\n"
+        "code = main(sys.argv[1:])\n"
+        "open('code.txt', 'w').write(str(code))\n"
+        "sys.exit(code)\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    command += [str(script), *small_command, "--rendezvous-timeout", "3", "--output-dir", str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1
+    assert (tmp_path / "code.txt").read_text() == "69", done.stderr
+    assert "textmill: error: rank 1 of 2 did not come within 3 s: rank 0 waited at " in done.stderr
+
+
+def test_two_processes_roll_back_together(tmp_path: Path, start_ranks: Start) -> None:
+    """A jolt of the weights in both at step 40: both restore the same checkpoint and end with the same table."""
+
+    def before(rank: int) -> None:
+        def jolt(optimizer: Optimizer, arguments: object, options: object) -> None:
+            taken.append(1)
+            if len(taken) == 40:
+                with torch.no_grad():
+                    for group in optimizer.param_groups:
+                        for parameter in group["params"]:
+                            parameter.mul_(4.0)
+
+        taken: list[int] = []
+        register_optimizer_step_post_hook(jolt)
+
+    text = tmp_path / "book.txt"
+    text.write_text("The miller ground the corn, and the river ground the stones. " * 100)
+    run = tmp_path / "run"
+    command = [
+        *("train", str(text), "--cache-dir", str(tmp_path / "cache"), "--tokenizer", "byte", "--d-model", "16"),
+        *("--num-layers", "1", "--num-heads", "2", "--max-seq-len", "32", "--batch-size", "2", "--optimizer", "adamw"),
+        *("--learning-rate", "1e-2", "--max-steps", "50", "--logging-steps", "5", "--save-steps", "10"),
+        *("--eval-steps", "50", "--sample-steps", "0", "--on-spike", "rollback", "--output-dir", str(run)),
+    ]
+    ranks = start_ranks(command, 2, before=before)
+    assert ranks.wait() == [0, 0], ranks.said()
+    assert "rolled back to step 30 (number 1 of at most 5)" in ranks.said(0)
+    assert values(run / "steps.jsonl", "step") == list(range(5, 51, 5))
+    last = json.loads((run / "steps.jsonl").read_text().splitlines()[-1])
+    assert (last["loss_spikes"], last["rollbacks"]) == (1, 1)
+    assert last["train_loss"] < 2.9

@@ -14,28 +14,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import textmill as tm
+from support.own_network import SHORT, TINY, Network
 from textmill.cli.main import main
 from textmill.errors import ConfigError, ResumeError
-
-TINY: dict[str, Any] = {"d_model": 16, "num_layers": 1, "num_heads": 1, "batch_size": 4, "sample_steps": 0}
-SHORT: dict[str, Any] = {**TINY, "max_seq_len": 32, "tokenizer": "byte"}
-
-
-class Network(nn.Module):
-    """An embedding and a head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.embedding = nn.Embedding(257, 8)
-        self.head = nn.Linear(8, 257)
-
-    def forward(self, tokens: Tensor) -> Any:
-        return self.head(self.embedding(tokens))
 
 
 class WithLoss(Network):
@@ -328,42 +312,3 @@ def test_a_signal_ends_the_script_once_the_run_is_saved(
     assert (done.returncode, done.stdout) == (code, printed), done.stderr
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert (status["state"], status["step"], status["resumable"]) == ("interrupted", 3, True)
-
-
-# --- weights of one's own -------------------------------------------------------------------------
-
-
-class Named(Network):
-    """Has weights and a stored buffer with names that known families leave out or write another way."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.h, self.layers, self.attn = nn.Linear(8, 8), nn.Linear(8, 8), nn.Module()
-        self.attn.register_buffer("bias", torch.ones(8))
-
-    def forward(self, tokens: Tensor) -> Any:
-        return self.head(self.layers(self.h(self.embedding(tokens))) * self.attn.bias)
-
-
-def test_own_weights_are_resumed_by_their_own_names(book: Path, tmp_path: Path) -> None:
-    """Six steps and three more end as nine in one go, whatever a known family calls its weights."""
-    settings = {**SHORT, "save_steps": 3, "cache_dir": tmp_path / "cache"}
-    tm.train(data=book, model=Named(), **settings, max_steps=6, output_dir=tmp_path / "run")
-    tm.train(data=book, model=Named(), **settings, max_steps=9, resume=True, output_dir=tmp_path / "run")
-    checkpoint = tmp_path / "run/checkpoints/step-0000009/model.safetensors"
-    assert {"h.weight", "layers.weight", "attn.bias"} <= load_file(checkpoint).keys()
-
-
-@pytest.mark.parametrize(
-    ("inputs", "outputs", "said"), [(100, 257, "cannot read the id"), (257, 100, "scores for 100")]
-)
-def test_a_model_of_a_smaller_vocabulary_is_refused(
-    book: Path, tmp_path: Path, inputs: int, outputs: int, said: str
-) -> None:
-    """Before anything is written; the sentence names the vocabulary to build the model with."""
-    model = Network()
-    model.embedding, model.head = nn.Embedding(inputs, 8), nn.Linear(8, outputs)
-    with pytest.raises(ConfigError, match=rf"{said}.*vocab_size=257"):
-        tm.train(data=book, model=model, **SHORT, max_steps=2, output_dir=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-    assert model.training

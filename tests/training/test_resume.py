@@ -110,6 +110,7 @@ def write_in_format_1(checkpoint: Path) -> None:
     state = json.loads((checkpoint / "state.json").read_text())
     state["format"] = 1
     state["progress"]["chores_pending"] = state["progress"].pop("actions_pending")
+    del state["progress"]["spikes"], state["progress"]["rollbacks"]
     (checkpoint / "state.json").write_text(json.dumps(state, indent=1))
     write_manifest(checkpoint, state["progress"]["step"])
 

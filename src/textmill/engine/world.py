@@ -49,6 +49,15 @@ class World:
         """Return the sum of `value` over all processes, the same on each."""
         return self._reduce(value, dist.ReduceOp.SUM) if self.size > 1 else value
 
+    def sum_each(self, values: list[float]) -> list[float]:
+        """Return the sum of each of the values over all processes, the same on each; all give equally many."""
+        if self.size == 1 or not values:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64)
+        with self.watched():
+            dist.all_reduce(tensor, group=self.control)
+        return tensor.tolist()
+
     def max(self, value: int | float) -> int | float:
         """Return the largest `value` of all processes, the same on each."""
         return self._reduce(value, dist.ReduceOp.MAX) if self.size > 1 else value

@@ -4,6 +4,7 @@ import math
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,11 @@ def evaluate(
 
     Raises:
         Interrupted: `interrupted()` returned true.
-        ConfigError: a metric has the name of a built-in one.
+        ConfigError: a metric has the name of a built-in one, or returns no pair; `model` is no module.
         DataError: there are no targets.
     """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model is {type(model).__name__}, not a torch.nn.Module; evaluate_model takes a saved one")
     measured: dict[str, Metric] = {"loss": nats, "accuracy": accuracy}
     for name, metric in (metrics or {}).items():
         if name in (*measured, "perplexity", "bits_per_byte", "tokens"):
@@ -83,7 +86,7 @@ def _sums(
                 with autocast():
                     logits = forward(model, batch)  # (B, T, V)
                 for name, metric in metrics.items():
-                    for index, value in enumerate(metric(logits, batch)):
+                    for index, value in enumerate(_pair(name, metric(logits, batch))):
                         sums[name][index] += exact_sum(value) if isinstance(value, Tensor) else value
                 counted += batch.num_targets
                 if progress is not None:
@@ -91,6 +94,14 @@ def _sums(
     finally:
         model.train(training)
     return sums
+
+
+def _pair(name: str, measured: Any) -> tuple[Tensor | float, Tensor | float]:
+    """Return what a metric returned. Raises ConfigError unless it is a pair."""
+    if not isinstance(measured, tuple | list) or len(measured) != 2:
+        what = "a tensor" if isinstance(measured, Tensor) else type(measured).__name__
+        raise ConfigError(f"the metric {name} returned {what}, not the pair (sum, count) over the batch")
+    return measured[0], measured[1]
 
 
 def _report(totals: Mapping[str, tuple[float, float]], num_bytes: float | None) -> dict[str, float]:

@@ -31,6 +31,10 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
         return _from_hub(str(source).removeprefix(HUB_PREFIX))
     path = files.expand_home(source)
     if not path.exists():
+        if str(source) in ("char", "byte", "bpe"):
+            raise MissingInputError(
+                f"a {source} tokenizer is made in training: give the folder of a run, or one with tokenizer.json"
+            )
         raise MissingInputError(
             f"there is no tokenizer at {path}: use char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
         )

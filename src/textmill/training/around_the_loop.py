@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from textmill.console.standard_streams import program
 from textmill.errors import CannotWriteError, Interrupted, TextmillError
 from textmill.tracking.training_curves import draw_training_curves
-from textmill.training.run import Run
+from textmill.training.run import LEFT, Run
 from textmill.training.run_files import write_config, write_status
 from textmill.training.saving import save, save_interrupted
 from textmill.training.start_and_end_summary import closing_lines
@@ -37,7 +37,7 @@ def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
         except Interrupted as error:
             run.stop_reason = signal.Signals(error.signal_number).name
             save_interrupted(run)
-        reason = run.stop_reason or "left by the caller"
+        reason = run.stop_reason or LEFT
         if first and run.signal is None:
             _say_left_out(run)
         status = "finished" if run.signal is None else "interrupted"

@@ -12,7 +12,7 @@ from torch import nn
 from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.data.batches.text_size import counted_text
-from textmill.errors import Interrupted
+from textmill.errors import ConfigError, Interrupted
 from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.planning.plan import Plan, plan_run
@@ -53,6 +53,10 @@ def assemble(
         TextmillError: naming what to put right; whatever can be refused is refused before anything is written.
         KeyboardInterrupt, SystemExit(143 or 129): after Ctrl-C, SIGTERM or SIGHUP.
     """
+    if model is not None and not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"model is {type(model).__name__}, not a torch.nn.Module; architecture= and preset= choose one of ours"
+        )
     parts, raised = Parts(model, data, validation, optimizer, loss, metrics), None
     screen = screen or (Screen(quiet=True) if quiet else None)
     try:

@@ -20,11 +20,13 @@ from textmill.training.progress import Progress
 from textmill.training.run import Run
 from textmill.training.write_checkpoint import new_checkpoint
 
-FORMAT = 3
+FORMAT = 4
 """Version of state.json; raised when an older textmill could not read a newer one."""
 
-READABLE = (1, 2, 3)
-"""Format 1 called `actions_pending` `chores_pending`; 1 and 2 had `early_stopped`; see `Progress.from_state`."""
+READABLE = (1, 2, 3, 4)
+"""Format 1 called `actions_pending` `chores_pending`; 1 and 2 had `early_stopped`; those before 4 had no loss spikes;
+see `Progress.from_state`.
+"""
 
 _KINDS = {
     "progress": dict,

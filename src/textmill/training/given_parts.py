@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from textmill.config import Config, ModelConfig
+from textmill.config.model_shape import SHAPE
 from textmill.data.batches.dataset import TextDataset
 from textmill.data.batches.loader import Batch, separates_documents
 from textmill.data.store.corpus import Corpus
@@ -16,7 +17,7 @@ from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
 from textmill.imports import resolve_callable
 from textmill.model.cross_entropy import forward
-from textmill.optim.optimizer_choice import OptimizerFactory
+from textmill.optim.optimizer_choice import OptimizerFactory, try_optimizer
 from textmill.training.run import LossFunction
 
 
@@ -89,6 +90,14 @@ def refuse_unfit_model(parts: Parts, config: Config, corpus: Corpus) -> None:
         _refuse_few_ids(model, corpus)
 
 
+def ignored_shape(parts: Parts, config: Config) -> list[str]:
+    """Return a sentence about the settings of a model's shape that a given model makes useless, if any are set."""
+    if parts.model is None or isinstance(getattr(parts.model, "config", None), ModelConfig):
+        return []
+    names = [name for name in SHAPE if name not in ("vocab_size", "max_seq_len") and config.given(name)]
+    return [f"{', '.join(names)}: no effect on the model that was given"] if names else []
+
+
 def _refuse_few_ids(model: nn.Module, corpus: Corpus) -> None:
     """Refuse a model of another vocabulary: let it read the highest id of the text once, in a row of two tokens."""
     highest = max(store.max_id for store in (corpus.train, corpus.validation) if store is not None)
@@ -107,13 +116,17 @@ def _refuse_few_ids(model: nn.Module, corpus: Corpus) -> None:
         raise ConfigError(f"{type(model).__name__} returns scores for {scores} ids, and {advice}")
 
 
-def with_named(parts: Parts, config: Config) -> Parts:
-    """Return the parts with the metrics and the optimizer that the configuration names by import strings."""
+def with_named(parts: Parts, config: Config, *, model: nn.Module) -> Parts:
+    """Return the parts with the metrics and the optimizer that the configuration names by import strings.
+
+    Raises ConfigError for names that cannot be imported, and for an optimizer that cannot be made for `model`.
+    """
     settings = config.training
     metrics = {name.partition(":")[2]: resolve_callable(name) for name in settings.metrics} | dict(parts.metrics or {})
     optimizer = parts.optimizer
     if optimizer is None and ":" in settings.optimizer:
         optimizer = resolve_callable(settings.optimizer)
+        try_optimizer(settings.optimizer, optimizer, model)
     if isinstance(optimizer, torch.optim.Optimizer):
         _adopt_rates(optimizer, parts, config)
     return replace(parts, metrics=metrics, optimizer=optimizer)

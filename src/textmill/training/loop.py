@@ -9,6 +9,7 @@ import torch
 
 from textmill.training.evaluate_and_sample import answers_prompt, evaluate, sample
 from textmill.training.progress import Step, sum_dtype
+from textmill.training.rollback import roll_back
 from textmill.training.run import Run
 from textmill.training.saving import save
 
@@ -45,14 +46,12 @@ def steps(run: Run) -> Iterator[Step]:
     counted over micro-batches and processes, never assumed; the counts come with the batches, before any computation.
     """
     world, device = run.world, run.world.device
-    if run.progress.actions_pending:  # the run was stopped between this step and its periodic actions
-        run.progress.actions_pending = False
-        yield run.current_step()
+    yield from _step_with_actions_pending(run)
     while (stop_reason := run.should_stop()) is None:
         started = time.perf_counter()
         step = run.progress.step
         run.engine.set_learning_rate(run.schedule(step))
-        batches = run.loader.batches(step)
+        batches = run.loader.batches(run.progress.rollbacks.position(step))
         num_targets = int(world.sum(sum(batch.num_targets for batch in batches)))
         nats = torch.zeros((), dtype=sum_dtype(device), device=device)
         objective = None
@@ -68,8 +67,19 @@ def steps(run: Run) -> Iterator[Step]:
             if minimised is not reported:
                 objective = minimised.detach() + (0 if objective is None else objective)
         grad_norm = run.engine.step(run.config.training.max_grad_norm)
-        yield run.finish_step(nats, num_targets, grad_norm, started, objective)
+        taken = run.finish_step(nats, num_targets, grad_norm, started, objective)
+        if run.spike is not None and roll_back(run, run.spike):
+            yield from _step_with_actions_pending(run)
+        else:
+            yield taken
     run.stop_reason = stop_reason
+
+
+def _step_with_actions_pending(run: Run) -> Iterator[Step]:
+    """Yield the step of the checkpoint that was restored if it was saved before the step's periodic actions."""
+    if run.progress.actions_pending:
+        run.progress.actions_pending = False
+        yield run.current_step()
 
 
 def seed_dropout(seed: int, step: int, micro_batch: int, rank: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from textmill.config import Config, consistency
 from textmill.console.screen import Screen
@@ -28,7 +29,7 @@ from textmill.runs import layout
 from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
-from textmill.training.given_parts import Parts, refuse_unfit_model, settle_shape, with_named
+from textmill.training.given_parts import Parts, ignored_shape, refuse_unfit_model, settle_shape, with_named
 from textmill.training.initial_model import InitialModel, adopt_model, check_corpus
 from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
 from textmill.training.resume import split_batch
@@ -104,7 +105,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             if start is None:
-                _say_new(screen, corpus, consistency.without_effect(config))
+                _say_new(screen, corpus, [*consistency.without_effect(config), *ignored_shape(parts, config)])
             else:
                 split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
             length, changes = fit_run(
@@ -118,10 +119,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             )
             _say_new(screen, corpus, changes)
             trackers = _trackers(config, output.folder, world, screen)
-            parts = with_named(parts, config)
-            if parts.model is None:
-                with torch.device("meta"):  # refuse a model that cannot be built; nothing is allocated
-                    empty_model(config.model)
+            parts = with_named(parts, config, model=_empty_model(parts, config))
         yield OpenedRun(
             config, parts, world, signals, screen, output, start, initial, kernels, preset,
             corpus, rows, augment, engine, precision, length, trackers,
@@ -134,6 +132,14 @@ def _shown(screen: Screen | None, world: World, stack: ExitStack) -> Screen:
     screen.logged = world.is_first
     stack.callback(screen.close)
     return screen
+
+
+def _empty_model(parts: Parts, config: Config) -> nn.Module:
+    """Return the model without its weights, or the given one. Raises ConfigError if it cannot be built."""
+    if parts.model is not None:
+        return parts.model
+    with torch.device("meta"):
+        return empty_model(config.model)
 
 
 def _join(config: Config, stack: ExitStack, check: Callable[[], None]) -> World:

@@ -13,6 +13,7 @@ from torch import Tensor
 from textmill.engine.world import World
 from textmill.machine.memory import peak_memory_gib
 from textmill.planning.run_length import Cadence
+from textmill.training.loss_spikes import Rollbacks, SpikeWatch
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Progress:
     bad_evaluations: evaluations since the validation loss last improved by more than the minimum delta.
     patience_loss: the loss that the next improvement is measured against.
     actions_pending: the state was saved before the periodic actions of this step; a resumed run does them first.
+    spikes: the losses of the last steps, and the spikes among all. rollbacks: what was done about them.
     """
 
     step: int = 0
@@ -106,6 +108,8 @@ class Progress:
     actions_pending: bool = False
     since_log: Window = field(default_factory=Window)
     since_evaluation: Window = field(default_factory=Window)
+    spikes: SpikeWatch = field(default_factory=SpikeWatch)
+    rollbacks: Rollbacks = field(default_factory=Rollbacks)
 
     def advance(self, nats: Tensor, targets: int, seconds: float, objective: Tensor | None = None) -> None:
         """Count one more step: `nats` summed loss over `targets` targets of all processes, in `seconds`."""
@@ -114,6 +118,7 @@ class Progress:
         self.training_seconds += seconds
         self.since_log = self.since_log.add(nats, targets, seconds, objective)
         self.since_evaluation = self.since_evaluation.add(nats, targets, seconds, objective)
+        self.spikes = self.spikes.add(nats, targets)
 
     @property
     def improved(self) -> bool:
@@ -135,8 +140,9 @@ class Progress:
 
     def state(self, world: World) -> dict[str, Any]:
         """Return this progress as JSON-ready values."""
-        windows = {name: getattr(self, name).state(world) for name in _WINDOWS}
-        return {name: None if value != value else value for name, value in {**self.__dict__, **windows}.items()}
+        parts = {name: getattr(self, name).state(world) for name in (*_WINDOWS, "spikes")}
+        parts["rollbacks"] = self.rollbacks.state()
+        return {name: None if value != value else value for name, value in {**self.__dict__, **parts}.items()}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], world: World) -> Progress:
@@ -147,8 +153,11 @@ class Progress:
         if "early_stopped" in state:  # formats 1 and 2, which did not record what the length was planned from
             del state["early_stopped"]
             state["asked_steps"] = state["total_steps"]
-        windows = {name: Window.from_state(state[name], world) for name in _WINDOWS}
-        return cls(**{**state, **windows})
+        parts: dict[str, Any] = {name: Window.from_state(state[name], world) for name in _WINDOWS}
+        if "spikes" in state:  # not written before spikes were looked for
+            parts["spikes"] = SpikeWatch.from_state(state["spikes"], world)
+            parts["rollbacks"] = Rollbacks.from_state(state["rollbacks"])
+        return cls(**{**state, **parts})
 
 
 @dataclass(frozen=True)
@@ -205,4 +214,16 @@ class Step:
             "mfu": speed / self.peak_tokens_per_second if self.peak_tokens_per_second else None,
             "elapsed_time": self.elapsed_seconds,
             "peak_memory_gib": peak_memory_gib(self.grad_norm.device),
+            **self._spikes(),
         }
+
+    def _spikes(self) -> dict[str, int]:
+        """Return the numbers of spikes and rollbacks of the run so far; nothing where there are none."""
+        progress = self.progress
+        rollbacks = progress.rollbacks
+        found = {
+            "loss_spikes": progress.spikes.found,
+            "rollbacks": len(rollbacks.made),
+            "skipped_batches": rollbacks.skipped_steps,
+        }
+        return {name: number for name, number in found.items() if number}

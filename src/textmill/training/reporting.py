@@ -41,6 +41,11 @@ class Reporting:
         )
         self.advice.recall(reports, evaluations, self.setting)
 
+    def cut_logs(self, sizes: dict[str, int]) -> None:
+        """Cut the tables of the run to `sizes` (by name): the steps after that are taken, and reported, again."""
+        for name, log in self.logs.items():
+            log.truncate(sizes.get(name, 0))
+
     def close_logs(self) -> None:
         """Close the log files."""
         for log in self.logs.values():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.runs import layout
-from textmill.training.run import Run
+from textmill.training.run import LEFT, Run
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,6 @@ def result_of(run: Run) -> TrainingResult:
         total_epochs=progress.step * run.length.rows_per_step / run.length.rows_per_epoch,
         total_tokens=progress.tokens,
         training_time=progress.elapsed_seconds,
-        stop_reason=run.stop_reason or "left by the caller",
+        stop_reason=run.stop_reason or LEFT,
         exit_code=128 + run.signal if run.signal is not None else 0,
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.config import Config, TrainingConfig
+from textmill.console.number_format import plural
 from textmill.data.batches.loader import Batch, Prefetch, TrainLoader
 from textmill.engine.engine import Engine
 from textmill.engine.world import World
@@ -30,6 +31,7 @@ from textmill.planning.run_length import (
 from textmill.runs.deleted_folder import OpenFolder
 from textmill.tokenizers import Tokenizer
 from textmill.training.advice import Setting
+from textmill.training.loss_spikes import Spike
 from textmill.training.progress import Progress, Step
 from textmill.training.reporting import Reporting
 from textmill.training.signals import SignalFlag
@@ -40,6 +42,9 @@ LossFunction = Callable[[nn.Module, Batch], Tensor | tuple[Tensor, Tensor]]
 
 A pair is (what is minimised, what is reported as the loss), each such a sum.
 """
+
+LEFT = "left by the caller"
+"""Why a run ended whose `with` block or loop was left before its end."""
 
 SKIPPED_STEPS_ALLOWED = 5
 """Steps in a row that may be skipped for non-finite gradients before the run gives up."""
@@ -75,7 +80,7 @@ class Run:
 
     model: the module itself; `engine.model` is what the loss calls.
     held_out: the texts that the model is measured on, the main one first; empty without a validation split.
-    grad_norm: the norm of the last step's gradients before clipping.
+    grad_norm: the norm of the last step's gradients before clipping. spike: one that was found after the last step.
     ends_early: set it to end the run before its next step, as early stopping does.
     log_every, eval_every, sample_every, save_every: when the periodic actions are due.
     keep_every: of which steps checkpoints are kept, besides the newest and the best.
@@ -100,6 +105,7 @@ class Run:
     peak_tokens_per_second: float | None = None
     progress: Progress = field(default_factory=Progress)
     grad_norm: Tensor = field(default_factory=lambda: torch.zeros(()))
+    spike: Spike | None = None
     ends_early: bool = False
     stop_reason: str | None = None
     started_at: float = field(default_factory=time.perf_counter)
@@ -170,6 +176,7 @@ class Run:
         progress.advance(nats, num_targets, time.perf_counter() - started, objective)
         progress.elapsed_seconds = self.elapsed_seconds
         self.grad_norm = grad_norm
+        self.spike = self._new_spike(number) if self.log_every.due(number) or number == progress.total_steps else None
         if number == CALIBRATION_STEPS and self.length.max_seconds is not None:
             self._plan_by_time(self.length.max_seconds)
         speed = progress.since_log.tokens_per_second
@@ -177,6 +184,14 @@ class Run:
         self.saving.before_actions = progress.copy()
         self.saving.log_sizes = self.reporting.log_sizes()
         return self.current_step()
+
+    def _new_spike(self, step: int) -> Spike | None:
+        """Read the losses since the last report, say what spikes are among them, and return the first one."""
+        progress = self.progress
+        progress.spikes, spikes = progress.spikes.read(step, self.world)
+        for spike in spikes if self.config.training.on_spike != "none" else ():
+            self.reporting.screen.say(spike.sentence())
+        return spikes[0] if spikes else None
 
     def current_step(self) -> Step:
         """Return the step that was taken last."""
@@ -278,7 +293,9 @@ class Run:
         row = step.evaluated(result, min_delta=settings.early_stopping_min_delta)
         self.reporting.evaluation(row, improved=progress.improved)
         if self.stopped_early:
-            self.reporting.screen.say(f"the validation loss has not improved in {patience} evaluations: stopping early")
+            self.reporting.screen.say(
+                f"the validation loss has not improved in {plural(patience, 'evaluation')}: stopping early"
+            )
 
     def show(self, text: str) -> None:
         """Report a sample to the screen, samples.jsonl and the trackers."""

@@ -8,12 +8,13 @@ import torch
 
 from textmill.console.number_format import count, duration, plural, size
 from textmill.console.standard_streams import program
+from textmill.data.sources.code_of_runs import named_code
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
-from textmill.training.run import Run
+from textmill.training.run import LEFT, Run
 from textmill.training.training_rows import rows_line
 from textmill.version import VERSION
 
@@ -151,6 +152,7 @@ _ENDINGS = {
     "max_time": "time is up",
     "SIGINT": "stopped by Ctrl-C",
     "SIGTERM": "stopped by SIGTERM",
+    "SIGHUP": "stopped because the terminal was closed",
 }
 """Why a run ended -> how a person is told, before `at step N`."""
 
@@ -176,12 +178,15 @@ def closing_lines(run: Run, reason: str) -> Lines:
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
-    if own and reason.startswith("SIG"):
-        return [*lines, ("next", "the same call from Python, with resume=True")]
-    if reason.startswith("SIG"):
-        following = f"train --output-dir {folder} --resume"
-    elif longer and not own:
-        following = f"train --output-dir {folder} --resume --max-steps {2 * progress.step}"
+    unfinished = reason.startswith("SIG") or reason == LEFT
+    if own and (unfinished or longer):
+        steps = "" if unfinished else f" and max_steps={2 * progress.step}"
+        return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
+    trust = " --trust" if named_code(run.config) else ""
+    if unfinished:
+        following = f"train --output-dir {folder} --resume{trust}"
+    elif longer:
+        following = f"train --output-dir {folder} --resume{trust} --max-steps {2 * progress.step}"
     else:
         following = f"report {folder}"
     return [*lines, ("next", f"{program()} {following}")]

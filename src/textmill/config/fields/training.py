@@ -39,6 +39,7 @@ ScheduleName = Literal["cosine", "linear", "constant", "wsd", "step", "exponenti
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EngineName = Literal["auto", "single", "ddp", "fsdp", "deepspeed"]
 Backend = Literal["auto", "nccl", "gloo"]
+OnSpike = Literal["none", "warn", "rollback"]
 Reporter = Literal["tensorboard", "wandb", "mlflow"]
 
 PRECISION_NAMES = {
@@ -153,6 +154,8 @@ class TrainingFields(Fields):
     """Momentum of sgd (unset: 0.9) and muon (unset: 0.95)."""
     max_grad_norm: Number = Field(default=1.0, ge=0)
     """Clip gradients to this norm; 0 disables clipping."""
+    on_spike: Annotated[OnSpike, BeforeValidator(one_of(OnSpike))] = "warn"
+    """What follows a loss spike: none (it is counted), warn, or rollback to the last checkpoint before it."""
     label_smoothing: Number = Field(default=0.0, ge=0, lt=1)
     """Label smoothing: the share of the target given to the whole vocabulary."""
     # machine
@@ -210,6 +213,8 @@ class TrainingFields(Fields):
     """Continue from the newest checkpoint; auto also accepts an empty output folder."""
     resume_from: MaybePath = None
     """Continue from this checkpoint: a path, best, last, step-500, epoch-3."""
+    trust: Switch = False
+    """Import the code (metrics, optimizer, texts of a program) that the config.yaml of a run folder names."""
     init_from: MaybePath = None
     """Start from the model in this folder: its weights, shape and tokenizer."""
 

@@ -89,7 +89,7 @@ def _guarded(documents: Iterator[Document], path: Path, reading: Reading) -> Ite
 def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> Iterator[Document]:
     if reading.format is None and extension_of(path)[0] in ARCHIVES:
         raise DataError(
-            f"{path} is an archive of files: unpack it and give the folder, or say what it is with --format"
+            f"{path} is an archive of files: unpack it and give the folder. If it is none, say what it is with --format"
         )
     extension, compression = format_of(path, reading.format)
     format = FORMATS.get(extension, "text")

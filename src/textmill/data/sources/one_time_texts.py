@@ -250,11 +250,10 @@ class _JsonLines:
 
     def _text(self, item: Any, where: str) -> str | None:
         if isinstance(item, Mapping):
-            if self._column not in item:
-                raise DataError(
-                    f"{where} has no {self._column!r}, it has {listed(item)}: name the text with text_column"
-                )
-            where, item = f"{where}, {self._column!r}", item[self._column]
+            column = "input_ids" if self._column not in item and "input_ids" in item else self._column
+            if column not in item:
+                raise DataError(f"{where} has no {column!r}, it has {listed(item)}: name the text with text_column")
+            where, item = f"{where}, {column!r}", item[column]
             if item is None:
                 return None
         text = item if isinstance(item, str) else getattr(item, "text", None)

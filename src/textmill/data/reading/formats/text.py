@@ -57,13 +57,13 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
         _note(text, name, notes)
         yield Document(text, f"{name}, document {number}" if separated else name, continues=not ends)
         number, begun = number + ends, not ends
-    if separator.found_within_line:
-        how = f"--document-separator '{separator.mark}' ends documents there"
-        notes.add(f"{separator.mark} within a line is plain text ({how})", name)
     if separated and separator.alone:
         notes.add(f"documents end at lines {separator.mark} (--document-separator none keeps them as text)", name)
     elif separator.mark and not separated and not separator.alone:
         notes.add(f"the document separator {separator.mark!r} does not occur", name)
+    if separator.found_within_line:
+        how = f"--document-separator '{separator.mark}' ends documents there as well"
+        notes.add(f"where other text stands on the line of {separator.mark}, it is plain text ({how})", name)
 
 
 def decoded_pieces(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[str]:

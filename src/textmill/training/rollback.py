@@ -1,0 +1,63 @@
+"""Going back to the last checkpoint before a loss spike, and leaving out the rows that led to it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from textmill.training.checkpoint_state import load_state, restore
+from textmill.training.loss_spikes import Rollback, Spike
+from textmill.training.run import Run
+
+MOST_ROLLBACKS = 5
+"""Rollbacks of one run, over all sessions; spikes after them are reported only."""
+
+
+def roll_back(run: Run, spike: Spike) -> bool:
+    """Restore the newest good checkpoint before `spike` if `on_spike` says so; return whether it was done.
+
+    The steps that follow read the rows as before, without those of the spike and of the step before it, whose update
+    may have caused it. The logs are cut to the checkpoint, so that they have every step once. All processes call it.
+    """
+    if run.config.training.on_spike != "rollback":
+        return False
+    before, say = run.progress, run.reporting.screen.say
+    if len(before.rollbacks.made) >= MOST_ROLLBACKS:
+        say(f"the run was rolled back {MOST_ROLLBACKS} times, which is the most: it goes on. Lower --learning-rate")
+        return False
+    name = run.world.from_first(lambda: _last_good(run, spike.first - 2))
+    if name is None:
+        say(f"no checkpoint was saved before step {spike.first - 1}: the run goes on; see --save-steps")
+        return False
+    rollbacks = before.rollbacks
+    with run.world.together():
+        state = load_state(Path(name))
+    started_at = run.started_at
+    restore(run, Path(name), state)
+    run.started_at = started_at  # the time that the undone steps took was spent
+    step = run.progress.step
+    undone = Rollback(
+        spike_step=spike.first,
+        loss=spike.loss,
+        bound=spike.bound,
+        step=step,
+        first=rollbacks.position(spike.first - 2),
+        end=rollbacks.position(spike.last - 1) + 1,
+    )
+    run.progress.rollbacks = rollbacks.with_one(undone)
+    run.progress.spikes = replace(run.progress.spikes, found=before.spikes.found)
+    if run.world.is_first:
+        run.reporting.cut_logs(state["log_offsets"])
+        run.saving.checkpoints.discard_after(step)
+    say(
+        f"rolled back to step {step} (number {len(run.progress.rollbacks.made)} of at most {MOST_ROLLBACKS}): "
+        f"the rows of {undone.end - undone.first} steps are skipped"
+    )
+    return True
+
+
+def _last_good(run: Run, newest: int) -> str | None:
+    """Return the path of the newest checkpoint of step `newest` or before it that verifies."""
+    checkpoints = run.saving.checkpoints
+    for step in reversed(checkpoints.steps()):
+        if step <= newest and not checkpoints.verify(step):
+            return str(checkpoints.path(step))
+    return None
