@@ -250,6 +250,7 @@ class TrainKeywords(TypedDict, total=False):
     train_split: Any
     training: Any
     training_data: Any
+    trust: Any
     use_amp: Any
     use_bias: Any
     use_data_augmentation: Any
