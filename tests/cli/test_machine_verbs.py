@@ -100,12 +100,17 @@ def test_the_cache_is_listed_and_cleaned(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_the_cache_tells_of_what_was_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A preparation that was stopped is listed and cleaned, one that is under way is neither."""
-    from textmill.data.store.unfinished_corpus import unfinished
+    from textmill.data.store.unfinished_corpus import one_at_a_time, unfinished
     from textmill.errors import Interrupted
     from textmill.tokenizers import make_byte
 
     flags = ["--cache-dir", str(tmp_path), "--json"]
-    with suppress(Interrupted), unfinished(tmp_path / "corpora" / "abc", "key", lambda sentence: None) as work:
+    final = tmp_path / "corpora" / "abc"
+    with (
+        suppress(Interrupted),
+        one_at_a_time(final, lambda sentence: None, lambda: None) as turn,
+        unfinished(final, "key", turn) as work,
+    ):
         work.keep_learned(make_byte(), [])
         assert main(["cache", "list", *flags]) == 0 and json.loads(capsys.readouterr().out) == []
         raise Interrupted(2)

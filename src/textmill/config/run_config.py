@@ -52,8 +52,8 @@ SECTION_CLASSES: dict[str, type[Section]] = {
 LENGTHS = ("epochs", "max_steps", "max_tokens", "max_time")
 """The settings that end a run. A preset sets one only where nobody gave any."""
 
-NOT_DUMPED = ("output_dir", "overwrite", "resume", "resume_from")
-"""Settings that say where a run is written, not what it is: a dump repeats the run elsewhere."""
+NOT_DUMPED = ("output_dir", "overwrite", "resume", "resume_from", "trust")
+"""Settings that say where and how a run is started, not what it is: a dump repeats the run elsewhere."""
 
 ADAPTED = ("vocab_size", "warmup_steps")
 """Settings that are made smaller whoever chose them: a vocabulary to that of the text, a warm-up to fit the run."""

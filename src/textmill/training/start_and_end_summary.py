@@ -8,6 +8,7 @@ import torch
 
 from textmill.console.number_format import count, duration, plural, size
 from textmill.console.standard_streams import program
+from textmill.data.sources.code_of_runs import named_code
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
@@ -181,10 +182,11 @@ def closing_lines(run: Run, reason: str) -> Lines:
     if own and (unfinished or longer):
         steps = "" if unfinished else f" and max_steps={2 * progress.step}"
         return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
+    trust = " --trust" if named_code(run.config) else ""
     if unfinished:
-        following = f"train --output-dir {folder} --resume"
+        following = f"train --output-dir {folder} --resume{trust}"
     elif longer:
-        following = f"train --output-dir {folder} --resume --max-steps {2 * progress.step}"
+        following = f"train --output-dir {folder} --resume{trust} --max-steps {2 * progress.step}"
     else:
         following = f"report {folder}"
     return [*lines, ("next", f"{program()} {following}")]

@@ -24,6 +24,7 @@ from textmill.errors import ConfigError, DataError, MissingInputError, TextmillE
 from textmill.files.cache_dir import cache_root
 from textmill.imports import resolve
 
+_FOR_THE_USER = 0o600  # what is piped in may have been readable for nobody else
 STANDARD_INPUT = "-"
 
 WHAT_IS_TAKEN = (
@@ -137,7 +138,7 @@ class Keeper:
         pause = FIRST_PAUSE
         due = time.monotonic() + pause
         try:
-            with temporary.open("wb") as file:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FOR_THE_USER), "wb") as file:
                 for block in blocks:
                     self.interrupted()
                     is_empty = is_empty and not block.strip()
