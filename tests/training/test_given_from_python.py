@@ -320,6 +320,33 @@ print("the script went on")
 """
 
 
+NOTEBOOK = """
+import os, signal, sys, time
+import textmill as tm
+
+def interrupting(logits, batch):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.4)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+settings = dict(data=sys.argv[1], tokenizer="byte", d_model=16, num_layers=1, num_heads=1, max_seq_len=32, batch_size=4)
+settings |= dict(max_steps=6, eval_steps=3, save_steps=2, sample_steps=0, output_dir=sys.argv[2], quiet=True)
+try:
+    tm.train(**settings, metrics={"stop": interrupting})
+except KeyboardInterrupt:
+    print("the cell ends")
+print("the kernel lives", tm.train(**settings, resume=True).total_steps)
+"""
+
+
+def test_a_second_interrupt_leaves_a_notebook_alive(book: Path, tmp_path: Path) -> None:
+    """It ends what runs with KeyboardInterrupt, not the process, which resumes the run from its last checkpoint."""
+    script = [sys.executable, "-c", NOTEBOOK, str(book), str(tmp_path / "run")]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (0, "the cell ends\nthe kernel lives 6\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("number", "how", "code", "printed"),
     [
