@@ -5,7 +5,9 @@
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from textmill.errors import ConfigError, MissingExtraError
@@ -21,7 +23,7 @@ def resolve(name: str) -> Any:
     if not colon or not module_name or not attribute:
         raise ConfigError(f"{name!r} does not name an object: write it as 'package.module:attribute'")
     try:
-        value: Any = importlib.import_module(module_name)
+        value: Any = _module(module_name)
     except Exception as error:  # ImportError, or whatever the module's own code raises
         reason = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         raise ConfigError(f"cannot import {module_name!r} (from {name!r}): {reason}") from error
@@ -30,6 +32,22 @@ def resolve(name: str) -> Any:
             raise ConfigError(f"{module_name!r} has no {attribute!r} (from {name!r})")
         value = getattr(value, part)
     return value
+
+
+def _module(name: str) -> Any:
+    """Return the module `name`. One that is not installed is looked for in the current folder."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        here = str(Path.cwd())
+        if error.name != name.partition(".")[0] or here in sys.path:
+            raise
+    sys.path.append(here)  # the module may import its neighbours, now and later
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        sys.path.remove(here)
+        raise
 
 
 def resolve_callable(name: str) -> Callable[..., Any]:

@@ -16,7 +16,8 @@ import pytest
 from textmill import __version__
 from textmill.cli.main import VERBS, console, main, parse
 from textmill.config.setting_lookup import setting_names
-from textmill.errors import DataError, Interrupted
+from textmill.errors import ConfigError, DataError, Interrupted
+from textmill.imports import resolve
 
 PAGES = [
     [],
@@ -251,12 +252,19 @@ def test_presets_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_own_modules_are_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The installed command finds `likely.py` beside the text, behind everything that is installed."""
+    """An import string finds `likely.py` beside the text, behind all that is installed; nothing else is found there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", ["textmill", "--version"])
+    (tmp_path / "likely_here.py").write_text("import neighbour_here\ntop5 = neighbour_here.top5\n")
+    (tmp_path / "neighbour_here.py").write_text("def top5(logits, batch): return 0, 1\n")
     with pytest.raises(SystemExit):
         console()
+    assert str(tmp_path) not in sys.path
+    with pytest.raises(ConfigError, match="cannot import 'absent_here'"):
+        resolve("absent_here:x")
+    assert str(tmp_path) not in sys.path
+    assert resolve("likely_here:top5").__module__ == "neighbour_here"
     assert sys.path[-1] == str(tmp_path)
 
 

@@ -123,6 +123,7 @@ WHY = {
     "sample_top_p": "the model's own distribution, mistakes included",
     "output_dir": "no run overwrites another",
     "overwrite": "nothing is deleted unless you ask for it",
+    "trust": "a run folder may be somebody else's",
     "resume": "a new run is the common case",
     "resume_from": "the newest valid checkpoint loses the least work",
     "init_from": "textmill is made for training from scratch",

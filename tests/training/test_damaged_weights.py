@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ NAME = "model.layers.0.mlp.up_proj.weight"
 def run(book: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps."""
     folder = tmp_path_factory.mktemp("weights") / "run"
-    shape = {"d_model": 16, "num_layers": 1, "num_heads": 2, "max_seq_len": 16}
+    shape: dict[str, Any] = {"d_model": 16, "num_layers": 1, "num_heads": 2, "max_seq_len": 16}
     tm.train(data=str(book), tokenizer="byte", **shape, max_steps=2, output_dir=str(folder), cache_dir=str(cache_dir))
     return folder
 

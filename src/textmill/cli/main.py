@@ -63,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def console() -> None:
-    """Run the `textmill` command. Modules of yours (`--metrics likely:top5`) are found in the current folder, last."""
-    sys.path.append(str(Path.cwd()))
+    """Run the `textmill` command."""
     sys.exit(main())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from textmill.config.aliases import canonical
 from textmill.config.field_types import closest, show
@@ -12,6 +12,7 @@ from textmill.config.fields import DataFields, ModelFields, TokenizerFields, Tra
 from textmill.config.model_shape import ModelConfig
 from textmill.config.related_settings import merge, suited
 from textmill.config.section import Section
+from textmill.config.setting_keywords import SettingKeywords
 from textmill.config.setting_lookup import (
     Setting,
     flatten,
@@ -52,8 +53,8 @@ SECTION_CLASSES: dict[str, type[Section]] = {
 LENGTHS = ("epochs", "max_steps", "max_tokens", "max_time")
 """The settings that end a run. A preset sets one only where nobody gave any."""
 
-NOT_DUMPED = ("output_dir", "overwrite", "resume", "resume_from")
-"""Settings that say where a run is written, not what it is: a dump repeats the run elsewhere."""
+NOT_DUMPED = ("output_dir", "overwrite", "resume", "resume_from", "trust")
+"""Settings that say where and how a run is started, not what it is: a dump repeats the run elsewhere."""
 
 ADAPTED = ("vocab_size", "warmup_steps")
 """Settings that are made smaller whoever chose them: a vocabulary to that of the text, a warm-up to fit the run."""
@@ -80,7 +81,7 @@ class Config(_Settings):
     training: TrainingConfig
     tracking: TrackingConfig
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **values: Unpack[SettingKeywords]) -> None:
         for name, section in SECTION_CLASSES.items():
             self._adopt(name, section())
         self._take(values)

@@ -2,11 +2,12 @@
 
 import logging
 import math
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,6 +15,7 @@ from typing import Any, TextIO
 from textmill.console.number_format import duration, in_one_line, rate, size
 from textmill.console.standard_streams import NAME_COLUMNS, columns, named, wrapped
 from textmill.console.status_line import SHORTEST_BAR, StatusLine
+from textmill.files import own_file
 
 SILENT_SECONDS = 2.0
 """What is done within this time needs no progress."""
@@ -56,6 +58,7 @@ class Screen:
         self._line = StatusLine(stream)
         self._log: TextIO | None = None
         self._early_lines: list[str] = []
+        self._told: set[str] = set()
         self._last_line_at = self._drawn_at = -math.inf
         self._stepping_since: float | None = None
         self._started: dict[str, tuple[float, int]] = {}
@@ -64,7 +67,9 @@ class Screen:
 
     def open_log(self, path: Path, offset: int | None = None) -> None:
         """Write what was said so far and everything from now on to `path` too, cut at `offset` bytes first."""
-        self._log = path.open("a", encoding="utf-8", errors="backslashreplace")
+        own_file(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        self._log = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
         if offset is not None:
             self._log.truncate(min(offset, path.stat().st_size))
         for line in self._early_lines:
@@ -75,6 +80,16 @@ class Screen:
         """Print `line`. A terminal wraps it, further lines indented by so many columns, unless `indent` is None."""
         self._write_log(line)
         self._show(line, indent)
+
+    def recall(self, log: Path) -> None:
+        """Remember the lines of the log of an earlier session, for `note`."""
+        with suppress(OSError):
+            self._told.update(log.read_text(encoding="utf-8", errors="replace").splitlines())
+
+    def note(self, sentence: str) -> None:
+        """Say `sentence`, unless an earlier session of the run has said it."""
+        if in_one_line(sentence) not in self._told:
+            self.say(sentence)
 
     def field(self, name: str, text: str) -> None:
         """Print `name  text`, aligned with its neighbours."""

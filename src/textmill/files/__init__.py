@@ -14,6 +14,7 @@ from textmill.files.atomic import (
     moved_aside,
     new_directory,
     not_accessible,
+    own_file,
     remove_directory,
     remove_temporaries,
     write_bytes,

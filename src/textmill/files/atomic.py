@@ -72,6 +72,16 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise cannot_write(path, error) from error
 
 
+def own_file(path: Path) -> None:
+    """Replace a file that has further names (hard links) by a copy, so that writing to it changes no other.
+
+    Raises OSError.
+    """
+    with suppress(FileNotFoundError):
+        if path.lstat().st_nlink > 1:
+            write_bytes(path, path.read_bytes())
+
+
 def move_into_place(temporary: Path, final: Path) -> Path:
     """Rename a complete file to `final`, in the same folder, and fsync; return `final`. Raises OSError."""
     fsync_file(temporary)

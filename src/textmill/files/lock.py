@@ -19,13 +19,13 @@ def lock_file(path: Path) -> BinaryIO | None:
     that was left behind locks out nobody. Delete the file, if at all, before closing it.
 
     Raises:
-        CannotWriteError: the folder or the file cannot be created.
+        CannotWriteError: the folder or the file cannot be created, or the file is a symbolic link.
         NoLocksError: the file system has no locks.
     """
     while True:
         make_directory(path.parent)
         try:
-            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b", buffering=0)
         except FileNotFoundError:  # the folder was deleted in between, by a process that had the lock
             continue
         except OSError as error:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from textmill.config.fields.training import OptimizerName
-from textmill.errors import ConfigError
+from textmill.errors import ConfigError, one_line
 from textmill.imports import resolve_callable
 from textmill.optim.muon import Muon
 from textmill.optim.parameter_groups import parameter_groups
@@ -58,10 +58,7 @@ def build_optimizer(
     groups = parameter_groups(model, weight_decay=weight_decay)
     if callable(name) or ":" in name:
         factory = name if callable(name) else resolve_callable(name)
-        optimizer = factory(groups)
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise ConfigError(f"optimizer {name!r} returned {type(optimizer).__name__}, not a torch.optim.Optimizer")
-        return optimizer
+        return _made_by(factory, groups, repr(name))
     if name in ("adamw", "adam"):
         kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
         fused = {parameter.device.type for parameter in model.parameters()} <= {"cpu", "cuda"}  # one kernel for all
@@ -80,3 +77,22 @@ def build_optimizer(
     raise ConfigError(
         f"unknown optimizer {name!r}; choose one of {', '.join(get_args(OptimizerName))}, or 'package.module:factory'"
     )
+
+
+def _made_by(factory: OptimizerFactory, groups: list[dict[str, Any]], name: str) -> torch.optim.Optimizer:
+    try:
+        optimizer = factory(groups)
+    except Exception as error:  # whatever somebody's own code raises
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise ConfigError(f"optimizer {name} cannot be made of groups of parameters: {reason}") from error
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(f"optimizer {name} returned {type(optimizer).__name__}, not a torch.optim.Optimizer")
+    return optimizer
+
+
+def try_optimizer(name: str, factory: OptimizerFactory, model: nn.Module) -> None:
+    """Raise ConfigError unless `factory` makes an optimizer: of tiny parameters, in the groups that `model` has."""
+    groups = parameter_groups(model, weight_decay=0.0)
+    for group in groups:
+        group["params"] = [nn.Parameter(torch.zeros([2] * parameter.ndim)) for parameter in group["params"]]
+    _made_by(factory, groups, repr(name))

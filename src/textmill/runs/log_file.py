@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textmill.files import cannot_write, flush_to_disk, make_directory, plain_values
+from textmill.files import cannot_write, flush_to_disk, make_directory, own_file, plain_values
 
 
 class Log:
@@ -23,7 +23,8 @@ class Log:
         self._waiting = b""  # rows that the disk has refused so far
         make_directory(path.parent)
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            own_file(path)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             self._offset = self._end_of_line_before(os.fstat(self._descriptor).st_size)
             os.ftruncate(self._descriptor, self._offset)
         except OSError as error:

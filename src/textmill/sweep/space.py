@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from textmill.config.aliases import canonical
 from textmill.config.field_types import closest
+from textmill.config.run_config import NOT_DUMPED
 from textmill.config.setting_lookup import is_list, section_of, setting_names, validate
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-FORBIDDEN = frozenset({"output_dir", "overwrite", "resume", "resume_from", "run_name", "log_dir", "data", "val_data"})
+FORBIDDEN = frozenset({*NOT_DUMPED, "run_name", "log_dir", "data", "val_data"})
 """Settings that the sweep itself needs: where a trial is written and what it is measured on."""
 
 

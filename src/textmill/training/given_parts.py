@@ -17,7 +17,7 @@ from textmill.errors import ConfigError
 from textmill.evaluation.metrics import Metric
 from textmill.imports import resolve_callable
 from textmill.model.cross_entropy import forward
-from textmill.optim.optimizer_choice import OptimizerFactory
+from textmill.optim.optimizer_choice import OptimizerFactory, try_optimizer
 from textmill.training.run import LossFunction
 
 
@@ -116,13 +116,17 @@ def _refuse_few_ids(model: nn.Module, corpus: Corpus) -> None:
         raise ConfigError(f"{type(model).__name__} returns scores for {scores} ids, and {advice}")
 
 
-def with_named(parts: Parts, config: Config) -> Parts:
-    """Return the parts with the metrics and the optimizer that the configuration names by import strings."""
+def with_named(parts: Parts, config: Config, *, model: nn.Module) -> Parts:
+    """Return the parts with the metrics and the optimizer that the configuration names by import strings.
+
+    Raises ConfigError for names that cannot be imported, and for an optimizer that cannot be made for `model`.
+    """
     settings = config.training
     metrics = {name.partition(":")[2]: resolve_callable(name) for name in settings.metrics} | dict(parts.metrics or {})
     optimizer = parts.optimizer
     if optimizer is None and ":" in settings.optimizer:
         optimizer = resolve_callable(settings.optimizer)
+        try_optimizer(settings.optimizer, optimizer, model)
     if isinstance(optimizer, torch.optim.Optimizer):
         _adopt_rates(optimizer, parts, config)
     return replace(parts, metrics=metrics, optimizer=optimizer)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from textmill.config import Config, consistency
 from textmill.console.screen import Screen
@@ -118,10 +119,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             )
             _say_new(screen, corpus, changes)
             trackers = _trackers(config, output.folder, world, screen)
-            parts = with_named(parts, config)
-            if parts.model is None:
-                with torch.device("meta"):  # refuse a model that cannot be built; nothing is allocated
-                    empty_model(config.model)
+            parts = with_named(parts, config, model=_empty_model(parts, config))
         yield OpenedRun(
             config, parts, world, signals, screen, output, start, initial, kernels, preset,
             corpus, rows, augment, engine, precision, length, trackers,
@@ -134,6 +132,14 @@ def _shown(screen: Screen | None, world: World, stack: ExitStack) -> Screen:
     screen.logged = world.is_first
     stack.callback(screen.close)
     return screen
+
+
+def _empty_model(parts: Parts, config: Config) -> nn.Module:
+    """Return the model without its weights, or the given one. Raises ConfigError if it cannot be built."""
+    if parts.model is not None:
+        return parts.model
+    with torch.device("meta"):
+        return empty_model(config.model)
 
 
 def _join(config: Config, stack: ExitStack, check: Callable[[], None]) -> World:
@@ -182,7 +188,7 @@ def _say_new(screen: Screen, corpus: Corpus, sentences: list[str]) -> None:
     """Say each sentence that was not already said when the corpus was opened."""
     for sentence in sentences:
         if sentence not in corpus.notes:
-            screen.say(sentence)
+            screen.note(sentence)
 
 
 def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Trackers:

@@ -8,6 +8,7 @@ import torch
 
 from textmill.console.number_format import count, duration, plural, size
 from textmill.console.standard_streams import program
+from textmill.data.sources.code_of_runs import named_code
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
@@ -129,7 +130,7 @@ def _plan(run: Run) -> str:
         return f"{limit}; {batch} per step"
     tokens = count(length.total_steps * length.tokens_per_step)
     epochs = f"{length.epochs:.2f} epochs" if length.epochs is not None else ""
-    text = f"{length.total_steps:,} steps (set by {length.limit}) of {batch} = {tokens} tokens, {epochs}"
+    text = f"{plural(length.total_steps, 'step')} (set by {length.limit}) of {batch} = {tokens} tokens, {epochs}"
     return text + (f"; {limit} at the latest" if limit else "")
 
 
@@ -181,10 +182,11 @@ def closing_lines(run: Run, reason: str) -> Lines:
     if own and (unfinished or longer):
         steps = "" if unfinished else f" and max_steps={2 * progress.step}"
         return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
-    if unfinished:
-        following = f"train --output-dir {folder} --resume"
+    trust = " --trust" if named_code(run.config) else ""
+    if unfinished and (advice is None or longer):
+        following = f"train --output-dir {folder} --resume{trust}"
     elif longer:
-        following = f"train --output-dir {folder} --resume --max-steps {2 * progress.step}"
+        following = f"train --output-dir {folder} --resume{trust} --max-steps {2 * progress.step}"
     else:
         following = f"report {folder}"
     return [*lines, ("next", f"{program()} {following}")]

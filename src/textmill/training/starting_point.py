@@ -12,9 +12,11 @@ from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.find_model import resolve_checkpoint
 from textmill.config import Config
 from textmill.console.screen import Screen
+from textmill.data.sources.code_of_runs import refuse_code_of_run
 from textmill.engine.world import World
 from textmill.errors import ConfigError, MissingInputError, RunExistsError
-from textmill.runs.layout import CHECKPOINTS, RUN_FILES, TOKENIZER, is_run
+from textmill.runs.foreign_links import refuse_links
+from textmill.runs.layout import CHECKPOINTS, LOCK, RUN_FILES, TOKENIZER, is_run
 from textmill.runs.read_run import read_environment
 from textmill.runs.run_lock import run_lock
 from textmill.training.resume import merge_with_saved
@@ -171,7 +173,7 @@ def _clear_run(folder: Path) -> None:
         try:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif path.exists():
+            elif path.exists() or path.is_symlink():
                 path.unlink()
         except OSError as error:
             raise files.cannot_write(path, error) from error
@@ -187,6 +189,7 @@ def claim(output: Output, world: World, screen: Screen, *, overwrite: bool = Fal
         with world.together():
             if world.is_first:
                 files.make_directory(output.folder)
+                refuse_links(output.folder, [LOCK] if output.fresh else [LOCK, *RUN_FILES])
                 stack.enter_context(run_lock(output.folder, say=screen.say))
                 if output.fresh:
                     if not overwrite:
@@ -200,6 +203,8 @@ def claim(output: Output, world: World, screen: Screen, *, overwrite: bool = Fal
 def find_start(config: Config, output: Output, world: World, screen: Screen) -> tuple[Config, Path | None]:
     """Return the configuration to run with and the checkpoint to start from, or None for step 0."""
     if output.resume_from is None:
+        with world.together():
+            refuse_code_of_run(config)
         return config, None
 
     def found() -> str | None:

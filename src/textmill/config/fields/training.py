@@ -213,6 +213,8 @@ class TrainingFields(Fields):
     """Continue from the newest checkpoint; auto also accepts an empty output folder."""
     resume_from: MaybePath = None
     """Continue from this checkpoint: a path, best, last, step-500, epoch-3."""
+    trust: Switch = False
+    """Import the code (metrics, optimizer, texts of a program) that the config.yaml of a run folder names."""
     init_from: MaybePath = None
     """Start from the model in this folder: its weights, shape and tokenizer."""
 

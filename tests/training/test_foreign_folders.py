@@ -1,0 +1,227 @@
+"""A run folder may be somebody else's: it runs no code, and nothing is written through links in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import textmill as tm
+from textmill.cli.main import main
+from textmill.config import load_config
+from textmill.errors import ConfigError
+from textmill.runs import layout
+from textmill.runs.recorded_files import with_hash
+from textmill.sweep.run_sweep import sweep
+
+EVIL = "open({mark!r}, 'a').write('x')\ndef x(*anything): open({mark!r}, 'a').write('x'); return 0.0, 1\n"
+
+
+@pytest.fixture(scope="module")
+def run(book: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps."""
+    folder = tmp_path_factory.mktemp("mine") / "run"
+    shape: dict[str, Any] = {"d_model": 16, "num_layers": 1, "num_heads": 2, "max_seq_len": 16}
+    often: dict[str, Any] = {"max_steps": 2, "save_steps": 1}
+    tm.train(data=str(book), tokenizer="byte", **shape, **often, output_dir=str(folder), cache_dir=str(cache_dir))
+    (folder / layout.TENSORBOARD).mkdir()
+    return folder
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """The run, as it was received from somebody."""
+    return Path(shutil.copytree(run, tmp_path / "received"))
+
+
+def resume(run: Path, *flags: str) -> int:
+    return main(["train", "--output-dir", str(run), "--resume", "--max-steps", "3", *flags])
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", [layout.LOCK, *layout.RUN_FILES])
+def test_links_are_refused(copy: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A symbolic link where a run writes: 73, the link is named, and what it points to is as it was."""
+    target = tmp_path / "precious"
+    if (copy / name).is_dir():
+        shutil.move(copy / name, target)
+    else:
+        target.write_text('{"kept": true}\n' * 9)
+        (copy / name).unlink(missing_ok=True)
+    before = content(target) if target.is_dir() else target.read_bytes()
+    (copy / name).symlink_to(target)
+    assert resume(copy) == 73
+    assert f"{copy / name} is a symbolic link: a run writes only to files and folders of its own" in (
+        capsys.readouterr().err
+    )
+    assert (content(target) if target.is_dir() else target.read_bytes()) == before
+
+
+def test_what_a_link_points_to_survives_an_overwrite(copy: Path, tmp_path: Path, book: Path, cache_dir: Path) -> None:
+    """--overwrite deletes the links, broken ones too, and nothing behind them."""
+    kept, names = tmp_path / "kept", (layout.METRICS, layout.TRAIN_LOG, layout.TENSORBOARD, layout.TOKENIZER)
+    kept.mkdir()
+    (kept / "file").write_text("precious")
+    for name in names:
+        shutil.rmtree(copy / name) if (copy / name).is_dir() else (copy / name).unlink()
+        (copy / name).symlink_to(kept / "absent" if name == layout.METRICS else kept)
+    command = ["train", str(book), "--cache-dir", str(cache_dir), "--tokenizer", "byte", "--d-model", "16"]
+    command += ["--num-layers", "1", "--num-heads", "2", "--max-seq-len", "16", "--max-steps", "1"]
+    assert main([*command, "--output-dir", str(copy), "--overwrite"]) == 0
+    assert content(kept) == {"file": b"precious"}
+    assert not any((copy / name).is_symlink() for name in names)
+
+
+def test_a_lock_with_two_names(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A hard link is a link too: the lock would truncate the other name's content."""
+    (tmp_path / "precious").write_text("kept")
+    (copy / layout.LOCK).hardlink_to(tmp_path / "precious")
+    assert resume(copy) == 73
+    assert "another name of a file elsewhere (a hard link)" in capsys.readouterr().err
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_a_copy_by_hard_links_is_a_run_of_its_own(run: Path, tmp_path: Path) -> None:
+    """Resuming `cp -al` of a run leaves the original as it was, byte for byte."""
+    twin = Path(shutil.copytree(run, tmp_path / "twin", copy_function=os.link))
+    before = content(run)
+    assert resume(twin) == 0
+    assert content(run) == before
+    assert (twin / layout.STEPS).stat().st_nlink == 1
+
+
+def test_a_pipe_in_place_of_a_log(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A named pipe would block the run for ever: 73."""
+    (copy / layout.TRAIN_LOG).unlink()
+    os.mkfifo(copy / layout.TRAIN_LOG)
+    assert resume(copy) == 73
+    assert "is neither a file nor a folder" in capsys.readouterr().err
+
+
+def test_a_folder_may_be_reached_by_a_link(copy: Path, tmp_path: Path) -> None:
+    """The person named the folder itself: it may be a link."""
+    (tmp_path / "link").symlink_to(copy)
+    assert resume(tmp_path / "link") == 0
+
+
+@pytest.fixture
+def evil(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return the run with settings that name `evilmod.py` in the current folder, which leaves a mark if it runs."""
+
+    def make(section: str, setting: str, value: object, *, whole: bool = True) -> Path:
+        tree = yaml.safe_load((copy / layout.CONFIG).read_text())
+        tree[section][setting] = value
+        tree["training"]["trust"] = True  # which a file of a run cannot say
+        text = yaml.safe_dump(tree)
+        (copy / layout.CONFIG).write_text(with_hash("", text) if whole else text)
+        shutil.rmtree(copy / layout.CHECKPOINTS)  # whose settings would count
+        return copy
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "evilmod", raising=False)
+    (tmp_path / "evilmod.py").write_text(EVIL.format(mark=str(tmp_path / "ran")))
+    return make
+
+
+CODE = [
+    ("training", "metrics", ["evilmod:x"]),
+    ("training", "optimizer", "evilmod:x"),
+    ("data", "data", ["evilmod:x"]),
+    ("data", "val_data", ["evilmod:x"]),
+]
+
+
+@pytest.mark.parametrize(("section", "setting", "value"), CODE)
+def test_a_run_folder_names_no_code(
+    evil: Callable[..., Path],
+    section: str,
+    setting: str,
+    value: object,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Resumed, repeated, searched over or planned with: the name is refused (2), with what to add, and not imported."""
+    run, out = evil(section, setting, value), str(tmp_path / "out")
+    for words in (
+        ["train", "--output-dir", str(run), "--resume"],
+        ["train", "--config", str(run), "--output-dir", out],
+        ["train", "--config", str(run / layout.CONFIG), "--dry-run"],
+    ):
+        assert main(words) == 2, words
+        error = capsys.readouterr().err
+        assert f"{run}/config.yaml: {setting} names code, evilmod:x" in error, words
+        assert "If you trust it, add --trust" in error
+    with pytest.raises(ConfigError, match=f"{setting} names code"):
+        sweep(load_config(run), [], tmp_path / "out", trials=1)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_without_a_hash_is_no_way_around(evil: Callable[..., Path], tmp_path: Path) -> None:
+    """A config.yaml written by hand in a run folder names no code either, even if nothing else of a run is there."""
+    run = evil("training", "metrics", ["evilmod:x"], whole=False)
+    assert main(["train", "--output-dir", str(run), "--resume"]) == 2
+    for name in (layout.STATUS, layout.FINAL, layout.BEST_MODEL):
+        shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+    assert main(["train", "--output-dir", str(run), "--resume"]) == 2
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_of_ones_own(evil: Callable[..., Path], tmp_path: Path) -> None:
+    """--trust, a flag, a keyword or a file of one's own name code that is imported, from the current folder too."""
+    run, mark = evil("training", "metrics", ["evilmod:x"]), tmp_path / "ran"
+    assert main(["train", "--output-dir", str(run), "--resume", "--dry-run", "--trust"]) == 0
+    assert mark.read_text().startswith("x")
+    mark.unlink()
+    assert main(["train", "--output-dir", str(run), "--resume", "--dry-run", "--metrics", "evilmod:x"]) == 0
+    own = tmp_path / "own.yaml"
+    own.write_text("metrics: [evilmod:x]\n")
+    assert main(["train", "--output-dir", str(run), "--resume", "--dry-run", "--config", str(own)]) == 0
+
+
+def test_reading_a_foreign_run(evil: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The text of a run whose prepared corpus is gone is not got from code that the run names."""
+    run = evil("data", "data", ["evilmod:x"])
+    environment = (run / layout.ENVIRONMENT).read_text().replace("corpora", "elsewhere")
+    (run / layout.ENVIRONMENT).write_text(environment)
+    assert main(["evaluate", str(run)]) == 2
+    assert "data names code, evilmod:x" in capsys.readouterr().err
+    for words in (["verify", run], ["report", run], ["runs", tmp_path], ["runs", "compare", run, run]):
+        assert main(list(map(str, words))) in (0, 65)
+    assert main(["generate", str(run), "--prompt", "a", "--max-new-tokens", "1"]) == 0
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["os:system", "os:getcwd", "builtins:print", "subprocess:run"])
+def test_what_is_no_optimizer(
+    name: str, book: Path, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that makes no optimizer is refused (2) before there is a run folder."""
+    command = ["train", str(book), "--cache-dir", str(cache_dir), "--tokenizer", "byte", "--max-steps", "1"]
+    assert main([*command, "--optimizer", name, "--output-dir", str(tmp_path / "out")]) == 2
+    assert f"optimizer '{name}'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_current_folder_is_no_place_for_modules(tmp_path: Path) -> None:
+    """A module beside the data that is called as one that textmill imports is not imported, by `python -m` either."""
+    for module in ("yaml", "torch", "wandb", "cyclopts", "rich"):
+        (tmp_path / f"{module}.py").write_text("open('ran', 'w')\n")
+    source = str(Path(tm.__file__).parents[1])
+    command = [sys.executable, "-m", "textmill", "evaluate", "nowhere"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True
+    )
+    assert (done.returncode, "there is no model at nowhere" in done.stderr) == (66, True)
+    assert not (tmp_path / "ran").exists()
