@@ -141,6 +141,21 @@ def test_a_run_whose_text_was_deleted_from_the_cache_is_resumed_where_it_is_give
     assert train("run", max_steps=8, resume=True, lr_schedule="constant", warmup_steps=0) == whole
 
 
+def test_validation_sets_beside_a_dataset(two_texts: tuple[Path, Path], tmp_path: Path) -> None:
+    """Several files are one set, and one set may have a name; several sets are refused in one sentence."""
+    train, held_out = two_texts
+    settings: dict[str, Any] = {**TINY, "max_steps": 2, "output_dir": tmp_path / "run", "overwrite": True}
+    rows = tm.TextDataset(train, 32, "byte", cache_dir=tmp_path / "cache")
+    losses = []
+    for sets in ([str(held_out), str(train)], [f"news={held_out}", f"news={train}"]):
+        result = tm.train(data=rows, val_data=sets, **settings, cache_dir=tmp_path / "cache", quiet=True)
+        losses.append(json.loads((result.output_dir / "metrics.jsonl").read_text().splitlines()[-1]))
+    assert losses[0]["val_loss"] == losses[1]["val_loss"] == losses[1]["val_loss/news"]
+    assert "val_loss/news" not in losses[0]
+    with pytest.raises(ConfigError, match="several sets need a text to train on that is files, not an object"):
+        tm.train(data=rows, val_data=[f"a={held_out}", f"b={train}"], **settings, quiet=True)
+
+
 # --- models ---------------------------------------------------------------------------------------
 
 

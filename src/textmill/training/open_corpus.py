@@ -13,7 +13,7 @@ from textmill.data.batches.dataset import TextDataset
 from textmill.data.batches.text_size import corpus_size_bytes
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
-from textmill.data.sources.file_selection import absolute_data, absolute_set, weighted_items
+from textmill.data.sources.file_selection import absolute_data, absolute_set, named_set, weighted_items
 from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_paths, is_given_once, is_kept, was_kept
 from textmill.data.store.corpus import Corpus
 from textmill.data.store.joined_corpus import join
@@ -160,17 +160,21 @@ def _open(
 
     if data is None and validation is None:
         return prepared()
-    corpus = prepared(val_data=None, val_split=0.0) if data is None else _corpus_of(data)
+    corpus, name = prepared(val_data=None, val_split=0.0) if data is None else _corpus_of(data), ""
     if validation is not None:
         held_out = _corpus_of(validation)
     elif config.data.val_data:
-        if len(config.data.val_data) > 1:
-            raise ConfigError("val_data: several sets need data that are files; give one set, or a TextDataset")
-        tokenizer = corpus.tokenizer or config.tokenizer.tokenizer
-        held_out = prepared(data=config.data.val_data, val_data=None, val_split=0.0, tokenizer=tokenizer)
+        names, texts = zip(*map(named_set, config.data.val_data), strict=True)
+        if len(set(names)) > 1:
+            raise ConfigError(
+                "val_data: several sets need a text to train on that is files, not an object: name the files of the "
+                "text as data, or give one set"
+            )
+        name, tokenizer = names[0], corpus.tokenizer or config.tokenizer.tokenizer
+        held_out = prepared(data=[str(text) for text in texts], val_data=None, val_split=0.0, tokenizer=tokenizer)
     else:
         return corpus
-    return join(corpus, held_out, cache_dir=config.data.cache_dir, say=screen.say)
+    return join(corpus, held_out, name or None, cache_dir=config.data.cache_dir, say=screen.say)
 
 
 def _corpus_of(given: TextDataset | Corpus) -> Corpus:
