@@ -13,10 +13,12 @@ import pytest
 
 from support.disk_faults import flip_bits
 from textmill import files
+from textmill.cli.main import main
 from textmill.data import Corpus, TextDataset, open_corpus, prepare
 from textmill.data.store import corpus_files
 from textmill.data.store.corpus import corpus_problems
 from textmill.errors import DataError
+from textmill.evaluation import evaluate_model
 from textmill.report.verify_files import verify
 
 PAGE = "REPORT.md"  # for people: nothing reads it
@@ -200,3 +202,41 @@ def test_the_learned_tokenizer_of_a_stopped_preparation_is_checked(text: Path, t
     for _ in flip_bits(tmp_path / "kept", 30, seed=6):
         assert kept.learned() is None
     assert kept.learned() is not None
+
+
+TINY = [
+    *("--d-model", "16", "--num-layers", "1", "--num-heads", "1", "--max-seq-len", "8", "--batch-size", "1"),
+    *("--max-steps", "2", "--device", "cpu", "--sample-steps", "0", "--tokenizer", "byte"),
+]
+
+
+def flip_first_bit(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+
+
+def test_a_run_whose_store_is_damaged(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the cache: evaluated and resumed as before, said in a line. A folder of the user's: 65, nothing trained."""
+    cache, run = tmp_path / "cache", tmp_path / "run"
+    train = ["train", *TINY, "--cache-dir", str(cache), "--output-dir"]
+    assert main([*train, str(run), str(text)]) == 0
+    [shard] = cache.glob("corpora/*/validation/00000.bin")
+    whole, expected = shard.read_bytes(), evaluate_model(run / "final")["loss"]
+    for act in (
+        lambda: evaluate_model(run / "final")["loss"] == expected,
+        lambda: main(["train", "--output-dir", str(run), "--resume", "--max-steps", "3"]) == 0,
+    ):
+        flip_first_bit(shard)
+        capsys.readouterr()
+        assert act(), capsys.readouterr()
+        assert shard.read_bytes() == whole
+    assert "the cached corpus is damaged and is made again" in (run / "train.log").read_text()
+
+    mine = tmp_path / "mine"
+    assert main(["prepare", str(text), "--tokenizer", "byte", "--output", str(mine)]) == 0
+    flip_first_bit(mine / "train" / "00000.bin")
+    capsys.readouterr()
+    assert main([*train, str(tmp_path / "refused"), str(mine)]) == 65
+    said = capsys.readouterr().err
+    assert f"{mine}/train/00000.bin has changed (its SHA-256 differs): restore it from a copy, or delete {mine}" in said
+    assert not (tmp_path / "refused").exists()

@@ -77,7 +77,10 @@ def test_rewriting(line: str, rewritten: str) -> None:
         ("--no-compile=3", "--no-compile: takes no value"),
         ("--lr", "--lr: needs a value"),
         ("--lr --seed 3", "--lr: needs a value"),
-        ("--lr 1 --learning-rate 2", "--learning-rate: '2' contradicts --lr: '1'; give learning_rate once"),
+        (
+            "--lr 1 --learning-rate 2",
+            "--learning-rate: '2' contradicts --lr: '1'; both set learning_rate: leave one out",
+        ),
         ("--val-data v1 v2 a.txt", "--val-data: takes one file here"),
     ],
 )

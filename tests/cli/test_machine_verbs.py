@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import shutil
-import subprocess
 import time
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from textmill.cli.main import VERBS, main
+from textmill.cli.main import main
 from textmill.machine.cpu_contention import contention_warning, foreign_load
 from textmill.machine.devices import cores
 from textmill.machine.measure_machine import advice
@@ -100,12 +97,17 @@ def test_the_cache_is_listed_and_cleaned(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_the_cache_tells_of_what_was_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A preparation that was stopped is listed and cleaned, one that is under way is neither."""
-    from textmill.data.store.unfinished_corpus import unfinished
+    from textmill.data.store.unfinished_corpus import one_at_a_time, unfinished
     from textmill.errors import Interrupted
     from textmill.tokenizers import make_byte
 
     flags = ["--cache-dir", str(tmp_path), "--json"]
-    with suppress(Interrupted), unfinished(tmp_path / "corpora" / "abc", "key", lambda sentence: None) as work:
+    final = tmp_path / "corpora" / "abc"
+    with (
+        suppress(Interrupted),
+        one_at_a_time(final, lambda sentence: None, lambda: None) as turn,
+        unfinished(final, "key", turn) as work,
+    ):
         work.keep_learned(make_byte(), [])
         assert main(["cache", "list", *flags]) == 0 and json.loads(capsys.readouterr().out) == []
         raise Interrupted(2)
@@ -113,70 +115,3 @@ def test_the_cache_tells_of_what_was_begun(tmp_path: Path, capsys: pytest.Captur
     assert "unfinished" in capsys.readouterr().out
     assert main(["cache", "clean", "abc", *flags]) == 0
     assert not list((tmp_path / "corpora").iterdir())
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_completes(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The script knows every verb and the flags that are settings."""
-    assert main(["completion", shell]) == 0
-    script = capsys.readouterr().out
-    assert all(verb in script for verb in VERBS) and "learning-rate" in script
-
-
-@pytest.mark.parametrize(
-    ("line", "completed"),
-    [
-        ("train --learn", ["--learning-rate"]),
-        ("train --architecture ll", ["llama"]),
-        ("train --lr-schedule co", ["constant", "cosine"]),
-        ("train --report-to wa", ["wandb"]),
-        ("train --preset gpt2-x", ["gpt2-xl"]),
-        ("train --tokenizer b", ["bpe", "byte"]),
-        ("presets med", ["medium"]),
-        ("train bo", ["book.txt"]),
-        ("train --val-data bo", ["book.txt"]),
-        ("train --config ru", ["runs"]),
-        ("train --output-dir runs/", ["runs/one"]),
-        ("generate runs/o", ["runs/one"]),
-        ("generate --device cu", ["cuda"]),
-        ("evaluate runs/one bo", ["book.txt"]),
-        ("verify runs/", ["runs/one"]),
-        ("runs compare runs/one runs/", ["runs/one"]),
-        ("tokenizer encode runs/", ["runs/one"]),
-    ],
-)
-def test_bash_completes(
-    line: str, completed: list[str], script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a real bash, TAB completes flags, choices, presets, files and run folders."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "one").mkdir(parents=True)
-    (tmp_path / "book.txt").write_text("text")
-    words = ["textmill", *line.split(" ")]
-    program = (
-        f"source {script}; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE='{' '.join(words)}'; "
-        "$(complete -p textmill | sed 's/.*-F \\([^ ]*\\) .*/\\1/') "
-        f"textmill '{words[-1]}' '{words[-2]}'; echo ${{COMPREPLY[@]}}"
-    )
-    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False)
-    assert sorted(done.stdout.split()) == completed, done.stderr
-
-
-@pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The script that bash is to read."""
-    if shutil.which("bash") is None:
-        pytest.skip("needs bash")
-    with redirect_stdout(io.StringIO()) as out:
-        assert main(["completion", "bash"]) == 0
-    file = tmp_path_factory.mktemp("completion") / "textmill.bash"
-    file.write_text(out.getvalue())
-    return file
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_know_the_choices(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Their scripts have the choices and presets too."""
-    assert main(["completion", shell]) == 0
-    script = capsys.readouterr().out
-    assert all(word in script for word in ("llama", "polynomial", "gpt2-xl", "auto-cpu-tiny"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,9 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
         ("c.json", "[" * 100_000, "nested too deeply"),
         ("c.toml", "d_model = 1\nd_model = 2\n", "not TOML: "),
         ("c.toml", "d_model =\n", "line 1"),
+        ("c.toml", "d_model = 1\nx" + ".a" * 20_000 + " = 1\n", ":2: a key of more than 32 parts is nested too deeply"),
+        ("c.toml", "[[ a" + ".'a'" * 20_000 + " ]]\n", ":1: a key of more than 32 parts is nested too deeply"),
+        ("c.toml", "x = {y = 1, a" + ' . "a"' * 20_000 + " = 1}\n", ":1: a key of more than 32 parts"),
         ("c.txt", "d_model: 1\n", "ends in .yaml, .yml, .json or .toml"),
     ],
 )
@@ -101,3 +105,18 @@ def test_no_file_can_break_the_reader(tmp_path: Path, content: bytes, suffix: st
         load_config(file)
     except TextmillError as error:
         assert "\n" not in str(error)
+
+
+def test_a_toml_key_of_many_parts_takes_no_memory(tmp_path: Path) -> None:
+    """It is refused before it is parsed, which would take gigabytes; short keys, and texts with dots, are read."""
+    file = tmp_path / "c.toml"
+    file.write_text("a" + ".a" * 100_000 + " = 1\n")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="nested too deeply"):
+            load_config(file)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    file.write_text(f'model.d_model = 64\ntraining."run_name" = "{"a." * 100}"\n')
+    assert load_config(file).model.d_model == 64

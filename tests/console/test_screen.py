@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import time
 from typing import Any
@@ -237,3 +238,13 @@ def test_a_wait_stands_on_a_terminal_until_it_is_over(columns: pytest.MonkeyPatc
     with Screen(stream=out).during("loading"):
         assert "loading ..." in out.getvalue()
     assert out.getvalue().endswith("\x1b[2K")
+
+
+def test_only_a_screen_that_is_logged_writes_to_the_logger(caplog: pytest.LogCaptureFixture) -> None:
+    """The screens of processes beside the first are not."""
+    with caplog.at_level(logging.INFO, logger="textmill"):
+        for logged in (True, False):
+            screen = Screen(quiet=True)
+            screen.logged = logged
+            screen.say(f"logged {logged}")
+    assert [record.getMessage() for record in caplog.records] == ["logged True"]

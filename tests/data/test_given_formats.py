@@ -204,12 +204,13 @@ PIPED: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
 
 @pytest.mark.parametrize("case", PIPED)
 def test_what_is_piped_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    """JSON only where it begins as JSON does; what is said counts more."""
+    """JSON only where it begins as JSON does; what is said counts more. Only its user may read what is kept."""
     content, how, extension, expected = PIPED[case]
     piped = SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False)
     monkeypatch.setattr(sys, "stdin", piped)
     (kept,) = Keeper(cache_dir=tmp_path, **how).keep("-") or []
     assert Path(kept).suffix == extension and Path(kept).read_bytes() == content
+    assert Path(kept).stat().st_mode & 0o777 == 0o600
     assert texts(Path(kept), **how) == expected
 
 

@@ -275,7 +275,8 @@ def test_torchrun_names_a_rank_that_never_comes(small_command: list[str], tmp_pa
     assert "textmill: error: rank 1 of 2 did not come within 3 s: rank 0 waited at " in done.stderr
 
 
-def test_two_processes_roll_back_together(tmp_path: Path, start_ranks: Start) -> None:
+@pytest.mark.parametrize("engine", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_two_processes_roll_back_together(tmp_path: Path, start_ranks: Start, engine: str) -> None:
     """A jolt of the weights in both at step 40: both restore the same checkpoint and end with the same table."""
 
     def before(rank: int) -> None:
@@ -298,6 +299,7 @@ def test_two_processes_roll_back_together(tmp_path: Path, start_ranks: Start) ->
         *("--num-layers", "1", "--num-heads", "2", "--max-seq-len", "32", "--batch-size", "2", "--optimizer", "adamw"),
         *("--learning-rate", "1e-2", "--max-steps", "50", "--logging-steps", "5", "--save-steps", "10"),
         *("--eval-steps", "50", "--sample-steps", "0", "--on-spike", "rollback", "--output-dir", str(run)),
+        *("--engine", engine),
     ]
     ranks = start_ranks(command, 2, before=before)
     assert ranks.wait() == [0, 0], ranks.said()

@@ -137,6 +137,26 @@ def run_in_two_sessions(tmp_path: Path, name: str) -> list[str]:
     return said
 
 
+def test_a_run_that_goes_back_is_shown_as_it_went_on(tmp_path: Path) -> None:
+    """TensorBoard's reader sees of the undone steps what was reported the second time; other trackers are told."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trackers, recorder = build_trackers(["tensorboard"], tmp_path, say=lambda sentence: None), Recorder()
+    trackers.trackers.append(recorder)
+    trackers.start(info())
+    for step in (1, 2, 3, 4):
+        trackers.log(row(step, 1 / step), step)
+    trackers.start_again(info(step=2))
+    for step in (3, 4):
+        trackers.log(row(step, 10.0), step)
+    trackers.finish("finished")
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [event.value for event in events.Scalars("train/loss")] == [1.0, 0.5, 10.0, 10.0]
+    assert recorder.calls[5:7] == [("finish", "interrupted"), ("start", "test-run")]
+
+
 def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path: Path) -> None:
     """Read back with TensorBoard's own reader: what was reported after the checkpoint is purged."""
     pytest.importorskip("tensorboard")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,7 +96,8 @@ def test_a_run_on_a_text_of_a_program_is_a_run_like_any_other(
     assert evaluations(again) == losses
     assert main(["train", "--output-dir", str(run), "--resume", "--max-steps", "12"]) == 0
     assert len(evaluations(run)) == 3
-    tm.train(**given, **{**settings, "max_steps": 16}, output_dir=run, resume=True)
+    settings["max_steps"] = 16
+    tm.train(**given, **settings, output_dir=run, resume=True)
     assert len(evaluations(run)) == 4
 
 
@@ -115,6 +117,45 @@ def test_texts_that_cannot_be_one_run_are_refused(two_texts: tuple[Path, Path], 
         tm.train(data=tm.TextDataset(train, 32), validation=tm.prepare(held_out, tokenizer="byte"), max_steps=2)
 
 
+@pytest.mark.parametrize("kind", ["dataset", "texts"])
+def test_a_run_whose_text_was_deleted_from_the_cache_is_resumed_where_it_is_given(
+    two_texts: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """The command says what is gone and where to resume; the program, which gives it again, ends as without a stop."""
+
+    def train(name: str, **settings: Any) -> bytes:
+        cache: dict[str, Any] = {"cache_dir": tmp_path / "cache"}
+        stories = (f"Story {number} of a program, which ends here." for number in range(200))
+        data = tm.TextDataset(two_texts[0], 32, **cache) if kind == "dataset" else stories
+        settings |= {**TINY, "tokenizer": "byte", "max_seq_len": 32, "eval_steps": 4, **cache}
+        tm.train(data=data, **settings, output_dir=tmp_path / name, quiet=True)
+        return (tmp_path / name / "final/model.safetensors").read_bytes()
+
+    # No end is planned, so that the rate is the same in both.
+    whole = train("whole", max_steps=8, lr_schedule="constant", warmup_steps=0)
+    train("run", max_steps=4, lr_schedule="constant", warmup_steps=0)
+    shutil.rmtree(tmp_path / "cache")
+    assert main(["train", "--output-dir", str(tmp_path / "run"), "--resume", "--max-steps", "8"]) == 66
+    error = capsys.readouterr().err
+    assert "is missing: the run's text" in error and "resume the run from the program" in error
+    assert train("run", max_steps=8, resume=True, lr_schedule="constant", warmup_steps=0) == whole
+
+
+def test_validation_sets_beside_a_dataset(two_texts: tuple[Path, Path], tmp_path: Path) -> None:
+    """Several files are one set, and one set may have a name; several sets are refused in one sentence."""
+    train, held_out = two_texts
+    settings: dict[str, Any] = {**TINY, "max_steps": 2, "output_dir": tmp_path / "run", "overwrite": True}
+    rows = tm.TextDataset(train, 32, "byte", cache_dir=tmp_path / "cache")
+    losses = []
+    for sets in ([str(held_out), str(train)], [f"news={held_out}", f"news={train}"]):
+        result = tm.train(data=rows, val_data=sets, **settings, cache_dir=tmp_path / "cache", quiet=True)
+        losses.append(json.loads((result.output_dir / "metrics.jsonl").read_text().splitlines()[-1]))
+    assert losses[0]["val_loss"] == losses[1]["val_loss"] == losses[1]["val_loss/news"]
+    assert "val_loss/news" not in losses[0]
+    with pytest.raises(ConfigError, match="several sets need a text to train on that is files, not an object"):
+        tm.train(data=rows, val_data=[f"a={held_out}", f"b={train}"], **settings, quiet=True)
+
+
 # --- models ---------------------------------------------------------------------------------------
 
 
@@ -123,7 +164,8 @@ def test_a_model_may_return_its_loss_too(book: Path, tmp_path: Path, kind: type[
     """(logits, loss) trains as logits do, to the bit, also where targets have to be passed for them."""
     settings: dict[str, Any] = {**SHORT, "data": book, "max_steps": 6, "optimizer": "sgd", "learning_rate": 0.1}
     plain = tm.train(model=Network(), **settings, output_dir=tmp_path / "plain", quiet=True)
-    other = tm.train(model=kind(), **{**settings, "sample_steps": 3}, output_dir=tmp_path / "other", quiet=True)
+    settings["sample_steps"] = 3
+    other = tm.train(model=kind(), **settings, output_dir=tmp_path / "other", quiet=True)
     assert evaluations(plain.output_dir) == evaluations(other.output_dir)
     assert len((other.output_dir / "samples.jsonl").read_text().splitlines()) == 2
 
@@ -291,6 +333,33 @@ else:
         raise
 print("the script went on")
 """
+
+
+NOTEBOOK = """
+import os, signal, sys, time
+import textmill as tm
+
+def interrupting(logits, batch):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.4)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+settings = dict(data=sys.argv[1], tokenizer="byte", d_model=16, num_layers=1, num_heads=1, max_seq_len=32, batch_size=4)
+settings |= dict(max_steps=6, eval_steps=3, save_steps=2, sample_steps=0, output_dir=sys.argv[2], quiet=True)
+try:
+    tm.train(**settings, metrics={"stop": interrupting})
+except KeyboardInterrupt:
+    print("the cell ends")
+print("the kernel lives", tm.train(**settings, resume=True).total_steps)
+"""
+
+
+def test_a_second_interrupt_leaves_a_notebook_alive(book: Path, tmp_path: Path) -> None:
+    """It ends what runs with KeyboardInterrupt, not the process, which resumes the run from its last checkpoint."""
+    script = [sys.executable, "-c", NOTEBOOK, str(book), str(tmp_path / "run")]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (0, "the cell ends\nthe kernel lives 6\n"), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,10 +49,17 @@ def original(book: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFacto
 def tuned(book: Path, cache_dir: Path, tmp_path: Path) -> Callable[..., Path]:
     """Train one step at a learning rate that changes nothing, and return the run."""
 
-    def start(**settings: object) -> Path:
+    def start(**settings: Any) -> Path:
         run = tmp_path / "tuned"
-        given = {"max_steps": 1, "learning_rate": 1e-9, "precision": "fp32", "optimizer": "adamw", "seed": 9}
-        train(**{"data": str(book), "output_dir": str(run), "cache_dir": str(cache_dir), **given, **settings})
+        given: dict[str, Any] = {
+            "max_steps": 1,
+            "learning_rate": 1e-9,
+            "precision": "fp32",
+            "optimizer": "adamw",
+            "seed": 9,
+        }
+        given |= {"data": str(book), "output_dir": str(run), "cache_dir": str(cache_dir), **settings}
+        train(**given)
         return run
 
     return start

@@ -159,3 +159,18 @@ def test_epochs_are_kept_as_long_as_they_are_small() -> None:
     assert kept_epochs(None, length, 5_000_000) == 0  # 1.2 GB
     assert kept_epochs(3, length, 1000) == 0
     assert kept_epochs(None, Length(200, "max_steps", 1, 10, 32), 1000) == 0
+
+
+def test_what_an_earlier_session_said_of_the_text_is_not_said_again(
+    book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A vocabulary that the text made smaller is said when the run begins, and not at each resume."""
+    said = []
+    for most in ("1", "2", "3"):
+        words = ["train", str(book), "--vocab-size", "9000", "--d-model", "16", "--num-layers", "1", "--num-heads", "1"]
+        words += ["--max-seq-len", "32", "--cache-dir", str(tmp_path / "cache"), "--output-dir", str(tmp_path / "run")]
+        assert main([*words, "--max-steps", most, *(["--resume"] if said else [])]) == 0
+        screen = capsys.readouterr()
+        said.append((screen.out + screen.err).count("instead of 9000"))
+        assert f"{most} step{'s' if most != '1' else ''} (set by max_steps)" in screen.out
+    assert said == [1, 0, 0]

@@ -79,3 +79,17 @@ def test_a_run_that_is_stopped_names_the_command_that_continues_it(
     with after_steps(lambda step: signal.raise_signal(signal.SIGTERM) if step == 8 else None):
         assert main(arguments) == 143
     assert command(end_screen(capsys)) == ["train", "--output-dir", str(tmp_path / "run"), "--resume"]
+
+
+def test_a_stopped_run_that_overfits_is_not_continued(
+    book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More of the same makes it no better: the report shows the best step."""
+    text = tmp_path / "short.txt"
+    text.write_text(book.read_text()[:1500])
+    folder = tmp_path / "run"
+    with after_steps(lambda step: signal.raise_signal(signal.SIGTERM) if step == 150 else None):
+        assert main(["train", str(text), *OVERFITTING, "--output-dir", str(folder)]) == 143
+    screen = end_screen(capsys)
+    assert "the model is overfitting" in screen["advice"]
+    assert command(screen) == ["report", str(folder)]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from support.run_commands import Command
 from textmill.cli.main import main
 from textmill.evaluation import evaluate_model
 from textmill.runs.read_run import read_environment
@@ -58,3 +62,29 @@ def test_the_same_text_is_prepared_once(tmp_path: Path, text: str, flags: list[s
     assert [path.name for path in (cache / "corpora").iterdir()] == [folder.name]
     train("--output-dir", run, "--resume", "--max-steps", "4")
     assert [path.name for path in (cache / "corpora").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(6, marks=pytest.mark.slow)])
+def test_runs_started_at_once_prepare_one_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """All but one wait for it, which they say in a line, and use what it made; nothing else is left."""
+    book, cache, marks = tmp_path / "book.txt", tmp_path / "cache", tmp_path / "marks"
+    book.write_text("The miller grinds corn. " * 3000)
+    marks.write_text("")
+    prepare_module = importlib.import_module("textmill.data.prepare")  # the package has a function of this name
+    real = prepare_module.prepare_text
+
+    def noted(*given: Any) -> Any:
+        with marks.open("a") as file:
+            file.write("made\n")
+        time.sleep(2)  # until the others are there
+        return real(*given)
+
+    monkeypatch.setattr(prepare_module, "prepare_text", noted)
+    flags = ["--tokenizer", "bpe", *TINY, "--cache-dir", str(cache)]
+    runs = [tmp_path / f"run-{number}" for number in range(count)]
+    commands = [Command(["train", str(book), *flags, "--output-dir", str(run)]) for run in runs]
+    assert [command.wait() for command in commands] == [0] * count
+    assert marks.read_text() == "made\n" and len(list((cache / "corpora").iterdir())) == 1
+    logs = [(run / "train.log").read_text() for run in runs]
+    assert sum(log.count("another process is preparing this text: waiting for it") for log in logs) == count - 1
+    assert len({read_environment(run)["identity"]["data"] for run in runs}) == 1

@@ -55,7 +55,8 @@ def stories() -> Iterator[str]:
 def train(tmp_path: Path) -> Callable[..., Any]:
     def run(name: str, **settings: Any) -> Any:
         places = {"output_dir": str(tmp_path / name), "cache_dir": str(tmp_path / "cache")}
-        return tm.train(**{**SETTINGS, **places, **settings}, screen=Screen(quiet=True))
+        given: dict[str, Any] = {**SETTINGS, **places, **settings}
+        return tm.train(**given, screen=Screen(quiet=True))
 
     return run
 

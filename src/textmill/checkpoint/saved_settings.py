@@ -69,12 +69,13 @@ def read_settings(run: Path, checkpoint: Path | None, say: Callable[[str], None]
 def read_settings_of_model(run: Path, say: Callable[[str], None]) -> Config:
     """Return the settings that a model of the run was trained with: see `read_settings`, from the newest checkpoint."""
     path = run / layout.CONFIG
-    if config_changed(path) is False:
+    changed = config_changed(path) if path.is_file() else True
+    if changed is False:
         return load_config(path)
     store = CheckpointStore(run / layout.CHECKPOINTS, say=say)
     steps = [step for step in store.steps() if SETTINGS in read_object(store.path(step) / layout.STATE)]
     newest = next((store.path(step) for step in reversed(steps) if not store.verify(step)), None)
-    if newest is None and not config_changed(path):
+    if newest is None and not changed:
         return load_config(path)  # of an older textmill
     return read_settings(run, newest, say).current
 

@@ -163,7 +163,7 @@ class Rewriter:
         elif values[0] != value and (
             section_of(name) is None or validate(name, values[0], first) != validate(name, value, typed)
         ):
-            raise ConfigError(f"{typed}: {value!r} contradicts {first}: {values[0]!r}; give {name} once")
+            raise ConfigError(f"{typed}: {value!r} contradicts {first}: {values[0]!r}; both set {name}: leave one out")
 
 
 def _without_section(name: str) -> str:

@@ -1,6 +1,7 @@
 """Configuration files: YAML, JSON or TOML, nested or flat, read into settings with their file and line."""
 
 import json
+import re
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -22,6 +23,10 @@ _MARKS = {"architectures", "transformers_version"}
 MAX_BYTES = 1 << 18
 MAX_VALUES = 10_000
 MAX_DEPTH = 32
+
+_PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_DEEP_KEY = re.compile(rf"(?:^|[{{,\[])[ \t]*+(?:{_PART}[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}", re.MULTILINE)
+"""A key of TOML, at the beginning of a line or in a table, with more parts than MAX_DEPTH."""
 
 
 def read_config(path: str | Path) -> list[Setting]:
@@ -102,6 +107,9 @@ def _json(file: Path, source: str, lines: dict[tuple[str, ...], int]) -> Any:
 
 
 def _toml(file: Path, source: str, lines: dict[tuple[str, ...], int]) -> Any:
+    if found := _DEEP_KEY.search(source):  # before parsing: the parser's memory grows with the square of the parts
+        line = source.count("\n", 0, found.start()) + 1
+        raise ConfigError(f"{file}:{line}: a key of more than {MAX_DEPTH} parts is nested too deeply")
     try:
         return tomllib.loads(source)
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from textmill.config.config_files import read_config
 from textmill.config.consistency import check
@@ -10,23 +10,22 @@ from textmill.config.presets import preset_values
 from textmill.config.related_settings import merge
 from textmill.config.run_config import SECTION_CLASSES, Config
 from textmill.config.section import Section
+from textmill.config.setting_keywords import SettingKeywords
 from textmill.config.setting_lookup import Setting, keywords, resolve
 
 
 def load_config(
-    *sources: str | Path | Mapping[str, Any] | Section | Config, preset: str | None = None, **overrides: Any
+    *sources: str | Path | Mapping[str, Any] | Section | Config, **overrides: Unpack[SettingKeywords]
 ) -> Config:
     """Return the configuration of `sources`, each over the ones before it, and `overrides` over all of them.
 
-    A source is a file (YAML, JSON, TOML), a run folder, a mapping, a section or a Config. The preset, given here or
-    as the setting `preset`, lies below all of them. Everything is validated, rules across settings included.
+    A source is a file (YAML, JSON, TOML), a run folder, a mapping, a section or a Config. The preset, the setting
+    `preset` of any of them, lies below all of them. Everything is validated, rules across settings included.
 
     Raises:
         ConfigError: unknown names, wrong values, contradictions; one line that names file, line and setting.
         MissingInputError: a file does not exist.
     """
-    if preset is not None:
-        overrides["preset"] = preset
     layers: list[Iterable[Setting] | Config] = []
     for source in sources:
         if isinstance(source, Config):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from textmill.config.aliases import canonical
 from textmill.config.field_types import closest, show
@@ -12,6 +12,7 @@ from textmill.config.fields import DataFields, ModelFields, TokenizerFields, Tra
 from textmill.config.model_shape import ModelConfig
 from textmill.config.related_settings import merge, suited
 from textmill.config.section import Section
+from textmill.config.setting_keywords import SettingKeywords
 from textmill.config.setting_lookup import (
     Setting,
     flatten,
@@ -80,7 +81,7 @@ class Config(_Settings):
     training: TrainingConfig
     tracking: TrackingConfig
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **values: Unpack[SettingKeywords]) -> None:
         for name, section in SECTION_CLASSES.items():
             self._adopt(name, section())
         self._take(values)

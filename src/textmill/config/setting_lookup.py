@@ -145,7 +145,8 @@ def _put(layer: dict[str, Setting], name: str, setting: Setting) -> None:
     other = layer.setdefault(name, setting)
     if other.value != setting.value:
         raise ConfigError(
-            f"{setting.where}: {show(setting.value)} contradicts {other.where}: {show(other.value)}; give {name} once"
+            f"{setting.where}: {show(setting.value)} contradicts {other.where}: {show(other.value)}; both set {name}: "
+            "leave one out"
         )
 
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -58,6 +58,7 @@ class Screen:
         self._line = StatusLine(stream)
         self._log: TextIO | None = None
         self._early_lines: list[str] = []
+        self._told: set[str] = set()
         self._last_line_at = self._drawn_at = -math.inf
         self._stepping_since: float | None = None
         self._started: dict[str, tuple[float, int]] = {}
@@ -79,6 +80,16 @@ class Screen:
         """Print `line`. A terminal wraps it, further lines indented by so many columns, unless `indent` is None."""
         self._write_log(line)
         self._show(line, indent)
+
+    def recall(self, log: Path) -> None:
+        """Remember the lines of the log of an earlier session, for `note`."""
+        with suppress(OSError):
+            self._told.update(log.read_text(encoding="utf-8", errors="replace").splitlines())
+
+    def note(self, sentence: str) -> None:
+        """Say `sentence`, unless an earlier session of the run has said it."""
+        if in_one_line(sentence) not in self._told:
+            self.say(sentence)
 
     def field(self, name: str, text: str) -> None:
         """Print `name  text`, aligned with its neighbours."""

@@ -25,7 +25,7 @@ from textmill.data.store.corpus import FORMAT, Corpus, Made, describe, open_corp
 from textmill.data.store.corpus_cache import find_corpus
 from textmill.data.store.mixture import Mixture, mixture_parts
 from textmill.data.store.token_shards import TokenStore
-from textmill.data.store.unfinished_corpus import UnfinishedCorpus, unfinished
+from textmill.data.store.unfinished_corpus import UnfinishedCorpus, one_at_a_time, unfinished
 from textmill.errors import ConfigError, DataError
 from textmill.files import expand_home
 from textmill.runs.layout import TOKENIZER
@@ -123,13 +123,19 @@ def prepare_corpus(
     read_progress = ReadProgress(files.every(), passes, progress, interrupted)
     described = key_settings(FORMAT, files, settings, choice)
     key = content_key(files, described, settings.reading, read_progress.tick, say)
-    folder, corpus = find_corpus(key, None if output is None else expand_home(output), settings.cache_dir, say)
+    output = None if output is None else expand_home(output)
+    folder, corpus = find_corpus(key, output, settings.cache_dir, say)
     if corpus is None:
-        with unfinished(folder, key, say) as destination:
-            made = _make(destination, files, settings, choice, read_progress, CorpusNotes(say))
-            read_progress.check_unchanged()
-            describe(destination.folder, key, described, made)
-        corpus = open_corpus(folder)
+        found = folder.exists()  # damaged, then
+        with one_at_a_time(folder, say, interrupted or (lambda: None)) as turn:
+            if turn.waited or folder.exists() > found:
+                _, corpus = find_corpus(key, output, settings.cache_dir, say)
+            if corpus is None:
+                with unfinished(folder, key, turn) as destination:
+                    made = _make(destination, files, settings, choice, read_progress, CorpusNotes(say))
+                    read_progress.check_unchanged()
+                    describe(destination.folder, key, described, made)
+                corpus = open_corpus(folder)
     read_progress.finish()
     _check_bound(corpus, settings.vocab_size)
     return replace(corpus, sources=files.sources)  # the same content may have been prepared under other names

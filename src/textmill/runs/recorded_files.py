@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from textmill.files import json_sha256
+from textmill.files import with_own_hash
 from textmill.runs.layout import CONFIG, ENVIRONMENT, METRICS, SAMPLES, STEPS, TOKENIZER, TRAIN_LOG
 
 LOGS = (METRICS, STEPS, SAMPLES, TRAIN_LOG)
@@ -59,17 +59,9 @@ def changed_files(run: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str,
             yield name, "is recorded in a way that cannot be read"
 
 
-def with_own_hash(status: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a status.json with a hash of its own."""
-    return {**status, "sha256": json_sha256(status, sort_keys=True)}
-
-
 def has_own_hash(status: Mapping[str, Any]) -> bool | None:
-    """Whether the content of a status.json is as it was written; None for one that contains no hash."""
-    if "sha256" not in status:
-        return None
-    content = {key: value for key, value in status.items() if key != "sha256"}
-    return json_sha256(content, sort_keys=True) == status["sha256"]
+    """Return whether the content of a status.json is as it was written; None for one that contains no hash."""
+    return with_own_hash(dict(status)) == status if "sha256" in status else None
 
 
 def _described(content: bytes) -> dict[str, Any]:

@@ -44,6 +44,15 @@ class Trackers:
         """Open all. Raises MissingExtraError, before training starts, if a tracker's library is not installed."""
         self._each(lambda tracker: tracker.start(run_info))
 
+    def start_again(self, run_info: Mapping[str, Any]) -> None:
+        """Close all and open them as a resumed run does: what was reported after its step is reported again."""
+
+        def again(tracker: Tracker) -> None:
+            tracker.finish("interrupted")
+            tracker.start(run_info)
+
+        self._each(again)
+
     def log(self, row: Mapping[str, Any], step: int) -> None:
         """Report one row of metrics to all."""
         self._each(lambda tracker: tracker.log(row, step))

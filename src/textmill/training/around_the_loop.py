@@ -61,13 +61,7 @@ def _open(run: Run, log_sizes: dict[str, int]) -> None:
     run.reporting.open_logs(run.folder, log_sizes)
     write_config(run.folder, run.config, run.saving.identity["model"])
     write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
-    run.reporting.trackers.start(
-        {
-            "name": run.config.tracking.run_name or run.folder.name,
-            "config": run.config.dump(),
-            "step": run.progress.step - int(run.progress.actions_pending),
-        }
-    )
+    run.reporting.trackers.start(run.described())
 
 
 def _say_left_out(run: Run) -> None:

@@ -13,13 +13,14 @@ from textmill.data.batches.dataset import TextDataset
 from textmill.data.batches.text_size import corpus_size_bytes
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
-from textmill.data.sources.file_selection import absolute_data, absolute_set, weighted_items
-from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_paths, is_given_once, is_kept
+from textmill.data.sources.file_selection import absolute_data, absolute_set, named_set, weighted_items
+from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_paths, is_given_once, is_kept, was_kept
 from textmill.data.store.corpus import Corpus
 from textmill.data.store.joined_corpus import join
 from textmill.engine.world import World
-from textmill.errors import ConfigError
+from textmill.errors import ConfigError, MissingInputError
 from textmill.files import expand_home
+from textmill.runs.layout import TRAIN_LOG
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
 
 
@@ -42,6 +43,8 @@ def settle_data(
     """
     data, validation = given
     values = config.data
+    if continued is not None:
+        screen.recall(continued / TRAIN_LOG)
     if data is not None and values.dataset_name is not None:
         raise ConfigError("data and dataset_name both name the text to train on: leave one out")
     keeper = Keeper(values.text_column, values.cache_dir, screen.say, interrupted, values.format, values.encoding)
@@ -49,6 +52,8 @@ def settle_data(
 
     def kept(setting: str, given: Any) -> list[str]:
         once = not are_paths(given) or any(map(is_given_once, given))
+        if continued is not None and not once:
+            _refuse_lost(given)
         earlier = getattr(before.data, setting) if before and once else None
         if earlier and all(map(is_kept, earlier)):
             screen.say(
@@ -71,6 +76,15 @@ def settle_data(
         values.dataset_name = str(Path(values.dataset_name).absolute())
     live = [part if isinstance(part, TextDataset | Corpus) else None for part in given]
     return live[0], live[1]
+
+
+def _refuse_lost(items: list[str]) -> None:
+    """Raise MissingInputError if the run's text was kept in the cache and has been deleted there."""
+    for item in filter(was_kept, items):
+        raise MissingInputError(
+            f"{item} is missing: the run's text, which a program or a pipe gave once, was kept there. Give it again: "
+            "resume the run from the program"
+        )
 
 
 def settle_preset(config: Config, device_type: str, data: TextDataset | Corpus | None = None) -> str | None:
@@ -142,21 +156,25 @@ def _open(
 ) -> Corpus:
     def prepared(**others: Any) -> Corpus:
         settings = PrepareSettings.of(config, **others)
-        return prepare_corpus(settings, say=screen.say, progress=screen.preparing, interrupted=interrupted)
+        return prepare_corpus(settings, say=screen.note, progress=screen.preparing, interrupted=interrupted)
 
     if data is None and validation is None:
         return prepared()
-    corpus = prepared(val_data=None, val_split=0.0) if data is None else _corpus_of(data)
+    corpus, name = prepared(val_data=None, val_split=0.0) if data is None else _corpus_of(data), ""
     if validation is not None:
         held_out = _corpus_of(validation)
     elif config.data.val_data:
-        if len(config.data.val_data) > 1:
-            raise ConfigError("val_data: several sets need data that are files; give one set, or a TextDataset")
-        tokenizer = corpus.tokenizer or config.tokenizer.tokenizer
-        held_out = prepared(data=config.data.val_data, val_data=None, val_split=0.0, tokenizer=tokenizer)
+        names, texts = zip(*map(named_set, config.data.val_data), strict=True)
+        if len(set(names)) > 1:
+            raise ConfigError(
+                "val_data: several sets need a text to train on that is files, not an object: name the files of the "
+                "text as data, or give one set"
+            )
+        name, tokenizer = names[0], corpus.tokenizer or config.tokenizer.tokenizer
+        held_out = prepared(data=[str(text) for text in texts], val_data=None, val_split=0.0, tokenizer=tokenizer)
     else:
         return corpus
-    return join(corpus, held_out, cache_dir=config.data.cache_dir, say=screen.say)
+    return join(corpus, held_out, name or None, cache_dir=config.data.cache_dir, say=screen.say)
 
 
 def _corpus_of(given: TextDataset | Corpus) -> Corpus:

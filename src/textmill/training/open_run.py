@@ -188,7 +188,7 @@ def _say_new(screen: Screen, corpus: Corpus, sentences: list[str]) -> None:
     """Say each sentence that was not already said when the corpus was opened."""
     for sentence in sentences:
         if sentence not in corpus.notes:
-            screen.say(sentence)
+            screen.note(sentence)
 
 
 def _trackers(config: Config, folder: Path, world: World, screen: Screen) -> Trackers:

@@ -46,6 +46,7 @@ def roll_back(run: Run, spike: Spike) -> bool:
     run.progress.spikes = replace(run.progress.spikes, found=before.spikes.found)
     if run.world.is_first:
         run.reporting.cut_logs(state["log_offsets"])
+        run.reporting.trackers.start_again(run.described())
         run.saving.checkpoints.discard_after(step)
     say(
         f"rolled back to step {step} (number {len(run.progress.rollbacks.made)} of at most {MOST_ROLLBACKS}): "

@@ -297,6 +297,15 @@ class Run:
                 f"the validation loss has not improved in {plural(patience, 'evaluation')}: stopping early"
             )
 
+    def described(self) -> dict[str, Any]:
+        """Return what trackers are told of the run when they are opened."""
+        step = self.progress.step - int(self.progress.actions_pending)
+        return {
+            "name": self.config.tracking.run_name or self.folder.name,
+            "config": self.config.dump(),
+            "step": step,
+        }
+
     def show(self, text: str) -> None:
         """Report a sample to the screen, samples.jsonl and the trackers."""
         self.reporting.sample(text, self.progress.step)

@@ -16,7 +16,7 @@ from textmill.config import Config
 from textmill.data.store.corpus import Corpus
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment, read_status
-from textmill.runs.recorded_files import record_files, with_hash, with_own_hash
+from textmill.runs.recorded_files import record_files, with_hash
 from textmill.training.run import Run
 from textmill.version import VERSION
 
@@ -65,7 +65,7 @@ def forget_hashes(folder: Path) -> None:
 
 
 def _write_status(folder: Path, status: dict[str, Any]) -> None:
-    files.write_json(folder / layout.STATUS, with_own_hash(status))
+    files.write_json(folder / layout.STATUS, files.with_own_hash(status))
 
 
 def write_environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> None:

@@ -130,7 +130,7 @@ def _plan(run: Run) -> str:
         return f"{limit}; {batch} per step"
     tokens = count(length.total_steps * length.tokens_per_step)
     epochs = f"{length.epochs:.2f} epochs" if length.epochs is not None else ""
-    text = f"{length.total_steps:,} steps (set by {length.limit}) of {batch} = {tokens} tokens, {epochs}"
+    text = f"{plural(length.total_steps, 'step')} (set by {length.limit}) of {batch} = {tokens} tokens, {epochs}"
     return text + (f"; {limit} at the latest" if limit else "")
 
 
@@ -183,7 +183,7 @@ def closing_lines(run: Run, reason: str) -> Lines:
         steps = "" if unfinished else f" and max_steps={2 * progress.step}"
         return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
     trust = " --trust" if named_code(run.config) else ""
-    if unfinished:
+    if unfinished and (advice is None or longer):
         following = f"train --output-dir {folder} --resume{trust}"
     elif longer:
         following = f"train --output-dir {folder} --resume{trust} --max-steps {2 * progress.step}"

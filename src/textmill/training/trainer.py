@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from torch import nn
 from torch.optim import Optimizer
 
 from textmill.config import Config, load_config
 from textmill.config.section import Section
+from textmill.config.setting_keywords import TrainKeywords
 from textmill.console.screen import Screen
 from textmill.data.sources.one_time_texts import are_paths
 from textmill.errors import ConfigError
@@ -37,7 +38,7 @@ def train(
     screen: Screen | None = None,
     quiet: bool = False,
     on_signal: Literal["raise", "return"] = "raise",
-    **settings: Any,
+    **settings: Unpack[TrainKeywords],
 ) -> TrainingResult:
     """Train a model as `config` and `settings` say, and return how it went.
 
@@ -58,13 +59,14 @@ def train(
         TextmillError: naming what to put right.
         KeyboardInterrupt, SystemExit(143 or 129): after Ctrl-C, SIGTERM or SIGHUP, when the last state is saved.
     """
+    given: dict[str, Any] = {**settings}
     if are_paths(data):
-        settings["data"], data = [str(path) for path in ([data] if isinstance(data, str | Path) else data)], None
-    if "val_data" in settings and not isinstance(settings["val_data"], Mapping) and not are_paths(settings["val_data"]):
-        validation = settings.pop("val_data")
+        given["data"], data = [str(path) for path in ([data] if isinstance(data, str | Path) else data)], None
+    if "val_data" in given and not isinstance(given["val_data"], Mapping) and not are_paths(given["val_data"]):
+        validation = given.pop("val_data")
     if isinstance(optimizer, str):
-        settings["optimizer"], optimizer = optimizer, None
-    merged = load_config(*([] if config is None else [config]), **settings)
+        given["optimizer"], optimizer = optimizer, None
+    merged = load_config(*([] if config is None else [config]), **given)
     with assemble(
         merged,
         model=model,

@@ -24,6 +24,7 @@ from textmill.errors import ConfigError, DataError, MissingInputError, TextmillE
 from textmill.files.cache_dir import cache_root
 from textmill.imports import resolve
 
+_FOR_THE_USER = 0o600  # what is piped in may have been readable for nobody else
 STANDARD_INPUT = "-"
 
 WHAT_IS_TAKEN = (
@@ -37,7 +38,7 @@ _ITEM = re.compile(rf"([A-Za-z][\w-]*=)?(-|(?!hf:){_OBJECT}:{_OBJECT})(=[0-9.]+(
 _BEGINS_JSON = re.compile(r'\[?\s*\{\s*("(?:[^"\\]|\\.)*"\s*:|\})')
 """An object, perhaps in an array, with its first key or none: text such as "{x: 1}" or "[1]" does not begin so."""
 
-_TEXTS, _PIPED = "texts", "stdin"  # folders of the cache
+_TEXTS, _PIPED, _CORPORA = "texts", "stdin", "corpora"  # folders of the cache
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Keeper:
         pause = FIRST_PAUSE
         due = time.monotonic() + pause
         try:
-            with temporary.open("wb") as file:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FOR_THE_USER), "wb") as file:
                 for block in blocks:
                     self.interrupted()
                     is_empty = is_empty and not block.strip()
@@ -171,9 +172,22 @@ def is_given_once(item: str | Path) -> bool:
 
 def is_kept(item: str | Path) -> bool:
     """Whether an item names a file that a Keeper wrote, and that is still there."""
-    path = Path(re.sub(r"^[A-Za-z][\w-]*=|=[0-9.eE+-]+$", "", str(item)))
-    named = re.fullmatch(r"[0-9a-f]{32}", path.stem) is not None
-    return named and path.parent.name in (_TEXTS, _PIPED) and path.is_file()
+    path = _path_of(item)
+    return _is_cached(path) and path.parent.name in (_TEXTS, _PIPED) and path.is_file()
+
+
+def was_kept(item: str | Path) -> bool:
+    """Whether an item names a text or a corpus in the cache that is not there any more."""
+    path = _path_of(item)
+    return _is_cached(path) and path.parent.name in (_TEXTS, _PIPED, _CORPORA) and not path.exists()
+
+
+def _path_of(item: str | Path) -> Path:
+    return Path(re.sub(r"^[A-Za-z][\w-]*=|=[0-9.eE+-]+$", "", str(item)))
+
+
+def _is_cached(path: Path) -> bool:
+    return re.fullmatch(r"[0-9a-f]{32}", path.stem) is not None
 
 
 def _parts(item: str | Path) -> tuple[str, str, str] | None:

@@ -5,10 +5,12 @@ as far as they are written. It is never mistaken for a corpus.
 """
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from textmill import files
 from textmill.data.preparing.chunks import Encoding
@@ -21,6 +23,7 @@ from textmill.tokenizers import Tokenizer, load_tokenizer
 PREFIX = ".unfinished-"
 
 _LOCK, _NOW, _BEFORE, _LEARNED, _SAID = "lock", "now", "before", "learned", "said.json"
+_PAUSE = 0.2  # seconds between two looks at the lock
 _STOPS = (Interrupted, KeyboardInterrupt)
 
 
@@ -32,7 +35,7 @@ class UnfinishedCorpus:
         key: of the corpus.
         folder: becomes the corpus.
         before: what an earlier process made of it, or None.
-        kept: the `.unfinished-` folder; None if another process is making the same corpus.
+        kept: the `.unfinished-` folder; None where there are no locks.
     """
 
     key: str
@@ -78,28 +81,35 @@ class UnfinishedCorpus:
         return ChunkIndex(corpora if self.before is None else [self.before, *corpora], encoding.key)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """The right to make a corpus.
+
+    Attributes:
+        root: its `.unfinished-` folder, locked; None where there are no locks.
+        waited: whether another process was making it before.
+    """
+
+    root: Path | None
+    waited: bool
+
+
 @contextmanager
-def unfinished(final: Path, key: str, say: Callable[[str], None]) -> Iterator[UnfinishedCorpus]:
-    """Yield the corpus `key` to make; when the block ends without an error it is at `final`, durably.
+def one_at_a_time(final: Path, say: Callable[[str], None], interrupted: Callable[[], None]) -> Iterator[Turn]:
+    """Yield a Turn when no other process is making the corpus `final`: while one is, wait, and say so.
 
     After a signal or a kill the work is kept for the next call with the same `final`; after any other error nothing is
-    left. Raises CannotWriteError.
+    left. `interrupted` is called while waiting; to stop, it raises. Raises CannotWriteError.
     """
     root = final.with_name(PREFIX + final.name)
-    try:
-        lock = files.lock_file(root / _LOCK)
-    except files.NoLocksError:
-        lock = None
-    if lock is None:  # another process is preparing the same corpus: two are slower than one, and both are right
-        with files.new_directory(final) as folder:
-            yield UnfinishedCorpus(key, folder)
+    lock, waited = _wait_for_lock(root / _LOCK, say, interrupted)
+    if lock is None:
+        yield Turn(None, waited)
         return
     kept = False
     with lock:
         try:
-            before = _latest(root)
-            with files.new_directory(final, temporary=root / _NOW, kept_after=_STOPS) as folder:
-                yield UnfinishedCorpus(key, folder, before, root)
+            yield Turn(root, waited)
         except _STOPS:
             kept = (root / _LEARNED).is_dir() or indexed_bytes(root / _NOW) + indexed_bytes(root / _BEFORE) > 0
             if kept:
@@ -108,6 +118,37 @@ def unfinished(final: Path, key: str, say: Callable[[str], None]) -> Iterator[Un
         finally:
             if not kept:
                 shutil.rmtree(root, ignore_errors=True)
+
+
+def _wait_for_lock(
+    path: Path, say: Callable[[str], None], interrupted: Callable[[], None]
+) -> tuple[BinaryIO | None, bool]:
+    """Return the lock `path`, None where the file system has none, and whether another process had it."""
+    waited = False
+    while True:
+        try:
+            lock = files.lock_file(path)
+        except files.NoLocksError:
+            return None, waited
+        if lock is not None:
+            return lock, waited
+        if not waited:
+            say("another process is preparing this text: waiting for it, to use what it makes")
+        waited = True
+        interrupted()
+        time.sleep(_PAUSE)
+
+
+@contextmanager
+def unfinished(final: Path, key: str, turn: Turn) -> Iterator[UnfinishedCorpus]:
+    """Yield the corpus `key` to make; when the block ends without an error it is at `final`, durably."""
+    if turn.root is None:
+        with files.new_directory(final) as folder:
+            yield UnfinishedCorpus(key, folder)
+        return
+    before = _latest(turn.root)
+    with files.new_directory(final, temporary=turn.root / _NOW, kept_after=_STOPS) as folder:
+        yield UnfinishedCorpus(key, folder, before, turn.root)
 
 
 def _latest(root: Path) -> Path | None:
