@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -225,3 +226,17 @@ def test_the_current_folder_is_no_place_for_modules(tmp_path: Path) -> None:
     )
     assert (done.returncode, "there is no model at nowhere" in done.stderr) == (66, True)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", [layout.METRICS, layout.STEPS, layout.SAMPLES, layout.TRAIN_LOG, layout.LOCK])
+def test_reading_does_not_wait_for_a_pipe(copy: Path, name: str) -> None:
+    """A named pipe in place of a log or the lock is damage or nothing: no verb waits for its writer."""
+    (copy / name).unlink(missing_ok=True)
+    os.mkfifo(copy / name)
+    signal.alarm(20)  # ends the process if it waits
+    try:
+        for words in (["runs", copy.parent], ["report", copy], ["evaluate", copy / "epoch-1"]):
+            assert main(list(map(str, words))) in (0, 66), words
+        assert main(["verify", str(copy)]) == (0 if name == layout.LOCK else 65)
+    finally:
+        signal.alarm(0)

@@ -60,6 +60,11 @@ def read_rows(path: Path, *, on_damage: Callable[[str], None] | None = None) -> 
 
     on_damage: told which line is not a JSON object, and left out; None: DataError is raised for it.
     """
+    if path.is_fifo():  # reading it would wait for ever
+        if on_damage is None:
+            raise DataError(f"{path} is a named pipe and not a file")
+        on_damage(f"{path} is a named pipe and not a file")
+        return
     try:
         file = path.open("rb")
     except FileNotFoundError:

@@ -54,6 +54,8 @@ def is_current(file: BinaryIO, path: Path) -> bool:
 
 def is_locked(path: Path) -> bool:
     """Return whether a process has the lock of `path`; a file that is missing or unreadable is not locked."""
+    if path.is_fifo():  # opening it would wait for ever
+        return False
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -111,6 +111,8 @@ class Record:
         """Return the advice that the run gave, once each, from its train.log."""
         lines: list[str] = []
         with suppress(OSError):
+            if (self.folder / layout.TRAIN_LOG).is_fifo():
+                return []
             lines = (self.folder / layout.TRAIN_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
         return list(dict.fromkeys(line.removeprefix(ADVICE) for line in lines if line.startswith(ADVICE)))
 

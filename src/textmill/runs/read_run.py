@@ -25,6 +25,8 @@ def read_environment(run: Path) -> dict[str, Any]:
 
 def read_sections(run: Path) -> dict[str, dict[str, Any]]:
     """Return config.yaml: section -> setting -> value."""
+    if (run / CONFIG).is_fifo():
+        return {}
     try:
         tree = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, ValueError, AttributeError, RecursionError):
@@ -36,7 +38,7 @@ def read_sections(run: Path) -> dict[str, dict[str, Any]]:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file, or an empty one when it is missing or damaged."""
     try:
-        value = parse_json(path.read_bytes())
+        value = {} if path.is_fifo() else parse_json(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

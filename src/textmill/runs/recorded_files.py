@@ -42,6 +42,9 @@ def changed_files(run: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str,
     for name, entry in recorded.items():
         if name not in (CONFIG, ENVIRONMENT, *LOGS) and Path(name) != Path(TOKENIZER, Path(name).name):
             continue  # no file that textmill records: somebody else's status.json may name any
+        if (run / name).is_fifo():
+            yield name, "is a named pipe and not a file"
+            continue
         try:
             content = (run / name).read_bytes()
             size = entry["size"]

@@ -34,8 +34,8 @@ class Reporting:
         """
         self.screen.open_log(folder / layout.TRAIN_LOG, sizes.get(layout.TRAIN_LOG))
         for name, file_name in LOG_FILES.items():
-            log = self.logs[name] = Log(folder / file_name, say=self.screen.say)
-            log.truncate(sizes.get(name, 0))
+            self.logs[name] = Log(folder / file_name, say=self.screen.say)
+        self.cut_logs(sizes)
         reports, evaluations = (
             read_measurements(folder / LOG_FILES[name], self.screen.say) for name in ("steps", "metrics")
         )
