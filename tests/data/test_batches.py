@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from textmill.data import Rows, TextDataset, TokenStore, TrainLoader, eval_batches
 from textmill.data.batches import loader
-from textmill.data.batches.loader import IGNORED, Batch
+from textmill.data.batches.loader import IGNORED, Batch, Prefetch
 from textmill.data.store.token_shards import ShardWriter
 from textmill.errors import ConfigError, DataError
 
@@ -110,6 +110,20 @@ def test_the_state_is_the_step(stores) -> None:
         walked.batches(step)
     assert torch.equal(walked.batches(7)[0].tokens, jumped.batches(7)[0].tokens)
     assert not torch.equal(walked.batches(8)[0].tokens, jumped.batches(7)[0].tokens)
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_batches_that_are_read_ahead_are_those_of_their_step(stores, ahead: int) -> None:
+    """In order, after a jump forward and after one back, as a resumed run or a rollback makes it."""
+    rows = Rows(stores(100), 7)
+    plain, early = (
+        TrainLoader(rows, batch_size=4, seed=9),
+        Prefetch(TrainLoader(rows, batch_size=4, seed=9), ahead=ahead),
+    )
+    for step in (0, 1, 2, 3, 9, 10, 2, 3):
+        (expected,), (found,) = plain.batches(step), early.batches(step)
+        assert torch.equal(found.tokens, expected.tokens)
+        assert torch.equal(found.targets, expected.targets)
 
 
 def test_large_stores_are_shuffled_in_windows(stores, monkeypatch: pytest.MonkeyPatch) -> None:

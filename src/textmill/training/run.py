@@ -189,7 +189,7 @@ class Run:
         """Read the losses since the last report, say what spikes are among them, and return the first one."""
         progress = self.progress
         progress.spikes, spikes = progress.spikes.read(step, self.world)
-        for spike in spikes if self.config.training.on_spike != "none" else ():
+        for spike in spikes if self.config.training.on_spike != "ignore" else ():
             self.reporting.screen.say(spike.sentence())
         return spikes[0] if spikes else None
 

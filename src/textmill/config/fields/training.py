@@ -39,7 +39,7 @@ ScheduleName = Literal["cosine", "linear", "constant", "wsd", "step", "exponenti
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EngineName = Literal["auto", "single", "ddp", "fsdp", "deepspeed"]
 Backend = Literal["auto", "nccl", "gloo"]
-OnSpike = Literal["none", "warn", "rollback"]
+OnSpike = Literal["ignore", "warn", "rollback"]
 Reporter = Literal["tensorboard", "wandb", "mlflow"]
 
 PRECISION_NAMES = {
@@ -155,7 +155,7 @@ class TrainingFields(Fields):
     max_grad_norm: Number = Field(default=1.0, ge=0)
     """Clip gradients to this norm; 0 disables clipping."""
     on_spike: Annotated[OnSpike, BeforeValidator(one_of(OnSpike))] = "warn"
-    """What follows a loss spike: none (it is counted), warn, or rollback to the last checkpoint before it."""
+    """What follows a loss spike: ignore (it is counted), warn, or rollback to the last checkpoint before it."""
     label_smoothing: Number = Field(default=0.0, ge=0, lt=1)
     """Label smoothing: the share of the target given to the whole vocabulary."""
     # machine
