@@ -296,6 +296,7 @@ def test_a_healthy_run_has_no_spike(number: int, tmp_path: Path) -> None:
 
 
 WRECK = """
+import shutil
 import torch
 
 class Wreck(torch.optim.AdamW):
@@ -304,6 +305,8 @@ class Wreck(torch.optim.AdamW):
     def step(self, closure=None):
         super().step(closure)
         self.taken += 1
+        if self.taken == {steps} + 1:
+            shutil.copy("{run}/best_model/MANIFEST.json", "{run}/after-rollback.json")
         if self.taken > {steps}:
             for group in self.param_groups:
                 for parameter in group["params"]:
@@ -323,14 +326,15 @@ def test_the_best_model_is_that_of_a_step_that_was_not_undone(
     """
     spike = records(rolled_back)[0]["spike_step"]
     every = next(steps for steps in range(3, spike) if (spike - 1) % steps == 0)
-    (tmp_path / "wrecking.py").write_text(WRECK.format(steps=-(-spike // 4) * 4))
-    monkeypatch.syspath_prepend(str(tmp_path))
     run = tmp_path / "run"
+    (tmp_path / "wrecking.py").write_text(WRECK.format(steps=-(-spike // 4) * 4, run=run))
+    monkeypatch.syspath_prepend(str(tmp_path))
     command = [*poisoned, "--max-steps", "90", "--save-steps", str(spike - 2), "--eval-steps", str(every)]
     command[command.index("adamw")] = "wrecking:wrecked"
     assert main([*command, "--save-total-limit", "2", "--on-spike", "rollback", "--output-dir", str(run)]) == 0
     assert [records(run)[0][name] for name in ("spike_step", "step")] == [spike, spike - 2]
     best = json.loads((max((run / "checkpoints").glob("step-*")) / "state.json").read_text())["progress"]["best_step"]
     assert best < spike - 2
-    assert json.loads((run / "best_model/MANIFEST.json").read_text())["step"] == best
+    for name in ("after-rollback.json", "best_model/MANIFEST.json"):
+        assert json.loads((run / name).read_text())["step"] == best
     assert resolve_checkpoint("best", run).name == f"step-{best:07d}"
