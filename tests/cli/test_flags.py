@@ -61,6 +61,7 @@ def rewrite(line: str, verb: str = "train", flags: dict[str, bool] | None = None
         ("--model.d_model 64 training.lr=1", "--d-model=64 --learning-rate=1"),
         ("d_model=64 tracking.wandb=true a=b", "--d-model=64 --wandb=true a=b"),
         ("books=0.3 model.txt", "books=0.3 model.txt"),
+        ("a.txt --document-separator --- --seed 3", "--document-separator=--- --seed=3 a.txt"),
     ],
 )
 def test_rewriting(line: str, rewritten: str) -> None:

@@ -177,3 +177,19 @@ def test_a_corpus_without_hashes_is_read_and_said(tmp_path: Path) -> None:
     shard.write_bytes(b"\x00" + shard.read_bytes()[1:])
     with pytest.raises(DataError, match=r"00000\.bin has changed .* restore it from a copy, or delete"):
         prepare(folder)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["corpus", "a.txt"], "corpus is a prepared corpus, which can only be given alone"),
+        (["corpus/train"], "corpus/train is a part of a prepared corpus: give the whole, which is .*corpus$"),
+        (["corpus/train", "a.txt"], "is a part of a prepared corpus"),
+    ],
+)
+def test_the_files_of_a_corpus_are_not_read_as_text(tmp_path: Path, given: list[str], said: str) -> None:
+    """Least of all the table of its documents, which has the form of token ids."""
+    (tmp_path / "a.txt").write_text("one two three four five six\n" * 50)
+    prepare(tmp_path / "a.txt", tokenizer="byte", output=tmp_path / "corpus", cache_dir=tmp_path / "cache")
+    with pytest.raises(DataError, match=said):
+        prepare([tmp_path / name for name in given], tokenizer="byte", cache_dir=tmp_path / "cache")

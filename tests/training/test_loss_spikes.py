@@ -16,6 +16,7 @@ import torch
 from support.disk_faults import in_child
 from support.run_commands import assert_same_run, rows
 from support.run_moments import after_steps
+from textmill.checkpoint.find_model import resolve_checkpoint
 from textmill.cli.main import main
 from textmill.config import load_config
 from textmill.console.screen import Screen
@@ -266,7 +267,7 @@ def test_a_spike_before_the_first_checkpoint(
     command = [*poisoned, "--max-steps", "90", "--save-steps", "1000", "--eval-steps", "1000", "--on-spike", "rollback"]
     assert main([*command, "--output-dir", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().out
-    assert "no checkpoint was saved before step " in said
+    assert "there is no checkpoint from before step " in said
     assert "rolled back" not in said
 
 
@@ -292,3 +293,48 @@ def test_a_healthy_run_has_no_spike(number: int, tmp_path: Path) -> None:
     ]
     assert main(command) == 0
     assert "loss_spikes" not in rows(tmp_path / "run" / "steps.jsonl")[-1]
+
+
+WRECK = """
+import shutil
+import torch
+
+class Wreck(torch.optim.AdamW):
+    taken = 0
+
+    def step(self, closure=None):
+        super().step(closure)
+        self.taken += 1
+        if self.taken == {steps} + 1:
+            shutil.copy("{run}/best_model/MANIFEST.json", "{run}/after-rollback.json")
+        if self.taken > {steps}:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.data.zero_()
+
+def wrecked(groups):
+    return Wreck(groups, lr=1e-2, betas=(0.9, 0.95))
+"""
+
+
+def test_the_best_model_is_that_of_a_step_that_was_not_undone(
+    poisoned: list[str], rolled_back: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best step is undone, and nothing later is better: the best before it is the best again, with its checkpoint.
+
+    The last evaluation is right before the spike, the checkpoint to return to one step earlier, and two are kept.
+    """
+    spike = records(rolled_back)[0]["spike_step"]
+    every = next(steps for steps in range(3, spike) if (spike - 1) % steps == 0)
+    run = tmp_path / "run"
+    (tmp_path / "wrecking.py").write_text(WRECK.format(steps=-(-spike // 4) * 4, run=run))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    command = [*poisoned, "--max-steps", "90", "--save-steps", str(spike - 2), "--eval-steps", str(every)]
+    command[command.index("adamw")] = "wrecking:wrecked"
+    assert main([*command, "--save-total-limit", "2", "--on-spike", "rollback", "--output-dir", str(run)]) == 0
+    assert [records(run)[0][name] for name in ("spike_step", "step")] == [spike, spike - 2]
+    best = json.loads((max((run / "checkpoints").glob("step-*")) / "state.json").read_text())["progress"]["best_step"]
+    assert best < spike - 2
+    for name in ("after-rollback.json", "best_model/MANIFEST.json"):
+        assert json.loads((run / name).read_text())["step"] == best
+    assert resolve_checkpoint("best", run).name == f"step-{best:07d}"

@@ -127,7 +127,7 @@ class Rewriter:
             accepts = _OPTIONAL.get(name, _BOOL.__contains__)
             value = words[0].lower() if words else ""
             return [words.pop(0)] if value in _UNSET or accepts(value) else ["true"]
-        if not words or words[0].startswith("--"):
+        if not words or re.match("--([^-]|$)", words[0]):  # `---` is a value, such as a line between documents
             raise ConfigError(f"{typed}: needs a value")
         values = [words.pop(0)]
         known = _SEVERAL.get(name, frozenset())

@@ -40,6 +40,9 @@ MANIFEST, STATE, OPTIMIZER = "MANIFEST.json", "state.json", "optimizer"
 PREPARED, CORPUS_REPORT = "prepared.json", "REPORT.md"
 """A prepared corpus: its description, and the page about what was left out of it."""
 
+TOKENS = "shards.json"
+"""The description of the token ids of one side of a prepared corpus, which the folder of that side contains."""
+
 FURTHER = "further"
 """Folder, in a prepared corpus, of the further validation sets, each under its name."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.generation_config import read_generation
 from textmill.checkpoint.model_folder import STEM, describe_model, load_weights, stored_weights
 from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
@@ -16,6 +17,7 @@ from textmill.checkpoint.sharded_tensors import load_sharded
 from textmill.errors import DataError, ResumeError
 from textmill.files import parse_json, report_damage
 from textmill.runs import layout
+from textmill.runs.read_run import read_object
 from textmill.training.progress import Progress
 from textmill.training.run import Run
 from textmill.training.write_checkpoint import new_checkpoint
@@ -62,7 +64,11 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
     with run.world.together():
         refuse_non_finite({name: local_shard(tensor) for name, tensor in weights.items()})
     expected = sum(tensor.nbytes for tensor in (*weights.values(), *moments.values()))
-    keep = run.keep_every.due
+    rolls_back = run.config.training.on_spike == "rollback"
+
+    def keep(step: int) -> bool:
+        return run.keep_every.due(step) or (rolls_back and step in _best_steps(saving.checkpoints))
+
     with new_checkpoint(saving.checkpoints, run.engine, progress, keep=keep, expected_bytes=expected) as folder:
         folder.write_tensors(STEM, weights)
         folder.write_tensors(layout.OPTIMIZER, moments)
@@ -70,6 +76,13 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
             if run.world.is_first:
                 describe_model(folder.path, model, run.tokenizer, saving.end_ids)
                 (folder.path / layout.STATE).write_text(json.dumps(state, allow_nan=False, indent=1))
+
+
+def _best_steps(checkpoints: CheckpointStore) -> set[int | None]:
+    """Return the step that was the best at each checkpoint that stays: a rollback makes it the best again."""
+    stay = checkpoints.steps() if checkpoints.keep is None else checkpoints.steps()[::-1][: checkpoints.keep - 1]
+    states = [read_object(checkpoints.path(step) / layout.STATE) for step in stay]
+    return {state.get("progress", {}).get("best_step") for state in states}
 
 
 def load_state(folder: Path) -> dict[str, Any]:

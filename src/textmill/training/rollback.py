@@ -6,6 +6,7 @@ from pathlib import Path
 from textmill.training.checkpoint_state import load_state, restore
 from textmill.training.loss_spikes import Rollback, Spike
 from textmill.training.run import Run
+from textmill.training.saving import restore_best_model
 
 MOST_ROLLBACKS = 5
 """Rollbacks of one run, over all sessions; spikes after them are reported only."""
@@ -25,7 +26,8 @@ def roll_back(run: Run, spike: Spike) -> bool:
         return False
     name = run.world.from_first(lambda: _last_good(run, spike.first - 2))
     if name is None:
-        say(f"no checkpoint was saved before step {spike.first - 1}: the run goes on; see --save-steps")
+        more = "--save-steps saves more of them, --save-total-limit keeps more"
+        say(f"there is no checkpoint from before step {spike.first - 1}: the run goes on; {more}")
         return False
     rollbacks = before.rollbacks
     with run.world.together():
@@ -48,6 +50,8 @@ def roll_back(run: Run, spike: Spike) -> bool:
         run.reporting.cut_logs(state["log_offsets"])
         run.reporting.trackers.start_again(run.described())
         run.saving.checkpoints.discard_after(step)
+    run.world.barrier()  # nobody looks for a checkpoint that is being deleted
+    restore_best_model(run)
     say(
         f"rolled back to step {step} (number {len(run.progress.rollbacks.made)} of at most {MOST_ROLLBACKS}): "
         f"the rows of {undone.end - undone.first} steps are skipped"

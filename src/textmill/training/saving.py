@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from textmill.checkpoint.best_and_final import link_model
 from textmill.errors import WriteFailedError
+from textmill.files import remove_directory
 from textmill.runs import layout
 from textmill.training.checkpoint_state import save_checkpoint
 from textmill.training.run import Run
@@ -51,6 +52,16 @@ def save_interrupted(run: Run) -> None:
             save_checkpoint(run, progress, saving.log_sizes)
             saving.last_saved_step = step
         _link(run, layout.FINAL, layout.BEST_MODEL)
+
+
+def restore_best_model(run: Run) -> None:
+    """Make best_model/ that of the best step of a progress that was restored. All processes call it."""
+    folder, step = run.folder / layout.BEST_MODEL, run.progress.best_step
+    if step is None and run.world.is_first and folder.is_dir():
+        remove_directory(folder)
+    if step is not None and step not in run.saving.checkpoints.steps():
+        run.reporting.screen.say(f"{folder} stays that of a step that was undone: step {step:,} has no checkpoint now")
+    _link(run, layout.BEST_MODEL)
 
 
 def _link(run: Run, *names: str) -> None:

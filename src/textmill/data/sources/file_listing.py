@@ -13,7 +13,7 @@ from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_file
 from textmill.data.sources.named_corpora import fetch, is_named, named_corpora
 from textmill.errors import DataError, MissingInputError
 from textmill.files import expand_home
-from textmill.runs.layout import is_clearly_run
+from textmill.runs.layout import TOKENS, is_clearly_run, is_prepared
 
 LONGEST_NAME = 255
 """Characters of a path that can be missing; longer ones are texts that were meant to be data."""
@@ -98,6 +98,10 @@ def _files_of(
         return [path]
     if not stat.S_ISDIR(mode):
         raise DataError(f"{path} is neither a file nor a folder")
+    if is_prepared(path):
+        raise DataError(f"{path} is a prepared corpus, which can only be given alone: give its text")
+    if (path / TOKENS).is_file():
+        raise DataError(f"{path} is a part of a prepared corpus: give the whole, which is {path.parent}")
     every = list(_below(path, notes, set()))
     found = [file for file in every if extension_of(file)[0] not in SETTINGS] or every
     for file in every if len(found) < len(every) else []:

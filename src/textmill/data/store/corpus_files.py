@@ -14,10 +14,10 @@ from typing import Any
 
 from textmill import files
 from textmill.console.number_format import size
-from textmill.data.store.token_shards import DESCRIPTION, DOCUMENTS
+from textmill.data.store.token_shards import DOCUMENTS
 from textmill.errors import DataError, TextmillError
 from textmill.files.cache_dir import cache_root
-from textmill.runs.layout import CORPUS_REPORT, FURTHER, PREPARED
+from textmill.runs.layout import CORPUS_REPORT, FURTHER, PREPARED, TOKENS
 from textmill.runs.read_run import read_object
 
 Listed = dict[str, dict[str, Any]]
@@ -32,7 +32,7 @@ SETTLED = 2_000_000_000  # ns. A file that has just changed may change again wit
 def list_corpus_files(folder: Path) -> Listed:
     """Return the files of a corpus that was just made. Ids are listed with the hashes that were taken on writing."""
     written: Listed = {}
-    for path in folder.rglob(DESCRIPTION):
+    for path in folder.rglob(TOKENS):
         written |= _files_of_store(folder, path.parent)
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in _NOT_LISTED]
     names = {path.relative_to(folder).as_posix(): path for path in paths}
@@ -56,8 +56,8 @@ def list_earlier_files(folder: Path) -> Listed:
 def _files_of_store(folder: Path, store: Path) -> Listed:
     """Return the files that the description of a token store lists. Raises DataError if it is damaged."""
     prefix = store.relative_to(folder).as_posix()
-    with files.report_damage(store / DESCRIPTION, "prepare the corpus again"):
-        described = files.read_json(store / DESCRIPTION)
+    with files.report_damage(store / TOKENS, "prepare the corpus again"):
+        described = files.read_json(store / TOKENS)
         width = {"uint16": 2, "uint32": 4}[described["dtype"]]
         shards = {
             f"{prefix}/{shard['file']}": {"size": shard["tokens"] * width, "sha256": shard["sha256"]}

@@ -19,8 +19,8 @@ import numpy as np
 from textmill import files
 from textmill.data.preparing.chunks import id_type
 from textmill.errors import DataError, MissingInputError
+from textmill.runs.layout import TOKENS
 
-DESCRIPTION = "shards.json"
 DOCUMENTS = "documents.npy"
 """The length of every document, its EOS token included: the ids alone do not always show where a document begins."""
 
@@ -115,7 +115,7 @@ class ShardWriter:
             "documents_sha256": files.sha256(self.folder / DOCUMENTS),
             "shards": self._shards,
         }
-        files.write_json(self.folder / DESCRIPTION, described)
+        files.write_json(self.folder / TOKENS, described)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class TokenStore:
 
         Raises MissingInputError when there is none, DataError when a file is missing, damaged or of another version.
         """
-        path = folder / DESCRIPTION
+        path = folder / TOKENS
         try:
             content = path.read_bytes()
         except OSError as error:
