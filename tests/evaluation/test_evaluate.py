@@ -125,7 +125,7 @@ def test_the_model_is_left_as_it_was(store: TokenStore, mode: bool) -> None:
     batches = eval_batches(Rows(store, 24), 8)
     assert evaluate(model, batches) == evaluate(model, batches)
     assert model.training == mode
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ConfigError, match="the metric broken failed: ZeroDivisionError"):
         evaluate(model, batches, {"broken": lambda *_: (1 / 0, 1)})
     assert model.training == mode and all(parameter.grad is None for parameter in model.parameters())
 

@@ -75,8 +75,8 @@ class Scripted(nn.Module):
     def __init__(self, losses: list[float]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(257))
-        self.losses = iter(losses)
         self.loss = 1.0
+        self.losses = iter([self.loss, *losses])  # it is asked once before the run, which ids it reads
 
     def train(self, mode: bool = True) -> Scripted:
         if self.training and not mode:

@@ -367,8 +367,8 @@ def test_a_second_interrupt_leaves_a_notebook_alive(book: Path, tmp_path: Path) 
     [
         (signal.SIGINT, "call", -signal.SIGINT, "KeyboardInterrupt\n"),
         (signal.SIGTERM, "call", 143, ""),
-        (signal.SIGHUP, "call", 129, ""),
-        (signal.SIGINT, "loop", -signal.SIGINT, ""),
+        pytest.param(signal.SIGHUP, "call", 129, "", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "loop", -signal.SIGINT, "", marks=pytest.mark.slow),
         (signal.SIGINT, "return", 0, "result SIGINT 130\nthe script went on\n"),
     ],
 )

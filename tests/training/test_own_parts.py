@@ -64,6 +64,7 @@ def test_a_model_of_a_smaller_vocabulary_is_refused(
             {"metrics": {"m": lambda logits, batch: logits.mean()}},
             r"the metric m returned a tensor, not the pair",
         ),
+        ({"metrics": {"m": lambda logits: (0, 1)}}, "the metric m failed: TypeError"),
         ({"data": iter([{"input_ids": [1, 2]}])}, "'input_ids' is list, not text: .* ids are trained on from a .npy"),
     ],
 )

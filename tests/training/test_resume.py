@@ -54,6 +54,7 @@ def test_the_same_run_twice_is_the_same(small_command: list[str], whole_run: Pat
     assert_same_run(whole_run, tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_five_kills_at_random_instants_leave_no_trace(
     small_command: list[str], whole_run: Path, tmp_path: Path, start_command: Callable[[list[str]], Command]
 ) -> None:

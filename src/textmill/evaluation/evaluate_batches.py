@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from textmill.data.batches.loader import Batch
-from textmill.errors import ConfigError, DataError, Interrupted
+from textmill.errors import ConfigError, DataError, Interrupted, TextmillError, one_line
 from textmill.evaluation.metrics import Metric, accuracy, exact_sum, nats
 from textmill.model.cross_entropy import forward
 
@@ -86,7 +86,7 @@ def _sums(
                 with autocast():
                     logits = forward(model, batch)  # (B, T, V)
                 for name, metric in metrics.items():
-                    for index, value in enumerate(_pair(name, metric(logits, batch))):
+                    for index, value in enumerate(_pair(name, metric, logits, batch)):
                         sums[name][index] += exact_sum(value) if isinstance(value, Tensor) else value
                 counted += batch.num_targets
                 if progress is not None:
@@ -96,8 +96,14 @@ def _sums(
     return sums
 
 
-def _pair(name: str, measured: Any) -> tuple[Tensor | float, Tensor | float]:
-    """Return what a metric returned. Raises ConfigError unless it is a pair."""
+def _pair(name: str, metric: Metric, logits: Tensor, batch: Batch) -> tuple[Tensor | float, Tensor | float]:
+    """Return the sum and the count of a metric over the batch. Raises ConfigError if it fails or returns no pair."""
+    try:
+        measured: Any = metric(logits, batch)
+    except (TextmillError, RuntimeError, MemoryError):  # among them the device's own errors, such as out of memory
+        raise
+    except Exception as error:
+        raise ConfigError(f"the metric {name} failed: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(measured, tuple | list) or len(measured) != 2:
         what = "a tensor" if isinstance(measured, Tensor) else type(measured).__name__
         raise ConfigError(f"the metric {name} returned {what}, not the pair (sum, count) over the batch")
