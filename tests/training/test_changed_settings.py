@@ -184,6 +184,14 @@ def test_a_checkpoint_of_an_older_version(whole: Path, half: Path, capsys: pytes
     assert sentence not in capsys.readouterr().out
 
 
+def test_an_older_version_with_an_empty_configuration(half: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing has the settings: the file is named, and no default takes their place."""
+    without_settings(half / "checkpoints" / "step-0000003")
+    (half / "config.yaml").write_text("")
+    assert resume(half) == 66
+    assert "config.yaml is empty: without it the run cannot be continued" in capsys.readouterr().err
+
+
 def test_resuming_from_python(whole: Path, half: Path, book: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """tm.train(resume=...), which sweeps use too, does the same."""
     edit(half, "beta2: 0.95", "beta2: 0.9")

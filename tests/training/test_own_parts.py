@@ -100,3 +100,10 @@ def test_a_loop_that_was_left_can_be_resumed(book: Path, tmp_path: Path, capsys:
             if step.number == 2:
                 break
     assert f"next        textmill train --output-dir {tmp_path}/run --resume\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [["one text"], iter(["one text"]), b"text"])
+def test_a_text_in_the_place_of_a_configuration_is_named(given: Any) -> None:
+    """The first argument is a configuration, as in every function of the package."""
+    with pytest.raises(ConfigError, match="is no configuration; text to train on is given as data="):
+        tm.train(given)

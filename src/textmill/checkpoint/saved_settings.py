@@ -41,9 +41,10 @@ def read_settings(run: Path, checkpoint: Path | None, say: Callable[[str], None]
     """
     path = run / layout.CONFIG
     saved = settings_in(checkpoint, path) if checkpoint is not None else None
-    if not path.is_file():
+    if not path.is_file() or (saved is None and not path.read_bytes().strip()):
         if saved is None:
-            raise MissingInputError(f"{path} is missing: without it the run cannot be continued")
+            state = "empty" if path.is_file() else "missing"
+            raise MissingInputError(f"{path} is {state}: without it the run cannot be continued")
         say(f"{path} is missing: the run continues with the settings of its checkpoint")
         return SavedSettings(saved, saved)
     try:

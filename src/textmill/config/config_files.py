@@ -47,7 +47,7 @@ def read_config(path: str | Path) -> list[Setting]:
     readers = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".toml": _toml}
     reader = readers.get(file.suffix.lower())
     if reader is None:
-        raise ConfigError(f"{file}: a configuration file ends in .yaml, .yml, .json or .toml")
+        raise ConfigError(f"{file}: a configuration file ends in .yaml, .yml, .json or .toml (text is given as data)")
     try:
         values = reader(file, source, lines)
     except RecursionError:

@@ -1,6 +1,7 @@
 """Merge a preset, files, mappings and keywords into one configuration; later ones win over earlier ones."""
 
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,6 +13,7 @@ from textmill.config.run_config import SECTION_CLASSES, Config
 from textmill.config.section import Section
 from textmill.config.setting_keywords import SettingKeywords
 from textmill.config.setting_lookup import Setting, keywords, resolve
+from textmill.errors import ConfigError
 
 
 def load_config(
@@ -33,8 +35,12 @@ def load_config(
         elif isinstance(source, Section):
             name = next(name for name, section in SECTION_CLASSES.items() if isinstance(source, section))
             layers.append(Config(**{name: source}))
+        elif isinstance(source, Mapping):
+            layers.append(keywords(source))
+        elif isinstance(source, str | PathLike):
+            layers.append(read_config(source))
         else:
-            layers.append(keywords(source) if isinstance(source, Mapping) else read_config(source))
+            raise ConfigError(f"{type(source).__name__} is no configuration; text to train on is given as data=")
     built = {name: value for name, value in overrides.items() if isinstance(value, Section)}
     plain = {name: value for name, value in overrides.items() if name not in built}
     return from_layers([*layers, Config(**built), keywords(plain)])
