@@ -166,12 +166,16 @@ def test_an_encoding_keeps_json_whole(folder: Path, monkeypatch: pytest.MonkeyPa
     assert [token["text"] for token in described["tokens"]] == ["漢", "字"]
 
 
-@pytest.mark.parametrize(("line", "code"), [("train --help", BROKEN_PIPE), ("presets", BROKEN_PIPE)])
-def test_head_is_quiet(line: str, code: int) -> None:
-    """`textmill ... | head -1` ends without a word on standard error."""
-    program = f"{sys.executable} -m textmill {line} | head -1; exit ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("line", ["train --help", "presets"])
+@pytest.mark.parametrize(
+    ("reader", "codes", "lines"), [("true", {BROKEN_PIPE}, 0), ("head -1", {BROKEN_PIPE, 0}, 1)], ids=["true", "head"]
+)
+def test_a_reader_that_leaves_is_no_error(line: str, reader: str, codes: set[int], lines: int) -> None:
+    """Nothing is said on standard error. Who reads a line may leave after the last was written, which is a success."""
+    program = f"{sys.executable} -m textmill {line} | {reader}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False, env=dict(os.environ))
-    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (code, "", 1)
+    assert (done.stderr, done.stdout.count("\n")) == ("", lines)
+    assert done.returncode in codes
 
 
 def test_a_process_without_streams(folder: Path, tmp_path: Path) -> None:
