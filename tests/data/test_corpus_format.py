@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -193,3 +194,16 @@ def test_the_files_of_a_corpus_are_not_read_as_text(tmp_path: Path, given: list[
     prepare(tmp_path / "a.txt", tokenizer="byte", output=tmp_path / "corpus", cache_dir=tmp_path / "cache")
     with pytest.raises(DataError, match=said):
         prepare([tmp_path / name for name in given], tokenizer="byte", cache_dir=tmp_path / "cache")
+
+
+def test_a_corpus_under_the_name_of_another_is_not_taken_for_it(tmp_path: Path) -> None:
+    """A folder of the cache that was copied over another: the text that was asked for is prepared again."""
+    cache = tmp_path / "cache"
+    made = {}
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.txt").write_text(f"the text of number {name}\n" * 50)
+        made[name] = prepare(tmp_path / f"{name}.txt", tokenizer="byte", cache_dir=cache)
+    shutil.rmtree(made["two"].folder)
+    shutil.copytree(made["one"].folder, made["two"].folder)
+    again = prepare(tmp_path / "two.txt", tokenizer="byte", cache_dir=cache)
+    assert again.fingerprint == made["two"].fingerprint != made["one"].fingerprint
