@@ -49,7 +49,7 @@ def _try(content: str) -> str | None:
                 return f"its normalizer makes {length:,} characters of {len(text)}"
         try:
             ids = tokenizer.encode(text, add_special_tokens=True).ids
-        except Exception:
+        except Exception:  # a vocabulary need not spell every text of the trial
             continue
         tokenizer.decode(ids)
     return None
