@@ -12,8 +12,8 @@ from textmill.config.field_types import show
 from textmill.config.merge_layers import from_layers
 from textmill.config.setting_lookup import flatten
 from textmill.errors import ConfigError, DataError, MissingInputError
+from textmill.files import read_object
 from textmill.runs import layout
-from textmill.runs.read_run import read_object
 from textmill.runs.recorded_files import config_changed
 
 SETTINGS = "settings"

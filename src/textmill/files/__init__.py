@@ -21,5 +21,14 @@ from textmill.files.atomic import (
     write_text,
 )
 from textmill.files.hashes import file_entry, file_problem, json_sha256, sha256, with_own_hash
-from textmill.files.json_files import parse_json, plain_values, read_json, read_rows, report_damage, write_json
+from textmill.files.json_files import (
+    parse_json,
+    plain_values,
+    read_json,
+    read_object,
+    read_rows,
+    report_damage,
+    write_json,
+)
 from textmill.files.lock import NoLocksError, is_current, is_locked, lock_file
+from textmill.files.manifest import MANIFEST, listed_problems, read_manifest, render_manifest

@@ -10,8 +10,8 @@ from textmill import files
 from textmill.config import Config
 from textmill.config.run_config import NOT_DUMPED
 from textmill.errors import ResumeError
+from textmill.files import read_object
 from textmill.imports import optional
-from textmill.runs.read_run import read_object
 from textmill.sweep.space import Dimension
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from textmill.checkpoint.safetensors_files import local_shard, refuse_non_finite
 from textmill.checkpoint.saved_settings import SETTINGS, settings_to_save
 from textmill.checkpoint.sharded_tensors import load_sharded
 from textmill.errors import DataError, ResumeError
-from textmill.files import parse_json, report_damage
+from textmill.files import parse_json, read_object, report_damage
 from textmill.runs import layout
-from textmill.runs.read_run import read_object
 from textmill.training.progress import Progress
 from textmill.training.run import Run
 from textmill.training.write_checkpoint import new_checkpoint
