@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from support.damaged_world import Use, World, verdict
+from support.damaged_world import REFUSALS, Use, World, verdict
 from support.disk_faults import DAMAGES, FLIPS, damaged
 from textmill.cli.main import main
 
@@ -25,6 +25,9 @@ SHAPE = [
     *("--precision", "fp32", "--threads", "1", "--cache-dir", "cache"),
 ]
 SHORT = [*("--max-steps", "1", "--batch-size", "2", "--save-steps", "1", "--sample-steps", "0", "--output-dir", "new")]
+
+CONFIG_REFUSED = (2, *REFUSALS)
+"""Of commands that are given the run's config.yaml as one of the user's own."""
 
 USES_OF_A_FLIP = 2
 """Each damage is met by so many commands, the next ones in their turn: all that read the file, over its damages."""
@@ -50,7 +53,7 @@ def new_runs() -> Iterator[Use]:
     for model in (RUN, *(f"{RUN}/{name}" for name in MODELS), CHECKPOINT, "model"):
         yield Use(("train", "text.txt", "--init-from", model, *same, *SHORT), "new")
     yield Use(
-        ("train", "--config", f"{RUN}/config.yaml", "--max-steps", "1", "--output-dir", "new"), "new", (2, 65, 66)
+        ("train", "--config", f"{RUN}/config.yaml", "--max-steps", "1", "--output-dir", "new"), "new", CONFIG_REFUSED
     )
     for tokenizer in (RUN, f"{RUN}/tokenizer", "tok", "model"):
         yield Use(("train", "text.txt", "--tokenizer", tokenizer, *SHAPE, *SHORT), "new")
@@ -85,8 +88,8 @@ def reports() -> Iterator[Use]:
     yield Use(("runs", "compare", RUN, "runs/other", "--on", "text.txt", "--json"))
     for folder in (RUN, CHECKPOINT, f"{RUN}/best_model", f"{RUN}/final", "model", "mine"):
         yield Use(("verify", folder))
-    yield Use(("config", "show", "--config", f"{RUN}/config.yaml"), codes=(2, 65, 66))
-    yield Use(("plan", "--config", f"{RUN}/config.yaml", "--json"), codes=(2, 65, 66))
+    yield Use(("config", "show", "--config", f"{RUN}/config.yaml"), codes=CONFIG_REFUSED)
+    yield Use(("plan", "--config", f"{RUN}/config.yaml", "--json"), codes=CONFIG_REFUSED)
     yield Use(("cache", "list", "--cache-dir", "cache"))
 
 
@@ -138,6 +141,7 @@ def campaign(world: World, uses: list[Use], trials: int, kinds: tuple[str, ...],
     """Damage one file after the other; return, by name of the file, what came of each command that met the damage."""
     generator = random.Random(seed)
     paths = damaged_files(world)
+    paths = paths[:: max(1, len(paths) // trials)]
     turns: Counter[Path] = Counter()
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for trial in range(trials):
@@ -151,12 +155,11 @@ def campaign(world: World, uses: list[Use], trials: int, kinds: tuple[str, ...],
             use = readers[turns[path] % len(readers)]
             turns[path] += 1
             whole, after = world.whole_outcome(use), world.outcome(use, (path, content))
-            assert whole.code == 0, f"{use}: {whole.said}"
             outcome = verdict(use, whole, after, path)
             found[path.name][outcome] += 1
             where = f"{outcome}: {kind} in {path.relative_to(world.root)}: {use}"
             if outcome.isupper():
-                print(f"{where}\n{after.said[-400:]}")
+                print(f"{where}\n{after.said[-400:]}", flush=True)
     return found
 
 
@@ -189,8 +192,12 @@ SAMPLE = [
 
 
 def test_a_sample_of_damages_is_seen_in_use(world: World) -> None:
-    """One flip in every third file, met by two commands that read it."""
-    assert_nothing_silent(campaign(world, SAMPLE, 20, ("digit",), seed=9))
+    """One flip in every few files, met by two commands that read it."""
+    found = campaign(world, SAMPLE, 16, ("digit",), seed=9)
+    print_table(found)
+    assert_nothing_silent(found)
+    assert sum(counts["refused"] for counts in found.values()) >= 5
+    assert sum(counts["said"] for counts in found.values()) >= 5
 
 
 @pytest.mark.slow

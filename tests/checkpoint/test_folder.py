@@ -236,7 +236,7 @@ def run(tmp_path: Path) -> Path:
     store = CheckpointStore(run / "checkpoints", say=lambda sentence: None)
     for step in (5, 10, 15):
 
-        def write(folder: Path) -> None:
+        def write(folder: Path, step: int = step) -> None:
             (folder / "config.json").write_text("{}")
             (folder / "state.json").write_text(json.dumps({"progress": {"best_step": 10}, "epoch": step / 5}))
 

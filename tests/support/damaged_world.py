@@ -7,7 +7,6 @@ whenever a command has changed it.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import shutil
 import signal
@@ -18,9 +17,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.disk_faults import in_child
 from support.run_commands import rows
-from textmill.cli.main import parse
+from textmill.cli.main import main, parse
 
 REFUSALS = (65, 66)
 """Exit codes that say that a file is damaged or missing."""
@@ -105,6 +106,7 @@ class World:
         """Return what the command does when nothing is damaged."""
         if use not in self.whole:
             self.whole[use] = self.outcome(use)
+            assert self.whole[use].code == 0, f"{use}: {self.whole[use].said}"
         return self.whole[use]
 
     def _run(self, use: Use, *, audited: bool) -> None:
@@ -119,12 +121,11 @@ class World:
         opened: set[str] = set()
         if audited:
             sys.addaudithook(lambda event, given: opened.add(os.fspath(given[0])) if is_open(event, given) else None)
-        command_line = importlib.import_module("textmill.cli.main")
-        around = importlib.import_module("textmill.training.around_the_loop")
         verb = use.verb
-        command_line.parse = lambda arguments: verb
-        around.draw_training_curves = lambda folder: None  # a second per run, for a picture
-        code = command_line.main(list(use.arguments))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("textmill.cli.main.parse", lambda arguments: verb)
+            patch.setattr("textmill.training.around_the_loop.draw_training_curves", lambda folder: None)  # a second
+            code = main(list(use.arguments))
         sys.stdout.flush()
         sys.stderr.flush()
         if audited:

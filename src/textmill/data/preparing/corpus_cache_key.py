@@ -71,6 +71,6 @@ def _content(path: Path, reading: Reading, tick: Callable[[int], None]) -> tuple
     name = kept_under(path)
     if name is not None and not (digest.hexdigest().startswith(name) or sha256(path).startswith(name)):
         raise DataError(
-            f"{path} has changed since it was kept (its SHA-256 differs): delete it, and give the text again"
+            f"{path} has changed since it was kept (its SHA-256 differs): delete it and give the text again"
         )
     return "".join(format_of(path, reading.format)) or "text", digest.hexdigest()
