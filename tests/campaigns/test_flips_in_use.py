@@ -186,18 +186,20 @@ SAMPLE = [
     Use(("tokenizer", "encode", RUN, "the rat")),
     Use(("tokenizer", "encode", "tok", "the rat")),
     Use(("runs", "compare", RUN, "runs/other", "--json")),
-    Use(("verify", "model")),
+    Use(("verify", RUN)),
+    Use(("verify", "mine")),
+    Use(("evaluate", "model", "text.txt", "--json", "--device", "cpu")),
 ]
 """A few commands that together read most of the files."""
 
 
 def test_a_sample_of_damages_is_seen_in_use(world: World) -> None:
     """One flip in every few files, met by two commands that read it."""
-    found = campaign(world, SAMPLE, 16, ("digit",), seed=9)
+    found = campaign(world, SAMPLE, 12, ("digit",), seed=9)
     print_table(found)
     assert_nothing_silent(found)
-    assert sum(counts["refused"] for counts in found.values()) >= 5
-    assert sum(counts["said"] for counts in found.values()) >= 5
+    assert sum(counts["refused"] for counts in found.values()) >= 6
+    assert sum(counts["said"] for counts in found.values()) >= 4
 
 
 @pytest.mark.slow
