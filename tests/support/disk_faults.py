@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import builtins
 import errno
-import fcntl
 import io
 import os
 import random
 import shutil
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -166,28 +164,6 @@ def _watch_open(ops: Operations, real: Callable[..., Any]) -> Callable[..., Any]
         return watched_file
 
     return opened
-
-
-@contextmanager
-def network_disk() -> Iterator[None]:
-    """While the block runs, the disk has what file systems of networks lack: no hard links, locks, flushed names."""
-
-    def refuse(number: int) -> Callable[..., NoReturn]:
-        def refused(*arguments: object, **options: object) -> NoReturn:
-            raise OSError(number, os.strerror(number))
-
-        return refused
-
-    def fsync_of_files(descriptor: int, real: Callable[[int], None] = os.fsync) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        real(descriptor)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "link", refuse(errno.EPERM))
-        patch.setattr(fcntl, "flock", refuse(errno.ENOLCK))
-        patch.setattr(os, "fsync", fsync_of_files)
-        yield
 
 
 def flip_bits(folder: Path, trials: int, seed: int) -> Iterator[Path]:

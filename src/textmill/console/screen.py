@@ -274,7 +274,8 @@ class Screen:
         """Release the screen and its log file."""
         self.end()
         if self._log is not None:
-            self._log.close()
+            with suppress(OSError):  # ESTALE: another machine has replaced the file
+                self._log.close()
             self._log = None
 
     def _write_log(self, line: str) -> None:

@@ -67,11 +67,15 @@ def not_accessible(error: OSError) -> TextmillError:
 
 def make_directory(path: Path) -> Path:
     """Make the directory `path` and its parents so that they survive a power failure. Raises CannotWriteError."""
-    try:
+
+    def make() -> None:
         created = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         for folder in created:
             fsync_directory(folder.parent)
+
+    try:
+        retry_stale(make)
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
@@ -235,7 +239,7 @@ def flush_to_disk(descriptor: int) -> None:
 
 def fsync_file(path: Path) -> None:
     """Write the file's content out to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = retry_stale(lambda: os.open(path, os.O_RDONLY))
     try:
         flush_to_disk(descriptor)
     finally:
@@ -248,7 +252,7 @@ def fsync_directory(folder: Path) -> None:
     Some file systems, such as those of Windows shares, flush names by themselves and refuse to be asked.
     """
     try:
-        fsync_file(folder)
+        retry_stale(lambda: fsync_file(folder))
     except OSError as error:
         if error.errno not in _NOT_SUPPORTED:
             raise

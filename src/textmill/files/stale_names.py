@@ -29,21 +29,33 @@ _NOT_DELETED = {errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT, errno.ESTALE}
 """What deleting a folder says of files that are still open, and of files that are gone already."""
 
 _PAUSE = 0.05
+_IN_VAIN = "repeated in vain"  # a note on an error
 _Result = TypeVar("_Result")
 
 
 def retry_stale(act: Callable[[], _Result]) -> _Result:
-    """Return what `act` returns; repeat it, after short waits, while it fails with ESTALE. Raises its last error."""
-    for seconds in WAITS:
+    """Return what `act` returns; repeat it, after short waits, while it fails with ESTALE. Raises its last error.
+
+    What was repeated in vain inside `act` is not repeated again.
+    """
+    for seconds in (*WAITS, None):
         try:
             return act()
-        except StaleFileError:
-            pass
-        except OSError as error:
-            if error.errno != errno.ESTALE:
+        except (OSError, StaleFileError) as error:
+            if not _is_stale(error):
+                raise
+            if seconds is None:
+                error.add_note(_IN_VAIN)
                 raise
         time.sleep(seconds)
-    return act()
+    raise AssertionError
+
+
+def _is_stale(error: BaseException) -> bool:
+    """Whether the error is ESTALE, and nothing was repeated because of it yet."""
+    if any(_IN_VAIN in getattr(one, "__notes__", ()) for one in (error, error.__cause__)):
+        return False
+    return isinstance(error, StaleFileError) or (isinstance(error, OSError) and error.errno == errno.ESTALE)
 
 
 def rename(source: Path, target: Path) -> None:
