@@ -2,8 +2,8 @@
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from textmill.files.stale_names import retry_stale
 
@@ -23,7 +23,7 @@ class NotAFileError(OSError):
         return f"it {self.strerror}"
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open the regular file `path` for reading bytes. Raises OSError, NotAFileError for anything else."""
     _refuse_other(Path(path).stat(), path)  # before opening: opening a device may already do something
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe that has come since: do not wait
