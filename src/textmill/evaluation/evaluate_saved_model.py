@@ -172,7 +172,9 @@ def _validation_of_run(
     else:
         say("the token store of the run is gone: its text is prepared again")
     if corpus is None:
-        trained_with.data.cache_dir = usable_cache_dir(trained_with, run)
+        named, trained_with.data.cache_dir = trained_with.data.cache_dir, usable_cache_dir(trained_with, run)
+        if named != trained_with.data.cache_dir:
+            say(f"the cache folder {named}, which the run names, is not one of yours: the usual one is used")
         refuse_code_of_run(trained_with, run)
         corpus = _prepared_again(trained_with, loaded, say, reading)
     fingerprint = made_with.get("identity", {}).get("data")
