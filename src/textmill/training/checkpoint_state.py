@@ -15,7 +15,7 @@ from textmill.checkpoint.safetensors_files import local_shard, refuse_non_finite
 from textmill.checkpoint.saved_settings import SETTINGS, settings_to_save
 from textmill.checkpoint.sharded_tensors import load_sharded
 from textmill.errors import DataError, ResumeError
-from textmill.files import parse_json, report_damage
+from textmill.files import parse_json, read_bytes, report_damage
 from textmill.runs import layout
 from textmill.runs.read_run import read_object
 from textmill.training.progress import Progress
@@ -88,10 +88,10 @@ def _best_steps(checkpoints: CheckpointStore) -> set[int | None]:
 def load_state(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's state.json. Raises DataError for one that is not a training checkpoint of this format."""
     try:
-        state = parse_json((folder / layout.STATE).read_bytes())
+        state = parse_json(read_bytes(folder / layout.STATE))
     except FileNotFoundError as error:
         raise DataError(f"{folder} has no state.json: it is a model without the state of its training") from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{folder / layout.STATE} is not valid JSON: {error}") from error
     if not isinstance(state, dict):
         raise DataError(f"{folder / layout.STATE} is not a JSON object: the checkpoint is damaged")
