@@ -370,7 +370,7 @@ def test_evaluating_a_run_does_not_write_where_it_says(
 
 @pytest.mark.parametrize("between", [pytest.param(5, id="sample"), pytest.param(1, id="all", marks=pytest.mark.slow)])
 def test_no_verb_waits_for_a_pipe(copy: Path, tmp_path: Path, book: Path, between: int) -> None:
-    """Each file of a run, a checkpoint and a model in its turn is a named pipe: an exit code within seconds."""
+    """One file after another of a run, a checkpoint and a model is a named pipe: an exit code within seconds."""
     names = sorted(name for name in content(copy) if not name.startswith("checkpoints/step-0000001"))
     assert len(names) > 25
     commands = [
