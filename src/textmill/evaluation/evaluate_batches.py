@@ -4,7 +4,7 @@ import math
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor, nn
@@ -50,17 +50,42 @@ def evaluate(
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model is {type(model).__name__}, not a torch.nn.Module; evaluate_model takes a saved one")
-    measured: dict[str, Metric] = {"loss": nats, "accuracy": accuracy}
-    for name, metric in (metrics or {}).items():
-        if name in (*measured, "perplexity", "bits_per_byte", "tokens"):
-            raise ConfigError(f"the metric name {name} is built in: choose another")
-        measured[name] = metric
+    refuse_built_in_names(metrics or {})
+    measured: dict[str, Metric] = {"loss": nats, "accuracy": accuracy, **(metrics or {})}
     sums = _sums(model, batches, measured, autocast or nullcontext, interrupted, progress)
     totals = {}
     for name, pair in sums.items():
         local_sum, local_count = (float(value) for value in pair)
         totals[name] = (reduce(local_sum), reduce(local_count)) if reduce is not None else (local_sum, local_count)
     return _report(totals, num_bytes)
+
+
+def refuse_built_in_names(metrics: Mapping[str, Metric]) -> None:
+    """Raise ConfigError for a metric with the name of a built-in one."""
+    for name in metrics:
+        if name in ("loss", "accuracy", "perplexity", "bits_per_byte", "tokens"):
+            raise ConfigError(f"the metric name {name} is built in: choose another")
+
+
+def try_metric(name: str, metric: Metric, vocab_size: int) -> None:
+    """Raise ConfigError unless `metric` takes logits and a batch, and returns the pair (sum, count) for them.
+
+    It is called once, with the logits of a row of two tokens. One that cannot measure so little is not refused.
+    """
+    ids = torch.zeros((1, 2), dtype=torch.int64)
+    try:
+        with torch.no_grad():
+            pair = _pair(name, metric, torch.zeros(1, 2, vocab_size), Batch(ids, ids, 2))
+    except ConfigError as error:
+        if error.__cause__ is None or isinstance(error.__cause__, TypeError | AttributeError):
+            raise
+        return
+    except RuntimeError:  # shapes or devices
+        return
+    for value in pair:
+        if not isinstance(value, Tensor | SupportsFloat):
+            what = type(value).__name__
+            raise ConfigError(f"the metric {name} returned a pair with {what}, not two numbers or tensors")
 
 
 def _sums(
