@@ -259,7 +259,7 @@ def test_stopped_around_a_rollback_it_is_the_same_run(
     run_together(tmp_path / "said", [*command, "--output-dir", str(whole)], size)
     [first, *_] = records(whole)
 
-    def stop_after(number: int) -> Callable[[int], None]:
+    def stop_after(number: int) -> Callable[[int], object]:
         return lambda rank: after_steps(lambda taken: os.kill(os.getpid(), signal.SIGTERM) if taken == number else None)
 
     starts = [*command, "--output-dir", str(stopped)]

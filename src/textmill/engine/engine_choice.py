@@ -59,8 +59,8 @@ def refuse_contradictions(
         raise ConfigError("optimizer muon needs whole matrices, and DeepSpeed flattens them: use --engine fsdp")
     if on_spike == "rollback":
         raise ConfigError(
-            "on_spike rollback and engine deepspeed cannot be combined, because DeepSpeed's own counters and loss scale "
-            "are in no checkpoint: use --engine fsdp or --on-spike warn"
+            "on_spike rollback and engine deepspeed cannot be combined, because DeepSpeed's loss scale is in no "
+            "checkpoint: use --engine fsdp or --on-spike warn"
         )
     require("deepspeed", "engine deepspeed", "deepspeed")
 

@@ -1,10 +1,11 @@
 """Evaluate a model on a set of batches."""
 
+import inspect
 import math
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, SupportsFloat
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,25 +68,17 @@ def refuse_built_in_names(metrics: Mapping[str, Metric]) -> None:
             raise ConfigError(f"the metric name {name} is built in: choose another")
 
 
-def try_metric(name: str, metric: Metric, vocab_size: int) -> None:
-    """Raise ConfigError unless `metric` takes logits and a batch, and returns the pair (sum, count) for them.
-
-    It is called once, with the logits of a row of two tokens. One that cannot measure so little is not refused.
-    """
-    ids = torch.zeros((1, 2), dtype=torch.int64)
+def refuse_unfit_metric(name: str, metric: Metric) -> None:
+    """Raise ConfigError unless `metric` can be called with logits and a batch. It is not called: it may count calls."""
     try:
-        with torch.no_grad():
-            pair = _pair(name, metric, torch.zeros(1, 2, vocab_size), Batch(ids, ids, 2))
-    except ConfigError as error:
-        if error.__cause__ is None or isinstance(error.__cause__, TypeError | AttributeError):
-            raise
+        signature = inspect.signature(metric)
+    except (TypeError, ValueError):  # of a function in C
         return
-    except RuntimeError:  # shapes or devices
-        return
-    for value in pair:
-        if not isinstance(value, Tensor | SupportsFloat):
-            what = type(value).__name__
-            raise ConfigError(f"the metric {name} returned a pair with {what}, not two numbers or tensors")
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        takes = f"it takes {signature}, and is called with (logits, batch)"
+        raise ConfigError(f"the metric {name} cannot be measured: {takes}, to return (sum, count)") from error
 
 
 def _sums(
