@@ -9,7 +9,7 @@ from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.manifest import manifest_problems
 from textmill.config.field_types import closest_beside
 from textmill.errors import DataError, MissingInputError
-from textmill.files import expand_home, moved_aside, parse_json, read_rows
+from textmill.files import expand_home, moved_aside, parse_json, read_bytes, read_rows
 from textmill.runs.layout import (
     BEST_MODEL,
     CHECKPOINTS,
@@ -204,7 +204,7 @@ def _best_step(store: CheckpointStore) -> int | None:
     """Return the step of the lowest validation loss, as the newest checkpoint records it, if its checkpoint is kept."""
     for step in reversed(store.steps()):
         try:
-            state = parse_json((store.path(step) / STATE).read_bytes())
+            state = parse_json(read_bytes(store.path(step) / STATE))
             best = state["progress"]["best_step"]
         except (OSError, ValueError, KeyError, TypeError):
             continue

@@ -11,7 +11,7 @@ from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from textmill.errors import DataError, MissingInputError, NonFiniteError
-from textmill.files import cannot_write
+from textmill.files import cannot_write, open_regular, read_bytes
 
 _OS_ERROR = re.compile(r"os error (\d+)")
 
@@ -52,8 +52,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         if not str(path).isprintable():  # the library opens no path that is not UTF-8
-            return load(path.read_bytes())
-        return load_file(path)
+            return load(read_bytes(path))
+        with open_regular(path):  # the library would wait for a pipe
+            return load_file(path)
     except FileNotFoundError as error:
         raise MissingInputError(f"{path} does not exist") from error
     except (SafetensorError, OSError) as error:

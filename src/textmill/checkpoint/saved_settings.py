@@ -12,6 +12,7 @@ from textmill.config.field_types import show
 from textmill.config.merge_layers import from_layers
 from textmill.config.setting_lookup import flatten
 from textmill.errors import ConfigError, DataError, MissingInputError
+from textmill.files import read_bytes
 from textmill.runs import layout
 from textmill.runs.read_run import read_object
 from textmill.runs.recorded_files import config_changed
@@ -41,7 +42,7 @@ def read_settings(run: Path, checkpoint: Path | None, say: Callable[[str], None]
     """
     path = run / layout.CONFIG
     saved = settings_in(checkpoint, path) if checkpoint is not None else None
-    if not path.is_file() or (saved is None and not path.read_bytes().strip()):
+    if not path.is_file() or (saved is None and not read_bytes(path).strip()):
         if saved is None:
             state = "empty" if path.is_file() else "missing"
             raise MissingInputError(f"{path} is {state}: without it the run cannot be continued")

@@ -10,7 +10,7 @@ from textmill.config import load_config
 from textmill.config.field_types import closest_beside
 from textmill.data.store.corpus import corpus_problems, open_corpus
 from textmill.errors import ConfigError, DataError, MissingInputError
-from textmill.files import parse_json, read_json, read_rows
+from textmill.files import parse_json, read_bytes, read_json, read_rows
 from textmill.report.run_record import Record
 from textmill.runs import layout
 from textmill.runs.recorded_files import changed_files, config_changed, has_own_hash
@@ -125,7 +125,7 @@ def _status(path: Path) -> None:
 
 
 def _description(path: Path, changed: str | None) -> None:
-    parse_json(path.read_text(encoding="utf-8"))
+    parse_json(read_bytes(path))
     if changed is not None:
         raise DataError(f"{path} {changed}")
 

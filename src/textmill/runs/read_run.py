@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from textmill.files import parse_json, read_rows
+from textmill.files import parse_json, read_bytes, read_rows, read_text
 from textmill.runs.layout import CONFIG, ENVIRONMENT, STATUS
 
 _STATUS_TYPES = {"state": str, "reason": str, "step": int, "time": str, "files": dict}
@@ -25,10 +25,8 @@ def read_environment(run: Path) -> dict[str, Any]:
 
 def read_sections(run: Path) -> dict[str, dict[str, Any]]:
     """Return config.yaml: section -> setting -> value."""
-    if (run / CONFIG).is_fifo():
-        return {}
     try:
-        tree = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
+        tree = yaml.safe_load(read_text(run / CONFIG))
     except (OSError, yaml.YAMLError, ValueError, AttributeError, RecursionError):
         return {}
     sections = tree.items() if isinstance(tree, dict) else ()
@@ -38,7 +36,7 @@ def read_sections(run: Path) -> dict[str, dict[str, Any]]:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file, or an empty one when it is missing or damaged."""
     try:
-        value = {} if path.is_fifo() else parse_json(path.read_bytes())
+        value = parse_json(read_bytes(path))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from textmill.config import Config, load_config
 from textmill.console.screen import Screen
-from textmill.runs.layout import is_run
+from textmill.runs.layout import METRICS, is_run
+from textmill.runs.read_run import read_measurements
 from textmill.tracking.tracker import Tracker
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
@@ -66,8 +67,9 @@ def run_trial(config: Config, values: Mapping[str, Any], folder: Path, trial: Tr
     screen = Screen(quiet=True, title=f"trial {trial.number}")
     with assemble(settled, screen=screen, on_signal="return") as run:
         watch = Watch(run, trial, metric)
-        if resumes and metric == "val_loss":
-            watch.best = run.progress.best_val_loss
+        if resumes:  # the log was cut to the checkpoint
+            rows = read_measurements(folder / METRICS)
+            watch.best = min((value for row in rows if (value := row.get(metric)) is not None), default=None)
         run.reporting.trackers.trackers.append(watch)
         run_loop(run)
     result = result_of(run)

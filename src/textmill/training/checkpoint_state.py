@@ -14,7 +14,7 @@ from textmill.checkpoint.safetensors_files import local_shard, refuse_non_finite
 from textmill.checkpoint.saved_settings import SETTINGS, settings_to_save
 from textmill.checkpoint.sharded_tensors import load_sharded
 from textmill.errors import DataError, ResumeError
-from textmill.files import parse_json, report_damage
+from textmill.files import parse_json, read_bytes, report_damage
 from textmill.runs import layout
 from textmill.training.progress import Progress
 from textmill.training.rollback_targets import INTERRUPTED, steps_to_keep
@@ -65,8 +65,9 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int], *, 
     with run.world.together():
         refuse_non_finite({name: local_shard(tensor) for name, tensor in weights.items()})
     expected = sum(tensor.nbytes for tensor in (*weights.values(), *moments.values()))
-    rolls_back = run.config.training.on_spike == "rollback"
-    targets = steps_to_keep(saving.checkpoints, progress, interrupted=interrupted) if rolls_back else set[int]()
+    targets = set[int]()
+    if run.config.training.on_spike == "rollback" and run.world.is_first:
+        targets = steps_to_keep(saving.checkpoints, progress, interrupted=interrupted)
 
     def keep(step: int) -> bool:
         return run.keep_every.due(step) or step in targets
@@ -83,10 +84,10 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int], *, 
 def load_state(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's state.json. Raises DataError for one that is not a training checkpoint of this format."""
     try:
-        state = parse_json((folder / layout.STATE).read_bytes())
+        state = parse_json(read_bytes(folder / layout.STATE))
     except FileNotFoundError as error:
         raise DataError(f"{folder} has no state.json: it is a model without the state of its training") from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{folder / layout.STATE} is not valid JSON: {error}") from error
     if not isinstance(state, dict):
         raise DataError(f"{folder / layout.STATE} is not a JSON object: the checkpoint is damaged")

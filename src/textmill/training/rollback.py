@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from textmill.files import wait_until_seen
+from textmill.runs.layout import STATE
 from textmill.training.checkpoint_state import load_state, restore
 from textmill.training.loss_spikes import Rollback, Spike
 from textmill.training.rollback_targets import target_steps
@@ -32,6 +34,7 @@ def roll_back(run: Run, spike: Spike) -> bool:
         return False
     rollbacks = before.rollbacks
     with run.world.together():
+        wait_until_seen(Path(name, STATE))
         state = load_state(Path(name))
     started_at = run.started_at
     restore(run, Path(name), state)

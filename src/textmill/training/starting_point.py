@@ -1,6 +1,5 @@
 """Which folder a run is in and which checkpoint it starts from: decided once, by the first process, for all."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from textmill.data.sources.code_of_runs import refuse_code_of_run
 from textmill.engine.world import World
 from textmill.errors import ConfigError, MissingInputError, RunExistsError
 from textmill.runs.foreign_links import refuse_links
-from textmill.runs.layout import CHECKPOINTS, LOCK, RUN_FILES, TOKENIZER, is_run
+from textmill.runs.layout import CHECKPOINTS, LOCK, RUN_FILES, STATE, TOKENIZER, is_run
 from textmill.runs.read_run import read_environment
 from textmill.runs.run_lock import run_lock
 from textmill.training.resume import merge_with_saved
@@ -58,7 +57,7 @@ def choose_output(config: Config, world: World) -> Output:
     """
 
     def chosen() -> dict[str, Any]:
-        output = _open_output(config)
+        output = files.retry_stale(lambda: _open_output(config))
         return {**asdict(output), "folder": str(output.folder)}
 
     found = world.from_first(chosen)
@@ -82,6 +81,8 @@ def _open_output(config: Config) -> Output:
         folder = _folder(output_dir, run_name)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; --output-dir needs a folder")
+    if resume and folder.is_dir() and not is_run(folder):
+        files.look_anew(folder)  # another machine may have begun the run a moment ago
     if not is_run(folder):
         if resume is True:
             raise MissingInputError(f"{folder} contains no run to resume; leave out --resume, or use --resume auto")
@@ -172,7 +173,7 @@ def _clear_run(folder: Path) -> None:
         path = folder / name
         try:
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                files.remove_directory(path)
             elif path.exists() or path.is_symlink():
                 path.unlink()
         except OSError as error:
@@ -189,14 +190,14 @@ def claim(output: Output, world: World, screen: Screen, *, overwrite: bool = Fal
         with world.together():
             if world.is_first:
                 files.make_directory(output.folder)
-                refuse_links(output.folder, [LOCK] if output.fresh else [LOCK, *RUN_FILES])
+                files.retry_stale(lambda: refuse_links(output.folder, [LOCK] if output.fresh else [LOCK, *RUN_FILES]))
                 stack.enter_context(run_lock(output.folder, say=screen.say))
                 if output.fresh:
                     if not overwrite:
-                        _refuse_run(output.folder)
-                    _clear_run(output.folder)
+                        files.retry_stale(lambda: _refuse_run(output.folder))
+                    files.retry_stale(lambda: _clear_run(output.folder))
                 for folder in (output.folder, output.checkpoints, output.folder / TOKENIZER):
-                    files.remove_temporaries(folder)
+                    files.retry_stale(lambda folder=folder: files.remove_temporaries(folder))
         yield
 
 
@@ -223,4 +224,6 @@ def find_start(config: Config, output: Output, world: World, screen: Screen) -> 
     with world.together():
         source = _run_of(name) if output.fork and name is not None else output.folder
         assert source is not None
+        if start is not None:
+            files.wait_until_seen(start / STATE)
         return merge_with_saved(config, source, start, screen.say), start

@@ -91,7 +91,7 @@ def _description(folder: Path) -> dict[str, Any]:
     """Return the description of the corpus in `folder`. Raises MissingInputError and DataError."""
     path = folder / PREPARED
     try:
-        content = path.read_bytes()
+        content = files.read_bytes(path)
     except OSError as error:
         raise MissingInputError(f"there is no prepared corpus in {folder}: {error.strerror}") from error
     with files.report_damage(path, remedy(folder)):
