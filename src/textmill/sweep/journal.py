@@ -40,19 +40,17 @@ class CheckedJournal:
         checked = False
         for number, line in enumerate(whole.split(b"\n") if newline else [], 1):
             checked = self._read(line, number, checked=checked)
-        if rest:
-            with path.open("r+b") as file:
-                file.truncate(len(content) - len(rest))
+        self._size = len(content) - len(rest)
 
     def _read(self, line: bytes, number: int, *, checked: bool) -> bool:
         """Take one line; return whether it has a hash, which all after it must have."""
         try:
-            log = files.parse_json(line)
+            parsed = files.parse_json(line)
         except ValueError:
-            log = None
-        check = log.pop(CHECK, None) if isinstance(log, dict) else None
-        changed = not isinstance(log, dict) or ((checked or check is not None) and check != self._check(log))
-        if changed:
+            parsed = None
+        log: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
+        check = log.pop(CHECK, None)
+        if not log or ((checked or check is not None) and check != self._check(log)):
             raise DataError(f"{self.path}, line {number}, has changed since the sweep wrote it: {KEPT}")
         self._logs.append(log)
         self._hash.update(line + b"\n")
@@ -70,13 +68,16 @@ class CheckedJournal:
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write entries to the end of the journal, durably. Raises CannotWriteError."""
         try:
-            with self.path.open("ab") as file:
+            with self.path.open("r+b" if self.path.exists() else "xb") as file:
+                file.truncate(self._size)
+                file.seek(self._size)
                 for log in logs:
                     plain = json.loads(json.dumps(log))
                     line = json.dumps({**plain, CHECK: self._check(plain)}).encode()
                     file.write(line + b"\n")
                     self._hash.update(line + b"\n")
                     self._logs.append(plain)
+                    self._size += len(line) + 1
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
