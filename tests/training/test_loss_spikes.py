@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import statistics
 import sysconfig
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from support.disk_faults import in_child
-from support.rank_processes import Ranks, run_together
+from support.poisoned_text import LENGTH, poisoned_command, records
 from support.run_commands import assert_same_run, rows
 from support.run_moments import after_steps
 from textmill.checkpoint.find_model import resolve_checkpoint
@@ -103,23 +100,7 @@ def test_skipped_rows_are_left_out_of_the_order_and_no_others(seed: int) -> None
 @pytest.fixture(scope="module")
 def poisoned(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command of a run on one sentence, again and again, with a paragraph of noise in rows that come late."""
-    folder = tmp_path_factory.mktemp("poisoned")
-    text = "The miller ground the corn, and the river ground the stones. " * 100
-    noise = "".join(map(chr, random.Random(3).choices(range(0x4E00, 0x9FFF), k=60)))
-    (folder / "book.txt").write_text(text[:3000] + noise + text[3000:], encoding="utf-8")
-    return [
-        *("train", str(folder / "book.txt"), "--cache-dir", str(folder / "cache"), "--tokenizer", "byte"),
-        *("--d-model", "16", "--num-layers", "1", "--num-heads", "2", "--max-seq-len", "32", "--batch-size", "2"),
-        *("--optimizer", "adamw", "--learning-rate", "1e-2", "--dropout", "0.1", "--precision", "fp32"),
-        *("--logging-steps", "4", "--sample-steps", "0", "--seed", SEED, "--device", "cpu"),
-    ]
-
-
-LENGTH = ["--max-steps", "90", "--save-steps", "10", "--eval-steps", "45"]
-
-
-SEED = "1"
-"""Of which the poisoned rows come late enough to be compared with 32 losses."""
+    return poisoned_command(tmp_path_factory.mktemp("poisoned"))
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +109,6 @@ def rolled_back(poisoned: list[str], tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("runs") / "whole"
     assert main([*poisoned, *LENGTH, "--on-spike", "rollback", "--output-dir", str(folder)]) == 0
     return folder
-
-
-def records(run: Path) -> list[dict[str, Any]]:
-    """Return the rollbacks that the last checkpoint has."""
-    last = max((run / "checkpoints").glob("step-*"))
-    return json.loads((last / "state.json").read_text())["progress"]["rollbacks"]
 
 
 def test_poisoned_rows_are_found_and_skipped(
@@ -226,66 +201,6 @@ def test_killed_around_a_rollback_and_resumed_it_is_the_same_run(
     assert main(["train", "--output-dir", str(run), "--resume"]) == 0
     assert_same_run(rolled_back, run)
     assert records(rolled_back) == records(run)
-
-
-ONE_KEPT = ["--max-steps", "90", "--save-steps", "10", "--eval-steps", "90", "--save-total-limit", "1"]
-EARLY = ["--max-steps", "90", "--save-steps", "10", "--eval-steps", "5", "--early-stopping-patience", "3"]
-MUON = ["--optimizer", "muon", "--learning-rate", "3e-3"]
-
-
-@pytest.mark.parametrize(
-    ("options", "size"),
-    [
-        pytest.param(ONE_KEPT, 1, id="one checkpoint kept"),
-        pytest.param([*EARLY, "--save-total-limit", "1"], 1, marks=pytest.mark.slow, id="early stopping"),
-        pytest.param([*LENGTH, *MUON], 1, marks=pytest.mark.slow, id="muon"),
-        pytest.param([*LENGTH, "--precision", "fp16"], 1, marks=pytest.mark.slow, id="fp16 with a scale"),
-        pytest.param([*LENGTH, "--gradient-accumulation-steps", "2"], 1, marks=pytest.mark.slow, id="accumulation"),
-        pytest.param([*LENGTH, *MUON, "--engine", "ddp"], 2, marks=pytest.mark.slow, id="ddp"),
-        pytest.param([*LENGTH, *MUON, "--engine", "fsdp"], 2, marks=pytest.mark.slow, id="fsdp"),
-    ],
-)
-def test_stopped_around_a_rollback_it_is_the_same_run(
-    poisoned: list[str], tmp_path: Path, options: list[str], size: int
-) -> None:
-    """Stopped by SIGTERM at the spike, before it is found, and again in the replayed steps: same weights, same logs.
-
-    The checkpoint of a stop neither replaces the one to return to, nor is one that the whole run would lack.
-    """
-    command = spell_again([*poisoned, "--on-spike", "rollback"], options)
-    if size > 1 or "--gradient-accumulation-steps" in options:
-        command = spell_again(command, ["--batch-size", "1"])
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    run_together(tmp_path / "said", [*command, "--output-dir", str(whole)], size)
-    [first, *_] = records(whole)
-
-    def stop_after(number: int) -> Callable[[int], object]:
-        return lambda rank: after_steps(lambda taken: os.kill(os.getpid(), signal.SIGTERM) if taken == number else None)
-
-    starts = [*command, "--output-dir", str(stopped)]
-    again = ["train", "--output-dir", str(stopped), "--resume"]
-    assert Ranks(tmp_path / "0", starts, size, before=stop_after(first["spike_step"])).wait() == [143] * size
-    undone = -(-first["spike_step"] // 4) * 4 - first["spike_step"]  # steps to the report that finds it
-    assert Ranks(tmp_path / "1", again, size, before=stop_after(undone + 4)).wait() == [143] * size
-    run_together(tmp_path / "2", again, size)
-    for name in ("metrics.jsonl", "steps.jsonl", "samples.jsonl"):
-        assert rows(whole / name) == rows(stopped / name), name
-    last = max((whole / "checkpoints").glob("step-*")).name
-    for folder in (f"checkpoints/{last}", "final", "best_model"):
-        files = {path.name: path.read_bytes() for path in (whole / folder).glob("*.safetensors")}
-        assert files == {path.name: path.read_bytes() for path in (stopped / folder).glob("*.safetensors")}, folder
-    assert records(whole) == records(stopped)
-
-
-def spell_again(command: list[str], options: list[str]) -> list[str]:
-    """Return the command with other values of its flags, and with those that it lacks."""
-    command = list(command)
-    for flag, value in zip(options[::2], options[1::2]):
-        if flag in command:
-            command[command.index(flag) + 1] = value
-        else:
-            command += [flag, value]
-    return command
 
 
 JOLT = """
