@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from textmill import files
 from textmill.config import Config, load_config
 from textmill.config.consistency import validates
-from textmill.data.sources.code_of_runs import refuse_code_of_run
+from textmill.data.sources.foreign_settings import refuse_foreign_settings
 from textmill.data.sources.one_time_texts import Keeper
 from textmill.errors import CannotWriteError, ConfigError, RunExistsError, TextmillError
 from textmill.runs.layout import is_run
@@ -82,7 +82,7 @@ def sweep(
         RunExistsError: it contains a run, or another process uses it.
         MissingExtraError: Optuna is not installed.
     """
-    refuse_code_of_run(config)
+    refuse_foreign_settings(config)
     import_optuna()
     if not validates(config):
         raise ConfigError("a sweep compares validation losses: give val_data or a val_split above 0")

@@ -8,7 +8,7 @@ import torch
 
 from textmill.console.number_format import count, duration, plural, size
 from textmill.console.standard_streams import program
-from textmill.data.sources.code_of_runs import named_code
+from textmill.data.sources.foreign_settings import needs_trust
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
@@ -182,7 +182,7 @@ def closing_lines(run: Run, reason: str) -> Lines:
     if own and (unfinished or longer):
         steps = "" if unfinished else f" and max_steps={2 * progress.step}"
         return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
-    trust = " --trust" if named_code(run.config) else ""
+    trust = " --trust" if needs_trust(run.config) else ""
     if unfinished and (advice is None or longer):
         following = f"train --output-dir {folder} --resume{trust}"
     elif longer:

@@ -11,10 +11,9 @@ from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.find_model import resolve_checkpoint
 from textmill.config import Config
 from textmill.console.screen import Screen
-from textmill.data.sources.code_of_runs import refuse_code_of_run
 from textmill.engine.world import World
 from textmill.errors import ConfigError, MissingInputError, RunExistsError
-from textmill.runs.foreign_links import refuse_links
+from textmill.runs.foreign_links import refuse_foreign_links, refuse_links
 from textmill.runs.layout import CHECKPOINTS, LOCK, RUN_FILES, STATE, TOKENIZER, is_run
 from textmill.runs.read_run import read_environment
 from textmill.runs.run_lock import run_lock
@@ -181,16 +180,27 @@ def _clear_run(folder: Path) -> None:
 
 
 @contextmanager
-def claim(output: Output, world: World, screen: Screen, *, overwrite: bool = False) -> Iterator[None]:
+def claim(
+    output: Output, world: World, screen: Screen, *, overwrite: bool = False, trust: bool = False
+) -> Iterator[None]:
     """Lock the run folder for the block; first delete what an overwritten run, or a process that died, left in it.
+
+    trust: see `refuse_foreign_links`.
 
     Raises RunExistsError if another process has made a run there since the folder was chosen, unless `overwrite`.
     """
+
+    def refuse() -> None:
+        if output.fresh:
+            refuse_links(output.folder, [LOCK])
+        else:
+            refuse_foreign_links(output.folder, trust=trust, say=screen.say)
+
     with ExitStack() as stack:
         with world.together():
             if world.is_first:
                 files.make_directory(output.folder)
-                files.retry_stale(lambda: refuse_links(output.folder, [LOCK] if output.fresh else [LOCK, *RUN_FILES]))
+                files.retry_stale(refuse)
                 stack.enter_context(run_lock(output.folder, say=screen.say))
                 if output.fresh:
                     if not overwrite:
@@ -204,8 +214,6 @@ def claim(output: Output, world: World, screen: Screen, *, overwrite: bool = Fal
 def find_start(config: Config, output: Output, world: World, screen: Screen) -> tuple[Config, Path | None]:
     """Return the configuration to run with and the checkpoint to start from, or None for step 0."""
     if output.resume_from is None:
-        with world.together():
-            refuse_code_of_run(config)
         return config, None
 
     def found() -> str | None:

@@ -218,7 +218,7 @@ class TrainingFields(Fields):
     resume_from: MaybePath = None
     """Continue from this checkpoint: a path, best, last, step-500, epoch-3."""
     trust: Switch = False
-    """Import the code (metrics, optimizer, texts of a program) that the config.yaml of a run folder names."""
+    """Import the code, and write to the folders, that a run folder names: its config.yaml, its link `checkpoints`."""
     init_from: MaybePath = None
     """Start from the model in this folder: its weights, shape and tokenizer."""
 
