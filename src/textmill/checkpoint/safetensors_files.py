@@ -76,16 +76,19 @@ def copy_shard(target: Tensor, whole: Tensor) -> None:
 
     Every process has `whole`, so nothing is sent. No other shard is read, which matters when `whole` is a mapped file.
     """
+    local_shard(target).copy_(shard_for(target, whole))
+
+
+def shard_for(target: Tensor, whole: Tensor) -> Tensor:
+    """Return the part of `whole`, of the same shape as `target`, that belongs to this process's shard of `target`."""
     if not hasattr(target, "placements"):
-        target.copy_(whole)
-        return
+        return whole
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     assert isinstance(target, DTensor)
     shape, start = compute_local_shape_and_global_offset(target.shape, target.device_mesh, target.placements)
-    mine = tuple(slice(first, first + length) for first, length in zip(start, shape))
-    target.to_local().copy_(whole[mine])
+    return whole[tuple(slice(first, first + length) for first, length in zip(start, shape))]
 
 
 def refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:

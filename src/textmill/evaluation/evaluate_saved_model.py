@@ -7,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from textmill import files
 from textmill.checkpoint.model_folder import Loaded, load_model
 from textmill.checkpoint.saved_settings import read_settings_of_model
 from textmill.config import Config, DataConfig
@@ -18,7 +17,7 @@ from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import LEARNED
 from textmill.data.reading.document import Reading
 from textmill.data.sources.foreign_settings import refuse_code_of_run, usable_cache_dir
-from textmill.data.sources.one_time_texts import Keeper
+from textmill.data.sources.one_time_texts import Keeper, refuse_lost
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.token_shards import TokenStore
 from textmill.errors import ConfigError, DataError, NonFiniteError
@@ -161,17 +160,24 @@ def _validation_of_run(
     """Return the run's validation set, from its token store or, if that is gone, from its text."""
     if run is None or trained_with is None:
         raise ConfigError(f"{loaded.path} belongs to no run, so it has no validation set: give the data to evaluate on")
-    made_with = files.read_json(run / layout.ENVIRONMENT)
+    made_with = read_environment(run)
+    if not made_with:
+        state = "is damaged" if (run / layout.ENVIRONMENT).exists() else "is missing"
+        say(f"{run / layout.ENVIRONMENT} {state}: whether the data is still that of the training is not checked")
     store = Path(str(made_with.get("store", "")))
-    corpus = None
+    corpus, state = None, "is gone"
     if made_with.get("store") and is_prepared(store):
         try:
             corpus = open_corpus(store, say=say)
         except DataError:  # one in the cache is made again, one that was named is refused
-            say("the token store of the run is damaged: its text is prepared again")
-    else:
-        say("the token store of the run is gone: its text is prepared again")
+            state = "is damaged"
     if corpus is None:
+        refuse_lost(
+            (item for items in (trained_with.data.data, trained_with.data.val_data) for item in items or []),
+            "Give the data to evaluate on",
+        )
+        if made_with.get("store"):
+            say(f"the token store of the run {state}: its text is prepared again")
         named, trained_with.data.cache_dir = trained_with.data.cache_dir, usable_cache_dir(trained_with, run)
         if named != trained_with.data.cache_dir:
             say(f"the cache folder {named}, which the run names, is not one of yours: the usual one is used")

@@ -19,7 +19,7 @@ from textmill.runs.layout import is_run
 from textmill.runs.run_lock import run_lock
 from textmill.sweep.space import Dimension
 from textmill.sweep.study import DEFINITION, import_optuna, objective_of, open_study, settle_definition
-from textmill.sweep.trial import run_trial, trial_folder
+from textmill.sweep.trial import refuse_other_values, run_trial, trial_folder
 
 if TYPE_CHECKING:
     import optuna
@@ -78,7 +78,8 @@ def sweep(
 
     Raises:
         ConfigError: there is no validation set, or no trial could start.
-        ResumeError: `folder` contains another sweep. RunExistsError: it contains a run, or another process uses it.
+        ResumeError: `folder` contains another sweep. DataError: the sweep in it is damaged.
+        RunExistsError: it contains a run, or another process uses it.
         MissingExtraError: Optuna is not installed.
     """
     refuse_foreign_settings(config)
@@ -134,6 +135,7 @@ class _Search:
                 return 0
             trial = _next(self.study)
             values = {dimension.setting: dimension.suggest(trial) for dimension in self.dimensions}
+            refuse_other_values(trial_folder(self.folder, trial.number), values)
             try:
                 code = self._try(trial, values)
             except CannotWriteError:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.generation_config import read_generation
 from textmill.checkpoint.model_folder import STEM, describe_model, load_weights, stored_weights
 from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
@@ -17,8 +16,8 @@ from textmill.checkpoint.sharded_tensors import load_sharded
 from textmill.errors import DataError, ResumeError
 from textmill.files import parse_json, read_bytes, report_damage
 from textmill.runs import layout
-from textmill.runs.read_run import read_object
 from textmill.training.progress import Progress
+from textmill.training.rollback_targets import INTERRUPTED, steps_to_keep
 from textmill.training.run import Run
 from textmill.training.write_checkpoint import new_checkpoint
 
@@ -41,10 +40,11 @@ _KINDS = {
 """The entries of state.json besides its format."""
 
 
-def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> None:
+def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int], *, interrupted: bool) -> None:
     """Write a durable checkpoint of `progress` and the weights as they are. All processes call it.
 
-    log_sizes: bytes of the log files that belong to this state. Raises NonFiniteError for weights that are not finite,
+    log_sizes: bytes of the log files that belong to this state. interrupted: it is saved because a signal ended the
+    run, so that a run without the interruption does not have it. Raises NonFiniteError for weights that are not finite,
     CannotWriteError when it cannot be written.
     """
     saving, norm = run.saving, float(run.grad_norm)
@@ -56,6 +56,7 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
         "log_offsets": log_sizes,
         "identity": saving.identity,
         SETTINGS: settings_to_save(run.config),
+        INTERRUPTED: interrupted,
         "grad_norm": norm if math.isfinite(norm) else None,
     }
     model, optimizer = run.engine.snapshot()
@@ -64,10 +65,12 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
     with run.world.together():
         refuse_non_finite({name: local_shard(tensor) for name, tensor in weights.items()})
     expected = sum(tensor.nbytes for tensor in (*weights.values(), *moments.values()))
-    rolls_back = run.config.training.on_spike == "rollback"
+    targets = set[int]()
+    if run.config.training.on_spike == "rollback" and run.world.is_first:
+        targets = steps_to_keep(saving.checkpoints, progress, interrupted=interrupted)
 
     def keep(step: int) -> bool:
-        return run.keep_every.due(step) or (rolls_back and step in _best_steps(saving.checkpoints))
+        return run.keep_every.due(step) or step in targets
 
     with new_checkpoint(saving.checkpoints, run.engine, progress, keep=keep, expected_bytes=expected) as folder:
         folder.write_tensors(STEM, weights)
@@ -76,13 +79,6 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
             if run.world.is_first:
                 describe_model(folder.path, model, run.tokenizer, saving.end_ids)
                 (folder.path / layout.STATE).write_text(json.dumps(state, allow_nan=False, indent=1))
-
-
-def _best_steps(checkpoints: CheckpointStore) -> set[int | None]:
-    """Return the step that was the best at each checkpoint that stays: a rollback makes it the best again."""
-    stay = checkpoints.steps() if checkpoints.keep is None else checkpoints.steps()[::-1][: checkpoints.keep - 1]
-    states = [read_object(checkpoints.path(step) / layout.STATE) for step in stay]
-    return {state.get("progress", {}).get("best_step") for state in states}
 
 
 def load_state(folder: Path) -> dict[str, Any]:

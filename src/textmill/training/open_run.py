@@ -183,7 +183,14 @@ def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: boo
         for sentence in adopt_deepspeed(config, world.size, resumed=resumed):
             screen.say(sentence)
     precision = choose_precision(settings.precision, world.device)
-    refuse_contradictions(name, precision, world, optimizer=settings.optimizer, compile=settings.compile)
+    refuse_contradictions(
+        name,
+        precision,
+        world,
+        optimizer=settings.optimizer,
+        compile=settings.compile,
+        on_spike=settings.on_spike,
+    )
     return name, precision
 
 

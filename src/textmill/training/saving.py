@@ -30,7 +30,8 @@ def save(run: Run, *, last: bool = False) -> None:
         run.refuse_divergence()
     with _tried_again_later(run, last=last):
         if new:
-            retry_stale(lambda: save_checkpoint(run, progress, run.reporting.log_sizes(on_disk=True)))
+            sizes = run.reporting.log_sizes(on_disk=True)
+            retry_stale(lambda: save_checkpoint(run, progress, sizes, interrupted=run.signal is not None))
             saving.last_saved_step = progress.step
         if last:
             _link(run, layout.FINAL, layout.BEST_MODEL)
@@ -49,7 +50,7 @@ def save_interrupted(run: Run) -> None:
         if step not in (0, saving.last_saved_step):
             progress = saving.before_actions.copy()
             progress.actions_pending = True
-            retry_stale(lambda: save_checkpoint(run, progress, saving.log_sizes))
+            retry_stale(lambda: save_checkpoint(run, progress, saving.log_sizes, interrupted=True))
             saving.last_saved_step = step
         _link(run, layout.FINAL, layout.BEST_MODEL)
 

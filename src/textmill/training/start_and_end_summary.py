@@ -195,12 +195,14 @@ def closing_lines(run: Run, reason: str) -> Lines:
 def _prompt(run: Run, tokenizer: Tokenizer) -> str:
     """Return the flag with a prompt to try: the one that was set, else the first words of the samples' prompt.
 
-    Without words that the tokenizer knows there is none, and the model begins by itself.
+    They begin with a word of two letters or more. Without words that the tokenizer knows there is none, and the model
+    begins by itself.
     """
     text = run.config.training.sample_prompt or ""
     if not text.isprintable() or not text:
-        line = max(re.sub("<[^<>]*>", "", run.sample_prompt).splitlines(), key=len, default="")
-        words = re.search(r"[^\W\d_]+( [^\W\d_]+){0,2}", line)
-        text = words[0] if words else ""
+        plain = re.sub("<[^<>]*>", "", run.sample_prompt)
+        lines = [max(plain.splitlines(), key=len, default=""), plain]
+        words = [phrase for line in lines for phrase in re.findall(r"[^\W\d_]{2,}(?: [^\W\d_]+){0,2}", line)]
+        text = next((phrase for phrase in words if tokenizer.decode(tokenizer.encode(phrase)) == phrase), "")
     known = text and tokenizer.decode(tokenizer.encode(text)) == text
     return f" --prompt {shlex.quote(text)}" if known else ""

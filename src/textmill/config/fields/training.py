@@ -95,13 +95,17 @@ Interval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(1)
 SampleInterval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(0))]
 
 
+MOST_EPOCHS = 1e9
+"""More than a run of a thousand years takes."""
+
+
 class TrainingFields(Fields):
     """The run: length, batch, optimizer, hardware, and when to evaluate, save and sample."""
 
     preset: Text = "auto"
     """Named set of defaults; auto chooses one by machine and size of the text."""
     # length
-    epochs: MaybeNumber = Field(default=None, gt=0)
+    epochs: MaybeNumber = Field(default=None, gt=0, le=MOST_EPOCHS)
     """Passes over the training data; may be fractional."""
     max_steps: MaybeCount = Field(default=None, ge=1)
     """Number of optimizer steps."""

@@ -136,7 +136,10 @@ def open_corpus(folder: Path, *, say: Callable[[str], None] = lambda sentence: N
     listed = _listed(folder, described)
     refuse_damaged(folder, problems_of_files(folder, listed, say=say))
     if not _has_hashes(described):
-        notes.append(f"{folder} was prepared by an earlier version: of its files only the ids are checked for damage")
+        notes.append(
+            f"{folder} was prepared by an earlier version: of its files only the ids are checked for damage; "
+            "delete it and prepare the corpus again to have all of them checked"
+        )
     tokenizer = load_tokenizer(folder / TOKENIZER) if made_by is not None else None
     if tokenizer is not None and tokenizer.fingerprint != made_by:
         raise DataError(f"the tokenizer in {folder} is not the one that made its ids: prepare the corpus again")
