@@ -187,7 +187,7 @@ def cached_names(root: Path, looks: int) -> Iterator[None]:
         patch.setattr(os, "listdir", listed)
         for module in (io, builtins):
             patch.setattr(module, "open", opened)
-        for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "link"):
+        for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "link", "chmod"):  # chmod: of a library's file
             patch.setattr(os, name, changing(getattr(os, name), 2 if name in TWO_PATHS else 1))
         yield
 
