@@ -69,6 +69,10 @@ class WriteFailedError(CannotWriteError):
     exit_code = 74
 
 
+class StaleFileError(WriteFailedError):
+    """Another machine has replaced or deleted what is in use, on a file system of a network (74)."""
+
+
 class ResumeError(TextmillError):
     """The checkpoint does not fit the configuration of the run that is to be resumed."""
 

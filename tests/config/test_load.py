@@ -162,3 +162,10 @@ def test_derived_values_do_not_outlive_what_they_follow_from() -> None:
     wider = load_config(config, d_model=128)
     assert wider.model.d_ff is None
     assert wider.model.resolved().d_ff == 384
+
+
+def test_absurdly_many_epochs_are_refused() -> None:
+    """1e300 of them made a plan with a number of 300 digits; a billion is accepted."""
+    with pytest.raises(ConfigError, match="epochs: must be at most 1000000000, not '1e300'"):
+        load_config(epochs="1e300")
+    assert load_config(epochs=1e9).training.epochs == 1e9

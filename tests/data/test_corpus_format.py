@@ -169,7 +169,11 @@ def test_a_corpus_without_hashes_is_read_and_said(tmp_path: Path) -> None:
     folder = corpus_by_hand(tmp_path / "earlier", source, hashes=False)
     said: list[str] = []
     assert prepare(folder, say=said.append).train.read(0, 7).tolist() == IDS
-    assert said == [f"{folder} was prepared by an earlier version: of its files only the ids are checked for damage"]
+    [sentence] = said
+    assert sentence == (
+        f"{folder} was prepared by an earlier version: of its files only the ids are checked for damage; "
+        "delete it and prepare the corpus again to have all of them checked"
+    )
     make_byte(["<new>"]).save(folder / "tokenizer")
     with pytest.raises(DataError, match="is not the one that made its ids"):
         prepare(folder)

@@ -10,6 +10,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
+from support.network_disks import cached_names
 from support.rank_processes import Ranks, run_together, stored, values, wait_until
 from support.run_moments import after_steps
 from textmill.checkpoint.checkpoint_store import CheckpointStore
@@ -48,6 +50,22 @@ def limit_files(step: int, *, die: bool = False) -> None:
                 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
     after_steps(limit)
+
+
+def test_a_process_that_sees_new_folders_late(small_command: list[str], tmp_path: Path, start_ranks: Start) -> None:
+    """Rank 1, on another machine, remembers the names in folders: it waits until it sees each checkpoint's."""
+    run, remembered = tmp_path / "run", ExitStack()
+
+    def before(rank: int) -> None:
+        if rank == 1:
+            (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+            remembered.enter_context(cached_names(run, looks=100_000))
+            assert not (run / "checkpoints/step-0000002").exists()
+
+    command = [*small_command, *SAVING, "--max-steps", "4", "--engine", "fsdp", "--output-dir", str(run), "--overwrite"]
+    ranks = start_ranks(command, 2, before=before)
+    assert ranks.wait(60) == [0, 0], ranks.said()
+    assert_sound(run, [2, 4])
 
 
 @pytest.mark.parametrize(("engine", "victim"), [("ddp", 0), ("fsdp", 0), ("fsdp", 1)])

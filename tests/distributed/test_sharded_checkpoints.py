@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from support.rank_processes import Ranks, run_together, stored, values
 from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.manifest import write_manifest
 from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
 
 Start = Callable[..., Ranks]
+
+NAME = "model.layers.0.mlp.up_proj.weight"
 
 
 def record(folder: Path) -> Callable[[int], None]:
@@ -142,6 +147,38 @@ def test_a_flipped_bit_in_any_file_is_found(copy: Path) -> None:
         assert store.verify(20) == [f"{path.name} has changed (its SHA-256 differs)"]
         path.write_bytes(content)
     assert main(["verify", str(copy)]) == 0
+
+
+def spoil(folder: Path, row: int, value: float) -> str:
+    """Put `value` into a row of a weight, under a manifest that fits; return what is said of it."""
+    for path in folder.glob("model-*.safetensors"):
+        tensors = load_file(path)
+        for name in tensors.keys() & {NAME}:
+            tensors[name][row, 1] = value
+        save_file(tensors, path, {"format": "pt"})
+    (folder / "MANIFEST.json").unlink()
+    write_manifest(folder, 20)
+    return f"the weights in {folder} contain NaN or infinite values, in {NAME}: use another checkpoint, or get the"
+
+
+@pytest.mark.parametrize(("row", "value", "rank"), [(0, math.nan, 0), (-1, -math.inf, 1)])
+def test_weights_that_are_no_numbers_are_refused(copy: Path, tmp_path: Path, row: int, value: float, rank: int) -> None:
+    """A NaN in the shard of either process, on resume: both end with 65, and nothing is written."""
+    sentence = spoil(last(copy), row, value)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    ranks = Ranks(tmp_path / "said", ["train", "--resume", "--max-steps", "22", "--output-dir", str(copy)], 2)
+    assert ranks.wait() == [65, 65], ranks.said()
+    assert sentence in ranks.said(rank)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_a_divided_model_that_is_no_numbers_starts_no_run(copy: Path, small_command: list[str], tmp_path: Path) -> None:
+    """The same weights for --init-from: both processes end with 65, and there is no run folder."""
+    sentence, out = spoil(last(copy), -1, math.inf), tmp_path / "out"
+    command = ["train", small_command[1], "--init-from", str(last(copy)), "--engine", "fsdp", "--output-dir", str(out)]
+    ranks = Ranks(tmp_path / "said", command, 2)
+    assert ranks.wait() == [65, 65], ranks.said()
+    assert sentence in ranks.said() and not out.exists()
 
 
 def test_as_many_processes_go_on_bit_for_bit(divided: Path, copy: Path, tmp_path: Path) -> None:

@@ -56,4 +56,8 @@ def test_what_an_engine_cannot_do(engine: str, precision: str, optimizer: str, c
     two = World(0, 2, torch.device("cpu"))
     with pytest.raises(ConfigError, match=words):
         refuse_contradictions(engine, Precision(precision, "cpu"), two, optimizer=optimizer, compile=compile)
+    with pytest.raises(ConfigError, match="on_spike rollback and engine deepspeed cannot be combined"):
+        refuse_contradictions(
+            "deepspeed", Precision("fp32", "cpu"), two, optimizer="adamw", compile=False, on_spike="rollback"
+        )
     refuse_contradictions("ddp", Precision(precision, "cpu"), two, optimizer=optimizer, compile=compile)

@@ -81,14 +81,17 @@ def test_data_that_is_given_is_scored_whole(run: Path, tmp_path: Path) -> None:
     assert done[-1] == (targets, targets)
 
 
-def test_a_lost_store_is_made_again_from_the_text(run: Path, tmp_path: Path) -> None:
+def test_a_lost_store_is_made_again_from_the_text(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same numbers come from the run's text, and it is said; changed or vanished text is refused."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "usual"))
     before = evaluate_model(run, device="cpu")
     shutil.rmtree(tmp_path / "cache")
     said: list[str] = []
     assert evaluate_model(run, device="cpu", say=said.append) == before
     assert any("store of the run is gone" in sentence for sentence in said)
-    shutil.rmtree(tmp_path / "other cache")
+    assert any("is not one of yours: the usual one is used" in sentence for sentence in said)
+    assert not (tmp_path / "other cache").exists()
+    shutil.rmtree(tmp_path / "usual")
     (tmp_path / "text.txt").write_text(TEXT + "Ein Zusatz.\n", encoding="utf-8")
     with pytest.raises(DataError, match="has changed since"):
         evaluate_model(run, device="cpu")

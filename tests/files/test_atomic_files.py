@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.disk_faults import Disk, watched
+from support.disk_faults import Disk, NothingUnflushed, PowerFailure, TornWrites, watched
 from textmill import files
 from textmill.errors import CannotWriteError, WriteFailedError
 
@@ -176,8 +176,12 @@ def test_sha256_is_that_of_hashlib(tmp_path: Path) -> None:
     assert files.sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
-@pytest.mark.parametrize("names_survive", [True, False])
-def test_what_was_written_survives_a_power_failure(tmp_path: Path, names_survive: bool) -> None:
+@pytest.mark.parametrize(
+    "left",
+    [NothingUnflushed(names_survive=True), NothingUnflushed(names_survive=False), *map(TornWrites, range(8))],
+    ids=["names kept", "names lost", *(f"torn {seed}" for seed in range(8))],
+)
+def test_what_was_written_survives_a_power_failure(tmp_path: Path, left: PowerFailure) -> None:
     """Once the call has returned; before that, there is the old content or the new."""
     root = tmp_path / "disk"
     root.mkdir()
@@ -188,7 +192,7 @@ def test_what_was_written_survives_a_power_failure(tmp_path: Path, names_survive
         files.write_text(root / "folder/other", "first")
     for number, event in enumerate(operations.record):
         disk.apply(event)
-        disk.after_power_failure(tmp_path / f"left-{number}", names_survive=names_survive)
+        disk.after_power_failure(tmp_path / f"left-{number}", left)
         assert (tmp_path / f"left-{number}/file").read_text() in ("old", "new")
     last = tmp_path / f"left-{number}"
     assert (last / "file").read_text() == "new"

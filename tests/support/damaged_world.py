@@ -176,7 +176,8 @@ def verdict(use: Use, whole: Outcome, after: Outcome, path: Path) -> str:
     """
     before = set(whole.said.splitlines())
     new = " ".join(line.strip() for line in after.said.splitlines() if line not in before)
-    said = path.name in new and any(word in new for word in _DAMAGE)
+    named = path.name in new or path.parent.name[:12] in new  # as `cache list` spells the name of a corpus
+    said = named and any(word in new for word in _DAMAGE)
     if after.code != whole.code:
         if after.code not in use.codes:
             return f"CODE {after.code}"

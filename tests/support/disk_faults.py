@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import builtins
 import errno
-import fcntl
 import io
 import os
 import random
 import re
 import shutil
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -128,11 +126,18 @@ def watched(root: Path, at: int = -1, fault: str = "") -> Iterator[Operations]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("fsync", "rename", "replace", "unlink", "rmdir", "mkdir", "link"):
             patch.setattr(os, name, _watch(ops, name, getattr(os, name)))
+        for name in ("pwrite", "ftruncate"):
+            patch.setattr(os, name, _watch_in_place(ops, name, getattr(os, name)))
         watched_open = _watch_open(ops, io.open)
         for module in (io, builtins):
             patch.setattr(module, "open", watched_open)
         patch.setattr(shutil, "_USE_CP_SENDFILE", False, raising=False)  # copies then write through the watched file
         yield ops
+
+
+def is_of_library(path: str) -> bool:
+    """Whether a library writes the file, in calls that are not watched, and it is flushed for the first time."""
+    return path.endswith(".safetensors") and ".tmp-" in path and Path(path).stat().st_nlink == 1
 
 
 def _watch(ops: Operations, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,6 +148,9 @@ def _watch(ops: Operations, name: str, real: Callable[..., Any]) -> Callable[...
         with ops.lock:
             if not ops.watches(paths[0]):
                 return real(*arguments, **options)
+            if ops.tears() and name == "fsync" and is_of_library(paths[0]):
+                os.truncate(paths[0], Path(paths[0]).stat().st_size // 2)
+                ops.die()
             if name == "fsync":  # recorded for the model, with what it makes durable; the real disk need not turn
                 ops.note(name, *paths, b"" if Path(paths[0]).is_dir() else Path(paths[0]).read_bytes())
                 return None
@@ -152,6 +160,27 @@ def _watch(ops: Operations, name: str, real: Callable[..., Any]) -> Callable[...
             except OSError:  # such as making a directory that exists: nothing has changed
                 ops.record.pop()
                 raise
+
+    return operation
+
+
+def _watch_in_place(ops: Operations, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    """Watch `os.pwrite` and `os.ftruncate`, which logs are written with."""
+
+    def operation(descriptor: int, *arguments: Any) -> Any:
+        path = ops.path(descriptor)
+        if not ops.watches(path):
+            return real(descriptor, *arguments)
+        with ops.lock:
+            if name == "pwrite":
+                content, offset = bytes(arguments[0]), arguments[1]
+                if ops.tears():
+                    real(descriptor, content[: len(content) // 2], offset)
+                    ops.die()
+                ops.note(name, path, content, offset)
+            else:
+                ops.note(name, path, *arguments)
+            return real(descriptor, *arguments)
 
     return operation
 
@@ -167,28 +196,6 @@ def _watch_open(ops: Operations, real: Callable[..., Any]) -> Callable[..., Any]
         return watched_file
 
     return opened
-
-
-@contextmanager
-def network_disk() -> Iterator[None]:
-    """While the block runs, the disk has what file systems of networks lack: no hard links, locks, flushed names."""
-
-    def refuse(number: int) -> Callable[..., NoReturn]:
-        def refused(*arguments: object, **options: object) -> NoReturn:
-            raise OSError(number, os.strerror(number))
-
-        return refused
-
-    def fsync_of_files(descriptor: int, real: Callable[[int], None] = os.fsync) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        real(descriptor)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "link", refuse(errno.EPERM))
-        patch.setattr(fcntl, "flock", refuse(errno.ENOLCK))
-        patch.setattr(os, "fsync", fsync_of_files)
-        yield
 
 
 def flip_bits(folder: Path, trials: int, seed: int) -> Iterator[Path]:
@@ -276,6 +283,14 @@ class Disk:
         loaded.kept = dict(loaded.seen)
         return loaded
 
+    def show(self, event: tuple[Any, ...]) -> None:
+        """Show what programs see before `event` is done: a library wrote the file that is flushed now."""
+        if event[0] == "fsync":
+            folder, name = self._parent(event[1])
+            target = folder.seen.setdefault(name, File()) if name else self.top
+            if isinstance(target, File):
+                target.seen = event[2]
+
     def apply(self, event: tuple[Any, ...]) -> None:
         """Do one recorded operation."""
         kind, path = event[0], event[1]
@@ -288,6 +303,14 @@ class Disk:
             file = folder.seen[name]
             assert isinstance(file, File)
             file.seen += event[2]
+        elif kind == "pwrite":
+            file = folder.seen.setdefault(name, File())
+            assert isinstance(file, File)
+            file.seen = file.seen[: event[3]].ljust(event[3], b"\0") + event[2] + file.seen[event[3] + len(event[2]) :]
+        elif kind == "ftruncate":
+            file = folder.seen.setdefault(name, File())
+            assert isinstance(file, File)
+            file.seen = file.seen[: event[2]].ljust(event[2], b"\0")
         elif kind == "fsync":
             target = folder.seen.setdefault(name, File()) if name else self.top
             if isinstance(target, File):  # its writes are not all recorded: a library's own are not
@@ -310,15 +333,59 @@ class Disk:
             folder = folder.seen[part]
         return folder, parts[-1] if parts else ""
 
-    def after_power_failure(self, target: Path, *, names_survive: bool) -> None:
-        """Write what is left into `target`: unflushed content is lost, unflushed names are lost or all survive."""
+    def after_power_failure(self, target: Path, left: PowerFailure) -> None:
+        """Write what is `left` into `target`."""
 
         def write(folder: Folder, place: Path) -> None:
             place.mkdir()
-            for name, entry in (folder.seen if names_survive else folder.kept).items():
+            for name, entry in (folder.seen if left.names() else folder.kept).items():
                 if isinstance(entry, Folder):
                     write(entry, place / name)
                 else:
-                    (place / name).write_bytes(entry.kept)
+                    (place / name).write_bytes(left.content(entry))
 
         write(self.top, target)
+
+
+class NothingUnflushed:
+    """Content that was not flushed is lost; names that were not are lost, or all survive."""
+
+    def __init__(self, *, names_survive: bool) -> None:
+        self.names_survive = names_survive
+
+    def names(self) -> bool:
+        """Whether the names in a folder are as programs saw them, and not as they were flushed."""
+        return self.names_survive
+
+    def content(self, file: File) -> bytes:
+        """Return what is left of a file."""
+        return file.kept
+
+
+class TornWrites:
+    """What was not flushed is left in part, by chance: names of one folder and not of another; of a file the first
+    half of what it grew by, all its length and zeros for content, or some of its blocks and not others.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def names(self) -> bool:
+        return self.random.random() < 0.5
+
+    def content(self, file: File) -> bytes:
+        old, new = file.kept, file.seen
+        if old == new:
+            return new
+        way = self.random.choice(("lost", "all", "half", "zeros", "blocks"))
+        if way == "half":
+            middle = (len(old) + len(new)) // 2
+            return new[:middle] if len(new) > len(old) else new[: len(new) // 2]
+        if way == "blocks":
+            size, old = self.random.choice((512, 4096)), old.ljust(len(new), b"\0")
+            starts = range(0, len(new), size)
+            return b"".join((new if self.random.random() < 0.5 else old)[at : at + size] for at in starts)[: len(new)]
+        return {"lost": old, "all": new, "zeros": old[: len(new)].ljust(len(new), b"\0")}[way]
+
+
+PowerFailure = NothingUnflushed | TornWrites

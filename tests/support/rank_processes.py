@@ -35,7 +35,7 @@ class Ranks:
         arguments: list[str],
         size: int,
         *,
-        before: Callable[[int], None] | None = None,
+        before: Callable[[int], object] | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def run_together(folder: Path, arguments: list[str], size: int, **options: Any) 
 
 
 def _run(
-    arguments: list[str], variables: dict[str, str], output: Path, rank: int, before: Callable[[int], None] | None
+    arguments: list[str], variables: dict[str, str], output: Path, rank: int, before: Callable[[int], object] | None
 ) -> None:
     os.environ.update(variables)
     sys.stdout = sys.stderr = file = output.open("w")  # Python's own writing, and below that of libraries

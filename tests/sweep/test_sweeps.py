@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.run_moments import after_steps
 from textmill.cli.main import main
 from textmill.errors import MissingExtraError
 from textmill.report.run_record import Record, find_records
+
+RATES = ("--search", "learning_rate=1e-5..9e-3:log")
 
 NEEDS_OPTUNA = "needs optuna: pip install 'textmill[tune]'"
 
@@ -88,22 +95,105 @@ def test_a_sweep_goes_on_where_it_stopped(words: list[str], tmp_path: Path, caps
     assert "beta1" in capsys.readouterr().err
 
 
-def test_an_unfinished_trial_is_finished_first(words: list[str], tmp_path: Path) -> None:
-    """A trial whose process was killed keeps its number and its values, and its run goes on from its checkpoint."""
+@pytest.fixture(scope="session")
+def unfinished(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep whose first trial was stopped after step 6."""
     pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
-    from textmill.sweep.space import parse_search
-    from textmill.sweep.study import open_study
+    folder = tmp_path_factory.mktemp("unfinished") / "sweep"
+    with after_steps(lambda taken: os.kill(os.getpid(), signal.SIGTERM) if taken == 6 else None):
+        assert sweep(folder, words, *RATES, "--trials", "1") == 143
+    return folder
 
-    folder = tmp_path / "killed"
-    search = "learning_rate=1e-4..1e-2:log"
-    folder.mkdir()
-    trial = open_study(folder, 42).ask()  # begun and never told: what a killed process leaves
-    [dimension] = parse_search([search])
-    rate = dimension.suggest(trial)
-    words = [word if word != "12" else "6" for word in words]
-    half = ["train", *words, "--output-dir", str(folder / "trial-0000"), "--learning-rate", str(rate)]
-    assert main(half) == 0
-    assert sweep(folder, [word if word != "6" else "12" for word in words], "--search", search, "--trials", "1") == 0
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        (
+            "sweep.json",
+            lambda text: text.replace(b"1e-05", b"1e-04"),
+            "sweep.json has changed since the sweep wrote it",
+        ),
+        ("sweep.json", lambda text: text[:200], "sweep.json has changed since the sweep wrote it: give the sweep"),
+        ("sweep.json", None, "sweep.json is gone: give the sweep another --output-dir"),
+        (
+            "journal.log",
+            lambda text: text.replace(b'_internal": 0.00', b'_internal": 0.01'),
+            "line 3, has changed since",
+        ),
+        (
+            "journal.log",
+            lambda text: text.replace(b'"op_code": 4', b'"op_code": 6'),
+            "journal.log, line 2, has changed",
+        ),
+        ("journal.log", lambda text: text[:100], "journal.log does not list the run in"),
+        ("journal.log", lambda text: b"".join(text.splitlines(True)[:2]), "was trained with learning_rate 0.000"),
+        ("journal.log", None, "it was cut, replaced or deleted; give the sweep another --output-dir; the trials here"),
+    ],
+)
+def test_a_damaged_sweep_is_refused(
+    unfinished: Path,
+    words: list[str],
+    tmp_path: Path,
+    name: str,
+    change: Callable[[bytes], bytes] | None,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Changed, cut and deleted: 65 with one sentence, and the trial's run stays as it was."""
+    folder = Path(shutil.copytree(unfinished, tmp_path / "sweep"))
+    if change is None:
+        (folder / name).unlink()
+    else:
+        content = (folder / name).read_bytes()
+        assert change(content) != content
+        (folder / name).write_bytes(change(content))
+    before = {path: path.read_bytes() for path in folder.glob("trial-*/**/*") if path.is_file()}
+    assert sweep(folder, words, *RATES, "--trials", "1") == 65
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert {path: path.read_bytes() for path in folder.glob("trial-*/**/*") if path.is_file()} == before
+
+
+def test_a_trial_with_a_damaged_configuration_goes_on(unfinished: Path, words: list[str], tmp_path: Path) -> None:
+    """Another rate in its config.yaml, or half of it: it ends in the bits of the trial whose file is whole."""
+    weights = []
+    for number, change in enumerate(
+        (lambda text: text, lambda text: text.replace("e: 0.00", "e: 0.01"), lambda text: text[:300])
+    ):
+        folder = Path(shutil.copytree(unfinished, tmp_path / str(number)))
+        config = folder / "trial-0000" / "config.yaml"
+        config.write_text(change(config.read_text()))
+        assert sweep(folder, words, *RATES, "--trials", "1") == 0
+        weights.append((folder / "trial-0000/final/model.safetensors").read_bytes())
+    assert weights[0] == weights[1] == weights[2]
+
+
+def test_the_journal_stays_one_that_optuna_reads(words: list[str], tmp_path: Path) -> None:
+    """Optuna's own reader finds the trial and its value; a line that a dying process did not finish is dropped."""
+    optuna = pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
+    from optuna.storages.journal import JournalFileBackend
+
+    from textmill.sweep.journal import CheckedJournal
+
+    journal, path = CheckedJournal(tmp_path / "journal.log"), tmp_path / "journal.log"
+    study = optuna.create_study(storage=optuna.storages.JournalStorage(journal), study_name="sweep")
+    study.tell(study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}), 0.25)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code": 4, "wor')
+    again = CheckedJournal(path)
+    assert list(again.read_logs(0)) == list(journal.read_logs(0))
+    again.append_logs([{"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": "2026-01-01T00:00:00"}])
+    assert path.read_bytes().startswith(whole) and path.read_bytes().count(b"\n") == whole.count(b"\n") + 1
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+    assert optuna.load_study(storage=storage, study_name="sweep").trials[0].value == 0.25
+
+
+def test_an_unfinished_trial_is_finished_first(unfinished: Path, words: list[str], tmp_path: Path) -> None:
+    """A trial whose process was stopped keeps its number and its values, and its run goes on from its checkpoint."""
+    folder = Path(shutil.copytree(unfinished, tmp_path / "sweep"))
+    rate = Record(folder / "trial-0000").values["learning_rate"]
+    assert Record(folder / "trial-0000").last["step"] < 12
+    assert sweep(folder, words, *RATES, "--trials", "1") == 0
     record = Record(folder / "trial-0000")
     assert record.values["learning_rate"] == rate and record.last["step"] == 12
     assert not (folder / "trial-0001").exists()

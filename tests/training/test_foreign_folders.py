@@ -62,9 +62,9 @@ def test_links_are_refused(copy: Path, tmp_path: Path, name: str, capsys: pytest
     before = content(target) if target.is_dir() else target.read_bytes()
     (copy / name).symlink_to(target)
     assert resume(copy) == 73
-    assert f"{copy / name} is a symbolic link: a run writes only to files and folders of its own" in (
-        capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert f"{copy / name} is a symbolic link" in error
+    assert ("add --trust" if name == layout.CHECKPOINTS else "writes only to files and folders of its own") in error
     assert (content(target) if target.is_dir() else target.read_bytes()) == before
 
 
@@ -125,7 +125,7 @@ def evil(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         tree["training"]["trust"] = True  # which a file of a run cannot say
         text = yaml.safe_dump(tree)
         (copy / layout.CONFIG).write_text(with_hash("", text) if whole else text)
-        shutil.rmtree(copy / layout.CHECKPOINTS)  # whose settings would count
+        shutil.rmtree(copy / layout.CHECKPOINTS, ignore_errors=True)  # whose settings would count
         return copy
 
     monkeypatch.chdir(tmp_path)
@@ -240,3 +240,155 @@ def test_reading_does_not_wait_for_a_pipe(copy: Path, name: str) -> None:
         assert main(["verify", str(copy)]) == (0 if name == layout.LOCK else 65)
     finally:
         signal.alarm(0)
+
+
+@pytest.mark.parametrize("name", ["checkpoints/step-0000002", "checkpoints/step-0000009", "logs/wandb", "tokenizer/x"])
+def test_links_in_folders_that_a_run_fills(
+    copy: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """73, the link is named, nothing behind it has changed, however many checkpoints are to be deleted."""
+    target = tmp_path / "precious"
+    if (copy / name).exists():
+        shutil.move(copy / name, target)
+    else:
+        target.mkdir()
+        (target / "file").write_text("precious")
+    before = content(target) or target.read_bytes()
+    (copy / name).symlink_to(target)
+    assert resume(copy, "--save-total-limit", "1") == 73
+    assert f"{copy / name} is a symbolic link" in capsys.readouterr().err
+    assert (content(target) or target.read_bytes()) == before
+
+
+@pytest.mark.parametrize("folder", ["checkpoints/step-0000001", "best_model", "final"])
+def test_links_in_folders_that_a_run_replaces(copy: Path, tmp_path: Path, folder: str) -> None:
+    """What a link in a model's folder points to is left, and the folder is replaced or deleted around it."""
+    target, path = tmp_path / "precious", copy / folder / "model.safetensors"
+    shutil.move(path, target)
+    before = target.read_bytes()
+    path.symlink_to(target)
+    assert resume(copy, "--save-total-limit", "1") == 0
+    assert target.read_bytes() == before
+    assert not path.is_symlink()
+
+
+def test_a_checkpoint_of_links_is_not_used(copy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Weights that are a link are damage: the checkpoint before is used, and the link's target is left."""
+    path = copy / "checkpoints/step-0000002/model.safetensors"
+    shutil.move(path, tmp_path / "precious")
+    path.symlink_to(tmp_path / "precious")
+    assert resume(copy) == 0
+    assert "skipped damaged checkpoint step-0000002: model.safetensors is not a regular file" in capfd.readouterr().out
+    assert (tmp_path / "precious").is_file()
+
+
+def test_checkpoints_on_another_disk(
+    copy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`checkpoints` may be a link to a folder of one's own with --trust, which is said; nobody else's folder."""
+    shutil.move(copy / "checkpoints", tmp_path / "elsewhere")
+    (copy / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    assert resume(copy) == 73
+    assert resume(copy, "--config", str(trusting(copy))) == 73
+    capfd.readouterr()
+    assert resume(copy, "--trust", "--save-total-limit", "1") == 0
+    said = f"the checkpoints are in {tmp_path / 'elsewhere'}, to which {copy / 'checkpoints'} is a link"
+    assert capfd.readouterr().out.count(said) == 1
+    assert "step-0000003" in [path.name for path in (tmp_path / "elsewhere").iterdir()]
+    assert (copy / "checkpoints").is_symlink()
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert resume(copy, "--trust", "--cache-dir", str(tmp_path / "cache")) == 73
+
+
+def trusting(run: Path) -> Path:
+    """Let the run's own file ask for trust; return the file."""
+    tree = yaml.safe_load((run / layout.CONFIG).read_text())
+    tree["training"]["trust"] = True
+    (run / layout.CONFIG).write_text(with_hash("", yaml.safe_dump(tree)))
+    return run / layout.CONFIG
+
+
+FOLDERS = [
+    ("data", "cache_dir", "{out}"),
+    ("data", "cache_dir", "{run}/../stolen"),
+    ("tracking", "log_dir", "{out}"),
+    ("training", "output_dir", "{out}"),
+    ("training", "overwrite", True),
+]
+
+
+@pytest.mark.parametrize(("section", "setting", "value"), FOLDERS)
+def test_a_run_folder_does_not_say_where_to_write(
+    evil: Callable[..., Path],
+    section: str,
+    setting: str,
+    value: str | bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Resumed or repeated: refused (2), with what to add, and nothing is written; --trust and a flag are obeyed."""
+    out = tmp_path / "out"
+    if isinstance(value, str):
+        value = value.format(out=out, run=tmp_path / "received")
+    run = evil(section, setting, value)
+    if setting == "log_dir":
+        run = evil("tracking", "report_to", ["tensorboard"])
+    before = sorted(tmp_path.rglob("*"))
+    repeat = ["train", "--config", str(run), "--dry-run"]
+    for words in (["train", "--output-dir", str(run), "--resume", "--dry-run"], repeat):
+        if setting in ("output_dir", "overwrite") and words is not repeat:
+            continue  # which the flags contradict
+        assert main(words) == 2, words
+        error = capsys.readouterr().err
+        assert f"{run}/config.yaml: {setting} is {value}, and a run folder does not say where textmill writes" in error
+        assert "If you trust it, add --trust" in error
+        assert sorted(tmp_path.rglob("*")) == before
+    for more in (["--cache-dir", str(tmp_path / "mine")], ["--trust"]) if setting == "cache_dir" else ():
+        assert main([*repeat, *more]) == 0
+
+
+def test_folders_that_a_run_folder_may_name(evil: Callable[..., Path], tmp_path: Path, cache_dir: Path) -> None:
+    """Within the run folder, and a cache in which this user has prepared text."""
+    run = evil("data", "cache_dir", str(tmp_path / "received/cache"))
+    repeat = ["train", "--config", str(run), "--dry-run"]
+    assert main(repeat) == 0
+    assert main(["train", "--config", str(evil("data", "cache_dir", str(cache_dir))), "--dry-run"]) == 0
+
+
+def test_evaluating_a_run_does_not_write_where_it_says(
+    evil: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text is prepared again in the usual cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "usual"))
+    run = evil("data", "cache_dir", str(tmp_path / "stolen"))
+    environment = (run / layout.ENVIRONMENT).read_text().replace("corpora", "elsewhere")
+    (run / layout.ENVIRONMENT).write_text(environment)
+    assert main(["evaluate", str(run)]) == 0
+    assert not (tmp_path / "stolen").exists()
+    assert (tmp_path / "usual/textmill/corpora").is_dir()
+
+
+@pytest.mark.parametrize("between", [pytest.param(5, id="sample"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+def test_no_verb_waits_for_a_pipe(copy: Path, tmp_path: Path, book: Path, between: int) -> None:
+    """One file after another of a run, a checkpoint and a model is a named pipe: an exit code within seconds."""
+    names = sorted(name for name in content(copy) if not name.startswith("checkpoints/step-0000001"))
+    assert len(names) > 25
+    commands = [
+        ["verify", str(copy)],
+        ["report", str(copy)],
+        ["evaluate", str(copy / "final"), str(book)],
+        ["generate", str(copy / "checkpoints/step-0000002"), "--prompt", "a", "--max-new-tokens", "1"],
+        ["train", "--output-dir", str(copy), "--resume", "--dry-run"],
+        ["train", "--config", str(copy), "--output-dir", str(tmp_path / "out"), "--dry-run"],
+        ["train", str(book), "--init-from", str(copy), "--output-dir", str(tmp_path / "out"), "--dry-run"],
+        ["train", str(book), "--tokenizer", str(copy), "--output-dir", str(tmp_path / "out"), "--dry-run"],
+    ]
+    for number, name in enumerate(names):
+        (copy / name).rename(tmp_path / "kept")
+        os.mkfifo(copy / name)
+        for words in commands[number % between :: between]:
+            signal.alarm(20)
+            assert main(words) in (0, 2, 65, 66, 73), (name, words)
+            signal.alarm(0)
+        (copy / name).unlink()
+        (tmp_path / "kept").rename(copy / name)

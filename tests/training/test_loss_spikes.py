@@ -8,12 +8,12 @@ import random
 import statistics
 import sysconfig
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from support.disk_faults import in_child
+from support.poisoned_text import LENGTH, poisoned_command, records
 from support.run_commands import assert_same_run, rows
 from support.run_moments import after_steps
 from textmill.checkpoint.find_model import resolve_checkpoint
@@ -100,23 +100,7 @@ def test_skipped_rows_are_left_out_of_the_order_and_no_others(seed: int) -> None
 @pytest.fixture(scope="module")
 def poisoned(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command of a run on one sentence, again and again, with a paragraph of noise in rows that come late."""
-    folder = tmp_path_factory.mktemp("poisoned")
-    text = "The miller ground the corn, and the river ground the stones. " * 100
-    noise = "".join(map(chr, random.Random(3).choices(range(0x4E00, 0x9FFF), k=60)))
-    (folder / "book.txt").write_text(text[:3000] + noise + text[3000:], encoding="utf-8")
-    return [
-        *("train", str(folder / "book.txt"), "--cache-dir", str(folder / "cache"), "--tokenizer", "byte"),
-        *("--d-model", "16", "--num-layers", "1", "--num-heads", "2", "--max-seq-len", "32", "--batch-size", "2"),
-        *("--optimizer", "adamw", "--learning-rate", "1e-2", "--dropout", "0.1", "--precision", "fp32"),
-        *("--logging-steps", "4", "--sample-steps", "0", "--seed", SEED, "--device", "cpu"),
-    ]
-
-
-LENGTH = ["--max-steps", "90", "--save-steps", "10", "--eval-steps", "45"]
-
-
-SEED = "1"
-"""Of which the poisoned rows come late enough to be compared with 32 losses."""
+    return poisoned_command(tmp_path_factory.mktemp("poisoned"))
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +109,6 @@ def rolled_back(poisoned: list[str], tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("runs") / "whole"
     assert main([*poisoned, *LENGTH, "--on-spike", "rollback", "--output-dir", str(folder)]) == 0
     return folder
-
-
-def records(run: Path) -> list[dict[str, Any]]:
-    """Return the rollbacks that the last checkpoint has."""
-    last = max((run / "checkpoints").glob("step-*"))
-    return json.loads((last / "state.json").read_text())["progress"]["rollbacks"]
 
 
 def test_poisoned_rows_are_found_and_skipped(

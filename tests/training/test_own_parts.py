@@ -64,15 +64,19 @@ def test_a_model_of_a_smaller_vocabulary_is_refused(
             {"metrics": {"m": lambda logits, batch: logits.mean()}},
             r"the metric m returned a tensor, not the pair",
         ),
-        ({"metrics": {"m": lambda logits: (0, 1)}}, "the metric m failed: TypeError"),
+        ({"metrics": {"m": lambda logits: (0, 1)}}, r"the metric m cannot be measured: it takes \(logits\), and is"),
+        ({"metrics": {"m": lambda a, b, c: (0, 1)}}, r"it takes \(a, b, c\), and is called with \(logits, batch\)"),
+        ({"metrics": {"loss": lambda logits, batch: (0, 1)}}, "the metric name loss is built in: choose another"),
+        ({"optimizer": lambda: None}, "optimizer .* cannot be made of groups of parameters: TypeError"),
         ({"data": iter([{"input_ids": [1, 2]}])}, "'input_ids' is list, not text: .* ids are trained on from a .npy"),
     ],
 )
 def test_parts_of_the_wrong_kind_are_named(book: Path, tmp_path: Path, given: dict[str, Any], said: str) -> None:
-    """A name for a model, a mean for a metric, ids for text."""
+    """A name for a model, a mean for a metric, ids for text, refused before there is a run folder."""
     call: dict[str, Any] = {"data": book, **SHORT, "max_steps": 1, "cache_dir": tmp_path / "cache", **given}
     with pytest.raises(TextmillError, match=said):
         tm.train(**call, output_dir=tmp_path / "run")
+    assert (tmp_path / "run").exists() == ("returned" in said)  # what a metric returns is known when it measures
 
 
 def test_functions_for_objects_name_those_for_folders(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from textmill.checkpoint.manifest import manifest_problems, write_manifest
 from textmill.console.number_format import size
 from textmill.errors import CannotWriteError, MissingInputError, WriteFailedError
-from textmill.files import make_directory, new_directory, remove_directory
+from textmill.files import make_directory, new_directory, remove_directory, retry_stale
 from textmill.runs.layout import checkpoint_name, checkpoint_step
 
 _HEADROOM = 1.1  # file systems keep some blocks for themselves
@@ -34,13 +34,16 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, good or damaged, in ascending order."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(step for entry in self.folder.iterdir() if (step := checkpoint_step(entry)) is not None)
+        entries = retry_stale(lambda: list(self.folder.iterdir()) if self.folder.is_dir() else [])
+        return sorted(step for entry in entries if (step := checkpoint_step(entry)) is not None)
 
     def path(self, step: int) -> Path:
         """Return the folder of the checkpoint of `step`, existing or not."""
         return self.folder / checkpoint_name(step)
+
+    def has(self, step: int) -> bool:
+        """Whether there is a checkpoint of `step`, good or damaged."""
+        return retry_stale(self.path(step).is_dir)
 
     @contextmanager
     def saving(

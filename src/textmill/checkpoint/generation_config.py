@@ -73,7 +73,7 @@ def read_generation(folder: Path) -> Generation:
     """
     path = folder / (NAME if (folder / NAME).is_file() else layout.MODEL_CONFIG)
     try:
-        values = files.parse_json(path.read_bytes())
+        values = files.parse_json(files.read_bytes(path))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {one_line(error)}") from error
     if not isinstance(values, dict):

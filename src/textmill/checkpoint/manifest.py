@@ -10,7 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from textmill.files import file_entry, file_problem, fsync_file, read_manifest, render_manifest
+from textmill.files import (
+    cannot_read,
+    disk_is_lost,
+    file_entry,
+    file_problem,
+    fsync_file,
+    is_still_open,
+    read_manifest,
+    render_manifest,
+)
 from textmill.runs.layout import MANIFEST
 
 _THREADS = 4  # hashing releases the interpreter lock and overlaps with flushing to the disk
@@ -38,7 +47,7 @@ def write_manifest(folder: Path, step: int, listed: Mapping[str, dict[str, Any]]
 
 def manifest_problems(folder: Path, step: int | None = None, *, more_allowed: bool = False) -> list[str]:
     """Return what is wrong with the files in `folder`, one phrase per file; an empty list means that they are complete
-    and unchanged.
+    and unchanged. Raises WriteFailedError if the file system is gone: the files may be whole.
 
     step: the step that the manifest must be written for, if given: a renamed folder is an error.
     more_allowed: files that the manifest does not list are no problem.
@@ -48,6 +57,8 @@ def manifest_problems(folder: Path, step: int | None = None, *, more_allowed: bo
     except FileNotFoundError:
         return [f"{MANIFEST} is missing"]
     except OSError as error:
+        if disk_is_lost(error):
+            raise cannot_read(folder / MANIFEST, error) from error
         return [f"{MANIFEST} cannot be read ({error.strerror or error})"]
     except ValueError as error:
         return [f"{MANIFEST} is damaged ({error})"]
@@ -66,8 +77,12 @@ def manifest_problems(folder: Path, step: int | None = None, *, more_allowed: bo
 
 
 def list_files(folder: Path) -> list[str]:
-    """Return the relative paths of everything below `folder` that is not a directory, manifest left out, sorted."""
-    paths = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    """Return the relative paths of everything below `folder` that is not a directory, sorted.
+
+    The manifest is left out, and what NFS keeps of deleted files that are still open.
+    """
+    found = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    paths = (path for path in found if not is_still_open(path))
     return sorted(name for name in (path.relative_to(folder).as_posix() for path in paths) if name != MANIFEST)
 
 

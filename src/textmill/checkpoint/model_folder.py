@@ -12,7 +12,7 @@ from textmill import files
 from textmill.checkpoint.find_model import PICKLES, resolve_model
 from textmill.checkpoint.generation_config import NAME as GENERATION_CONFIG
 from textmill.checkpoint.generation_config import Generation, read_generation
-from textmill.checkpoint.safetensors_files import copy_shard, first_non_finite, save_tensors
+from textmill.checkpoint.safetensors_files import copy_shard, first_non_finite, save_tensors, shard_for
 from textmill.checkpoint.sharded_tensors import index_name, load_sharded
 from textmill.config import ModelConfig
 from textmill.config.huggingface import UNKNOWN_MODEL_TYPE, from_huggingface, to_huggingface, unknown_keys
@@ -160,16 +160,22 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     stored = _read_weights(Path(folder))
     if isinstance(getattr(model, "config", None), ModelConfig):
         stored = _full_names(stored)
-    if not any(hasattr(tensor, "placements") for tensor in model.state_dict().values()):
-        refuse_damaged_weights(stored, Path(folder))
+    refuse_damaged_weights(_own_shards(model, stored), Path(folder))
     set_weights(model, stored, Path(folder))
 
 
-def refuse_damaged_weights(stored: Mapping[str, Tensor], folder: Path) -> None:
-    """Raise DataError if one of the weights stored in `folder` is NaN or infinite: nothing can be computed with it.
+def _own_shards(model: nn.Module, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return of each stored weight what this process loads of it: of a model that is divided, its own shards.
 
-    textmill never writes such a checkpoint, so a process that loads its shards of one does not read the others.
+    The other processes look at theirs, so that each part is read once. A weight that does not fit is returned whole.
     """
+    state = model.state_dict()
+    fitting = {name for name, tensor in stored.items() if name in state and state[name].shape == tensor.shape}
+    return {name: shard_for(state[name], part) if name in fitting else part for name, part in stored.items()}
+
+
+def refuse_damaged_weights(stored: Mapping[str, Tensor], folder: Path) -> None:
+    """Raise DataError if one of the weights stored in `folder` is NaN or infinite: nothing can be computed with it."""
     if (name := first_non_finite(stored)) is not None:
         raise DataError(
             f"the weights in {folder} contain NaN or infinite values, in {name}: use another checkpoint, or get the "

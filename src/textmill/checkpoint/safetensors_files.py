@@ -11,7 +11,7 @@ from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from textmill.errors import DataError, MissingInputError, NonFiniteError
-from textmill.files import cannot_write
+from textmill.files import cannot_write, open_regular, read_bytes
 
 _OS_ERROR = re.compile(r"os error (\d+)")
 
@@ -52,8 +52,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         if not str(path).isprintable():  # the library opens no path that is not UTF-8
-            return load(path.read_bytes())
-        return load_file(path)
+            return load(read_bytes(path))
+        with open_regular(path):  # the library would wait for a pipe
+            return load_file(path)
     except FileNotFoundError as error:
         raise MissingInputError(f"{path} does not exist") from error
     except (SafetensorError, OSError) as error:
@@ -75,16 +76,19 @@ def copy_shard(target: Tensor, whole: Tensor) -> None:
 
     Every process has `whole`, so nothing is sent. No other shard is read, which matters when `whole` is a mapped file.
     """
+    local_shard(target).copy_(shard_for(target, whole))
+
+
+def shard_for(target: Tensor, whole: Tensor) -> Tensor:
+    """Return the part of `whole`, of the same shape as `target`, that belongs to this process's shard of `target`."""
     if not hasattr(target, "placements"):
-        target.copy_(whole)
-        return
+        return whole
     from torch.distributed.tensor import DTensor
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     assert isinstance(target, DTensor)
     shape, start = compute_local_shape_and_global_offset(target.shape, target.device_mesh, target.placements)
-    mine = tuple(slice(first, first + length) for first, length in zip(start, shape))
-    target.to_local().copy_(whole[mine])
+    return whole[tuple(slice(first, first + length) for first, length in zip(start, shape))]
 
 
 def refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from textmill.cli.help_pages import Json
 from textmill.config.presets import every_preset, preset_values
-from textmill.console.standard_streams import write, write_json
+from textmill.console.standard_streams import write_json, write_lines
 
 if TYPE_CHECKING:
     PresetName = str
@@ -36,7 +36,7 @@ def presets(
         if json:
             write_json(values)
         else:
-            write(yaml.safe_dump(values, sort_keys=False).rstrip())
+            write_lines(yaml.safe_dump(values, sort_keys=False).rstrip())
         return
     purposes = {"auto": "the default: one of those named auto-..., by machine and size of the text"}
     purposes |= {name: preset.purpose for name, preset in every_preset().items()}
@@ -44,5 +44,5 @@ def presets(
         write_json(purposes)
         return
     for preset, purpose in purposes.items():
-        write(textwrap.fill(purpose, 79, initial_indent=f"{preset:<20}", subsequent_indent=" " * 20))
-    write("\ntextmill presets NAME shows the values of one, textmill train --preset NAME uses it.")
+        write_lines(textwrap.fill(purpose, 79, initial_indent=f"{preset:<20}", subsequent_indent=" " * 20))
+    write_lines("\ntextmill presets NAME shows the values of one, textmill train --preset NAME uses it.")

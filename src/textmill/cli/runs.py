@@ -9,10 +9,12 @@ from cyclopts import App, Parameter
 
 from textmill.cli.help_pages import Json
 from textmill.console.number_format import as_text, duration, rate
-from textmill.console.standard_streams import note, table, write, write_json
+from textmill.console.standard_streams import note, table, write, write_json, write_lines
 from textmill.errors import ConfigError
 from textmill.report.run_record import Record, find_records, open_record
 from textmill.runs.recorded_files import damage
+
+ON_TEXT = "bits_per_byte_on_text"
 
 app = App(name="runs", help="List runs, and compare them.")
 
@@ -50,7 +52,7 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
         speed = "–" if one["tokens_per_second"] is None else f"{one['tokens_per_second']:,.0f}"
         when = str(one["time"] or "")[:16].replace("T", " ")
         rows.append((name, one["state"], as_text(one["step"], 0), *losses, speed, when))
-    write(table(rows, right={2, 3, 4, 5}))
+    write_lines(table(rows, right={2, 3, 4, 5}))
 
 
 @app.command
@@ -82,7 +84,7 @@ def compare(
     differing, measured = differences(records), results(records)
     same = same_text(records)
     if on is not None:
-        measured["bits_per_byte_on_text"] = on_one_text(records, on, say=note)
+        measured[ON_TEXT] = on_one_text(records, on, say=note)
     if json:
         names = [str(record.folder) for record in records]
         write_json({"runs": names, "same_data": same, "settings": differing, "results": measured})
@@ -91,16 +93,19 @@ def compare(
     rows += [(setting, *map(as_text, values)) for setting, values in differing.items()]
     rows += [("", *("" for _ in records))] if differing else []
     rows += [(name.replace("_", " "), *(_result(name, one) for one in values)) for name, values in measured.items()]
-    write(table(rows, right=set()))
+    write_lines(table(rows, right=set()))
     if not same:
         command = shlex.join(["textmill", "runs", "compare", *map(str, run), "--on", "FILE"])
         compares = "only bits per byte on text compares them" if on else f"evaluate all on one text with: {command}"
-        write(f"\nthe runs read different text or tokens, so their own figures do not compare: {compares}")
+        write("")
+        write(f"the runs read different text or tokens, so their own figures do not compare: {compares}")
 
 
 def _result(name: str, result: Any) -> str:
     if result is not None and name == "tokens_per_second":
         return rate(result)
+    if result is None and name == ON_TEXT:
+        return "not measured"
     return duration(result) if result is not None and name == "elapsed_time" else as_text(result, 4)
 
 

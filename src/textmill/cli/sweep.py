@@ -17,7 +17,7 @@ from textmill.config.run_config import Config
 from textmill.config.setting_lookup import Setting, validate
 from textmill.console.number_format import as_text, plural
 from textmill.console.screen import Screen
-from textmill.console.standard_streams import field, named, table, write, write_json
+from textmill.console.standard_streams import field, named, table, write, write_json, write_lines
 from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _show(result: SweepResult, picture: Path, config: Config) -> None:
         (str(trial.number), f"{trial.value:.4f}", trial.state, *(as_text(trial.values.get(name)) for name in names))
         for trial in result.ranked[:MOST_ROWS]
     ]
-    write("\n" + table([head, *rows], right={0, 1}))
+    write_lines("\n" + table([head, *rows], right={0, 1}))
     if len(result.ranked) > MOST_ROWS:
         write(f"and {len(result.ranked) - MOST_ROWS} more: textmill runs {shlex.quote(str(result.folder))}")
     write("")

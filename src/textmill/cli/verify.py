@@ -32,14 +32,15 @@ def verify(run: Annotated[Path, Parameter(name="RUN")], /, *, json: Json = False
         findings.append(finding)
         if not json:
             state = "damaged" if finding.problems else "absent" if finding.absent else "intact"
-            field(state, finding.name + (": prepared again when it is needed" if finding.absent else ""))
+            field(state, finding.name + (f": {finding.note}" if finding.note else ""))
             for problem in finding.problems:
                 field("", problem)
     damaged = [finding.name for finding in findings if finding.problems]
     if json:
         write_json({"whole": not damaged, "findings": [asdict(one) for one in findings]})
     elif not damaged:
-        write(f"\n{run} is intact")
+        write("")
+        write(f"{run} is intact")
     if damaged:
         raise DataError(f"{run}: damaged: {', '.join(damaged)}")
     return 0

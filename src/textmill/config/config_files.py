@@ -13,6 +13,7 @@ from textmill.config.field_types import closest_beside, show
 from textmill.config.huggingface import described_settings, from_huggingface
 from textmill.config.setting_lookup import Setting, flatten
 from textmill.errors import ConfigError, MissingInputError
+from textmill.files.regular_files import NotAFileError, read_bytes
 
 CONFIG_FILE = "config.yaml"
 """The configuration in a run folder."""
@@ -77,10 +78,11 @@ def _of_model(file: Path, values: dict[str, Any]) -> list[Setting]:
 def _text(file: Path) -> str:
     """Return the file's text. Raises MissingInputError or ConfigError."""
     try:
-        with file.open("rb") as handle:
-            content = handle.read(MAX_BYTES + 1)
+        content = read_bytes(file, MAX_BYTES + 1)
     except FileNotFoundError:
         raise MissingInputError(f"{file}: no such configuration file{closest_beside(file)}") from None
+    except NotAFileError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
     except OSError as error:
         raise MissingInputError(f"{file}: cannot be read: {error.strerror or error}") from None
     if len(content) > MAX_BYTES:

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from textmill.console.number_format import duration, in_one_line, rate, size
 from textmill.console.standard_streams import NAME_COLUMNS, columns, named, wrapped
 from textmill.console.status_line import SHORTEST_BAR, StatusLine
-from textmill.files import own_file
+from textmill.files import own_file, read_text
 
 SILENT_SECONDS = 2.0
 """What is done within this time needs no progress."""
@@ -84,7 +84,7 @@ class Screen:
     def recall(self, log: Path) -> None:
         """Remember the lines of the log of an earlier session, for `note`."""
         with suppress(OSError):
-            self._told.update(log.read_text(encoding="utf-8", errors="replace").splitlines())
+            self._told.update(read_text(log, "replace").splitlines())
 
     def note(self, sentence: str) -> None:
         """Say `sentence`, unless an earlier session of the run has said it."""
@@ -274,7 +274,8 @@ class Screen:
         """Release the screen and its log file."""
         self.end()
         if self._log is not None:
-            self._log.close()
+            with suppress(OSError):  # ESTALE: another machine has replaced the file
+                self._log.close()
             self._log = None
 
     def _write_log(self, line: str) -> None:

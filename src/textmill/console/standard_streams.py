@@ -35,9 +35,14 @@ def spelled(text: str, stream: TextIO | None) -> str:
     return text.encode(encoding, "replace").decode(encoding)
 
 
-def write(text: str, *, end: str = "\n") -> None:
-    """Print lines for people at once: `printable`, and a question mark for what the output's encoding lacks."""
-    print(spelled(printable(text), sys.stdout), end=end, flush=True)
+def write(line: str) -> None:
+    """Print a line for people at once: `in_one_line`, and a question mark for what the output's encoding lacks."""
+    write_lines(in_one_line(line))
+
+
+def write_lines(text: str) -> None:
+    """Print lines that textmill made, such as a table, as `write` does; line feeds in names are not left in them."""
+    print(spelled(printable(text), sys.stdout), flush=True)
 
 
 def write_text(text: str, *, end: str = "\n") -> None:
@@ -56,7 +61,7 @@ def write_json(value: Any) -> None:
     text = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     if spelled(text, sys.stdout) != text:
         text = json.dumps(plain_values(value), indent=2)
-    write(text)
+    write_lines(text)
 
 
 def note(sentence: str) -> None:
@@ -73,7 +78,7 @@ def named(name: str, text: str) -> str:
 def field(name: str, text: str) -> None:
     """Print `name  text`; a terminal wraps it between words, further lines below the text."""
     line = named(name, text)
-    write(wrapped(line, NAME_COLUMNS) if is_terminal(sys.stdout) else line)
+    write_lines(wrapped(line, NAME_COLUMNS) if is_terminal(sys.stdout) else line)
 
 
 def wrapped(line: str, indent: int) -> str:

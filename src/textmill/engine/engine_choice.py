@@ -37,12 +37,14 @@ def choose_engine(name: str, world: World, *, deepspeed_config: Any = None, say:
     return name
 
 
-def refuse_contradictions(name: str, precision: Precision, world: World, *, optimizer: str, compile: bool) -> None:
+def refuse_contradictions(
+    name: str, precision: Precision, world: World, *, optimizer: str, compile: bool, on_spike: str = "warn"
+) -> None:
     """Refuse settings that the engine called `name` (of `choose_engine`) cannot combine.
 
     Raises:
         MissingExtraError: engine deepspeed, and the package is not installed.
-        ConfigError: the engine cannot be combined with the precision, the optimizer or compiling.
+        ConfigError: the engine cannot be combined with the precision, the optimizer, compiling or rolling back.
     """
     half = precision.name == "fp16"
     if name == "fsdp" and half:
@@ -55,6 +57,11 @@ def refuse_contradictions(name: str, precision: Precision, world: World, *, opti
         raise ConfigError("compile and engine deepspeed cannot be combined: use --engine ddp or fsdp")
     if optimizer == "muon":
         raise ConfigError("optimizer muon needs whole matrices, and DeepSpeed flattens them: use --engine fsdp")
+    if on_spike == "rollback":
+        raise ConfigError(
+            "on_spike rollback and engine deepspeed cannot be combined, because DeepSpeed's loss scale is in no "
+            "checkpoint: use --engine fsdp or --on-spike warn"
+        )
     require("deepspeed", "engine deepspeed", "deepspeed")
 
 

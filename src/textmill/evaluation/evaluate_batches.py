@@ -1,5 +1,6 @@
 """Evaluate a model on a set of batches."""
 
+import inspect
 import math
 import signal
 from collections.abc import Callable, Iterable, Mapping
@@ -50,17 +51,34 @@ def evaluate(
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model is {type(model).__name__}, not a torch.nn.Module; evaluate_model takes a saved one")
-    measured: dict[str, Metric] = {"loss": nats, "accuracy": accuracy}
-    for name, metric in (metrics or {}).items():
-        if name in (*measured, "perplexity", "bits_per_byte", "tokens"):
-            raise ConfigError(f"the metric name {name} is built in: choose another")
-        measured[name] = metric
+    refuse_built_in_names(metrics or {})
+    measured: dict[str, Metric] = {"loss": nats, "accuracy": accuracy, **(metrics or {})}
     sums = _sums(model, batches, measured, autocast or nullcontext, interrupted, progress)
     totals = {}
     for name, pair in sums.items():
         local_sum, local_count = (float(value) for value in pair)
         totals[name] = (reduce(local_sum), reduce(local_count)) if reduce is not None else (local_sum, local_count)
     return _report(totals, num_bytes)
+
+
+def refuse_built_in_names(metrics: Mapping[str, Metric]) -> None:
+    """Raise ConfigError for a metric with the name of a built-in one."""
+    for name in metrics:
+        if name in ("loss", "accuracy", "perplexity", "bits_per_byte", "tokens"):
+            raise ConfigError(f"the metric name {name} is built in: choose another")
+
+
+def refuse_unfit_metric(name: str, metric: Metric) -> None:
+    """Raise ConfigError unless `metric` can be called with logits and a batch. It is not called: it may count calls."""
+    try:
+        signature = inspect.signature(metric)
+    except (TypeError, ValueError):  # of a function in C
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        takes = f"it takes {signature}, and is called with (logits, batch)"
+        raise ConfigError(f"the metric {name} cannot be measured: {takes}, to return (sum, count)") from error
 
 
 def _sums(

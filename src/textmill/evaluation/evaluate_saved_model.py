@@ -16,8 +16,8 @@ from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import LEARNED
 from textmill.data.reading.document import Reading
-from textmill.data.sources.code_of_runs import refuse_code_of_run
-from textmill.data.sources.one_time_texts import Keeper
+from textmill.data.sources.foreign_settings import refuse_code_of_run, usable_cache_dir
+from textmill.data.sources.one_time_texts import Keeper, refuse_lost
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.token_shards import TokenStore
 from textmill.errors import ConfigError, DataError, NonFiniteError
@@ -169,16 +169,26 @@ def _validation_of_run(
     if run is None or trained_with is None:
         raise ConfigError(f"{loaded.path} belongs to no run, so it has no validation set: give the data to evaluate on")
     made_with = read_environment(run)
+    if not made_with:
+        state = "is damaged" if (run / layout.ENVIRONMENT).exists() else "is missing"
+        say(f"{run / layout.ENVIRONMENT} {state}: whether the data is still that of the training is not checked")
     store = Path(str(made_with.get("store", "")))
-    corpus = None
+    corpus, state = None, "is gone"
     if made_with.get("store") and is_prepared(store):
         try:
             corpus = open_corpus(store, say=say)
         except DataError:  # one in the cache is made again, one that was named is refused
-            say("the token store of the run is damaged: its text is prepared again")
-    else:
-        say("the token store of the run is gone: its text is prepared again")
+            state = "is damaged"
     if corpus is None:
+        refuse_lost(
+            (item for items in (trained_with.data.data, trained_with.data.val_data) for item in items or []),
+            "Give the data to evaluate on",
+        )
+        if made_with.get("store"):
+            say(f"the token store of the run {state}: its text is prepared again")
+        named, trained_with.data.cache_dir = trained_with.data.cache_dir, usable_cache_dir(trained_with, run)
+        if named != trained_with.data.cache_dir:
+            say(f"the cache folder {named}, which the run names, is not one of yours: the usual one is used")
         refuse_code_of_run(trained_with, run)
         corpus = _prepared_again(trained_with, loaded, say, reading)
     fingerprint = made_with.get("identity", {}).get("data")

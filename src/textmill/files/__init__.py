@@ -2,7 +2,9 @@
 
 from textmill.files.atomic import (
     TEMPORARY_PREFIX,
+    cannot_read,
     cannot_write,
+    disk_is_lost,
     expand_home,
     flush_to_disk,
     fsync_directory,
@@ -32,3 +34,5 @@ from textmill.files.json_files import (
 )
 from textmill.files.lock import NoLocksError, is_current, is_locked, lock_file
 from textmill.files.manifest import MANIFEST, listed_problems, read_manifest, render_manifest
+from textmill.files.regular_files import open_regular, read_bytes, read_text
+from textmill.files.stale_names import is_still_open, look_anew, remove_tree, rename, retry_stale, wait_until_seen

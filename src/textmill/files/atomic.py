@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from textmill.errors import CannotWriteError, MissingInputError, TextmillError, WriteFailedError
+from textmill.errors import CannotWriteError, MissingInputError, StaleFileError, TextmillError, WriteFailedError
+from textmill.files.stale_names import remove_tree, rename, retry_stale
 
 TEMPORARY_PREFIX = ".tmp-"
 """Start of the names of unfinished files. What a process that died left under one is removed under the run's lock."""
@@ -26,14 +27,29 @@ _LINKED_FROM = 1 << 20
 
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
+_LOST_DISK = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENETDOWN}
+"""What file systems of networks say when their server, or a file on it, is gone."""
+
 _NOT_WRITABLE = {*_FULL_DISK, errno.EROFS}
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 
 
 def cannot_write(path: Path | str, error: OSError) -> CannotWriteError:
-    """Return the error to raise when writing `path` failed: 74 when the medium is full or broken, else 73."""
-    kind = WriteFailedError if error.errno in _FULL_DISK else CannotWriteError
+    """Return the error to raise when writing `path` failed: 74 when the medium is full, broken or gone, else 73."""
+    kind = WriteFailedError if error.errno in _FULL_DISK | _LOST_DISK else CannotWriteError
+    kind = StaleFileError if error.errno == errno.ESTALE else kind
     return kind(f"cannot write {path}: {error.strerror or error}")
+
+
+def disk_is_lost(error: OSError) -> bool:
+    """Whether the error says that the file system is gone, and nothing about what the file contains."""
+    return error.errno in _LOST_DISK
+
+
+def cannot_read(path: Path | str, error: OSError) -> WriteFailedError:
+    """Return the error to raise when the file system of `path` is gone (74): the file may be whole."""
+    kind = StaleFileError if error.errno == errno.ESTALE else WriteFailedError
+    return kind(f"cannot read {path}: {error.strerror or error}. It may be whole: try again when its disk is there")
 
 
 def not_accessible(error: OSError) -> TextmillError:
@@ -44,16 +60,22 @@ def not_accessible(error: OSError) -> TextmillError:
     if error.errno in _NOT_WRITABLE:
         return cannot_write(error.filename or "a file", error)
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else error.filename or "a file"
+    if disk_is_lost(error):
+        return cannot_read(where, error)
     return MissingInputError(f"cannot use {where}: {error.strerror or error}")
 
 
 def make_directory(path: Path) -> Path:
     """Make the directory `path` and its parents so that they survive a power failure. Raises CannotWriteError."""
-    try:
+
+    def make() -> None:
         created = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         for folder in created:
             fsync_directory(folder.parent)
+
+    try:
+        retry_stale(make)
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
@@ -61,15 +83,19 @@ def make_directory(path: Path) -> Path:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it survives a power failure; on failure keep its old content. Raises CannotWriteError."""
-    temporary = _temporary_name(path)
-    make_directory(path.parent)
-    try:
-        temporary.write_bytes(content)
-        move_into_place(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise cannot_write(path, error) from error
+
+    def write() -> None:
+        temporary = _temporary_name(path)
+        make_directory(path.parent)
+        try:
+            temporary.write_bytes(content)
+            move_into_place(temporary, path)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise cannot_write(path, error) from error
+
+    retry_stale(write)
 
 
 def own_file(path: Path) -> None:
@@ -85,7 +111,7 @@ def own_file(path: Path) -> None:
 def move_into_place(temporary: Path, final: Path) -> Path:
     """Rename a complete file to `final`, in the same folder, and fsync; return `final`. Raises OSError."""
     fsync_file(temporary)
-    temporary.replace(final)
+    rename(temporary, final)
     fsync_directory(final.parent)
     return final
 
@@ -139,15 +165,15 @@ def _replace_directory(temporary: Path, final: Path) -> None:
     """Rename `temporary` to `final` and delete what was there. A failed rename changes nothing."""
     aside = _temporary_name(final, _ASIDE)
     try:
-        temporary.rename(final)  # try first instead of asking: another process may be doing the same
+        rename(temporary, final)  # try first instead of asking: another process may be doing the same
     except OSError as error:
         if error.errno not in _OCCUPIED:
             raise
-        final.rename(aside)
+        rename(final, aside)
         try:
-            temporary.rename(final)
+            rename(temporary, final)
         except BaseException:
-            aside.rename(final)
+            rename(aside, final)
             raise
     fsync_directory(final.parent)
     if aside.exists():
@@ -158,8 +184,8 @@ def _replace_directory(temporary: Path, final: Path) -> None:
 def remove_directory(folder: Path) -> None:
     """Delete `folder`, under a temporary name so that it is never half deleted under its own. Raises OSError."""
     doomed = _temporary_name(folder)
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
+    rename(folder, doomed)
+    remove_tree(doomed)
 
 
 def moved_aside(final: Path) -> Path | None:
@@ -185,7 +211,7 @@ def remove_temporaries(folder: Path) -> None:
             continue
         final = folder / entry.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0]
         if entry.name.endswith(_ASIDE) and not final.exists():
-            entry.rename(final)
+            rename(entry, final)
             fsync_directory(folder)
         else:
             shutil.rmtree(entry, ignore_errors=True)
@@ -213,7 +239,7 @@ def flush_to_disk(descriptor: int) -> None:
 
 def fsync_file(path: Path) -> None:
     """Write the file's content out to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = retry_stale(lambda: os.open(path, os.O_RDONLY))
     try:
         flush_to_disk(descriptor)
     finally:
@@ -226,7 +252,7 @@ def fsync_directory(folder: Path) -> None:
     Some file systems, such as those of Windows shares, flush names by themselves and refuse to be asked.
     """
     try:
-        fsync_file(folder)
+        retry_stale(lambda: fsync_file(folder))
     except OSError as error:
         if error.errno not in _NOT_SUPPORTED:
             raise

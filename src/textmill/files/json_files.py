@@ -9,6 +9,8 @@ from typing import Any
 
 from textmill.errors import DataError, MissingInputError
 from textmill.files.atomic import write_text
+from textmill.files.regular_files import NotAFileError, open_regular, read_bytes
+from textmill.files.stale_names import retry_stale
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -60,14 +62,14 @@ def read_rows(path: Path, *, on_damage: Callable[[str], None] | None = None) -> 
 
     on_damage: told which line is not a JSON object, and left out; None: DataError is raised for it.
     """
-    if path.is_fifo():  # reading it would wait for ever
-        if on_damage is None:
-            raise DataError(f"{path} is a named pipe and not a file")
-        on_damage(f"{path} is a named pipe and not a file")
-        return
     try:
-        file = path.open("rb")
+        file = retry_stale(lambda: open_regular(path))
     except FileNotFoundError:
+        return
+    except NotAFileError as error:
+        if on_damage is None:
+            raise DataError(f"{path} {error.strerror}") from error
+        on_damage(f"{path} {error.strerror}")
         return
     with file:
         for number, line in enumerate(file, 1):
@@ -89,7 +91,7 @@ def read_rows(path: Path, *, on_damage: Callable[[str], None] | None = None) -> 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raises MissingInputError, or DataError if it contains no object."""
     try:
-        value = parse_json(path.read_bytes())
+        value = parse_json(read_bytes(path))
     except FileNotFoundError as error:
         raise MissingInputError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:
@@ -102,7 +104,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file, or an empty one when it is missing or damaged."""
     try:
-        value = {} if path.is_fifo() else parse_json(path.read_bytes())
+        value = parse_json(read_bytes(path))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

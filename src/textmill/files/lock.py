@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from textmill.files.atomic import cannot_write, make_directory
+from textmill.files.regular_files import open_regular
 
 
 class NoLocksError(OSError):
@@ -54,10 +55,8 @@ def is_current(file: BinaryIO, path: Path) -> bool:
 
 def is_locked(path: Path) -> bool:
     """Return whether a process has the lock of `path`; a file that is missing or unreadable is not locked."""
-    if path.is_fifo():  # opening it would wait for ever
-        return False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

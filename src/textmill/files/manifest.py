@@ -7,6 +7,7 @@ from typing import Any
 
 from textmill.files.hashes import file_problem, with_own_hash
 from textmill.files.json_files import parse_json
+from textmill.files.regular_files import read_bytes
 
 MANIFEST = "MANIFEST.json"
 
@@ -27,7 +28,7 @@ def _render(content: dict[str, Any]) -> bytes:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest in `folder`, its step and its files. Raises OSError, and ValueError if it has changed."""
-    written = (folder / MANIFEST).read_bytes()
+    written = read_bytes(folder / MANIFEST)
     content = parse_json(written)
     if not isinstance(content, dict) or _render(content) != written:
         raise ValueError("its own SHA-256 differs")

@@ -32,15 +32,27 @@ def same_text(records: Sequence[Record]) -> bool:
     return len(prints - {None}) <= 1
 
 
-def on_one_text(records: Sequence[Record], text: str, *, say: Callable[[str], None]) -> list[float]:
+def on_one_text(records: Sequence[Record], text: str, *, say: Callable[[str], None]) -> list[float | None]:
     """Return the bits per byte of each run's model on all of `text`: comparable whatever the runs were trained on.
 
+    None for a model that is damaged, or whose tokenizer cannot spell the text; `say` is told why.
+
     Raises:
-        TextmillError: the text or a model cannot be read, or the text is ids and has no bytes.
+        TextmillError: the text cannot be read, no model can be measured, or the text is ids and has no bytes.
     """
     from textmill.evaluation.evaluate_saved_model import evaluate_model
 
-    measured = [evaluate_model(record.folder, text, say=say) for record in records]
-    if any("bits_per_byte" not in values for values in measured):
-        raise DataError(f"{text}: has no bytes to compare models by: give text, not ids")
-    return [values["bits_per_byte"] for values in measured]
+    measured: list[float | None] = []
+    for number, record in enumerate(records, 1):
+        try:
+            values = evaluate_model(record.folder, text, say=say)
+        except DataError as error:
+            if number == len(records) and not any(measured):
+                raise
+            say(f"{record.folder} is not measured: {error}")
+            measured.append(None)
+            continue
+        if "bits_per_byte" not in values:
+            raise DataError(f"{text}: has no bytes to compare models by: give text, not ids")
+        measured.append(values["bits_per_byte"])
+    return measured

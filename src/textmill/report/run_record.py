@@ -11,7 +11,7 @@ from typing import Any
 
 from textmill.config.field_types import closest_beside
 from textmill.errors import MissingInputError
-from textmill.files import is_locked, read_object, read_rows
+from textmill.files import is_locked, read_object, read_rows, read_text
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment, read_measurements, read_sections, read_status
 from textmill.runs.recorded_files import has_own_hash
@@ -111,9 +111,7 @@ class Record:
         """Return the advice that the run gave, once each, from its train.log."""
         lines: list[str] = []
         with suppress(OSError):
-            if (self.folder / layout.TRAIN_LOG).is_fifo():
-                return []
-            lines = (self.folder / layout.TRAIN_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = read_text(self.folder / layout.TRAIN_LOG, "replace").splitlines()
         return list(dict.fromkeys(line.removeprefix(ADVICE) for line in lines if line.startswith(ADVICE)))
 
     def summary(self) -> Row:

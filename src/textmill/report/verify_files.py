@@ -8,9 +8,10 @@ from typing import Any
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.config import load_config
 from textmill.config.field_types import closest_beside
+from textmill.data.sources.one_time_texts import was_kept
 from textmill.data.store.corpus import corpus_problems, open_corpus
 from textmill.errors import ConfigError, DataError, MissingInputError
-from textmill.files import parse_json, read_json, read_rows
+from textmill.files import parse_json, read_bytes, read_json, read_rows
 from textmill.report.run_record import Record
 from textmill.runs import layout
 from textmill.runs.recorded_files import changed_files, config_changed, has_own_hash
@@ -19,11 +20,15 @@ from textmill.tokenizers import load_tokenizer
 
 @dataclass(frozen=True)
 class Finding:
-    """The state of one part. `problems` is empty when it is intact. absent: it is missing, which is allowed."""
+    """The state of one part. `problems` is empty when it is intact. absent: it is missing, which is allowed.
+
+    note: what follows from its absence.
+    """
 
     name: str
     problems: list[str]
     absent: bool = False
+    note: str = ""
 
 
 def verify(folder: Path) -> Iterator[Finding]:
@@ -68,7 +73,13 @@ def _run(record: Record) -> Iterator[Finding]:
         yield Finding(name, [f"{folder / name} {problem}"])
     store_folder = record.environment.get("store")
     if store_folder:
-        yield _corpus(Path(store_folder), identity.get("data"))
+        yield _corpus(Path(store_folder), identity.get("data"), lost=any(map(was_kept, _texts(record))))
+
+
+def _texts(record: Record) -> list[str]:
+    """Return what the run was trained and measured on, as its config.yaml lists it."""
+    lists = [record.values.get(name) for name in ("data", "val_data")]
+    return [item for one in lists if isinstance(one, list) for item in one if isinstance(item, str)]
 
 
 def _guarded(name: str, look: Callable[..., object], *arguments: Any) -> Finding:
@@ -125,7 +136,7 @@ def _status(path: Path) -> None:
 
 
 def _description(path: Path, changed: str | None) -> None:
-    parse_json(path.read_text(encoding="utf-8"))
+    parse_json(read_bytes(path))
     if changed is not None:
         raise DataError(f"{path} {changed}")
 
@@ -148,11 +159,17 @@ def _tokenizer(folder: Path, fingerprint: str, changed: dict[str, str]) -> None:
         raise DataError("; ".join(problems))
 
 
-def _corpus(folder: Path, fingerprint: str | None) -> Finding:
-    """Check every file against its hash, and the ids against those that the run was trained on."""
+def _corpus(folder: Path, fingerprint: str | None, *, lost: bool = False) -> Finding:
+    """Check every file against its hash, and the ids against those that the run was trained on.
+
+    lost: the text, which a program or a pipe gave once, is gone.
+    """
     name = f"token store {folder}"
     if not folder.is_dir():
-        return Finding(name, [], absent=True)
+        again = (
+            "its text, which a program or a pipe gave once, is gone too; give it again to resume or evaluate the run"
+        )
+        return Finding(name, [], absent=True, note=again if lost else "prepared again when it is needed")
 
     def look() -> None:
         problems = corpus_problems(folder)

@@ -1,9 +1,11 @@
 """A run folder that is deleted or moved while the run writes to it."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from textmill.errors import WriteFailedError
+from textmill.files import retry_stale
 
 
 class OpenFolder:
@@ -12,6 +14,7 @@ class OpenFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY)
+        self._found = os.fstat(self._descriptor)
 
     @property
     def is_gone(self) -> bool:
@@ -20,8 +23,22 @@ class OpenFolder:
             return False
         try:
             return os.fstat(self._descriptor).st_nlink == 0 or not self.path.is_dir()
-        except OSError:  # ESTALE: deleted on another machine
-            return True
+        except OSError:  # ESTALE: deleted on another machine, or the file server was started again
+            return not self._opened_again()
+
+    def _opened_again(self) -> bool:
+        """Open the folder by its name; return whether it is the same one."""
+        try:
+            descriptor = retry_stale(lambda: os.open(self.path, os.O_RDONLY | os.O_DIRECTORY))
+            if not os.path.samestat(os.fstat(descriptor), self._found):
+                os.close(descriptor)
+                return False
+        except OSError:
+            return False
+        with suppress(OSError):
+            os.close(self._descriptor)
+        self._descriptor = descriptor
+        return True
 
     def refuse_deleted(self) -> None:
         """Raises WriteFailedError if the folder is gone: writing would begin it anew, without what was there."""

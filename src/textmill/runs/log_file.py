@@ -1,5 +1,6 @@
 """A run's logs: one JSON object per line, readable during the run, truncated exactly on resume."""
 
+import errno
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -7,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textmill.files import cannot_write, flush_to_disk, make_directory, own_file, plain_values
+from textmill.files import cannot_write, flush_to_disk, make_directory, own_file, plain_values, retry_stale
 
 
 class Log:
@@ -24,9 +25,7 @@ class Log:
         make_directory(path.parent)
         try:
             own_file(path)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-            self._offset = self._end_of_line_before(os.fstat(self._descriptor).st_size)
-            os.ftruncate(self._descriptor, self._offset)
+            self._descriptor, self._offset = retry_stale(self._opened)
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -63,7 +62,7 @@ class Log:
             return
         self._waiting = b""
         try:
-            self._offset = self._end_of_line_before(offset)
+            self._offset = _end_of_line_before(self._descriptor, offset)
             os.ftruncate(self._descriptor, self._offset)
         except OSError as error:
             raise cannot_write(self.path, error) from error
@@ -78,30 +77,61 @@ class Log:
         if self._waiting:
             lost = len(self._waiting.splitlines())
             self.say(f"the last {lost} rows of {self.path} are lost: they could not be written")
-        os.close(self._descriptor)
+        with suppress(OSError):
+            os.close(self._descriptor)
         self._descriptor = -1
 
     def _write_waiting(self) -> None:
         """Write all waiting rows, or none of them."""
-        position = self._offset
-        rest = memoryview(self._waiting)
+        try:
+            end = self._offset + self._write(self._waiting, self._offset)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            self._open_again()
+            end = self._offset + self._write(self._waiting, self._offset)
+        self._offset, self._waiting = end, b""
+
+    def _write(self, content: bytes, start: int) -> int:
+        """Write all of the content from byte `start` on, or nothing; return its length."""
+        position, rest = start, memoryview(content)
         try:
             while rest:
                 written = os.pwrite(self._descriptor, rest, position)
                 position, rest = position + written, rest[written:]
         except OSError:
             with suppress(OSError):
-                os.ftruncate(self._descriptor, self._offset)  # half a row must not stay
+                os.ftruncate(self._descriptor, start)  # half a row must not stay
             raise
-        self._offset, self._waiting = position, b""
+        return len(content)
 
-    def _end_of_line_before(self, limit: int) -> int:
-        """Return the offset after the last newline among the first `limit` bytes; 0 without one."""
-        block = 65536
-        while limit > 0:
-            start = max(0, limit - block)
-            newline = os.pread(self._descriptor, limit - start, start).rfind(b"\n")
-            if newline >= 0:
-                return start + newline + 1
-            limit = start
-        return 0
+    def _opened(self) -> tuple[int, int]:
+        """Open the file, cut off an incomplete last line; return the descriptor and the offset."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            offset = _end_of_line_before(descriptor, os.fstat(descriptor).st_size)
+            os.ftruncate(descriptor, offset)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor, offset
+
+    def _open_again(self) -> None:
+        """Open the file that another machine has put in the place of this one, to append to it."""
+        descriptor, self._offset = retry_stale(self._opened)
+        with suppress(OSError):
+            os.close(self._descriptor)
+        self._descriptor = descriptor
+        self.say(f"{self.path} was replaced on another machine: the run appends to the file that is there now")
+
+
+def _end_of_line_before(descriptor: int, limit: int) -> int:
+    """Return the offset after the last newline among the first `limit` bytes; 0 without one."""
+    block = 65536
+    while limit > 0:
+        start = max(0, limit - block)
+        newline = os.pread(descriptor, limit - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        limit = start
+    return 0

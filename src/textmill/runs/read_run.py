@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from textmill.files import read_object, read_rows
+from textmill.files import read_object, read_rows, read_text
 from textmill.runs.layout import CONFIG, ENVIRONMENT, STATUS
 from textmill.runs.recorded_files import damage
 
@@ -26,10 +26,8 @@ def read_environment(run: Path) -> dict[str, Any]:
 
 def read_sections(run: Path) -> dict[str, dict[str, Any]]:
     """Return config.yaml: section -> setting -> value."""
-    if (run / CONFIG).is_fifo():
-        return {}
     try:
-        tree = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
+        tree = yaml.safe_load(read_text(run / CONFIG))
     except (OSError, yaml.YAMLError, ValueError, AttributeError, RecursionError):
         return {}
     sections = tree.items() if isinstance(tree, dict) else ()

@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textmill.files import read_object, with_own_hash
+from textmill.files import read_bytes, read_object, with_own_hash
+from textmill.files.regular_files import NotAFileError
 from textmill.runs.layout import CONFIG, ENVIRONMENT, METRICS, SAMPLES, STATUS, STEPS, TOKENIZER, TRAIN_LOG
 
 LOGS = (METRICS, STEPS, SAMPLES, TRAIN_LOG)
@@ -24,7 +25,7 @@ def config_changed(path: Path) -> bool | None:
 
     Raises OSError when the file cannot be read.
     """
-    _, line, after = path.read_bytes().partition(_HASH_LINE.encode())
+    _, line, after = read_bytes(path).partition(_HASH_LINE.encode())
     if not line:
         return None
     digest, _, values = after.partition(b"\n")
@@ -35,7 +36,7 @@ def record_files(run: Path, *, with_logs: bool) -> dict[str, dict[str, Any]]:
     """Return size and hash of the files that describe the run, by name; of the logs too when nothing writes to them."""
     names = [CONFIG, ENVIRONMENT, *(LOGS if with_logs else ())]
     names += sorted(f"{TOKENIZER}/{path.name}" for path in (run / TOKENIZER).glob("[!.]*"))
-    return {name: _described((run / name).read_bytes()) for name in names if (run / name).is_file()}
+    return {name: _described(read_bytes(run / name)) for name in names if (run / name).is_file()}
 
 
 def changed_files(run: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -43,17 +44,16 @@ def changed_files(run: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str,
     for name, entry in recorded.items():
         if name not in (CONFIG, ENVIRONMENT, *LOGS) and Path(name) != Path(TOKENIZER, Path(name).name):
             continue  # no file that textmill records: somebody else's status.json may name any
-        if (run / name).is_fifo():
-            yield name, "is a named pipe and not a file"
-            continue
         try:
-            content = (run / name).read_bytes()
+            content = read_bytes(run / name)
             size = entry["size"]
             grown = name in LOGS and len(content) > size
             if len(content) != size and not grown:
                 yield name, f"has {len(content)} bytes instead of {size}"
             elif _described(content[:size]) != entry:
                 yield name, "has changed (its SHA-256 differs)"
+        except NotAFileError as error:
+            yield name, str(error.strerror)
         except OSError as error:
             yield name, f"cannot be read ({error.strerror or error})"
         except (TypeError, KeyError):

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from textmill.errors import RunExistsError
-from textmill.files import NoLocksError, cannot_write, is_current, lock_file, parse_json
+from textmill.files import NoLocksError, cannot_write, is_current, lock_file, parse_json, read_bytes
 from textmill.runs.layout import LOCK
 
 
@@ -55,7 +55,7 @@ def _this_process() -> bytes:
 def _holder(path: Path) -> str:
     """Return the words for the process that has the lock, from what it wrote into the file."""
     try:
-        holder = parse_json(path.read_bytes())
+        holder = parse_json(read_bytes(path))
         return f"process {holder['pid']} on {holder['host']}, started {holder['start']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from textmill import files
 from textmill.config import Config, load_config
 from textmill.config.consistency import validates
-from textmill.data.sources.code_of_runs import refuse_code_of_run
+from textmill.data.sources.foreign_settings import refuse_foreign_settings
 from textmill.data.sources.one_time_texts import Keeper
 from textmill.errors import CannotWriteError, ConfigError, RunExistsError, TextmillError
 from textmill.runs.layout import is_run
 from textmill.runs.run_lock import run_lock
 from textmill.sweep.space import Dimension
 from textmill.sweep.study import DEFINITION, import_optuna, objective_of, open_study, settle_definition
-from textmill.sweep.trial import run_trial, trial_folder
+from textmill.sweep.trial import refuse_other_values, run_trial, trial_folder
 
 if TYPE_CHECKING:
     import optuna
@@ -78,10 +78,11 @@ def sweep(
 
     Raises:
         ConfigError: there is no validation set, or no trial could start.
-        ResumeError: `folder` contains another sweep. RunExistsError: it contains a run, or another process uses it.
+        ResumeError: `folder` contains another sweep. DataError: the sweep in it is damaged.
+        RunExistsError: it contains a run, or another process uses it.
         MissingExtraError: Optuna is not installed.
     """
-    refuse_code_of_run(config)
+    refuse_foreign_settings(config)
     import_optuna()
     if not validates(config):
         raise ConfigError("a sweep compares validation losses: give val_data or a val_split above 0")
@@ -134,6 +135,7 @@ class _Search:
                 return 0
             trial = _next(self.study)
             values = {dimension.setting: dimension.suggest(trial) for dimension in self.dimensions}
+            refuse_other_values(trial_folder(self.folder, trial.number), values)
             try:
                 code = self._try(trial, values)
             except CannotWriteError:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from textmill import files
 from textmill.config import Config
 from textmill.config.run_config import NOT_DUMPED
-from textmill.errors import ResumeError
+from textmill.errors import DataError, ResumeError
 from textmill.files import read_object
 from textmill.imports import optional
+from textmill.runs.layout import is_run
+from textmill.runs.recorded_files import has_own_hash
+from textmill.sweep.journal import KEPT, CheckedJournal
 from textmill.sweep.space import Dimension
 
 if TYPE_CHECKING:
@@ -43,13 +46,21 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
     """Return the study of the sweep in `folder`, new or as it was left.
 
     Trials are drawn by TPE; one whose evaluations are worse than the median of the others at the same step is pruned.
+    Raises DataError for a journal that is damaged, or that lacks trials which have a run in `folder`.
     """
     optuna = import_optuna()
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-    path = str(folder / JOURNAL)
-    storage = optuna.storages.JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
-    study = optuna.create_study(storage=storage, study_name="sweep", direction="minimize", load_if_exists=True)
+    path = folder / JOURNAL
+    journal = CheckedJournal(path)
+    try:
+        storage = optuna.storages.JournalStorage(journal)
+        study = optuna.create_study(storage=storage, study_name="sweep", direction="minimize", load_if_exists=True)
+        recorded = len(study.get_trials(deepcopy=False))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # of an earlier version, without hashes
+        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}): {KEPT}") from error
+    for trial in sorted(folder.glob("trial-*")):
+        number = trial.name.removeprefix("trial-")
+        if number.isdecimal() and int(number) >= recorded and is_run(trial):
+            raise DataError(f"{path} does not list the run in {trial}: it was cut, replaced or deleted; {KEPT}")
     # A sampler that began again with the same seed would draw the first trials once more.
     study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.trials)) % 2**32, n_startup_trials=STARTUP_TRIALS)
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=1)
@@ -59,14 +70,19 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
 def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimension]) -> None:
     """Write the sweep's definition into `folder`: its dimensions and the configuration.
 
-    Raises ResumeError if the folder contains another sweep, naming the difference.
+    Raises ResumeError if the folder contains another sweep, naming the difference, and DataError if its definition is
+    damaged or gone.
     """
     values = {setting: value for setting, value in config.values().items() if setting not in NOT_DUMPED}
     wanted = {"search": sorted(dimension.described() for dimension in dimensions), "config": values}
-    there = read_object(folder / DEFINITION)
-    if not there:
-        files.write_json(folder / DEFINITION, wanted)
+    path = folder / DEFINITION
+    there = read_object(path)
+    if not there and not path.exists() and not (folder / JOURNAL).exists():
+        files.write_json(path, files.with_own_hash(wanted))
         return
+    if not there or has_own_hash(there) is False:
+        state = "has changed since the sweep wrote it" if path.exists() else "is gone"
+        raise DataError(f"{path} {state}: {KEPT}")
     differing = ["search"] if there.get("search") != wanted["search"] else []
     saved = there.get("config", {})
     differing += [setting for setting, value in values.items() if saved.get(setting) != value]

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.checkpoint.saved_settings import settings_in
 from textmill.config import Config, load_config
 from textmill.console.screen import Screen
-from textmill.runs.layout import is_run
+from textmill.errors import DataError
+from textmill.runs.layout import CHECKPOINTS, CONFIG, METRICS, is_run
+from textmill.runs.read_run import read_measurements
+from textmill.sweep.journal import KEPT
 from textmill.tracking.tracker import Tracker
 from textmill.training.assemble import assemble
 from textmill.training.loop import run_loop
@@ -55,6 +60,20 @@ def trial_folder(sweep: Path, number: int) -> Path:
     return sweep / f"trial-{number:04d}"
 
 
+def refuse_other_values(folder: Path, values: Mapping[str, Any]) -> None:
+    """Raise DataError if the run in `folder`, which a trial would continue, was trained with other values."""
+    checkpoints = CheckpointStore(folder / CHECKPOINTS, say=lambda sentence: None)
+    good = next((step for step in reversed(checkpoints.steps()) if not checkpoints.verify(step)), None)
+    saved = settings_in(checkpoints.path(good), folder / CONFIG) if good is not None else None
+    if saved is None:
+        return
+    trained = saved.values()
+    if other := [
+        f"{name} {trained[name]!r} and not {value!r}" for name, value in values.items() if trained[name] != value
+    ]:
+        raise DataError(f"the run in {folder} was trained with {', '.join(other)}: the journal was cut; {KEPT}")
+
+
 def run_trial(config: Config, values: Mapping[str, Any], folder: Path, trial: Trial, metric: str) -> Outcome:
     """Run `config` with `values` over it in `folder`, or resume that run; return its outcome.
 
@@ -66,8 +85,9 @@ def run_trial(config: Config, values: Mapping[str, Any], folder: Path, trial: Tr
     screen = Screen(quiet=True, title=f"trial {trial.number}")
     with assemble(settled, screen=screen, on_signal="return") as run:
         watch = Watch(run, trial, metric)
-        if resumes and metric == "val_loss":
-            watch.best = run.progress.best_val_loss
+        if resumes:  # the log was cut to the checkpoint
+            rows = read_measurements(folder / METRICS)
+            watch.best = min((value for row in rows if (value := row.get(metric)) is not None), default=None)
         run.reporting.trackers.trackers.append(watch)
         run_loop(run)
     result = result_of(run)

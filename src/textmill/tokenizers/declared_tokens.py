@@ -13,7 +13,7 @@ CONFIG = "tokenizer_config.json"
 def settings_of(path: Path) -> dict[str, Any]:
     """Return the mapping in a JSON file; empty if there is no such file. Raises DataError if it cannot be read."""
     try:
-        content = files.parse_json(path.read_bytes())
+        content = files.parse_json(files.read_bytes(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -73,7 +73,7 @@ def _from_json(path: Path, declared: dict[str, str]) -> Tokenizer:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path} is larger than {MOST_BYTES >> 20} MB: it is no tokenizer.json")
-        content = path.read_text(encoding="utf-8")
+        content = files.read_text(path)
         described = files.parse_json(content)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a tokenizer.json: {one_line(error)}") from error

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from textmill.files import make_directory, write_text
+from textmill.files import make_directory, read_text, write_text
 from textmill.imports import optional
 from textmill.tracking.metric_table import tagged
 
@@ -44,7 +44,7 @@ class MLflow:
             experiment = self._experiment_id(uri == local)
         path = self.log_dir / "mlflow_run_id"
         if run_info["step"] and path.is_file():
-            self._run_id = path.read_text("utf-8").strip()
+            self._run_id = read_text(path).strip()
             self._client.update_run(self._run_id, status="RUNNING")
         else:
             self._run_id = self._client.create_run(experiment, run_name=run_info["name"]).info.run_id

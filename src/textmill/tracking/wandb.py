@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from textmill.files import write_text
+from textmill.files import read_text, write_text
 from textmill.imports import optional
 from textmill.tracking.metric_table import tagged
 
@@ -64,7 +64,7 @@ class WandB:
     def _run_id(self, *, fresh: bool) -> str:
         path = self.log_dir / "wandb_run_id"
         if not fresh and path.is_file():
-            return path.read_text("utf-8").strip()
+            return read_text(path).strip()
         run_id = uuid.uuid4().hex[:12]
         write_text(path, run_id + "\n")
         return run_id

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from textmill.console.standard_streams import program
 from textmill.errors import CannotWriteError, Interrupted, TextmillError
+from textmill.files import retry_stale
 from textmill.tracking.training_curves import draw_training_curves
 from textmill.training.run import LEFT, Run
 from textmill.training.run_files import write_config, write_status
@@ -91,8 +92,8 @@ def _close(run: Run, status: str, code: int, reason: str) -> None:
     resumable = bool(run.saving.checkpoints.steps()) and status != "finished"
     try:
         write_status(run.folder, status, exit_code=code, reason=reason, resumable=resumable, step=run.progress.step)
-    except CannotWriteError as error:  # it must not hide why the run ended
+    except (CannotWriteError, OSError) as error:  # it must not hide why the run ended
         screen.say(str(error))
     if status != "failed":
-        for name, text in closing_lines(run, reason):
+        for name, text in retry_stale(lambda: closing_lines(run, reason)):
             (screen.command if text.startswith(program()) else screen.field)(name, text)

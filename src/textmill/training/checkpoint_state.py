@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.generation_config import read_generation
 from textmill.checkpoint.model_folder import STEM, describe_model, load_weights, stored_weights
 from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
@@ -15,9 +14,10 @@ from textmill.checkpoint.safetensors_files import local_shard, refuse_non_finite
 from textmill.checkpoint.saved_settings import SETTINGS, settings_to_save
 from textmill.checkpoint.sharded_tensors import load_sharded
 from textmill.errors import DataError, ResumeError
-from textmill.files import parse_json, read_object, report_damage
+from textmill.files import parse_json, read_bytes, report_damage
 from textmill.runs import layout
 from textmill.training.progress import Progress
+from textmill.training.rollback_targets import INTERRUPTED, steps_to_keep
 from textmill.training.run import Run
 from textmill.training.write_checkpoint import new_checkpoint
 
@@ -40,10 +40,11 @@ _KINDS = {
 """The entries of state.json besides its format."""
 
 
-def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> None:
+def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int], *, interrupted: bool) -> None:
     """Write a durable checkpoint of `progress` and the weights as they are. All processes call it.
 
-    log_sizes: bytes of the log files that belong to this state. Raises NonFiniteError for weights that are not finite,
+    log_sizes: bytes of the log files that belong to this state. interrupted: it is saved because a signal ended the
+    run, so that a run without the interruption does not have it. Raises NonFiniteError for weights that are not finite,
     CannotWriteError when it cannot be written.
     """
     saving, norm = run.saving, float(run.grad_norm)
@@ -55,6 +56,7 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
         "log_offsets": log_sizes,
         "identity": saving.identity,
         SETTINGS: settings_to_save(run.config),
+        INTERRUPTED: interrupted,
         "grad_norm": norm if math.isfinite(norm) else None,
     }
     model, optimizer = run.engine.snapshot()
@@ -63,10 +65,12 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
     with run.world.together():
         refuse_non_finite({name: local_shard(tensor) for name, tensor in weights.items()})
     expected = sum(tensor.nbytes for tensor in (*weights.values(), *moments.values()))
-    rolls_back = run.config.training.on_spike == "rollback"
+    targets = set[int]()
+    if run.config.training.on_spike == "rollback" and run.world.is_first:
+        targets = steps_to_keep(saving.checkpoints, progress, interrupted=interrupted)
 
     def keep(step: int) -> bool:
-        return run.keep_every.due(step) or (rolls_back and step in _best_steps(saving.checkpoints))
+        return run.keep_every.due(step) or step in targets
 
     with new_checkpoint(saving.checkpoints, run.engine, progress, keep=keep, expected_bytes=expected) as folder:
         folder.write_tensors(STEM, weights)
@@ -77,20 +81,13 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int]) -> 
                 (folder.path / layout.STATE).write_text(json.dumps(state, allow_nan=False, indent=1))
 
 
-def _best_steps(checkpoints: CheckpointStore) -> set[int | None]:
-    """Return the step that was the best at each checkpoint that stays: a rollback makes it the best again."""
-    stay = checkpoints.steps() if checkpoints.keep is None else checkpoints.steps()[::-1][: checkpoints.keep - 1]
-    states = [read_object(checkpoints.path(step) / layout.STATE) for step in stay]
-    return {state.get("progress", {}).get("best_step") for state in states}
-
-
 def load_state(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's state.json. Raises DataError for one that is not a training checkpoint of this format."""
     try:
-        state = parse_json((folder / layout.STATE).read_bytes())
+        state = parse_json(read_bytes(folder / layout.STATE))
     except FileNotFoundError as error:
         raise DataError(f"{folder} has no state.json: it is a model without the state of its training") from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{folder / layout.STATE} is not valid JSON: {error}") from error
     if not isinstance(state, dict):
         raise DataError(f"{folder / layout.STATE} is not a JSON object: the checkpoint is damaged")

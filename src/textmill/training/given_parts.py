@@ -14,6 +14,7 @@ from textmill.data.batches.dataset import TextDataset
 from textmill.data.batches.loader import Batch, separates_documents
 from textmill.data.store.corpus import Corpus
 from textmill.errors import ConfigError
+from textmill.evaluation.evaluate_batches import refuse_built_in_names, refuse_unfit_metric
 from textmill.evaluation.metrics import Metric
 from textmill.imports import resolve_callable
 from textmill.model.cross_entropy import forward
@@ -119,14 +120,20 @@ def _refuse_few_ids(model: nn.Module, corpus: Corpus) -> None:
 def with_named(parts: Parts, config: Config, *, model: nn.Module) -> Parts:
     """Return the parts with the metrics and the optimizer that the configuration names by import strings.
 
-    Raises ConfigError for names that cannot be imported, and for an optimizer that cannot be made for `model`.
+    Raises ConfigError for names that cannot be imported, for metrics that take other arguments, and for an
+    optimizer that cannot be made for `model`.
     """
     settings = config.training
     metrics = {name.partition(":")[2]: resolve_callable(name) for name in settings.metrics} | dict(parts.metrics or {})
+    refuse_built_in_names(metrics)
+    for name, metric in metrics.items():
+        refuse_unfit_metric(name, metric)
     optimizer = parts.optimizer
     if optimizer is None and ":" in settings.optimizer:
         optimizer = resolve_callable(settings.optimizer)
         try_optimizer(settings.optimizer, optimizer, model)
+    elif optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+        try_optimizer(getattr(optimizer, "__name__", type(optimizer).__name__), optimizer, model)
     if isinstance(optimizer, torch.optim.Optimizer):
         _adopt_rates(optimizer, parts, config)
     return replace(parts, metrics=metrics, optimizer=optimizer)

@@ -118,6 +118,11 @@ class SpikeWatch:
                 del in_order[bisect_left(in_order, recent.pop(0))]
         return SpikeWatch(tuple(recent), above, None, self.found + len(spikes)), spikes
 
+    @property
+    def num_unread(self) -> int:
+        """The steps whose losses were not read yet."""
+        return len(self.unread.all()) if self.unread is not None else 0
+
     def state(self, world: World) -> dict[str, Any]:
         """Return the watch of all processes together as JSON-ready values."""
         sums = self._sums(world)

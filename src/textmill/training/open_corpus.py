@@ -14,11 +14,11 @@ from textmill.data.batches.text_size import corpus_size_bytes
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.sources.file_selection import absolute_data, absolute_set, named_set, weighted_items
-from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_paths, is_given_once, is_kept, was_kept
+from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_paths, is_given_once, is_kept, refuse_lost
 from textmill.data.store.corpus import Corpus
 from textmill.data.store.joined_corpus import join
 from textmill.engine.world import World
-from textmill.errors import ConfigError, MissingInputError
+from textmill.errors import ConfigError
 from textmill.files import expand_home
 from textmill.runs.layout import TRAIN_LOG
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
@@ -53,7 +53,7 @@ def settle_data(
     def kept(setting: str, given: Any) -> list[str]:
         once = not are_paths(given) or any(map(is_given_once, given))
         if continued is not None and not once:
-            _refuse_lost(given)
+            refuse_lost(given, "Give it again: resume the run from the program")
         earlier = getattr(before.data, setting) if before and once else None
         if earlier and all(map(is_kept, earlier)):
             screen.say(
@@ -76,15 +76,6 @@ def settle_data(
         values.dataset_name = str(Path(values.dataset_name).absolute())
     live = [part if isinstance(part, TextDataset | Corpus) else None for part in given]
     return live[0], live[1]
-
-
-def _refuse_lost(items: list[str]) -> None:
-    """Raise MissingInputError if the run's text was kept in the cache and has been deleted there."""
-    for item in filter(was_kept, items):
-        raise MissingInputError(
-            f"{item} is missing: the run's text, which a program or a pipe gave once, was kept there. Give it again: "
-            "resume the run from the program"
-        )
 
 
 def settle_preset(config: Config, device_type: str, data: TextDataset | Corpus | None = None) -> str | None:

@@ -15,6 +15,7 @@ from textmill.data.batches.loader import Rows
 from textmill.data.batches.text_augmentation import Augment
 from textmill.data.batches.text_size import is_tokenized, learned
 from textmill.data.preparing.prepare_settings import PrepareSettings
+from textmill.data.sources.foreign_settings import refuse_foreign_settings, trusts
 from textmill.data.store.corpus import Corpus
 from textmill.engine.deepspeed_json import adopt_deepspeed
 from textmill.engine.engine_choice import choose_engine, refuse_contradictions
@@ -82,10 +83,12 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         stack.enter_context(world.watched())
         screen = _shown(screen, world, stack)
         signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
+        with world.together():
+            refuse_foreign_settings(config)
         settle_paths(config, screen.say)
         output = choose_output(config, world)
         if not output.fresh:
-            stack.enter_context(claim(output, world, screen))
+            stack.enter_context(claim(output, world, screen, trust=trusts(config)))
         config, start = find_start(config, output, world, screen)
         with screen.during("reading the model that the run starts from"), world.together():
             initial = _initial_model(config, parts, screen) if start is None else None
@@ -180,7 +183,14 @@ def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: boo
         for sentence in adopt_deepspeed(config, world.size, resumed=resumed):
             screen.say(sentence)
     precision = choose_precision(settings.precision, world.device)
-    refuse_contradictions(name, precision, world, optimizer=settings.optimizer, compile=settings.compile)
+    refuse_contradictions(
+        name,
+        precision,
+        world,
+        optimizer=settings.optimizer,
+        compile=settings.compile,
+        on_spike=settings.on_spike,
+    )
     return name, precision
 
 

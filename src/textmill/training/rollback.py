@@ -3,8 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from textmill.files import wait_until_seen
+from textmill.runs.layout import STATE
 from textmill.training.checkpoint_state import load_state, restore
 from textmill.training.loss_spikes import Rollback, Spike
+from textmill.training.rollback_targets import target_steps
 from textmill.training.run import Run
 from textmill.training.saving import restore_best_model
 
@@ -31,6 +34,7 @@ def roll_back(run: Run, spike: Spike) -> bool:
         return False
     rollbacks = before.rollbacks
     with run.world.together():
+        wait_until_seen(Path(name, STATE))
         state = load_state(Path(name))
     started_at = run.started_at
     restore(run, Path(name), state)
@@ -62,7 +66,7 @@ def roll_back(run: Run, spike: Spike) -> bool:
 def _last_good(run: Run, newest: int) -> str | None:
     """Return the path of the newest checkpoint of step `newest` or before it that verifies."""
     checkpoints = run.saving.checkpoints
-    for step in reversed(checkpoints.steps()):
+    for step in reversed(target_steps(checkpoints)):
         if step <= newest and not checkpoints.verify(step):
             return str(checkpoints.path(step))
     return None

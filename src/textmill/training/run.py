@@ -176,7 +176,8 @@ class Run:
         progress.advance(nats, num_targets, time.perf_counter() - started, objective)
         progress.elapsed_seconds = self.elapsed_seconds
         self.grad_norm = grad_norm
-        self.spike = self._new_spike(number) if self.log_every.due(number) or number == progress.total_steps else None
+        reads = self.log_every.due(number) or self.eval_every.due(number) or number == progress.total_steps
+        self.spike = self._new_spike(number) if reads else None
         if number == CALIBRATION_STEPS and self.length.max_seconds is not None:
             self._plan_by_time(self.length.max_seconds)
         speed = progress.since_log.tokens_per_second

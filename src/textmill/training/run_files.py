@@ -53,7 +53,7 @@ def write_status(folder: Path, state: str, *, exit_code: int | None, reason: str
             "resumable": resumable,
             "step": step,
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "files": record_files(folder, with_logs=state != "running"),
+            "files": files.retry_stale(lambda: record_files(folder, with_logs=state != "running")),
         },
     )
 

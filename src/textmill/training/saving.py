@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from textmill.checkpoint.best_and_final import link_model
 from textmill.errors import WriteFailedError
-from textmill.files import remove_directory
+from textmill.files import remove_directory, retry_stale
 from textmill.runs import layout
 from textmill.training.checkpoint_state import save_checkpoint
 from textmill.training.run import Run
@@ -30,7 +30,8 @@ def save(run: Run, *, last: bool = False) -> None:
         run.refuse_divergence()
     with _tried_again_later(run, last=last):
         if new:
-            save_checkpoint(run, progress, run.reporting.log_sizes(on_disk=True))
+            sizes = run.reporting.log_sizes(on_disk=True)
+            retry_stale(lambda: save_checkpoint(run, progress, sizes, interrupted=run.signal is not None))
             saving.last_saved_step = progress.step
         if last:
             _link(run, layout.FINAL, layout.BEST_MODEL)
@@ -49,7 +50,7 @@ def save_interrupted(run: Run) -> None:
         if step not in (0, saving.last_saved_step):
             progress = saving.before_actions.copy()
             progress.actions_pending = True
-            save_checkpoint(run, progress, saving.log_sizes)
+            retry_stale(lambda: save_checkpoint(run, progress, saving.log_sizes, interrupted=True))
             saving.last_saved_step = step
         _link(run, layout.FINAL, layout.BEST_MODEL)
 
@@ -59,7 +60,7 @@ def restore_best_model(run: Run) -> None:
     folder, step = run.folder / layout.BEST_MODEL, run.progress.best_step
     if step is None and run.world.is_first and folder.is_dir():
         remove_directory(folder)
-    if step is not None and step not in run.saving.checkpoints.steps():
+    if step is not None and not run.saving.checkpoints.has(step):
         run.reporting.screen.say(f"{folder} stays that of a step that was undone: step {step:,} has no checkpoint now")
     _link(run, layout.BEST_MODEL)
 
@@ -67,10 +68,16 @@ def restore_best_model(run: Run) -> None:
 def _link(run: Run, *names: str) -> None:
     """Link the models of these names: final/ of the last step, best_model/ of the best. All processes call it."""
     steps = {layout.BEST_MODEL: run.progress.best_step, layout.FINAL: run.saving.last_saved_step}
+    checkpoints = run.saving.checkpoints
+
+    def link() -> None:
+        for name in names:
+            if (step := steps[name]) is not None and checkpoints.has(step):
+                link_model(checkpoints.path(step), run.folder / name)
+
     with run.world.together():
-        for name in names if run.world.is_first else ():
-            if (step := steps[name]) is not None and step in run.saving.checkpoints.steps():
-                link_model(run.saving.checkpoints.path(step), run.folder / name)
+        if run.world.is_first:
+            retry_stale(link)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 
 from textmill.console.number_format import count, duration, plural, size
 from textmill.console.standard_streams import program
-from textmill.data.sources.code_of_runs import named_code
+from textmill.data.sources.foreign_settings import needs_trust
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
@@ -182,7 +182,7 @@ def closing_lines(run: Run, reason: str) -> Lines:
     if own and (unfinished or longer):
         steps = "" if unfinished else f" and max_steps={2 * progress.step}"
         return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
-    trust = " --trust" if named_code(run.config) else ""
+    trust = " --trust" if needs_trust(run.config) else ""
     if unfinished and (advice is None or longer):
         following = f"train --output-dir {folder} --resume{trust}"
     elif longer:
@@ -195,12 +195,14 @@ def closing_lines(run: Run, reason: str) -> Lines:
 def _prompt(run: Run, tokenizer: Tokenizer) -> str:
     """Return the flag with a prompt to try: the one that was set, else the first words of the samples' prompt.
 
-    Without words that the tokenizer knows there is none, and the model begins by itself.
+    They begin with a word of two letters or more. Without words that the tokenizer knows there is none, and the model
+    begins by itself.
     """
     text = run.config.training.sample_prompt or ""
     if not text.isprintable() or not text:
-        line = max(re.sub("<[^<>]*>", "", run.sample_prompt).splitlines(), key=len, default="")
-        words = re.search(r"[^\W\d_]+( [^\W\d_]+){0,2}", line)
-        text = words[0] if words else ""
+        plain = re.sub("<[^<>]*>", "", run.sample_prompt)
+        lines = [max(plain.splitlines(), key=len, default=""), plain]
+        words = [phrase for line in lines for phrase in re.findall(r"[^\W\d_]{2,}(?: [^\W\d_]+){0,2}", line)]
+        text = next((phrase for phrase in words if tokenizer.decode(tokenizer.encode(phrase)) == phrase), "")
     known = text and tokenizer.decode(tokenizer.encode(text)) == text
     return f" --prompt {shlex.quote(text)}" if known else ""

@@ -1,6 +1,5 @@
 """Which folder a run is in and which checkpoint it starts from: decided once, by the first process, for all."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -12,11 +11,10 @@ from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.find_model import resolve_checkpoint
 from textmill.config import Config
 from textmill.console.screen import Screen
-from textmill.data.sources.code_of_runs import refuse_code_of_run
 from textmill.engine.world import World
 from textmill.errors import ConfigError, MissingInputError, RunExistsError
-from textmill.runs.foreign_links import refuse_links
-from textmill.runs.layout import CHECKPOINTS, CONFIG, ENVIRONMENT, LOCK, RUN_FILES, TOKENIZER, is_run
+from textmill.runs.foreign_links import refuse_foreign_links, refuse_links
+from textmill.runs.layout import CHECKPOINTS, CONFIG, ENVIRONMENT, LOCK, RUN_FILES, STATE, TOKENIZER, is_run
 from textmill.runs.read_run import read_environment
 from textmill.runs.recorded_files import LOGS, damage
 from textmill.runs.run_lock import run_lock
@@ -59,7 +57,7 @@ def choose_output(config: Config, world: World) -> Output:
     """
 
     def chosen() -> dict[str, Any]:
-        output = _open_output(config)
+        output = files.retry_stale(lambda: _open_output(config))
         return {**asdict(output), "folder": str(output.folder)}
 
     found = world.from_first(chosen)
@@ -83,6 +81,8 @@ def _open_output(config: Config) -> Output:
         folder = _folder(output_dir, run_name)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; --output-dir needs a folder")
+    if resume and folder.is_dir() and not is_run(folder):
+        files.look_anew(folder)  # another machine may have begun the run a moment ago
     if not is_run(folder):
         if resume is True:
             raise MissingInputError(f"{folder} contains no run to resume; leave out --resume, or use --resume auto")
@@ -173,7 +173,7 @@ def _clear_run(folder: Path) -> None:
         path = folder / name
         try:
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                files.remove_directory(path)
             elif path.exists() or path.is_symlink():
                 path.unlink()
         except OSError as error:
@@ -181,31 +181,40 @@ def _clear_run(folder: Path) -> None:
 
 
 @contextmanager
-def claim(output: Output, world: World, screen: Screen, *, overwrite: bool = False) -> Iterator[None]:
+def claim(
+    output: Output, world: World, screen: Screen, *, overwrite: bool = False, trust: bool = False
+) -> Iterator[None]:
     """Lock the run folder for the block; first delete what an overwritten run, or a process that died, left in it.
+
+    trust: see `refuse_foreign_links`.
 
     Raises RunExistsError if another process has made a run there since the folder was chosen, unless `overwrite`.
     """
+
+    def refuse() -> None:
+        if output.fresh:
+            refuse_links(output.folder, [LOCK])
+        else:
+            refuse_foreign_links(output.folder, trust=trust, say=screen.say)
+
     with ExitStack() as stack:
         with world.together():
             if world.is_first:
                 files.make_directory(output.folder)
-                refuse_links(output.folder, [LOCK] if output.fresh else [LOCK, *RUN_FILES])
+                files.retry_stale(refuse)
                 stack.enter_context(run_lock(output.folder, say=screen.say))
                 if output.fresh:
                     if not overwrite:
-                        _refuse_run(output.folder)
-                    _clear_run(output.folder)
+                        files.retry_stale(lambda: _refuse_run(output.folder))
+                    files.retry_stale(lambda: _clear_run(output.folder))
                 for folder in (output.folder, output.checkpoints, output.folder / TOKENIZER):
-                    files.remove_temporaries(folder)
+                    files.retry_stale(lambda folder=folder: files.remove_temporaries(folder))
         yield
 
 
 def find_start(config: Config, output: Output, world: World, screen: Screen) -> tuple[Config, Path | None]:
     """Return the configuration to run with and the checkpoint to start from, or None for step 0."""
     if output.resume_from is None:
-        with world.together():
-            refuse_code_of_run(config)
         return config, None
 
     def found() -> str | None:
@@ -225,6 +234,8 @@ def find_start(config: Config, output: Output, world: World, screen: Screen) -> 
         source = _run_of(name) if output.fork and name is not None else output.folder
         assert source is not None
         _say_damage(source, screen, own=not output.fork)
+        if start is not None:
+            files.wait_until_seen(start / STATE)
         return merge_with_saved(config, source, start, screen.say), start
 
 

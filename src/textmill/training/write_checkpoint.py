@@ -20,7 +20,7 @@ from textmill.checkpoint.safetensors_files import save_tensors
 from textmill.checkpoint.sharded_tensors import plan_files, write_index
 from textmill.engine.engine import Engine
 from textmill.engine.world import World
-from textmill.files import cannot_write
+from textmill.files import cannot_write, wait_until_seen
 from textmill.training.progress import Progress
 
 
@@ -46,6 +46,9 @@ def new_checkpoint(
 
         path = Path(world.from_first(begin))
         with world.watched(), rename_in_errors(store.path(step), path):
+            with world.together():
+                if world.rank < engine.writers:
+                    wait_until_seen(path)
             yield SharedFolder(path, world, engine, listed)
         with world.together():
             saving.close()  # the first process writes the manifest and renames the folder

@@ -95,13 +95,17 @@ Interval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(1)
 SampleInterval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(0))]
 
 
+MOST_EPOCHS = 1e9
+"""More than a run of a thousand years takes."""
+
+
 class TrainingFields(Fields):
     """The run: length, batch, optimizer, hardware, and when to evaluate, save and sample."""
 
     preset: Text = "auto"
     """Named set of defaults; auto chooses one by machine and size of the text."""
     # length
-    epochs: MaybeNumber = Field(default=None, gt=0)
+    epochs: MaybeNumber = Field(default=None, gt=0, le=MOST_EPOCHS)
     """Passes over the training data; may be fractional."""
     max_steps: MaybeCount = Field(default=None, ge=1)
     """Number of optimizer steps."""
@@ -214,7 +218,7 @@ class TrainingFields(Fields):
     resume_from: MaybePath = None
     """Continue from this checkpoint: a path, best, last, step-500, epoch-3."""
     trust: Switch = False
-    """Import the code (metrics, optimizer, texts of a program) that the config.yaml of a run folder names."""
+    """Import the code, and write to the folders, that a run folder names: its config.yaml, its link `checkpoints`."""
     init_from: MaybePath = None
     """Start from the model in this folder: its weights, shape and tokenizer."""
 

@@ -4,7 +4,7 @@ Files are read once to filter, once to learn a tokenizer from the training side 
 memory. Where ids are written, and what was encoded before, is the destination's business.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from textmill.data.preparing.split import (
     with_beginnings,
 )
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
-from textmill.data.preparing.train_and_validation import close_writers, filter_sets, say_leaks, text_sets
+from textmill.data.preparing.train_and_validation import TextSet, close_writers, filter_sets, say_leaks, text_sets
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
 from textmill.errors import listed
@@ -90,9 +90,7 @@ def prepare_text(
     )
     if written.reused >= _WORTH_TELLING:
         notes.say(f"{size(written.reused)} of the text were tokenized before, and are not tokenized again")
-    for text_set, count in zip(sets, written.unknown):
-        if count:
-            notes.add(f"not in the vocabulary, and counted as unknown: {count:,} tokens of the {text_set.name} text")
+    _note_unknown(sets, written.unknown, notes)
     close_writers(sets, writers)
     report = {sets[side].name: result.summary() for side, result in filtered.items()}
     for text_set, writer in zip(sets, writers):
@@ -101,6 +99,14 @@ def prepare_text(
             entry["kept_documents"], entry["kept_characters"] = kept_on(split, found, text_set.side)
         entry["tokens"] = writer.num_tokens
     return tokenizer, report, written.sizes
+
+
+def _note_unknown(sets: Sequence[TextSet], unknown: Sequence[int], notes: CorpusNotes) -> None:
+    """Note how many tokens of each set are unknown; a single set, as of an evaluation, is no training text."""
+    for text_set, count in zip(sets, unknown):
+        if count:
+            which = f"{text_set.name} " if len(sets) > 1 else ""
+            notes.add(f"not in the vocabulary, and counted as unknown: {count:,} tokens of the {which}text")
 
 
 def _without_eos(tokenizer: Tokenizer) -> str:

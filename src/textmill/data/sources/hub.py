@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.errors import ConfigError, DataError, MissingInputError, listed, one_line
-from textmill.files import expand_home, parse_json
+from textmill.files import expand_home, parse_json, read_bytes
 from textmill.hub_access import hub_client
 from textmill.imports import optional
 
@@ -113,7 +113,7 @@ def _saved_splits(folder: Path) -> dict[str, list[Path]]:
     try:
         if not listing.is_file():
             return {"train": _saved_files(folder)}
-        return {split: _saved_files(folder / split) for split in parse_json(listing.read_bytes())["splits"]}
+        return {split: _saved_files(folder / split) for split in parse_json(read_bytes(listing))["splits"]}
     except OSError as error:
         raise MissingInputError(f"cannot read {error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -121,5 +121,5 @@ def _saved_splits(folder: Path) -> dict[str, list[Path]]:
 
 
 def _saved_files(folder: Path) -> list[Path]:
-    state = parse_json((folder / "state.json").read_bytes())
+    state = parse_json(read_bytes(folder / "state.json"))
     return [folder / Path(entry["filename"]).name for entry in state["_data_files"]]

@@ -291,3 +291,11 @@ def _as_json(text: str) -> bytes:
         return json.dumps(text, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         return json.dumps(text).encode("ascii")
+
+
+def refuse_lost(items: Iterable[str | Path], remedy: str) -> None:
+    """Raise MissingInputError, which ends in `remedy`, if one of `items` was kept in the cache and deleted there."""
+    for item in filter(was_kept, items):
+        raise MissingInputError(
+            f"{item} is missing: the run's text, which a program or a pipe gave once, was kept there. {remedy}"
+        )

@@ -20,6 +20,7 @@ import numpy as np
 
 from textmill.data.preparing.chunks import EncodedChunk
 from textmill.data.store.token_shards import ShardWriter
+from textmill.files import open_regular
 
 INDEX = "stretches.bin"
 """The file's name, which says what chunks were called when its format was made."""
@@ -94,7 +95,7 @@ class ChunkIndex(AbstractContextManager):
     def _read(self, path: Path, encoding_key: bytes) -> None:
         """Add the entries of the index `path`. Raises OSError, struct.error."""
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found_format, found_key, itemsize, capacity = _HEAD.unpack(file.read(_HEAD.size))
             if found_format != _FORMAT or found_key != encoding_key or itemsize not in (2, 4) or not capacity:
                 return
@@ -129,9 +130,9 @@ class _Files:
         """Return `size` bytes from `offset`, none if the file is shorter. Raises OSError."""
         with self._lock:
             if path not in self._kept and len(self._kept) < _KEPT_OPEN:
-                self._kept[path] = path.open("rb")
+                self._kept[path] = open_regular(path)
             kept = self._kept.get(path)
-        with path.open("rb") if kept is None else nullcontext(kept) as file:
+        with open_regular(path) if kept is None else nullcontext(kept) as file:
             # Compared first, because a damaged `size` would ask for memory.
             return os.pread(file.fileno(), size, offset) if offset + size <= os.fstat(file.fileno()).st_size else b""
 

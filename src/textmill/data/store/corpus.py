@@ -91,7 +91,7 @@ def _description(folder: Path) -> dict[str, Any]:
     """Return the description of the corpus in `folder`. Raises MissingInputError and DataError."""
     path = folder / PREPARED
     try:
-        content = path.read_bytes()
+        content = files.read_bytes(path)
     except OSError as error:
         raise MissingInputError(f"there is no prepared corpus in {folder}: {error.strerror}") from error
     with files.report_damage(path, remedy(folder)):
@@ -145,7 +145,10 @@ def open_corpus(folder: Path, *, say: Callable[[str], None] = lambda sentence: N
     listed = _listed(folder, described)
     refuse_damaged(folder, problems_of_files(folder, listed, say=say))
     if not _has_hashes(described):
-        notes.append(f"{folder} was prepared by an earlier version: of its files only the ids are checked for damage")
+        notes.append(
+            f"{folder} was prepared by an earlier version: of its files only the ids are checked for damage; "
+            "delete it and prepare the corpus again to have all of them checked"
+        )
     tokenizer = load_tokenizer(folder / TOKENIZER) if made_by is not None else None
     if tokenizer is not None and tokenizer.fingerprint != made_by:
         raise DataError(f"the tokenizer in {folder} is not the one that made its ids: prepare the corpus again")

@@ -6,6 +6,7 @@ error where a memory map would crash.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from array import array
@@ -177,7 +178,7 @@ class TokenStore:
         """
         path = folder / TOKENS
         try:
-            content = path.read_bytes()
+            content = files.read_bytes(path)
         except OSError as error:
             raise MissingInputError(f"there is no token store in {folder}: {error.strerror}") from error
         with files.report_damage(path, "prepare the corpus again"):
@@ -189,7 +190,8 @@ class TokenStore:
     def _open_shard(self, name: str, tokens: int) -> int:
         path = self.folder / name
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            with files.retry_stale(lambda: files.open_regular(path)) as file:
+                descriptor = os.dup(file.fileno())
         except OSError as error:
             raise DataError(f"the shard {path} cannot be read ({error.strerror}): prepare the corpus again") from error
         size, expected = os.fstat(descriptor).st_size, tokens * self.dtype.itemsize
@@ -236,10 +238,32 @@ class TokenStore:
 
     def _read_shard(self, shard: _Shard, offset: int, buffer: memoryview) -> None:
         while buffer:
-            got = os.preadv(shard.descriptor, [buffer], offset)
+            try:
+                got = os.preadv(shard.descriptor, [buffer], offset)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                got = self._read_anew(shard, offset, buffer, error)
             if got == 0:
                 raise DataError(f"the shard {self.folder / shard.name} became shorter while it was in use")
             buffer, offset = buffer[got:], offset + got
+
+    def _read_anew(self, shard: _Shard, offset: int, buffer: memoryview, error: OSError) -> int:
+        """Open a shard again that another machine has replaced, if its content is the same; return the bytes read.
+
+        Raises StaleFileError if the shard cannot be opened, DataError if it has other ids now.
+        """
+        path = self.folder / shard.name
+        try:
+            described = files.read_json(self.folder / TOKENS)
+            hashes = {entry["file"]: entry["sha256"] for entry in described["shards"]}
+            if hashes.get(shard.name) != shard.sha256:
+                raise DataError(f"the shard {path} was replaced by another while it was in use: start the run again")
+            with files.retry_stale(lambda: files.open_regular(path)) as file:
+                os.dup2(file.fileno(), shard.descriptor, inheritable=False)
+            return files.retry_stale(lambda: os.preadv(shard.descriptor, [buffer], offset))
+        except (OSError, MissingInputError, KeyError, TypeError):
+            raise files.cannot_read(path, error) from error
 
     def document_lengths(self) -> np.ndarray:
         """Return the tokens of every document, EOS tokens included, int64 (documents,); their sum is `num_tokens`.
@@ -249,7 +273,8 @@ class TokenStore:
         """
         path = self.folder / DOCUMENTS
         try:
-            lengths = np.load(path, allow_pickle=False).astype(np.int64)
+            with files.open_regular(path) as file:
+                lengths = np.load(file, allow_pickle=False).astype(np.int64)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{path} cannot be read ({error}): prepare the corpus again") from error
         rest = self.num_tokens - int(lengths.sum())

@@ -10,7 +10,7 @@ from numpy.lib import format as npy_format
 from textmill.data.reading.document import Reading
 from textmill.data.sources.file_extensions import format_of
 from textmill.errors import DataError, one_line
-from textmill.files import parse_json
+from textmill.files import parse_json, read_bytes
 
 _BLOCK = 1 << 20  # ids
 _TYPES = {"uint16": "<u2", "uint32": "<u4"}
@@ -124,7 +124,7 @@ def open_bin(path: Path, vocab_size: int | None = None) -> Ids:
 def _described(path: Path) -> str | None:
     sidecar = path.with_name(path.name + ".json")
     try:
-        described = parse_json(sidecar.read_bytes())
+        described = parse_json(read_bytes(sidecar))
         return _TYPES[described["dtype"]]
     except FileNotFoundError:
         return None
