@@ -236,16 +236,14 @@ def run(tmp_path: Path) -> Path:
     store = CheckpointStore(run / "checkpoints", say=lambda sentence: None)
     for step in (5, 10, 15):
 
-        def write(folder: Path) -> None:
+        def write(folder: Path, step: int = step) -> None:
             (folder / "config.json").write_text("{}")
-            (folder / "state.json").write_text(json.dumps({"progress": {"best_step": 10}}))
+            (folder / "state.json").write_text(json.dumps({"progress": {"best_step": 10}, "epoch": step / 5}))
 
         save(store, step, write)
     for name in ("best_model", "final"):
         (run / name).mkdir()
         (run / name / "config.json").write_text("{}")
-    rows = [{"step": step, "epoch": step / 5, "train_loss": 1.0} for step in (1, 5, 10, 15)]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return run
 
 
@@ -318,3 +316,14 @@ def test_a_damaged_checkpoint_is_passed_over_or_refused(run: Path) -> None:
     assert len(said) == 1 and "step-0000015" in said[0]
     with pytest.raises(DataError, match="is damaged"):
         resolve_model(run / "step-15")
+    with pytest.warns(UserWarning, match="skipped damaged checkpoint step-0000015"):
+        assert resolve_checkpoint(run / "last").name == "step-0000010"
+
+
+def test_which_checkpoint_is_the_best_is_not_read_from_a_damaged_one(run: Path) -> None:
+    """A digit of best_step that has changed would name another checkpoint; epochs are read from a whole one."""
+    state = run / "checkpoints/step-0000015/state.json"
+    state.write_text(state.read_text().replace("10", "15"))
+    with pytest.raises(DataError, match=r"step-0000015 is damaged: state.json has changed"):
+        resolve_checkpoint("best", run)
+    assert resolve_checkpoint("epoch-1", run).name == "step-0000005"

@@ -290,3 +290,16 @@ def test_stories_are_documents_with_an_end(tmp_path: Path) -> None:
     lengths = corpus.train.document_lengths()
     first = corpus.train.read(0, int(lengths[0])).tolist()
     assert bytes(first[:-1]).decode() in stories and first[-1] == 256
+
+
+def test_kept_text_that_has_changed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of the file is the hash of what was piped in; a copy elsewhere is a text of the user's own."""
+    piped = io.TextIOWrapper(io.BytesIO(b"the cat sat on the mat. " * 40))
+    monkeypatch.setattr(sys, "stdin", piped)
+    (kept,) = Keeper(cache_dir=tmp_path).keep("-") or []
+    path = Path(kept)
+    prepare(path, tokenizer="byte", cache_dir=tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"cat", b"bat", 1))
+    with pytest.raises(DataError, match=r"has changed since it was kept .*: delete it and give the text again"):
+        prepare(path, tokenizer="byte", cache_dir=tmp_path)
+    prepare(path.rename(tmp_path / "mine.txt"), tokenizer="byte", cache_dir=tmp_path)

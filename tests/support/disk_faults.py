@@ -12,6 +12,7 @@ import errno
 import io
 import os
 import random
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -208,6 +209,31 @@ def flip_bits(folder: Path, trials: int, seed: int) -> Iterator[Path]:
         path.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
         yield path
         path.write_bytes(whole)
+
+
+FLIPS = ("any", "digit", "key", "space", "first", "last")
+"""Where a bit is flipped: anywhere; in a number (which stays one), a name or the white space of text; at an end."""
+
+DAMAGES = ("cut", "empty", "zeros")
+"""What else happens to files: the second half is lost, all is lost, a block of 4 kB is zeros."""
+
+_SPOTS = {"digit": rb"\d", "key": rb"[A-Za-z_](?=\w*\"?:)", "space": rb"\s"}
+
+
+def damaged(content: bytes, kind: str, generator: random.Random) -> bytes:
+    """Return `content`, which is not empty, with one damage of a kind of FLIPS or DAMAGES."""
+    if kind in DAMAGES:
+        start = generator.randrange(0, len(content), 4096)
+        zeros = bytes(len(content[start : start + 4096]))
+        replaced = content[:start] + zeros + content[start + 4096 :]
+        return {"cut": content[: len(content) // 2], "empty": b"", "zeros": replaced}[kind]
+    is_text = b"\0" not in content
+    spots = [match.start() for match in re.finditer(_SPOTS[kind], content)] if is_text and kind in _SPOTS else []
+    at = {"first": 0, "last": len(content) - 1}.get(kind, generator.choice(spots or range(len(content))))
+    bits = [1 << bit for bit in range(8)]
+    if spots and kind == "digit":
+        bits = [bit for bit in bits if 48 <= content[at] ^ bit <= 57]
+    return content[:at] + bytes([content[at] ^ generator.choice(bits)]) + content[at + 1 :]
 
 
 def in_child(act: Callable[[], None]) -> int:

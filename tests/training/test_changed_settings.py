@@ -231,6 +231,53 @@ def test_verify_sees_every_changed_digit(half: Path, name: str) -> None:
     assert main(["verify", str(half)]) == 65
 
 
+def change_a_digit(path: Path) -> None:
+    """Change the last digit of a number with many."""
+    text = path.read_text()
+    at = [match.end() - 1 for match in re.finditer(r"\d\.\d{4,}", text)][-1]
+    path.write_text(text[:at] + ("1" if text[at] != "1" else "2") + text[at + 1 :])
+
+
+def test_a_resumed_run_says_which_log_has_changed(half: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the new session records its hashes anew, after which nothing would know of it."""
+    change_a_digit(half / "steps.jsonl")
+    assert resume(half) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{half}/steps.jsonl has changed (its SHA-256 differs): what it contains is kept as it is" in said
+
+
+def test_what_a_run_was_made_with_is_not_read_if_damaged(half: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`evaluate` says that environment.json is not used, and measures the same; `--resume` says it and writes it."""
+    assert main(["evaluate", str(half), "--json"]) == 0
+    whole = capsys.readouterr().out
+    path = half / "environment.json"
+    path.write_text(path.read_text().replace('"data": "', '"data": "0'))
+    assert main(["evaluate", str(half), "--json"]) == 0
+    after = capsys.readouterr()
+    assert after.out == whole
+    assert "environment.json has" in after.err and "and is not used" in after.err
+    assert resume(half) == 0
+    assert "is not used, and written again" in " ".join(capsys.readouterr().out.split())
+    assert problems(half) == {}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "status.json", "environment.json", "metrics.jsonl", "samples.jsonl"])
+def test_reports_say_what_has_changed(half: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`report` on the screen and on its page, `runs` and `runs compare`: a figure may be another than was measured."""
+    path = half / name
+    path.write_text(re.sub(r"(?<=\D)[2-8](?=\D)", "9", path.read_text(), count=1))
+    page = half.parent / "page.html"
+    sentence = f"{half}/{name} has changed"
+    for command in (
+        ["report", str(half), "--output", str(page)],
+        ["runs", str(half.parent)],
+        ["runs", "compare", str(half), str(half), "--json"],
+    ):
+        assert main(command) == 0
+        assert sentence in capsys.readouterr().err
+    assert sentence in page.read_text()
+
+
 def test_verify_names_the_setting(half: Path) -> None:
     """The finding about config.yaml names what differs from the newest checkpoint."""
     edit(half, "learning_rate: 0.003", "learning_rate: 0.007")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from textmill.checkpoint.manifest import list_files, read_manifest, write_manifest
-from textmill.files import link_or_copy, new_directory
+from textmill.checkpoint.manifest import list_files, write_manifest
+from textmill.files import link_or_copy, new_directory, read_manifest
 from textmill.runs.layout import MANIFEST, OPTIMIZER, STATE, checkpoint_step
 
 TRAINING_ONLY = (f"{OPTIMIZER}.", f"{OPTIMIZER}-", STATE, MANIFEST)

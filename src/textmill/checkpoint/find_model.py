@@ -2,22 +2,22 @@
 
 import math
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.manifest import manifest_problems
 from textmill.config.field_types import closest_beside
 from textmill.errors import DataError, MissingInputError
-from textmill.files import expand_home, moved_aside, parse_json, read_bytes, read_rows
+from textmill.files import expand_home, listed_problems, moved_aside, read_json, report_damage
 from textmill.runs.layout import (
     BEST_MODEL,
     CHECKPOINTS,
     FINAL,
     MANIFEST,
-    METRICS,
     STATE,
-    STEPS,
     checkpoint_step,
     is_checkpoint,
     is_model,
@@ -47,7 +47,7 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
     `name` is a model folder; a run (its best model, else its final one, else its last checkpoint); or, within a run,
     `best`, `final`, `last`, `step-500` or `epoch-3`, written `RUN/best` or as the file that other tools would have
     written there (`RUN/checkpoints/checkpoint_epoch_3.pt`, `RUN/best.pt`, ...). Whatever textmill wrote is verified,
-    however it is named. `say` is told which damaged checkpoints were skipped.
+    however it is named. `say` is told which damaged checkpoints were skipped; without it, that is a warning.
 
     Raises:
         MissingInputError: there is no such model; the message lists those that exist.
@@ -73,12 +73,12 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
     )
 
 
-def resolve_checkpoint(name: str | Path, run: Path | None = None) -> Path:
+def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | None = None) -> Path:
     """Return the folder of the checkpoint, with the state of the training, that `name` means.
 
     `name` is a checkpoint folder, a run (its last checkpoint), or one of the names that `resolve_model` accepts, within
     the run before the slash or, where there is none, within `run`. `best` is the checkpoint of the best
-    model, and `final` the last one.
+    model, and `final` the last one. `say`: see `resolve_model`.
 
     Raises:
         MissingInputError, DataError: as `resolve_model`.
@@ -99,7 +99,7 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None) -> Path:
         if best is not None:
             return _verified(store.path(best))
         raise MissingInputError(f"{run} no longer has the checkpoint of its best model; use last")
-    found = _find(run, "last" if word == "final" else word)
+    found = _find(run, "last" if word == "final" else word, say)
     if found is None:
         raise MissingInputError(f"{run} has no checkpoint {path.name}: {_inventory(run)}")
     return found
@@ -179,18 +179,19 @@ def _verified(folder: Path) -> Path:
 
 
 def _store(run: Path, say: Say | None = None) -> CheckpointStore:
-    return CheckpointStore(run / CHECKPOINTS, say=say or (lambda sentence: None))
+    return CheckpointStore(run / CHECKPOINTS, say=say or warnings.warn)
 
 
 def _epochs_per_step(run: Path) -> float | None:
-    """Return what share of an epoch one step is, from the run's log, or None without a log."""
-    for name in (STEPS, METRICS):
-        for row in read_rows(run / name, on_damage=lambda problem: None):
-            step, epoch = row.get("step"), row.get("epoch")
-            if not isinstance(step, int | float) or not isinstance(epoch, int | float):
-                continue
-            if 0 < epoch < _MOST_EPOCHS and 0 < step < 1e18:
-                return epoch / step
+    """Return what share of an epoch one step is, as an undamaged checkpoint says, or None without one."""
+    store = _store(run)
+    for step in reversed(store.steps()):
+        try:
+            epoch = _state(store.path(step))["epoch"]
+        except (DataError, KeyError):
+            continue
+        if isinstance(epoch, int | float) and 0 < epoch < _MOST_EPOCHS and 0 < step < 1e18:
+            return epoch / step
     return None
 
 
@@ -201,15 +202,28 @@ def _step_of_epoch(run: Path, epoch: int) -> int | None:
 
 
 def _best_step(store: CheckpointStore) -> int | None:
-    """Return the step of the lowest validation loss, as the newest checkpoint records it, if its checkpoint is kept."""
-    for step in reversed(store.steps()):
-        try:
-            state = parse_json(read_bytes(store.path(step) / STATE))
-            best = state["progress"]["best_step"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        return best if best in store.steps() else None
-    return None
+    """Return the step of the lowest validation loss, as the newest checkpoint records it, if its checkpoint is kept.
+
+    Raises DataError if the newest checkpoint does not say it any more.
+    """
+    steps = store.steps()
+    if not steps:
+        return None
+    folder = store.path(steps[-1])
+    with report_damage(folder / STATE, "name another checkpoint, such as step-500"):
+        best = _state(folder)["progress"]["best_step"]
+    return best if best in steps else None
+
+
+def _state(checkpoint: Path) -> dict[str, Any]:
+    """Return the state of a checkpoint, without looking at its other files. Raises DataError if it is damaged."""
+    if not (checkpoint / MANIFEST).is_file():
+        problems = [f"{MANIFEST} is missing"]
+    else:
+        problems = listed_problems(checkpoint, [STATE])
+    if problems:
+        raise DataError(f"the checkpoint {checkpoint} is damaged: {'; '.join(problems)}")
+    return read_json(checkpoint / STATE)
 
 
 def _inventory(run: Path) -> str:

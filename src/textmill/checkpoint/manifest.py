@@ -4,7 +4,6 @@ MANIFEST.json lists every other file with its size and SHA-256 and contains the 
 bit anywhere in the folder, the manifest included, is noticed before a weight is used.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +17,10 @@ from textmill.files import (
     file_problem,
     fsync_file,
     is_still_open,
-    parse_json,
-    read_bytes,
-    with_own_hash,
+    read_manifest,
+    render_manifest,
 )
 from textmill.runs.layout import MANIFEST
-
-FORMAT = 1
 
 _THREADS = 4  # hashing releases the interpreter lock and overlaps with flushing to the disk
 
@@ -46,7 +42,7 @@ def write_manifest(folder: Path, step: int, listed: Mapping[str, dict[str, Any]]
     with ThreadPoolExecutor(_THREADS) as pool:
         entries |= zip(names, pool.map(fsync_and_hash, [folder / name for name in names]))
     with (folder / MANIFEST).open("wb") as file:
-        file.write(_render({"format": FORMAT, "step": step, "files": dict(sorted(entries.items()))}))
+        file.write(render_manifest(step, entries))
 
 
 def manifest_problems(folder: Path, step: int | None = None, *, more_allowed: bool = False) -> list[str]:
@@ -92,19 +88,3 @@ def list_files(folder: Path) -> list[str]:
 
 def _regular_file_problem(path: Path, entry: dict[str, Any]) -> str | None:
     return "is not a regular file" if path.is_symlink() else file_problem(path, entry)
-
-
-def _render(content: dict[str, Any]) -> bytes:
-    """Return the manifest with this content, its own hash included, as bytes that depend on the content alone."""
-    return (json.dumps(with_own_hash(content), indent=1) + "\n").encode()
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest in `folder`, its step and its files. Raises OSError, and ValueError if it has changed."""
-    written = read_bytes(folder / MANIFEST)
-    content = parse_json(written)
-    if not isinstance(content, dict) or _render(content) != written:
-        raise ValueError("its own SHA-256 differs")
-    if content.get("format") != FORMAT or not isinstance(content.get("files"), dict) or "step" not in content:
-        raise ValueError(f"its format is {content.get('format')}, and this version reads format {FORMAT}")
-    return content

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,8 @@ from textmill.config.field_types import show
 from textmill.config.merge_layers import from_layers
 from textmill.config.setting_lookup import flatten
 from textmill.errors import ConfigError, DataError, MissingInputError
-from textmill.files import read_bytes
+from textmill.files import read_bytes, read_object
 from textmill.runs import layout
-from textmill.runs.read_run import read_object
 from textmill.runs.recorded_files import config_changed
 
 SETTINGS = "settings"
@@ -73,7 +73,8 @@ def read_settings_of_model(run: Path, say: Callable[[str], None]) -> Config:
     path = run / layout.CONFIG
     changed = config_changed(path) if path.is_file() else True
     if changed is False:
-        return load_config(path)
+        with suppress(ConfigError):  # damaged above the line with the hash
+            return load_config(path)
     store = CheckpointStore(run / layout.CHECKPOINTS, say=say)
     steps = [step for step in store.steps() if SETTINGS in read_object(store.path(step) / layout.STATE)]
     newest = next((store.path(step) for step in reversed(steps) if not store.verify(step)), None)

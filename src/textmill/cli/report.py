@@ -6,10 +6,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import Output
-from textmill.console.standard_streams import write
+from textmill.console.standard_streams import note, write
 from textmill.files import write_text
 from textmill.report.run_record import open_record
 from textmill.runs import layout
+from textmill.runs.recorded_files import damage
 
 
 def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | None = None) -> None:
@@ -31,6 +32,8 @@ def report(run: Annotated[Path, Parameter(name="RUN")], /, *, output: Output | N
     from textmill.report.html_page import render
 
     record = open_record(run)
+    for sentence in damage(run).values():
+        note(sentence)
     target = output or run / layout.REPORT
     write_text(target, render(record))
     write(str(target))

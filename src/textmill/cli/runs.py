@@ -1,6 +1,7 @@
 """textmill runs: what was trained, in a table; how runs differ."""
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,8 @@ from textmill.cli.help_pages import Json
 from textmill.console.number_format import as_text, duration, rate
 from textmill.console.standard_streams import note, table, write, write_json, write_lines
 from textmill.errors import ConfigError
-from textmill.report.run_record import find_records, open_record
+from textmill.report.run_record import Record, find_records, open_record
+from textmill.runs.recorded_files import damage
 
 ON_TEXT = "bits_per_byte_on_text"
 
@@ -33,7 +35,9 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
     textmill runs sweeps/widths --json
     textmill runs compare runs/book runs/book-2
     """
-    summaries = [record.summary() for record in find_records(folder)]
+    records = find_records(folder)
+    _note_damage(records)
+    summaries = [record.summary() for record in records]
     if json:
         write_json(summaries)
         return
@@ -76,6 +80,7 @@ def compare(
     if len(run) < 2:
         raise ConfigError("compare: name at least two runs")
     records = [open_record(one) for one in run]
+    _note_damage(records)
     differing, measured = differences(records), results(records)
     same = same_text(records)
     if on is not None:
@@ -102,3 +107,10 @@ def _result(name: str, result: Any) -> str:
     if result is None and name == ON_TEXT:
         return "not measured"
     return duration(result) if result is not None and name == "elapsed_time" else as_text(result, 4)
+
+
+def _note_damage(records: Iterable[Record]) -> None:
+    """Say which files have changed since their run wrote them: what is read from them may be wrong."""
+    for record in records:
+        for sentence in damage(record.folder).values():
+            note(sentence)

@@ -74,7 +74,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
         made = choice.make(texts, sum(path.stat().st_size for path in files), note)
     for sentence in notes.sentences():
         note(sentence)
-    made.save(output)
+    made.save_alone(output)
     write(f"{made.kind} tokenizer with {plural(made.vocab_size, 'token')} in {output}")
 
 

@@ -163,7 +163,7 @@ def _make(
                 notes.add(sentence)
         write_report(folder, report, notes.sentences)
     if tokenizer is not None:
-        tokenizer.save(folder / TOKENIZER)
+        tokenizer.save_alone(folder / TOKENIZER)
     fingerprint = tokenizer.fingerprint if tokenizer is not None else None
     return Made(fingerprint, files.sources, files.main, list(files.further), report, parts, notes.sentences)
 

@@ -28,6 +28,7 @@ from textmill.machine.precision import choose_precision
 from textmill.runs import layout
 from textmill.runs.layout import is_prepared, run_of
 from textmill.runs.read_run import read_environment
+from textmill.runs.recorded_files import damage
 
 Paths = Sequence[str | Path] | str | Path
 
@@ -76,7 +77,7 @@ def evaluate_model(
     target = choose_device(device)
     loaded = model if isinstance(model, Loaded) else load_model(model, target, say=say)
     run = run_of(loaded.path)
-    trained_with = read_settings_of_model(run, say) if run else None
+    trained_with = _trained_with(run, say) if run else None
     if data is None:
         stores = [_validation_of_run(run, trained_with, loaded, say, reading)]
     else:
@@ -95,6 +96,13 @@ def evaluate_model(
     )
     _refuse_non_finite(measured["loss"], loaded.path)
     return measured
+
+
+def _trained_with(run: Path, say: Callable[[str], None]) -> Config:
+    """Return the settings of the run; say so if what it was made with is not known any more."""
+    if changed := damage(run).get(layout.ENVIRONMENT):
+        say(f"{changed}, and is not used")
+    return read_settings_of_model(run, say)
 
 
 def _refuse_non_finite(loss: float, model: Path) -> None:

@@ -23,7 +23,16 @@ from textmill.files.atomic import (
     write_text,
 )
 from textmill.files.hashes import file_entry, file_problem, json_sha256, sha256, with_own_hash
-from textmill.files.json_files import parse_json, plain_values, read_json, read_rows, report_damage, write_json
+from textmill.files.json_files import (
+    parse_json,
+    plain_values,
+    read_json,
+    read_object,
+    read_rows,
+    report_damage,
+    write_json,
+)
 from textmill.files.lock import NoLocksError, is_current, is_locked, lock_file
+from textmill.files.manifest import MANIFEST, listed_problems, read_manifest, render_manifest
 from textmill.files.regular_files import open_regular, read_bytes, read_text
 from textmill.files.stale_names import is_still_open, look_anew, remove_tree, rename, retry_stale, wait_until_seen

@@ -12,6 +12,7 @@ from typing import Any
 from textmill.console.number_format import as_text, count, duration, plural, printable
 from textmill.report.charts import Line, chart
 from textmill.report.run_record import Record, Row
+from textmill.runs.recorded_files import damage
 from textmill.tracking.metric_table import METRICS
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -23,6 +24,7 @@ def render(record: Record) -> str:
     title = escape(record.name)
     parts = [
         f"<header><h1>{title}</h1>{_badge(record)}<p>{escape(_subtitle(record))}</p></header>",
+        _damage(record),
         f'<section class="tiles">{"".join(_tiles(record))}</section>',
         f'<section class="charts">{"".join(_charts(record))}</section>',
         _advice(record.advice),
@@ -46,6 +48,12 @@ def _badge(record: Record) -> str:
     reason = str(record.status.get("reason", ""))
     told = f"{record.state}: {reason}" if reason and reason != record.state else record.state
     return f'<span class="badge {escape(record.state)}">{escape(told)}</span>'
+
+
+def _damage(record: Record) -> str:
+    """Return which files have changed since the run wrote them: what the page shows of them may be wrong."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in damage(record.folder).values())
+    return f"<section><h2>Damaged files</h2><ul>{items}</ul></section>" if items else ""
 
 
 def _subtitle(record: Record) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 
 from textmill.config.field_types import closest_beside
 from textmill.errors import MissingInputError
-from textmill.files import is_locked, read_rows, read_text
+from textmill.files import is_locked, read_object, read_rows, read_text
 from textmill.runs import layout
-from textmill.runs.read_run import read_environment, read_measurements, read_object, read_sections, read_status
+from textmill.runs.read_run import read_environment, read_measurements, read_sections, read_status
 from textmill.runs.recorded_files import has_own_hash
 
 Row = dict[str, Any]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from textmill.config.config_files import CONFIG_FILE
+from textmill.files.manifest import MANIFEST
 
 CONFIG = CONFIG_FILE
 STATUS = "status.json"
@@ -34,8 +35,8 @@ CHECKPOINTS, BEST_MODEL, FINAL = "checkpoints", "best_model", "final"
 MODEL_CONFIG, MODEL_WEIGHTS = "config.json", "model"
 """A model's configuration, and how the names of the files with its weights begin."""
 
-MANIFEST, STATE, OPTIMIZER = "MANIFEST.json", "state.json", "optimizer"
-"""What a checkpoint has besides its model; OPTIMIZER is how the names of the optimizer's files begin."""
+STATE, OPTIMIZER = "state.json", "optimizer"
+"""What a checkpoint has besides its model and MANIFEST; OPTIMIZER is how the names of the optimizer's files begin."""
 
 PREPARED, CORPUS_REPORT = "prepared.json", "REPORT.md"
 """A prepared corpus: its description, and the page about what was left out of it."""
@@ -81,11 +82,13 @@ def is_prepared(folder: Path) -> bool:
 def is_checkpoint(folder: Path) -> bool:
     """Whether `folder` is a checkpoint, perhaps with files missing.
 
-    A data set saved by Hugging Face has a state.json too, but no model; final/ and best_model/ have a manifest too.
+    A data set saved by Hugging Face has a state.json too, but no model; final/, best_model/ and a tokenizer alone have
+    a manifest too.
     """
     if is_model(folder):
         return (folder / STATE).is_file() or ((folder / MANIFEST).is_file() and checkpoint_step(folder) is not None)
-    return (folder / MANIFEST).is_file()
+    is_tokenizer = (folder / "tokenizer.json").is_file() and not (folder / STATE).is_file()
+    return (folder / MANIFEST).is_file() and (checkpoint_step(folder) is not None or not is_tokenizer)
 
 
 def is_model(folder: Path) -> bool:

@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
-from textmill.files import parse_json, read_bytes, read_rows, read_text
+from textmill.files import read_object, read_rows, read_text
 from textmill.runs.layout import CONFIG, ENVIRONMENT, STATUS
+from textmill.runs.recorded_files import damage
 
 _STATUS_TYPES = {"state": str, "reason": str, "step": int, "time": str, "files": dict}
 _ENVIRONMENT_TYPES = {"identity": dict, "origins": dict, "kernels": dict, "store": str}
@@ -19,8 +20,8 @@ def read_status(run: Path) -> dict[str, Any]:
 
 
 def read_environment(run: Path) -> dict[str, Any]:
-    """Return environment.json: what the run was made with."""
-    return _of_types(read_object(run / ENVIRONMENT), _ENVIRONMENT_TYPES)
+    """Return environment.json: what the run was made with; empty if it has changed since (see `damage`)."""
+    return {} if ENVIRONMENT in damage(run) else _of_types(read_object(run / ENVIRONMENT), _ENVIRONMENT_TYPES)
 
 
 def read_sections(run: Path) -> dict[str, dict[str, Any]]:
@@ -31,15 +32,6 @@ def read_sections(run: Path) -> dict[str, dict[str, Any]]:
         return {}
     sections = tree.items() if isinstance(tree, dict) else ()
     return {str(name): values for name, values in sections if isinstance(values, dict)}
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file, or an empty one when it is missing or damaged."""
-    try:
-        value = parse_json(read_bytes(path))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 LARGEST = 1e100

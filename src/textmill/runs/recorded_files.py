@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textmill.files import read_bytes, with_own_hash
+from textmill.files import read_bytes, read_object, with_own_hash
 from textmill.files.regular_files import NotAFileError
-from textmill.runs.layout import CONFIG, ENVIRONMENT, METRICS, SAMPLES, STEPS, TOKENIZER, TRAIN_LOG
+from textmill.runs.layout import CONFIG, ENVIRONMENT, METRICS, SAMPLES, STATUS, STEPS, TOKENIZER, TRAIN_LOG
 
 LOGS = (METRICS, STEPS, SAMPLES, TRAIN_LOG)
 
@@ -57,6 +58,25 @@ def changed_files(run: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str,
             yield name, f"cannot be read ({error.strerror or error})"
         except (TypeError, KeyError):
             yield name, "is recorded in a way that cannot be read"
+
+
+def damage(run: Path) -> dict[str, str]:
+    """Return what has changed in a run folder since the run wrote it: name -> sentence; empty for a run that is whole.
+
+    Looks at config.yaml, status.json, and the files whose hashes status.json has as long as it is whole itself. Logs of
+    a run that was killed have none.
+    """
+    status = read_object(run / STATUS)
+    found: dict[str, str] = {}
+    if has_own_hash(status):
+        recorded = status.get("files")
+        found |= changed_files(run, recorded if isinstance(recorded, dict) else {})
+    elif (run / STATUS).is_file() and (not status or "sha256" in status):
+        found[STATUS] = "has changed since the run wrote it (its SHA-256 differs)"
+    with suppress(OSError):
+        if CONFIG not in found and config_changed(run / CONFIG):
+            found[CONFIG] = "has changed since the run wrote it (its SHA-256 differs)"
+    return {name: f"{run / name} {problem}" for name, problem in found.items()}
 
 
 def has_own_hash(status: Mapping[str, Any]) -> bool | None:

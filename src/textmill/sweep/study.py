@@ -10,9 +10,9 @@ from textmill import files
 from textmill.config import Config
 from textmill.config.run_config import NOT_DUMPED
 from textmill.errors import DataError, ResumeError
+from textmill.files import read_object
 from textmill.imports import optional
 from textmill.runs.layout import is_run
-from textmill.runs.read_run import read_object
 from textmill.runs.recorded_files import has_own_hash
 from textmill.sweep.journal import KEPT, CheckedJournal
 from textmill.sweep.space import Dimension

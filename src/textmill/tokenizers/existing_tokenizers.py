@@ -14,6 +14,7 @@ from textmill.tokenizers.new_tokenizers import END_OF_TEXT
 from textmill.tokenizers.tokenizer import Tokenizer
 
 HUB_PREFIX = "hf:"
+_FILES = ("tokenizer.json", CONFIG, "special_tokens_map.json", "vocab.json", "merges.txt")
 _USUAL_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
 
 
@@ -25,7 +26,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
 
     Raises:
         MissingInputError: there is nothing at `source`, or the hub cannot be reached and has not been before.
-        DataError: the files are not a tokenizer.
+        DataError: the files are not a tokenizer, or not as a manifest beside them lists them.
     """
     if str(source).startswith(HUB_PREFIX):
         return _from_hub(str(source).removeprefix(HUB_PREFIX))
@@ -38,16 +39,28 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
         raise MissingInputError(
             f"there is no tokenizer at {path}: use char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
         )
+    if path.is_file():
+        _refuse_changed(path.parent)
     if path.name in ("vocab.json", "merges.txt") and path.is_file():
         return from_gpt2_files(path.with_name("vocab.json"), path.with_name("merges.txt"))
     if path.is_file():
         return _from_json(path, declared_tokens(path.parent))
     for folder in (path, path / "tokenizer"):
+        _refuse_changed(folder)
         if (folder / "tokenizer.json").is_file():
             return _from_json(folder / "tokenizer.json", declared_tokens(folder))
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
             return from_gpt2_files(folder / "vocab.json", folder / "merges.txt")
     raise MissingInputError(f"{path} contains no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
+
+
+def _refuse_changed(folder: Path) -> None:
+    """Raise DataError if the files of the tokenizer in `folder` are not as the manifest there lists them, if any."""
+    if problems := files.listed_problems(folder, _FILES):
+        raise DataError(
+            f"the tokenizer in {folder} is damaged: {'; '.join(problems)}. If you changed it yourself, delete "
+            f"{files.MANIFEST}"
+        )
 
 
 def is_missing_folder(name: str) -> bool:

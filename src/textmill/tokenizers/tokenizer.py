@@ -186,7 +186,8 @@ class Tokenizer:
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json into `folder`, for textmill and transformers.
 
-        Without tokenizer_config.json transformers would guess a class from the model's type, and guess wrong.
+        Without tokenizer_config.json transformers would guess a class from the model's type, and guess wrong. See
+        `save_alone` for a folder that contains nothing else.
         """
         described = {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -202,6 +203,18 @@ class Tokenizer:
             described |= {"pad_token": self._backend.id_to_token(self.unk_id), "split_special_tokens": True}
         files.write_text(Path(folder) / "tokenizer.json", self.content)
         files.write_json(Path(folder) / "tokenizer_config.json", described)
+
+    def save_alone(self, folder: Path) -> None:
+        """Write the tokenizer into `folder`, which contains nothing else, and a manifest, so that damage is noticed."""
+        folder = Path(folder)
+        manifest = folder / files.MANIFEST
+        try:
+            manifest.unlink(missing_ok=True)  # of an earlier tokenizer, which it must not outlive
+        except OSError as error:
+            raise files.cannot_write(manifest, error) from error
+        self.save(folder)
+        listed = {name: files.file_entry(folder / name) for name in ("tokenizer.json", "tokenizer_config.json")}
+        files.write_bytes(manifest, files.render_manifest(None, listed))
 
 
 def _around_a_text(backend: Backend) -> tuple[list[int], list[int]]:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
+from textmill.files import read_object
 from textmill.runs import layout
-from textmill.runs.read_run import read_object
 from textmill.training.progress import Progress
 
 INTERRUPTED = "interrupted"

@@ -58,7 +58,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
                 forget_hashes(run.folder)
                 write_environment(run, corpus, opened.kernels)
                 if corpus.tokenizer is not None:
-                    corpus.tokenizer.save(run.folder / layout.TOKENIZER)
+                    corpus.tokenizer.save_alone(run.folder / layout.TOKENIZER)
         given_model = opened.parts.model is not None
         for name, text in opening_lines(run, corpus, preset=opened.preset, given_model=given_model):
             screen.field(name, text)

@@ -14,8 +14,9 @@ from textmill.console.screen import Screen
 from textmill.engine.world import World
 from textmill.errors import ConfigError, MissingInputError, RunExistsError
 from textmill.runs.foreign_links import refuse_foreign_links, refuse_links
-from textmill.runs.layout import CHECKPOINTS, LOCK, RUN_FILES, STATE, TOKENIZER, is_run
+from textmill.runs.layout import CHECKPOINTS, CONFIG, ENVIRONMENT, LOCK, RUN_FILES, STATE, TOKENIZER, is_run
 from textmill.runs.read_run import read_environment
+from textmill.runs.recorded_files import LOGS, damage
 from textmill.runs.run_lock import run_lock
 from textmill.training.resume import merge_with_saved
 
@@ -219,9 +220,9 @@ def find_start(config: Config, output: Output, world: World, screen: Screen) -> 
     def found() -> str | None:
         assert output.resume_from is not None
         if output.fork:
-            return str(resolve_checkpoint(output.resume_from))
+            return str(resolve_checkpoint(output.resume_from, say=screen.say))
         if output.resume_from != "last":
-            return str(resolve_checkpoint(output.resume_from, output.folder))
+            return str(resolve_checkpoint(output.resume_from, output.folder, say=screen.say))
         start = CheckpointStore(output.checkpoints, say=screen.say).latest()  # reads and hashes: once for all processes
         if start is None:
             screen.say(f"{output.folder} has no checkpoint yet: the run starts at step 0")
@@ -232,6 +233,19 @@ def find_start(config: Config, output: Output, world: World, screen: Screen) -> 
     with world.together():
         source = _run_of(name) if output.fork and name is not None else output.folder
         assert source is not None
+        _say_damage(source, screen, own=not output.fork)
         if start is not None:
             files.wait_until_seen(start / STATE)
         return merge_with_saved(config, source, start, screen.say), start
+
+
+def _say_damage(run: Path, screen: Screen, *, own: bool) -> None:
+    """Say which files of the run have changed since it wrote them, and what becomes of them: from now on they count.
+
+    own: the run goes on. A run that only starts from a checkpoint of it reads of these files only how it was made.
+    """
+    for name, sentence in damage(run).items():
+        if name in LOGS and own:
+            screen.say(f"{sentence}: what it contains is kept as it is, and no result depends on it")
+        elif name != CONFIG and (own or name == ENVIRONMENT):  # what becomes of config.yaml is said where it is read
+            screen.say(f"{sentence}: it is not used{', and written again' if own else ''}")

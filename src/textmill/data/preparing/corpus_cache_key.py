@@ -14,6 +14,9 @@ from textmill.data.reading.formats.token_ids import open_token_ids
 from textmill.data.reading.read_documents import open_file
 from textmill.data.sources.file_extensions import IDS, format_of
 from textmill.data.sources.file_selection import Files
+from textmill.data.sources.one_time_texts import kept_under
+from textmill.errors import DataError
+from textmill.files import sha256
 
 _BLOCK = 1 << 20
 
@@ -65,4 +68,9 @@ def _content(path: Path, reading: Reading, tick: Callable[[int], None]) -> tuple
         while block := file.read(_BLOCK):
             digest.update(block)
             tick(len(block))
+    name = kept_under(path)
+    if name is not None and not (digest.hexdigest().startswith(name) or sha256(path).startswith(name)):
+        raise DataError(
+            f"{path} has changed since it was kept (its SHA-256 differs): delete it and give the text again"
+        )
     return "".join(format_of(path, reading.format)) or "text", digest.hexdigest()

@@ -9,9 +9,9 @@ import yaml
 
 from textmill import files
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
+from textmill.files import read_object
 from textmill.files.cache_dir import cache_root
 from textmill.hub_access import hub_client
-from textmill.runs.read_run import read_object
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,11 @@ def is_kept(item: str | Path) -> bool:
     return _is_cached(path) and path.parent.name in (_TEXTS, _PIPED) and path.is_file()
 
 
+def kept_under(path: Path) -> str | None:
+    """Return the beginning of the SHA-256 that a file had when a Keeper wrote it; None for a file of another origin."""
+    return path.stem if is_kept(path) else None
+
+
 def was_kept(item: str | Path) -> bool:
     """Whether an item names a text or a corpus in the cache that is not there any more."""
     path = _path_of(item)

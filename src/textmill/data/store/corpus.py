@@ -103,6 +103,15 @@ def _description(folder: Path) -> dict[str, Any]:
     return described
 
 
+def sources_of(folder: Path) -> list[str]:
+    """Return the files that the corpus in `folder` was made from; [] if it is unfinished or its description damaged."""
+    try:
+        sources = _description(folder).get("sources")
+    except (DataError, MissingInputError):
+        return []
+    return list(map(str, sources)) if isinstance(sources, list) else []
+
+
 def _has_hashes(described: dict[str, Any]) -> bool:
     """Whether the description has hashes: earlier versions wrote none. Either key is enough: one may be damaged."""
     return "files" in described or "sha256" in described

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from textmill.data.store.corpus import Corpus, open_corpus
+from textmill.data.store.corpus import Corpus, open_corpus, sources_of
 from textmill.data.store.unfinished_corpus import PREFIX, is_in_use
 from textmill.errors import DataError, MissingInputError, RunExistsError
 from textmill.files import cannot_write, remove_directory
 from textmill.files.cache_dir import cache_root
-from textmill.runs.layout import PREPARED, is_prepared
-from textmill.runs.read_run import read_object
+from textmill.runs.layout import is_prepared
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
@@ -84,11 +83,8 @@ def cache_entries(folder: Path) -> list[CacheEntry]:
         if path.is_dir() and not hidden and not (unfinished and is_in_use(path)):
             files = [file.stat() for file in path.rglob("*") if file.is_file()]
             used = max((max(one.st_atime, one.st_mtime) for one in files), default=path.stat().st_mtime)
-            sources = read_object(path / PREPARED).get("sources")
             size = sum(one.st_size for one in files)
-            found.append(
-                CacheEntry(path.name, size, used, not unfinished, sources if isinstance(sources, list) else [])
-            )
+            found.append(CacheEntry(path.name, size, used, not unfinished, sources_of(path)))
     return sorted(found, key=lambda entry: entry.used_at)
 
 

@@ -16,9 +16,9 @@ from textmill import files
 from textmill.console.number_format import size
 from textmill.data.store.token_shards import DOCUMENTS
 from textmill.errors import DataError, TextmillError
+from textmill.files import read_object
 from textmill.files.cache_dir import cache_root
 from textmill.runs.layout import CORPUS_REPORT, FURTHER, PREPARED, TOKENS
-from textmill.runs.read_run import read_object
 
 Listed = dict[str, dict[str, Any]]
 """The path of a file within the corpus -> its size and SHA-256."""
