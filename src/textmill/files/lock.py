@@ -18,8 +18,8 @@ def lock_file(path: Path) -> BinaryIO | None:
     """Make and lock the file `path`, and its folder; return it open, or None if another process has the lock.
 
     The lock lasts until the file is closed. The kernel owns it: it ends with the process, however that ends, so a file
-    that was left behind locks out nobody. Delete the file, if at all, before closing it. A file with further names (hard
-    links, as after `cp -al`) is replaced by one of its own, so that writing to it changes no other.
+    that was left behind locks out nobody. Delete the file, if at all, before closing it. A file with further names, as
+    after `cp -al`, is replaced by one of its own, so that writing to it changes no other.
 
     Raises:
         CannotWriteError: the folder or the file cannot be created, or the file is a symbolic link.
