@@ -93,6 +93,19 @@ def test_files_may_be_added_to_a_model_and_changed_without_its_manifest(run: Pat
     assert resolve_model(folder) == folder
 
 
+def test_a_model_of_links_is_verified_like_one_of_files(run: Path, tmp_path: Path) -> None:
+    """The cache of the Hugging Face hub has a link for every file: its content counts."""
+    blobs = Path(shutil.copytree(run / "final", tmp_path / "blobs"))
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    for path in blobs.iterdir():
+        (folder / path.name).symlink_to(path)
+    assert resolve_model(folder) == folder
+    for path in flip_bits(blobs, 3, seed=2):
+        with pytest.raises(DataError, match=path.name):
+            resolve_model(folder)
+
+
 def test_a_model_that_is_being_replaced_is_found(run: Path, tmp_path: Path) -> None:
     """Between the two renames that replace best_model/, the former one is used, not silently final/."""
     copy = Path(shutil.copytree(run, tmp_path / "run"))
