@@ -67,6 +67,9 @@ class OpenedRun:
     trackers: Trackers
 
 
+_LAST_WORDS = "ended at once: what was learned since the newest checkpoint is lost"
+
+
 @contextmanager
 def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> Iterator[OpenedRun]:
     """Open everything that `config` describes, and yield it; close it after the block.
@@ -82,7 +85,9 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         world = _join(config, stack, signals.check)
         stack.enter_context(world.watched())
         screen = _shown(screen, world, stack)
-        signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
+        first = world.is_first
+        signals.notice = "stopping and saving; Ctrl-C again ends at once" if first else ""
+        signals.last_words = _LAST_WORDS if first else ""
         with world.together():
             refuse_foreign_settings(config)
         settle_paths(config, screen.say)

@@ -1,8 +1,10 @@
 """Going back to the last checkpoint before a loss spike, and leaving out the rows that led to it."""
 
+import shlex
 from dataclasses import replace
-from pathlib import Path
 
+from textmill.console.standard_streams import program
+from textmill.data.sources.foreign_settings import needs_trust
 from textmill.files import wait_until_seen
 from textmill.runs.layout import STATE
 from textmill.training.checkpoint_state import load_state, restore
@@ -25,19 +27,20 @@ def roll_back(run: Run, spike: Spike) -> bool:
         return False
     before, say = run.progress, run.reporting.screen.say
     if len(before.rollbacks.made) >= MOST_ROLLBACKS:
-        say(f"the run was rolled back {MOST_ROLLBACKS} times, which is the most: it goes on. Lower --learning-rate")
+        _go_on(run, spike)
         return False
-    name = run.world.from_first(lambda: _last_good(run, spike.first - 2))
-    if name is None:
+    target = run.world.from_first(lambda: _last_good_step(run, spike.first - 2))
+    if target is None:
         more = "--save-steps saves more of them, --save-total-limit keeps more"
         say(f"there is no checkpoint from before step {spike.first - 1}: the run goes on; {more}")
         return False
     rollbacks = before.rollbacks
+    folder = run.saving.checkpoints.path(target)
     with run.world.together():
-        wait_until_seen(Path(name, STATE))
-        state = load_state(Path(name))
+        wait_until_seen(folder / STATE)
+        state = load_state(folder)
     started_at = run.started_at
-    restore(run, Path(name), state)
+    restore(run, folder, state)
     run.started_at = started_at  # the time that the undone steps took was spent
     step = run.progress.step
     undone = Rollback(
@@ -63,10 +66,47 @@ def roll_back(run: Run, spike: Spike) -> bool:
     return True
 
 
-def _last_good(run: Run, newest: int) -> str | None:
-    """Return the path of the newest checkpoint of step `newest` or before it that verifies."""
+def _go_on(run: Run, spike: Spike) -> None:
+    """Say that no rollbacks are left; keep the newest good checkpoint before the first such spike from now on."""
+    progress = run.progress
+    if progress.return_to is None:
+        progress.return_to = run.world.from_first(lambda: _last_good_step(run, spike.first - 2))
+        run.saving.before_actions = progress.copy()
+    how = ""
+    if (step := progress.return_to) is not None:
+        how = f", from step {step:,}, which is kept: {return_command(run, step)}"
+    most = f"the run was rolled back {MOST_ROLLBACKS} times, which is the most: it goes on"
+    run.reporting.screen.say(f"{most}. Lower --learning-rate{how}")
+
+
+def return_command(run: Run, step: int) -> str:
+    """Return what continues the run from its checkpoint of `step` with a third of the learning rate."""
+    rate = f"{run.config.training.learning_rate / 3:.1g}"
+    if run.saving.identity["model"] is not None:  # a model from Python, which no command knows
+        return f"the same call from Python, with resume_from='step-{step}', learning_rate={rate}"
+    trust = " --trust" if needs_trust(run.config) else ""
+    folder = shlex.quote(str(run.folder))
+    return f"{program()} train --output-dir {folder} --resume-from step-{step} --learning-rate {rate}{trust}"
+
+
+def is_to_be_returned(run: Run) -> bool:
+    """Whether the run is worse than it was before a spike that no rollback undid.
+
+    It has recovered where the lowest validation loss came later and is below that of guessing; without a validation
+    set, where the training loss is below the bound of the last spike that was undone.
+    """
+    progress = run.progress
+    if progress.return_to is None:
+        return False
+    if progress.best_step is None or progress.best_val_loss is None:
+        loss = progress.last_train_loss
+        return loss is None or not loss < progress.rollbacks.made[-1].bound
+    guessing = run.reporting.setting.flat_loss
+    return progress.best_step <= progress.return_to or (guessing is not None and progress.best_val_loss > guessing)
+
+
+def _last_good_step(run: Run, newest: int) -> int | None:
+    """Return the newest checkpoint of step `newest` or before it that verifies."""
     checkpoints = run.saving.checkpoints
-    for step in reversed(target_steps(checkpoints)):
-        if step <= newest and not checkpoints.verify(step):
-            return str(checkpoints.path(step))
-    return None
+    targets = (step for step in reversed(target_steps(checkpoints)) if step <= newest)
+    return next((step for step in targets if not checkpoints.verify(step)), None)

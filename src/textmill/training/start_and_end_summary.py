@@ -14,6 +14,7 @@ from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
+from textmill.training.rollback import is_to_be_returned, return_command
 from textmill.training.run import LEFT, Run
 from textmill.training.training_rows import rows_line
 from textmill.version import VERSION
@@ -172,12 +173,17 @@ def closing_lines(run: Run, reason: str) -> Lines:
     lines.append(("model", model))
     lines.append(("curves", str(run.folder / layout.CURVES)))
     advice, longer = run.reporting.advice.ending(run.reporting.setting)
-    if advice is not None:
+    return_to = progress.return_to if is_to_be_returned(run) else None
+    if advice is not None and return_to is None:
         lines.append(("note" if longer else "advice", advice))
+    if (guessing := run.reporting.advice.no_better_than_guessing(run.reporting.setting)) is not None:
+        lines.append(("advice", guessing))
     folder = shlex.quote(str(run.folder))
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
+    if return_to is not None:
+        return [*lines, ("next", return_command(run, return_to))]
     unfinished = reason.startswith("SIG") or reason == LEFT
     if own and (unfinished or longer):
         steps = "" if unfinished else f" and max_steps={2 * progress.step}"
