@@ -92,15 +92,17 @@ def return_command(run: Run, step: int) -> str:
 def is_to_be_returned(run: Run) -> bool:
     """Whether the run is worse than it was before a spike that no rollback undid.
 
-    It has recovered where the lowest validation loss came later and is below that of guessing; without a validation
-    set, where the training loss is below the bound of the last spike that was undone.
+    It has recovered where the training loss is below the bound of the last spike that was undone, and the lowest
+    validation loss, if there is one, came later and is below that of guessing.
     """
     progress = run.progress
     if progress.return_to is None:
         return False
+    loss = progress.last_train_loss
+    if loss is None or not loss < progress.rollbacks.made[-1].bound:
+        return True
     if progress.best_step is None or progress.best_val_loss is None:
-        loss = progress.last_train_loss
-        return loss is None or not loss < progress.rollbacks.made[-1].bound
+        return False
     guessing = run.reporting.setting.flat_loss
     return progress.best_step <= progress.return_to or (guessing is not None and progress.best_val_loss > guessing)
 
