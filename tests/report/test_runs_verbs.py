@@ -130,6 +130,18 @@ def test_damage_is_named(
     assert named in captured.err
 
 
+def test_a_best_model_that_is_missing_is_damage(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only of a run that recorded a best step; the checkpoint that has the same model and the remedy are named."""
+    shutil.rmtree(copied / "best_model")
+    assert main(["verify", str(copied)]) == 65
+    told = capsys.readouterr()
+    assert f"{copied}/best_model is missing: the checkpoint of the best step, {copied}/checkpoints/step-" in told.out
+    assert f"train --output-dir {copied} --resume writes it anew" in told.out
+    assert told.err.endswith("damaged: best_model\n")
+    assert main(["train", "--output-dir", str(copied), "--resume"]) == 0
+    assert main(["verify", str(copied)]) == 0
+
+
 def test_a_prepared_folder_verifies(book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A prepared corpus is checked by itself; a shard with one other bit is found."""
     folder = tmp_path / "prepared"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 import textmill as tm
 from support.run_commands import Command, wait_for
+from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
 from textmill.config import load_config
@@ -235,13 +237,21 @@ def test_a_damaged_checkpoint_is_passed_over(copy: Path, capsys: pytest.CaptureF
 
 
 def test_a_run_with_no_good_checkpoint_never_starts_over(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With every checkpoint damaged, resuming exits 66, lists why, and leaves the run as it is."""
+    """With every checkpoint damaged, resuming exits 65 and leaves the run as it is.
+
+    Why each cannot be used is said once; the last line names a command, which makes use of the model that is left.
+    """
     for manifest in copy.glob("checkpoints/*/MANIFEST.json"):
         manifest.write_text("{}")
     before = (copy / "metrics.jsonl").read_bytes()
-    assert main(["train", "--output-dir", str(copy), "--resume"]) == 66
-    assert "step-0000012" in capsys.readouterr().err
+    assert main(["train", "--output-dir", str(copy), "--resume"]) == 65
+    told = capsys.readouterr()
+    assert "skipped damaged checkpoint step-0000012" in told.out and "step-0000012" not in told.err
+    assert f"all 3 checkpoints in {copy}/checkpoints are damaged. A new run can start from" in told.err
     assert (copy / "metrics.jsonl").read_bytes() == before
+    words = shlex.split(told.err.strip().rpartition("textmill train ")[2])
+    assert main(["train", *words]) == 0
+    assert resolve_model(f"{copy}-2") == Path(f"{copy}-2/best_model")
 
 
 def test_nothing_to_resume(small_command: list[str], tmp_path: Path) -> None:

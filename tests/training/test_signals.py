@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext, suppress
 
 import pytest
 
-from textmill.errors import Interrupted
+from textmill.errors import ConfigError, Interrupted
 from textmill.training.signals import CommandSignals, SignalFlag
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -62,6 +63,27 @@ def test_the_break_of_windows_ends_like_sigterm(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(Interrupted) as caught, CommandSignals():
         signal.raise_signal(signal.SIGUSR1)
     assert caught.value.exit_code == 143
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_a_library_swallows_ends_the_command(number: signal.Signals) -> None:
+    """What goes wrong because of it is not reported, a run inside ends too, and Ctrl-C alone may end an answer."""
+    kind = KeyboardInterrupt if number == signal.SIGINT else Interrupted
+
+    def swallowed() -> None:
+        with suppress(BaseException):
+            signal.raise_signal(number)
+
+    with pytest.raises(kind), CommandSignals():
+        swallowed()
+        raise AttributeError("half of a module is missing")
+    with pytest.raises(ConfigError), CommandSignals():  # said as it is: the command came to its own end
+        swallowed()
+        raise ConfigError("refused")
+    with nullcontext() if number == signal.SIGINT else pytest.raises(Interrupted), CommandSignals():
+        swallowed()
+        with SignalFlag() as flag:
+            assert flag.raised == number
 
 
 def test_a_second_interrupt_in_a_program_is_a_keyboard_interrupt() -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
-from textmill.errors import Interrupted
+from textmill.errors import Interrupted, TextmillError
 
 _SAME_PRESS = 0.3
 """Seconds within which a second SIGINT is the same key press: a launcher may forward what the terminal sent to all."""
@@ -83,6 +83,8 @@ class SignalFlag(_Handlers):
         super().__enter__()
         outer = getattr(self._previous.get(signal.SIGINT), "__self__", None)
         self.ends_process = isinstance(outer, _Handlers) and outer.ends_process
+        if isinstance(outer, CommandSignals) and self.raised is None:
+            self.raised = outer.arrived
         return self
 
     def interrupted(self) -> bool:
@@ -122,12 +124,28 @@ def _write(line: str) -> None:
 class CommandSignals(_Handlers):
     """While the `with` block runs, which is a whole textmill command, a signal raises KeyboardInterrupt or Interrupted.
 
-    So every command removes its temporary files, and exits with 128 + the signal's number.
+    So every command removes its temporary files, and exits with 128 + the signal's number. Libraries may swallow what
+    is raised, as torch does while it imports numpy, which then is half there: the end of the block raises it again,
+    instead of what went wrong since, and `SignalFlag` knows of it.
     """
 
     ends_process = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: int | None = None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *trace: object) -> None:
+        super().__exit__()
+        if self.arrived is None or isinstance(error, TextmillError) or not isinstance(error, Exception | None):
+            return
+        if error is not None or self.arrived != signal.SIGINT:  # Ctrl-C may have ended an answer, and not the command
+            raise self._raised() from error
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise Interrupted(self._reported[number])
+        self.arrived = self._reported[number]
+        raise self._raised()
+
+    def _raised(self) -> BaseException:
+        assert self.arrived is not None
+        return KeyboardInterrupt() if self.arrived == signal.SIGINT else Interrupted(self.arrived)
