@@ -355,33 +355,6 @@ def test_folders_that_a_run_folder_may_name(evil: Callable[..., Path], tmp_path:
     assert main(["train", "--config", str(evil("data", "cache_dir", str(cache_dir))), "--dry-run"]) == 0
 
 
-def test_a_run_whose_cache_was_emptied_is_resumed(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its text is prepared again in the usual cache, which is said; the folder that the run names stays empty.
-
-    With --trust or as a flag it is used.
-    """
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "usual"))
-    emptied = Path(yaml.safe_load((run / layout.CONFIG).read_text())["data"]["cache_dir"])
-    moved = emptied.rename(tmp_path / "moved")
-    emptied.mkdir()
-    try:
-        mine = [Path(shutil.copytree(run, tmp_path / name)) for name in ("plain", "trusted", "named")]
-        assert resume(mine[0]) == 0
-        said = f"the cache folder {emptied}, which the run names, is not one of yours: the usual one is used"
-        assert said in capsys.readouterr().out
-        assert not any(emptied.iterdir()) and (tmp_path / "usual/textmill/corpora").is_dir()
-        assert resume(mine[1], "--trust") == 0
-        assert any(emptied.iterdir())
-        assert resume(mine[2], "--cache-dir", str(tmp_path / "other")) == 0
-        assert (tmp_path / "other/corpora").is_dir()
-        assert "is not one of yours" not in capsys.readouterr().out
-    finally:
-        shutil.rmtree(emptied)
-        moved.rename(emptied)
-
-
 def test_evaluating_a_run_does_not_write_where_it_says(
     evil: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,20 +182,23 @@ def closing_lines(run: Run, reason: str) -> Lines:
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
+    return [*lines, ("next", _next(run, reason, return_to=return_to, advised=advice is not None, longer=longer))]
+
+
+def _next(run: Run, reason: str, *, return_to: int | None, advised: bool, longer: bool) -> str:
+    """Return what to do with a run that has ended. advised: its evaluations say something; longer: to go on."""
     if return_to is not None:
-        return [*lines, ("next", return_command(run, return_to))]
+        return return_command(run, return_to)
+    twice = 2 * run.progress.step
     unfinished = reason.startswith("SIG") or reason == LEFT
-    if own and (unfinished or longer):
-        steps = "" if unfinished else f" and max_steps={2 * progress.step}"
-        return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
-    trust = " --trust" if needs_trust(run.config) else ""
-    if unfinished and (advice is None or longer):
-        following = f"train --output-dir {folder} --resume{trust}"
-    elif longer:
-        following = f"train --output-dir {folder} --resume{trust} --max-steps {2 * progress.step}"
-    else:
-        following = f"report {folder}"
-    return [*lines, ("next", f"{program()} {following}")]
+    if run.saving.identity["model"] is not None and (unfinished or longer):
+        return f"the same call from Python, with resume=True{'' if unfinished else f' and max_steps={twice}'}"
+    folder, trust = shlex.quote(str(run.folder)), " --trust" if needs_trust(run.config) else ""
+    if unfinished and (not advised or longer):
+        return f"{program()} train --output-dir {folder} --resume{trust}"
+    if longer:
+        return f"{program()} train --output-dir {folder} --resume{trust} --max-steps {twice}"
+    return f"{program()} report {folder}"
 
 
 def _prompt(run: Run, tokenizer: Tokenizer) -> str:
