@@ -175,21 +175,29 @@ def closing_lines(run: Run, reason: str) -> Lines:
     if advice is not None:
         lines.append(("note" if longer else "advice", advice))
     folder = shlex.quote(str(run.folder))
+    continues = resuming_call(run)
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
     unfinished = reason.startswith("SIG") or reason == LEFT
     if own and (unfinished or longer):
         steps = "" if unfinished else f" and max_steps={2 * progress.step}"
-        return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
-    trust = " --trust" if needs_trust(run.config) else ""
+        return [*lines, ("next", f"{continues}{steps}")]
     if unfinished and (advice is None or longer):
-        following = f"train --output-dir {folder} --resume{trust}"
+        following = continues
     elif longer:
-        following = f"train --output-dir {folder} --resume{trust} --max-steps {2 * progress.step}"
+        following = f"{continues} --max-steps {2 * progress.step}"
     else:
-        following = f"report {folder}"
-    return [*lines, ("next", f"{program()} {following}")]
+        following = f"{program()} report {folder}"
+    return [*lines, ("next", following)]
+
+
+def resuming_call(run: Run) -> str:
+    """Return what resumes the run: a command, or, where no command knows the model, the call from Python in words."""
+    if run.saving.identity["model"] is not None:
+        return "the same call from Python, with resume=True"
+    trust = " --trust" if needs_trust(run.config) else ""
+    return f"{program()} train --output-dir {shlex.quote(str(run.folder))} --resume{trust}"
 
 
 def _prompt(run: Run, tokenizer: Tokenizer) -> str:
