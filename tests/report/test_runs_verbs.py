@@ -149,6 +149,9 @@ def test_a_prepared_folder_verifies(book: Path, tmp_path: Path, capsys: pytest.C
     assert main(["verify", str(folder)]) == 0
     [shard, *_] = [path for path in (folder / "train").iterdir() if path.suffix != ".json"]
     flip(shard)
+    (folder / "tokenizer" / "tokenizer.json").unlink()
     assert main(["verify", str(folder)]) == 65
-    assert "00000.bin has changed" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "00000.bin has changed" in told and "tokenizer.json" in told
+    assert told.count(f"restore it from a copy, or delete {folder} and prepare the corpus again") == 1
     assert main(["verify", str(tmp_path)]) == 66

@@ -254,6 +254,36 @@ def test_a_run_with_no_good_checkpoint_never_starts_over(copy: Path, capsys: pyt
     assert resolve_model(f"{copy}-2") == Path(f"{copy}-2/best_model")
 
 
+@pytest.mark.parametrize(("name", "step"), [("best_model", "checkpoints/step-00000"), ("final", "step-0000012")])
+def test_a_damaged_model_names_the_ways_out(
+    copy: Path, name: str, step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The refusal names the checkpoint with the same model and the command that repairs it, which says that it did."""
+    intact = (copy / name / "config.json").read_bytes()
+    (copy / name / "config.json").write_bytes(intact + b" ")
+    assert main(["generate", str(copy / name), "--prompt", "the"]) == 65
+    told = capsys.readouterr().err
+    assert step in told.partition(" has the same model; ")[0]
+    assert f"train --output-dir {copy} --resume writes {name} anew from it. If you changed it yourself" in told
+    assert main(["train", "--output-dir", str(copy), "--resume"]) == 0
+    assert f"{copy / name} is damaged (config.json has" in (said := capsys.readouterr().out)
+    assert "): it is written anew from the checkpoint of step" in said
+    assert (copy / name / "config.json").read_bytes() == intact
+    assert main(["generate", str(copy / name), "--prompt", "the", "--max-new-tokens", "1"]) == 0
+
+
+def test_a_damaged_model_whose_checkpoint_is_damaged_too(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another model of the run is named; of a damaged manifest it is said what is lost without it."""
+    best = json.loads((copy / "checkpoints/step-0000012/state.json").read_text())["progress"]["best_step"]
+    (copy / f"checkpoints/step-{best:07d}/config.json").write_text("{}")
+    (copy / "best_model/MANIFEST.json").write_text("{}")
+    assert main(["generate", str(copy), "--prompt", "the"]) == 65
+    told = capsys.readouterr().err
+    assert f"Another model of the run is {copy / 'last'}, of the checkpoint step-" in told
+    assert "Without MANIFEST.json nobody can tell whether the other files are as they were written; to use" in told
+    assert "If you changed it yourself" not in told
+
+
 def test_nothing_to_resume(small_command: list[str], tmp_path: Path) -> None:
     """--resume of a directory without a run exits 66; --resume auto begins one there."""
     assert main([*small_command, *STEPS, "--output-dir", str(tmp_path / "none"), "--resume"]) == 66

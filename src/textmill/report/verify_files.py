@@ -12,6 +12,7 @@ from textmill.config.field_types import closest_beside
 from textmill.console.standard_streams import program
 from textmill.data.sources.one_time_texts import was_kept
 from textmill.data.store.corpus import corpus_problems, open_corpus
+from textmill.data.store.corpus_files import remedy
 from textmill.errors import ConfigError, DataError, MissingInputError
 from textmill.files import moved_aside, parse_json, read_bytes, read_json, read_rows
 from textmill.report.run_record import Record
@@ -195,11 +196,10 @@ def _corpus(folder: Path, fingerprint: str | None, *, lost: bool = False) -> Fin
         return Finding(name, [], absent=True, note=again if lost else "prepared again when it is needed")
 
     def look() -> None:
-        problems = corpus_problems(folder)
-        if not problems and fingerprint not in (None, open_corpus(folder).fingerprint):
-            problems.append(f"{folder} contains other data than the run was trained on (the fingerprints differ)")
-        if problems:
-            raise DataError("; ".join(problems))
+        if problems := corpus_problems(folder):
+            raise DataError(f"{'; '.join(problems)}: {remedy(folder)}")
+        if fingerprint not in (None, open_corpus(folder).fingerprint):
+            raise DataError(f"{folder} contains other data than the run was trained on (the fingerprints differ)")
 
     return _guarded(name, look)
 

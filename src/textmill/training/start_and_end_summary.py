@@ -192,13 +192,20 @@ def _next(run: Run, reason: str, *, return_to: int | None, advised: bool, longer
     twice = 2 * run.progress.step
     unfinished = reason.startswith("SIG") or reason == LEFT
     if run.saving.identity["model"] is not None and (unfinished or longer):
-        return f"the same call from Python, with resume=True{'' if unfinished else f' and max_steps={twice}'}"
-    folder, trust = shlex.quote(str(run.folder)), " --trust" if needs_trust(run.config) else ""
+        return resuming_call(run) if unfinished else f"{resuming_call(run)} and max_steps={twice}"
     if unfinished and (not advised or longer):
-        return f"{program()} train --output-dir {folder} --resume{trust}"
+        return resuming_call(run)
     if longer:
-        return f"{program()} train --output-dir {folder} --resume{trust} --max-steps {twice}"
-    return f"{program()} report {folder}"
+        return f"{resuming_call(run)} --max-steps {twice}"
+    return f"{program()} report {shlex.quote(str(run.folder))}"
+
+
+def resuming_call(run: Run) -> str:
+    """Return what resumes the run: a command, or, where no command knows the model, the call from Python in words."""
+    if run.saving.identity["model"] is not None:
+        return "the same call from Python, with resume=True"
+    trust = " --trust" if needs_trust(run.config) else ""
+    return f"{program()} train --output-dir {shlex.quote(str(run.folder))} --resume{trust}"
 
 
 def _prompt(run: Run, tokenizer: Tokenizer) -> str:
