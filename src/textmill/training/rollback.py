@@ -1,14 +1,12 @@
 """Going back to the last checkpoint before a loss spike, and leaving out the rows that led to it."""
 
-import shlex
 from dataclasses import replace
 
-from textmill.console.standard_streams import program
-from textmill.data.sources.foreign_settings import needs_trust
 from textmill.files import wait_until_seen
 from textmill.runs.layout import STATE
 from textmill.training.checkpoint_state import load_state, restore
 from textmill.training.loss_spikes import Rollback, Spike
+from textmill.training.next_command import return_command
 from textmill.training.rollback_targets import target_steps
 from textmill.training.run import Run
 from textmill.training.saving import restore_best_model
@@ -77,34 +75,6 @@ def _go_on(run: Run, spike: Spike) -> None:
         how = f", from step {step:,}, which is kept: {return_command(run, step)}"
     most = f"the run was rolled back {MOST_ROLLBACKS} times, which is the most: it goes on"
     run.reporting.screen.say(f"{most}. Lower --learning-rate{how}")
-
-
-def return_command(run: Run, step: int) -> str:
-    """Return what continues the run from its checkpoint of `step` with a third of the learning rate."""
-    rate = f"{run.config.training.learning_rate / 3:.1g}"
-    if run.saving.identity["model"] is not None:  # a model from Python, which no command knows
-        return f"the same call from Python, with resume_from='step-{step}', learning_rate={rate}"
-    trust = " --trust" if needs_trust(run.config) else ""
-    folder = shlex.quote(str(run.folder))
-    return f"{program()} train --output-dir {folder} --resume-from step-{step} --learning-rate {rate}{trust}"
-
-
-def is_to_be_returned(run: Run) -> bool:
-    """Whether the run is worse than it was before a spike that no rollback undid.
-
-    It has recovered where the training loss is below the bound of the last spike that was undone, and the lowest
-    validation loss, if there is one, came later and is below that of guessing.
-    """
-    progress = run.progress
-    if progress.return_to is None:
-        return False
-    loss = progress.last_train_loss
-    if loss is None or not loss < progress.rollbacks.made[-1].bound:
-        return True
-    if progress.best_step is None or progress.best_val_loss is None:
-        return False
-    guessing = run.reporting.setting.flat_loss
-    return progress.best_step <= progress.return_to or (guessing is not None and progress.best_val_loss > guessing)
 
 
 def _last_good_step(run: Run, newest: int) -> int | None:

@@ -8,14 +8,13 @@ import torch
 
 from textmill.console.number_format import count, duration, plural, size
 from textmill.console.standard_streams import program
-from textmill.data.sources.foreign_settings import needs_trust
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
-from textmill.training.rollback import is_to_be_returned, return_command
-from textmill.training.run import LEFT, Run
+from textmill.training.next_command import is_to_be_returned, next_command
+from textmill.training.run import Run
 from textmill.training.training_rows import rows_line
 from textmill.version import VERSION
 
@@ -182,30 +181,7 @@ def closing_lines(run: Run, reason: str) -> Lines:
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
-    return [*lines, ("next", _next(run, reason, return_to=return_to, advised=advice is not None, longer=longer))]
-
-
-def _next(run: Run, reason: str, *, return_to: int | None, advised: bool, longer: bool) -> str:
-    """Return what to do with a run that has ended. advised: its evaluations say something; longer: to go on."""
-    if return_to is not None:
-        return return_command(run, return_to)
-    twice = 2 * run.progress.step
-    unfinished = reason.startswith("SIG") or reason == LEFT
-    if run.saving.identity["model"] is not None and (unfinished or longer):
-        return resuming_call(run) if unfinished else f"{resuming_call(run)} and max_steps={twice}"
-    if unfinished and (not advised or longer):
-        return resuming_call(run)
-    if longer:
-        return f"{resuming_call(run)} --max-steps {twice}"
-    return f"{program()} report {shlex.quote(str(run.folder))}"
-
-
-def resuming_call(run: Run) -> str:
-    """Return what resumes the run: a command, or, where no command knows the model, the call from Python in words."""
-    if run.saving.identity["model"] is not None:
-        return "the same call from Python, with resume=True"
-    trust = " --trust" if needs_trust(run.config) else ""
-    return f"{program()} train --output-dir {shlex.quote(str(run.folder))} --resume{trust}"
+    return [*lines, ("next", next_command(run, reason, return_to=return_to, advised=advice is not None, longer=longer))]
 
 
 def _prompt(run: Run, tokenizer: Tokenizer) -> str:
