@@ -131,6 +131,7 @@ PROGRAM = """
 import sys, time
 from textmill.training.signals import CommandSignals, SignalFlag
 with CommandSignals(), SignalFlag(), SignalFlag() as flag:
+    flag.notice, flag.last_words = "saving", "ended: that was all"
     print("ready", flush=True)
     while True:
         time.sleep(0.01)
@@ -141,17 +142,35 @@ with CommandSignals(), SignalFlag(), SignalFlag() as flag:
 
 
 def start() -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    command, pipe = [sys.executable, "-c", PROGRAM], subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
 def test_a_second_ctrl_c_ends_the_command_at_once_with_130() -> None:
-    """Of the command, whatever blocks are nested: a person presses again because it takes too long."""
+    """Of the command, whatever blocks are nested: a person presses again because it takes too long.
+
+    Each time a line on standard error, here a pipe, says what follows.
+    """
     with start() as process:
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
+        assert process.stdout.readline() == "raised 2\n"
+        time.sleep(0.35)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == "saving\nended: that was all\n"
+
+
+def test_signals_count_where_nobody_reads_standard_error() -> None:
+    """The pipe is closed: the first still sets the flag, and the second ends the command with its code."""
+    with start() as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stderr.close()
+        process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "raised 2\n"
         time.sleep(0.35)
         process.send_signal(signal.SIGINT)

@@ -10,8 +10,8 @@ from textmill.errors import WriteFailedError
 from textmill.files import remove_directory, retry_stale
 from textmill.runs import layout
 from textmill.training.checkpoint_state import save_checkpoint
+from textmill.training.next_command import resuming_call
 from textmill.training.run import Run
-from textmill.training.start_and_end_summary import resuming_call
 
 FAILED_SAVES_ALLOWED = 3
 """Checkpoints in a row that may fail to be written before the run ends."""

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
@@ -66,10 +67,12 @@ class SignalFlag(_Handlers):
     A second SIGINT raises KeyboardInterrupt in a program or a notebook, which lives on, and ends a textmill command at
     once (130). Outside the main thread `raised` stays None.
 
-    notice: printed on standard error of a terminal at the first SIGINT; "" for nothing.
+    notice, last_words: printed on standard error at the first SIGINT, and when a second one ends the command; "" for
+    nothing.
     """
 
     notice = ""
+    last_words = "ended at once"
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,12 +104,21 @@ class SignalFlag(_Handlers):
         now = time.monotonic()
         if self._first_interrupt is None:
             self._first_interrupt = now
-            if self.notice and os.isatty(2):
-                os.write(2, f"\n{self.notice}\n".encode())  # not print, which may be what was interrupted
+            _write(self.notice)
         elif now - self._first_interrupt > _SAME_PRESS:
             if self.ends_process:
+                _write(self.last_words)
                 os._exit(128 + signal.SIGINT)  # at once: files on disk are complete at any moment
             raise KeyboardInterrupt
+
+
+def _write(line: str) -> None:
+    """Write a line to standard error; not with print, which may be what was interrupted."""
+    if not line:
+        return
+    with suppress(OSError):  # nobody reads it, or it is closed
+        after_the_key = "\n" if os.isatty(2) else ""  # a terminal shows ^C
+        os.write(2, f"{after_the_key}{line}\n".encode())
 
 
 class CommandSignals(_Handlers):
