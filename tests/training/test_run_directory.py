@@ -284,6 +284,18 @@ def test_a_damaged_model_whose_checkpoint_is_damaged_too(copy: Path, capsys: pyt
     assert "If you changed it yourself" not in told
 
 
+def test_a_whole_best_model_is_not_replaced_by_a_damaged_checkpoint(copy: Path) -> None:
+    """Without a better step best_model/ stays as it is, though the checkpoint of its step is damaged."""
+    assert main(["train", "--output-dir", str(copy), "--resume", "--max-steps", "14", "--learning-rate", "3"]) == 0
+    best = json.loads((copy / "checkpoints/step-0000014/state.json").read_text())["progress"]["best_step"]
+    assert best == 12
+    before = (copy / "best_model/config.json").read_bytes()
+    (copy / "checkpoints/step-0000012/config.json").write_text("{}")
+    assert main(["train", "--output-dir", str(copy), "--resume", "--max-steps", "15"]) == 0
+    assert (copy / "best_model/config.json").read_bytes() == before
+    assert resolve_model(copy) == copy / "best_model"
+
+
 def test_nothing_to_resume(small_command: list[str], tmp_path: Path) -> None:
     """--resume of a directory without a run exits 66; --resume auto begins one there."""
     assert main([*small_command, *STEPS, "--output-dir", str(tmp_path / "none"), "--resume"]) == 66

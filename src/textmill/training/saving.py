@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from textmill.checkpoint.best_and_final import link_model
+from textmill.checkpoint.best_and_final import is_linked, link_model
 from textmill.checkpoint.manifest import manifest_problems
 from textmill.errors import WriteFailedError
 from textmill.files import remove_directory, retry_stale
@@ -104,7 +104,9 @@ def _link(run: Run, *names: str) -> None:
 
     def link() -> None:
         for name in names:
-            if (step := steps[name]) is not None and checkpoints.has(step):
+            if (step := steps[name]) is None or not checkpoints.has(step):
+                continue
+            if not is_linked(checkpoints.path(step), run.folder / name):
                 link_model(checkpoints.path(step), run.folder / name)
 
     with run.world.together():
