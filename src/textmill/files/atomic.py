@@ -104,8 +104,8 @@ def own_file(path: Path) -> None:
     Raises OSError.
     """
     with suppress(FileNotFoundError):
-        if path.lstat().st_nlink > 1:
-            write_bytes(path, path.read_bytes())
+        if retry_stale(path.lstat).st_nlink > 1:
+            write_bytes(path, retry_stale(path.read_bytes))
 
 
 def move_into_place(temporary: Path, final: Path) -> Path:
