@@ -15,6 +15,18 @@ class Linear(nn.Linear):
         """Do nothing: see `from_config.py`."""
 
 
+def side_by_side(x: Tensor, *layers: nn.Linear) -> Tensor:
+    """Return the outputs of several linear layers of one input as one tensor (..., all their outputs).
+
+    It is one product with the stacked weights, unless a layer was replaced or has hooks, which are respected.
+    """
+    if any(type(layer) is not Linear or layer._forward_hooks or layer._forward_pre_hooks for layer in layers):
+        return torch.cat([layer(x) for layer in layers], -1)
+    biases = [layer.bias for layer in layers]
+    bias = None if biases[0] is None else torch.cat(biases)
+    return nn.functional.linear(x, torch.cat([layer.weight for layer in layers]), bias)
+
+
 class Embedding(nn.Embedding):
     """A table with one row of weights per id."""
 
