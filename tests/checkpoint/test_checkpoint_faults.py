@@ -28,7 +28,7 @@ from textmill.checkpoint import checkpoint_store as store
 from textmill.checkpoint import manifest
 from textmill.checkpoint.best_and_final import link_model
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.errors import MissingInputError, WriteFailedError
+from textmill.errors import DataError, WriteFailedError
 from textmill.files import atomic
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="follows open files through /proc")
@@ -204,7 +204,7 @@ def test_control_without_flushing_the_power_failure_campaign_fails(
     """A save that skips fsync loses data, and the campaign says so."""
     made = scene("only one kept")
     monkeypatch.setattr(atomic, "flush_to_disk", lambda descriptor: None)
-    with pytest.raises((AssertionError, MissingInputError)):
+    with pytest.raises((AssertionError, DataError)):
         lose_power_everywhere(made, tmp_path)
 
 
@@ -230,7 +230,7 @@ def test_control_writing_in_place_the_crash_campaign_fails(
 
     made = scene("same step")
     monkeypatch.setattr(store, "new_directory", in_place)
-    with pytest.raises(MissingInputError):
+    with pytest.raises(DataError):
         crash_everywhere(made, "die", tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,53 @@ def test_what_is_not_there_is_answered_with_what_is(run: Path) -> None:
         resolve_model(run.parent / "nowhere" / "best.pt")
     with pytest.raises(MissingInputError, match="contains no model"):
         resolve_model(run.parent)
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected", "said"),
+    [
+        (["best_model"], "checkpoints/step-0000010", "{run}/best_model is missing: the checkpoint of the best step, "),
+        (["best_model/config.json"], "checkpoints/step-0000010", "{run}/best_model is missing: the checkpoint of "),
+        (["best_model", "checkpoints/step-0000010"], "final", "best step, 10, is not kept: {run}/final is used"),
+        (
+            ["best_model", "checkpoints/step-0000010/config.json"],
+            "final",
+            "is damaged (config.json is missing): {run}/",
+        ),
+        (["best_model", "checkpoints/step-0000015/state.json"], "final", "is not known any more (the checkpoint {run}"),
+        (["best_model", "checkpoints/step-0000010", "final"], "checkpoints/step-0000015", "is not kept: {run}/check"),
+    ],
+)
+def test_a_best_model_that_is_lost(run: Path, lost: list[str], expected: str, said: str) -> None:
+    """The checkpoint of the best step has the same model; a worse one is not used without a sentence."""
+    for name in lost:
+        path = run / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    sentences: list[str] = []
+    assert resolve_model(run, say=sentences.append) == run / expected
+    assert len(sentences) == 1 and said.format(run=run) in sentences[0]
+    if expected.endswith("10"):
+        assert resolve_model(run / "best", say=sentences.append) == run / expected
+        assert len(sentences) == 2
+    else:
+        with pytest.raises(MissingInputError, match=r"has no model 'best': best_model is missing, and .* it has"):
+            resolve_model(run / "best")
+
+
+def test_a_run_without_validation_has_lost_nothing(run: Path) -> None:
+    """No step was recorded as the best: final/ is the model of the run, and nothing is said."""
+    shutil.rmtree(run / "best_model")
+    shutil.rmtree(run / "checkpoints")
+    store = CheckpointStore(run / "checkpoints", say=lambda sentence: None)
+
+    def write(folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        (folder / "state.json").write_text(json.dumps({"progress": {"best_step": None}}))
+
+    save(store, 5, write)
+    assert resolve_model(run, say=pytest.fail) == run / "final"
+    with pytest.raises(MissingInputError, match=r"has no model 'best': it has final"):
+        resolve_model(run / "best")
 
 
 def test_a_damaged_checkpoint_is_passed_over_or_refused(run: Path) -> None:

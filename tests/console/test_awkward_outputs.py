@@ -36,9 +36,6 @@ class Writer:
     def write(self, text: str) -> int:
         return len(text)
 
-    def flush(self) -> None:
-        pass
-
 
 def broken_pipe() -> io.TextIOWrapper:
     """Return a pipe that nobody reads."""
@@ -235,3 +232,10 @@ def test_a_tilde_that_means_nobody(
     monkeypatch.delenv("HOME")
     assert main(["train", named]) == 66
     assert "missing.txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stream", [Writer(), object()], ids=["only write", "not even write"])
+def test_a_note_ends_nothing_whatever_standard_error_is(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of a command is printed, or not; its exit code is the same."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert main(["runs", "nowhere"]) == 66

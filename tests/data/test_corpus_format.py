@@ -59,6 +59,15 @@ def key_by_hand(path: Path) -> str:
     return sha256(json.dumps([settings_by_hand(), files, None, {}, None]).encode())
 
 
+def list_by_hand(folder: Path) -> None:
+    """Write the manifest of a folder."""
+    found = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    files = {name: {"size": len(bytes_), "sha256": sha256(bytes_)} for name, bytes_ in found.items()}
+    manifest: dict[str, Any] = {"format": 1, "step": None, "files": files}
+    manifest["sha256"] = sha256(json.dumps(manifest, sort_keys=True).encode())
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
 def corpus_by_hand(folder: Path, source: Path, ids: list[int] = IDS, *, hashes: bool = True) -> Path:
     """Write the corpus of DOCUMENTS as format 4 has it. `ids`: other ids than theirs, to see that they are read.
 
@@ -67,6 +76,8 @@ def corpus_by_hand(folder: Path, source: Path, ids: list[int] = IDS, *, hashes: 
     tokenizer, train = make_byte(), folder / "train"
     train.mkdir(parents=True)
     tokenizer.save(folder / "tokenizer")
+    if hashes:
+        list_by_hand(folder / "tokenizer")
     content, ends = np.array(ids, "<u2").tobytes(), np.array(ENDS, "<u4").tobytes()
     (train / "00000.bin").write_bytes(content)
     np.save(train / "documents.npy", np.diff(ENDS, prepend=0).astype(np.uint32))

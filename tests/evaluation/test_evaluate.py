@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,29 @@ def test_every_target_weighs_the_same() -> None:
     assert report["loss"] == pytest.approx((2 * math.log(2) + 2 * math.log(6)) / 4, rel=1e-6)
     assert report["accuracy"] == 0.5
     assert report["tokens"] == 4
+
+
+NUMBERS = {
+    "numbers": (True, 10**3),
+    "numbers of numpy": (np.float32(1), np.int64(1000)),
+    "tensors": (torch.tensor(1), torch.tensor(1000.0)),
+    "tensors of several elements": (torch.tensor([[0.25], [0.75]]), torch.full((4,), 250)),
+}
+
+
+@pytest.mark.parametrize("pair", NUMBERS.values(), ids=NUMBERS)
+def test_what_a_metric_may_return(pair: tuple[Any, Any]) -> None:
+    """Any real numbers, and tensors, whose elements are summed: 2 batches of 1 over 1,000 each are 0.001."""
+    report = evaluate(Guess(5), [batch([[1]]), batch([[2]])], {"m": lambda logits, batch: pair})
+    assert report["m"] == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("value", [None, "1", [1], np.ones(2), 1j, torch.tensor(1j), 10**400], ids=str)
+def test_what_a_metric_may_not_return(value: Any) -> None:
+    """Each is an error of the caller (2), wherever in the pair it is."""
+    for pair, part in (((value, 1), "sum"), ((1, value), "count")):
+        with pytest.raises(ConfigError, match=rf"the metric m returned .+ as its {part}: \(sum, count\) are numbers"):
+            evaluate(Guess(5), [batch([[1]])], {"m": lambda logits, batch, pair=pair: pair})
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 64])

@@ -130,6 +130,18 @@ def test_damage_is_named(
     assert named in captured.err
 
 
+def test_a_best_model_that_is_missing_is_damage(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only of a run that recorded a best step; the checkpoint that has the same model and the remedy are named."""
+    shutil.rmtree(copied / "best_model")
+    assert main(["verify", str(copied)]) == 65
+    told = capsys.readouterr()
+    assert f"{copied}/best_model is missing: the checkpoint of the best step, {copied}/checkpoints/step-" in told.out
+    assert f"train --output-dir {copied} --resume writes it anew" in told.out
+    assert told.err.endswith("damaged: best_model\n")
+    assert main(["train", "--output-dir", str(copied), "--resume"]) == 0
+    assert main(["verify", str(copied)]) == 0
+
+
 def test_a_prepared_folder_verifies(book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A prepared corpus is checked by itself; a shard with one other bit is found."""
     folder = tmp_path / "prepared"
@@ -137,6 +149,9 @@ def test_a_prepared_folder_verifies(book: Path, tmp_path: Path, capsys: pytest.C
     assert main(["verify", str(folder)]) == 0
     [shard, *_] = [path for path in (folder / "train").iterdir() if path.suffix != ".json"]
     flip(shard)
+    (folder / "tokenizer" / "tokenizer.json").unlink()
     assert main(["verify", str(folder)]) == 65
-    assert "00000.bin has changed" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "00000.bin has changed" in told and "tokenizer.json" in told
+    assert told.count(f"restore it from a copy, or delete {folder} and prepare the corpus again") == 1
     assert main(["verify", str(tmp_path)]) == 66

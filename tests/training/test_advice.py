@@ -139,6 +139,16 @@ def test_what_is_said_at_the_end(name: str) -> None:
         assert sentence is not None and "from 2.400 at step 3 to 2.600" in sentence and "--max-steps 3" in sentence
 
 
+def test_a_best_model_that_is_worse_than_guessing() -> None:
+    """The lowest validation loss counts, and a little above ln 256 = 5.55, as at the start of a run, says nothing."""
+    for lowest, said in ((6.0, True), (5.6, False), (3.0, False)):
+        heard_of = after([9.0, 8.0], [9.0, lowest], [], [1.0, 1.0]).no_better_than_guessing(SETTING)
+        assert (heard_of is not None) == said
+        if heard_of is not None:
+            assert "the lowest validation loss, 6.00, is above that of guessing (5.55)" in heard_of
+    assert Advice(print).no_better_than_guessing(SETTING) is None
+
+
 def test_a_gpu_that_waits() -> None:
     """Below a twentieth of the peak after 200 steps it is said once; where the peak is not known it is not."""
     said: list[str] = []

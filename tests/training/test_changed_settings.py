@@ -189,7 +189,7 @@ def test_an_older_version_with_an_empty_configuration(half: Path, capsys: pytest
     without_settings(half / "checkpoints" / "step-0000003")
     (half / "config.yaml").write_text("")
     assert resume(half) == 66
-    assert "config.yaml is empty: without it the run cannot be continued" in capsys.readouterr().err
+    assert "config.yaml is empty, and no checkpoint has the settings: without it the run" in capsys.readouterr().err
 
 
 def test_resuming_from_python(whole: Path, half: Path, book: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,6 +198,26 @@ def test_resuming_from_python(whole: Path, half: Path, book: Path, capsys: pytes
     result = tm.train(output_dir=str(half), resume="auto")
     assert (result.total_steps, "beta2 is 0.9, was 0.95" in capsys.readouterr().out) == (6, True)
     assert_same_run(whole, half)
+
+
+@pytest.mark.parametrize("content", [None, "", "data: ["])
+def test_evaluation_without_a_readable_configuration(
+    half: Path, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The settings of the newest checkpoint are used, which is said in words for a run that does not go on."""
+    assert main(["evaluate", str(half), "--json"]) == 0
+    expected = capsys.readouterr().out
+    if content is None:
+        (half / "config.yaml").unlink()
+    else:
+        (half / "config.yaml").write_text(content)
+    assert main(["evaluate", str(half), "--json"]) == 0
+    measured = capsys.readouterr()
+    state = {None: "is missing: ", "": "is empty: ", "data: [": "is damaged or was changed, and cannot be read ("}
+    assert measured.out == expected
+    assert f"{half}/config.yaml {state[content]}" in measured.err
+    assert "the settings of the run's newest checkpoint are used" in measured.err
+    assert "the run continues" not in measured.err
 
 
 def test_evaluation_uses_what_the_model_was_trained_with(half: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,7 +100,8 @@ def changing_disk(changes: dict[int, Callable[[], None]]) -> Callable[[], None]:
 def test_a_last_save_that_fails_ends_the_run_with_74(train: Callable[..., int], tmp_path: Path) -> None:
     """Nothing was ever saved: the error says so, and neither the status nor the folder claims otherwise."""
     assert train(tmp_path / "run", limit_file_size, save_steps=100, eval_steps=12) == 74
-    assert "nothing of the run is saved" in (tmp_path / "error").read_text()
+    following = f"Free space on the disk, then: textmill train --output-dir {tmp_path / 'run'} --resume"
+    assert (tmp_path / "error").read_text().endswith(f"; nothing of the run is saved. {following}")
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert (status["state"], status["exit_code"], status["resumable"]) == ("failed", 74, False)
     assert not (tmp_path / "run" / "final").exists()
@@ -109,7 +110,8 @@ def test_a_last_save_that_fails_ends_the_run_with_74(train: Callable[..., int], 
 def test_a_last_save_that_fails_names_the_step_to_resume_from(train: Callable[..., int], tmp_path: Path) -> None:
     """The disk is full from the second evaluation on; with room again, the run ends as if nothing had happened."""
     assert train(tmp_path / "run", changing_disk({2: limit_file_size})) == 74
-    assert "can be resumed from step 4" in (tmp_path / "error").read_text()
+    following = f"Free space on the disk, then: textmill train --output-dir {tmp_path / 'run'} --resume"
+    assert (tmp_path / "error").read_text().endswith(f"; the run can be resumed from step 4. {following}")
     assert json.loads((tmp_path / "run" / "status.json").read_text())["resumable"] is True
     assert "will retry at the next save" in (tmp_path / "run" / "train.log").read_text()
     assert train(tmp_path / "run", resume=True) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import statistics
 import sysconfig
 from pathlib import Path
@@ -211,9 +212,9 @@ class Jolt(torch.optim.AdamW):
         super().step(closure)
         for group in self.param_groups:
             for parameter in group["params"]:
-                if int(self.state[parameter]["step"]) == 40:
+                if int(self.state[parameter]["step"]) >= 40:
                     with torch.no_grad():
-                        parameter.mul_(4.0)
+                        parameter.normal_(0.0, 2.0)
 
 def jolted(groups):
     return Jolt(groups, lr=3e-3)
@@ -223,19 +224,32 @@ def jolted(groups):
 def test_rollbacks_have_a_bound(
     poisoned: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An optimizer that throws the weights off at step 40, every time: five rollbacks, then the run goes on."""
+    """An optimizer that throws the weights off from step 40 on: five rollbacks, then the run goes on.
+
+    The checkpoint before the spike stays, though one is kept, and the command that is said continues from it.
+    """
     (tmp_path / "jolting.py").write_text(JOLT)
     monkeypatch.syspath_prepend(str(tmp_path))
     run = tmp_path / "run"
     command = [*poisoned, *LENGTH, "--on-spike", "rollback"]
-    command[command.index("adamw")], command[command.index("90")] = "jolting:jolted", "50"
-    assert main([*command, "--output-dir", str(run)]) == 0
+    command[command.index("adamw")] = "jolting:jolted"
+    assert main([*command, "--save-total-limit", "1", "--output-dir", str(run)]) == 0
     said = capsys.readouterr().out
     assert [line for line in said.splitlines() if line.startswith("rolled back")][-1].startswith(
         "rolled back to step 30 (number 5 of at most 5)"
     )
-    assert "the run was rolled back 5 times, which is the most: it goes on. Lower --learning-rate" in said
+    again = f"train --output-dir {run} --resume-from step-30 --learning-rate 0.003 --trust"
+    assert (
+        "the run was rolled back 5 times, which is the most: it goes on. Lower --learning-rate, from step 30, which is "
+        f"kept: textmill {again}\n"
+    ) in said
+    assert said.splitlines()[-1].split(maxsplit=2)[::2] == ["next", again]
+    assert "is above that of guessing (5.55): the model in best_model/ is of no use" in " ".join(said.split())
     assert rows(run / "steps.jsonl")[-1]["rollbacks"] == 5
+    assert {path.name for path in (run / "checkpoints").iterdir()} >= {"step-0000030", "step-0000090"}
+    assert main([*shlex.split(again), "--max-steps", "36"]) == 0
+    assert "at step 30 of 36" in capsys.readouterr().out
+    assert [row["step"] for row in rows(run / "steps.jsonl")][-2:] == [32, 36]
 
 
 def test_a_spike_before_the_first_checkpoint(

@@ -64,6 +64,8 @@ def test_a_model_of_a_smaller_vocabulary_is_refused(
             {"metrics": {"m": lambda logits, batch: logits.mean()}},
             r"the metric m returned a tensor, not the pair",
         ),
+        ({"metrics": {"m": lambda logits, batch: (None, 1)}}, "the metric m returned None as its sum: .* numbers or"),
+        ({"metrics": {"m": lambda logits, batch: (1, "x")}}, "the metric m returned str as its count: .* numbers or"),
         ({"metrics": {"m": lambda logits: (0, 1)}}, r"the metric m cannot be measured: it takes \(logits\), and is"),
         ({"metrics": {"m": lambda a, b, c: (0, 1)}}, r"it takes \(a, b, c\), and is called with \(logits, batch\)"),
         ({"metrics": {"loss": lambda logits, batch: (0, 1)}}, "the metric name loss is built in: choose another"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 import textmill as tm
 from support.run_commands import Command, wait_for
+from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.model_folder import load_model
 from textmill.cli.main import main
 from textmill.config import load_config
@@ -235,13 +237,63 @@ def test_a_damaged_checkpoint_is_passed_over(copy: Path, capsys: pytest.CaptureF
 
 
 def test_a_run_with_no_good_checkpoint_never_starts_over(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With every checkpoint damaged, resuming exits 66, lists why, and leaves the run as it is."""
+    """With every checkpoint damaged, resuming exits 65 and leaves the run as it is.
+
+    Why each cannot be used is said once; the last line names a command, which makes use of the model that is left.
+    """
     for manifest in copy.glob("checkpoints/*/MANIFEST.json"):
         manifest.write_text("{}")
     before = (copy / "metrics.jsonl").read_bytes()
-    assert main(["train", "--output-dir", str(copy), "--resume"]) == 66
-    assert "step-0000012" in capsys.readouterr().err
+    assert main(["train", "--output-dir", str(copy), "--resume"]) == 65
+    told = capsys.readouterr()
+    assert "skipped damaged checkpoint step-0000012" in told.out and "step-0000012" not in told.err
+    assert f"all 3 checkpoints in {copy}/checkpoints are damaged. A new run can start from" in told.err
     assert (copy / "metrics.jsonl").read_bytes() == before
+    words = shlex.split(told.err.strip().rpartition("textmill train ")[2])
+    assert main(["train", *words]) == 0
+    assert resolve_model(f"{copy}-2") == Path(f"{copy}-2/best_model")
+
+
+@pytest.mark.parametrize(("name", "step"), [("best_model", "checkpoints/step-00000"), ("final", "step-0000012")])
+def test_a_damaged_model_names_the_ways_out(
+    copy: Path, name: str, step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The refusal names the checkpoint with the same model and the command that repairs it, which says that it did."""
+    intact = (copy / name / "config.json").read_bytes()
+    (copy / name / "config.json").write_bytes(intact + b" ")
+    assert main(["generate", str(copy / name), "--prompt", "the"]) == 65
+    told = capsys.readouterr().err
+    assert step in told.partition(" has the same model; ")[0]
+    assert f"train --output-dir {copy} --resume writes {name} anew from it. If you changed it yourself" in told
+    assert main(["train", "--output-dir", str(copy), "--resume"]) == 0
+    assert f"{copy / name} is damaged (config.json has" in (said := capsys.readouterr().out)
+    assert "): it is written anew from the checkpoint of step" in said
+    assert (copy / name / "config.json").read_bytes() == intact
+    assert main(["generate", str(copy / name), "--prompt", "the", "--max-new-tokens", "1"]) == 0
+
+
+def test_a_damaged_model_whose_checkpoint_is_damaged_too(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another model of the run is named; of a damaged manifest it is said what is lost without it."""
+    best = json.loads((copy / "checkpoints/step-0000012/state.json").read_text())["progress"]["best_step"]
+    (copy / f"checkpoints/step-{best:07d}/config.json").write_text("{}")
+    (copy / "best_model/MANIFEST.json").write_text("{}")
+    assert main(["generate", str(copy), "--prompt", "the"]) == 65
+    told = capsys.readouterr().err
+    assert f"Another model of the run is {copy / 'last'}, of the checkpoint step-" in told
+    assert "Without MANIFEST.json nobody can tell whether the other files are as they were written; to use" in told
+    assert "If you changed it yourself" not in told
+
+
+def test_a_whole_best_model_is_not_replaced_by_a_damaged_checkpoint(copy: Path) -> None:
+    """Without a better step best_model/ stays as it is, though the checkpoint of its step is damaged."""
+    assert main(["train", "--output-dir", str(copy), "--resume", "--max-steps", "14", "--learning-rate", "3"]) == 0
+    best = json.loads((copy / "checkpoints/step-0000014/state.json").read_text())["progress"]["best_step"]
+    assert best == 12
+    before = (copy / "best_model/config.json").read_bytes()
+    (copy / "checkpoints/step-0000012/config.json").write_text("{}")
+    assert main(["train", "--output-dir", str(copy), "--resume", "--max-steps", "15"]) == 0
+    assert (copy / "best_model/config.json").read_bytes() == before
+    assert resolve_model(copy) == copy / "best_model"
 
 
 def test_nothing_to_resume(small_command: list[str], tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext, suppress
 
 import pytest
 
-from textmill.errors import Interrupted
+from textmill.errors import ConfigError, Interrupted
 from textmill.training.signals import CommandSignals, SignalFlag
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -64,6 +65,27 @@ def test_the_break_of_windows_ends_like_sigterm(monkeypatch: pytest.MonkeyPatch)
     assert caught.value.exit_code == 143
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_a_library_swallows_ends_the_command(number: signal.Signals) -> None:
+    """What goes wrong because of it is not reported, a run inside ends too, and Ctrl-C alone may end an answer."""
+    kind = KeyboardInterrupt if number == signal.SIGINT else Interrupted
+
+    def swallowed() -> None:
+        with suppress(BaseException):
+            signal.raise_signal(number)
+
+    with pytest.raises(kind), CommandSignals():
+        swallowed()
+        raise AttributeError("half of a module is missing")
+    with pytest.raises(ConfigError), CommandSignals():  # said as it is: the command came to its own end
+        swallowed()
+        raise ConfigError("refused")
+    with nullcontext() if number == signal.SIGINT else pytest.raises(Interrupted), CommandSignals():
+        swallowed()
+        with SignalFlag() as flag:
+            assert flag.raised == number
+
+
 def test_a_second_interrupt_in_a_program_is_a_keyboard_interrupt() -> None:
     """A notebook's kernel lives on: the second interrupt ends the cell, not the process."""
     with SignalFlag() as flag:
@@ -109,6 +131,7 @@ PROGRAM = """
 import sys, time
 from textmill.training.signals import CommandSignals, SignalFlag
 with CommandSignals(), SignalFlag(), SignalFlag() as flag:
+    flag.notice, flag.last_words = "saving", "ended: that was all"
     print("ready", flush=True)
     while True:
         time.sleep(0.01)
@@ -119,17 +142,35 @@ with CommandSignals(), SignalFlag(), SignalFlag() as flag:
 
 
 def start() -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    command, pipe = [sys.executable, "-c", PROGRAM], subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
 def test_a_second_ctrl_c_ends_the_command_at_once_with_130() -> None:
-    """Of the command, whatever blocks are nested: a person presses again because it takes too long."""
+    """Of the command, whatever blocks are nested: a person presses again because it takes too long.
+
+    Each time a line on standard error, here a pipe, says what follows.
+    """
     with start() as process:
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
+        assert process.stdout.readline() == "raised 2\n"
+        time.sleep(0.35)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == "saving\nended: that was all\n"
+
+
+def test_signals_count_where_nobody_reads_standard_error() -> None:
+    """The pipe is closed: the first still sets the flag, and the second ends the command with its code."""
+    with start() as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stderr.close()
+        process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "raised 2\n"
         time.sleep(0.35)
         process.send_signal(signal.SIGINT)

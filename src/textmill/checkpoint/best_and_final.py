@@ -10,6 +10,18 @@ TRAINING_ONLY = (f"{OPTIMIZER}.", f"{OPTIMIZER}-", STATE, MANIFEST)
 """How the names of the checkpoint's files begin that a model folder does not need."""
 
 
+def is_linked(source_checkpoint: Path, target: Path) -> bool:
+    """Whether `target` is the model of the checkpoint already, by the hashes that the manifests of the two list.
+
+    Then it stays: the files of the checkpoint may have been damaged since.
+    """
+    try:
+        source, listed = read_manifest(source_checkpoint)["files"], read_manifest(target)["files"]
+    except (OSError, ValueError):
+        return False
+    return bool(listed) and listed.items() <= source.items()
+
+
 def link_model(source_checkpoint: Path, target: Path) -> None:
     """Make `target` a durable folder of the files of `source_checkpoint`, all but TRAINING_ONLY, and their manifest.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from textmill.checkpoint.manifest import manifest_problems, write_manifest
 from textmill.console.number_format import size
-from textmill.errors import CannotWriteError, MissingInputError, WriteFailedError
+from textmill.errors import CannotWriteError, DataError, WriteFailedError
 from textmill.files import make_directory, new_directory, remove_directory, retry_stale
 from textmill.runs.layout import checkpoint_name, checkpoint_step
 
@@ -85,17 +85,16 @@ class CheckpointStore:
     def latest(self) -> Path | None:
         """Return the newest checkpoint that verifies, or None when none was ever completed.
 
-        Each one that is skipped is reported with its problems. Raises MissingInputError when none of several verifies.
+        Each one that is skipped is reported with its problems. Raises DataError when there are some and none verifies.
         """
-        reasons = []
         for step in reversed(self.steps()):
             problems = self.verify(step)
             if not problems:
                 return self.path(step)
-            reasons.append(f"{self.path(step).name}: {'; '.join(problems)}")
-            self.say(f"skipped damaged checkpoint {reasons[-1]}")
-        if reasons:
-            raise MissingInputError(f"no checkpoint in {self.folder} can be used: {' | '.join(reasons)}")
+            self.say(f"skipped damaged checkpoint {self.path(step).name}: {'; '.join(problems)}")
+        if number := len(self.steps()):
+            which, verb = (f"all {number} checkpoints", "are") if number > 1 else ("the only checkpoint", "is")
+            raise DataError(f"{which} in {self.folder} {verb} damaged")
         return None
 
     def discard_after(self, step: int) -> list[int]:

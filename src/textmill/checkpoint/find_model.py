@@ -2,27 +2,30 @@
 
 import math
 import re
+import shlex
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.manifest import manifest_problems
+from textmill.checkpoint.recorded_best import best_step, read_state, recorded_best
 from textmill.config.field_types import closest_beside
+from textmill.console.standard_streams import program
 from textmill.errors import DataError, MissingInputError
-from textmill.files import expand_home, listed_problems, moved_aside, read_json, report_damage
+from textmill.files import expand_home, moved_aside, without_manifest
 from textmill.runs.layout import (
     BEST_MODEL,
     CHECKPOINTS,
+    CONFIG,
     FINAL,
     MANIFEST,
-    STATE,
     checkpoint_step,
     is_checkpoint,
     is_model,
     is_run,
 )
+from textmill.runs.recorded_files import config_changed
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 """Endings of files that can run code when they are loaded; none of them is ever opened."""
@@ -46,8 +49,9 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
 
     `name` is a model folder; a run (its best model, else its final one, else its last checkpoint); or, within a run,
     `best`, `final`, `last`, `step-500` or `epoch-3`, written `RUN/best` or as the file that other tools would have
-    written there (`RUN/checkpoints/checkpoint_epoch_3.pt`, `RUN/best.pt`, ...). Whatever textmill wrote is verified,
-    however it is named. `say` is told which damaged checkpoints were skipped; without it, that is a warning.
+    written there (`RUN/checkpoints/checkpoint_epoch_3.pt`, `RUN/best.pt`, ...). Where best_model/ is lost, `best` is
+    the checkpoint of the best step. Whatever textmill wrote is verified, however it is named. `say` is told what is
+    used in place of a lost model, and which damaged checkpoints were skipped; without it, that is a warning.
 
     Raises:
         MissingInputError: there is no such model; the message lists those that exist.
@@ -59,14 +63,15 @@ def resolve_model(name: str | Path, *, say: Say | None = None) -> Path:
     if not path.is_dir():
         run, word = _split(path)
         if (found := _find(run, word, say)) is None:
-            raise MissingInputError(f"{run} has no model {word!r}: {_inventory(run)}")
+            lost = recorded_best(_store(run)) if word == "best" else None
+            why = f"{BEST_MODEL} is missing, and {lost.problem}; " if lost is not None else ""
+            raise MissingInputError(f"{run} has no model {word!r}: {why}{_inventory(run)}")
         return found
     if is_model(path):
         return _verified(path)
-    run = path.parent if path.name == CHECKPOINTS else path
-    for word in ("last",) if path.name == CHECKPOINTS else ("best", "final", "last"):
-        if (found := _find(run, word, say)) is not None:
-            return found
+    found = _find(path.parent, "last", say) if path.name == CHECKPOINTS else _model_of_run(path, say)
+    if found is not None:
+        return found
     raise MissingInputError(
         f"{path} contains no model: expected a run, or a folder with config.json and model.safetensors"
         f"{_pickle_hint(path)}"
@@ -95,8 +100,9 @@ def resolve_checkpoint(name: str | Path, run: Path | None = None, *, say: Say | 
         run = path.parent if path.name == CHECKPOINTS else path
     store = _store(run)
     if word == "best":
-        best = _best_step(store)
-        if best is not None:
+        steps = store.steps()
+        best = best_step(store, steps[-1]) if steps else None
+        if best in steps:
             return _verified(store.path(best))
         raise MissingInputError(f"{run} no longer has the checkpoint of its best model; use last")
     found = _find(run, "last" if word == "final" else word, say)
@@ -148,19 +154,69 @@ def _canonical(name: str) -> str:
 
 def _find(run: Path, word: str, say: Say | None = None) -> Path | None:
     """Return the folder that a canonical word names in `run`, or None. Raises DataError for a damaged checkpoint."""
-    if word in ("best", "final"):
-        folder = run / (BEST_MODEL if word == "best" else FINAL)
-        if not is_model(folder):  # the run may be replacing it at this moment
-            folder = moved_aside(folder) or folder
-        return _verified(folder) if is_model(folder) else None
-    store = _store(run, say)
+    if word == "final":
+        return _model_folder(run / FINAL)
+    if word == "best":
+        return _model_folder(run / BEST_MODEL) or _checkpoint_of_best(run, say)
     if word == "last":
-        return store.latest()
+        return newest_checkpoint(run, say)
+    store = _store(run, say)
     kind, _, number = word.partition("-")
     if kind not in ("step", "epoch") or not number.isdigit():
         return None
     step = int(number) if kind == "step" else _step_of_epoch(run, int(number))
     return _verified(store.path(step)) if step is not None and step in store.steps() else None
+
+
+def _model_of_run(run: Path, say: Say | None) -> Path | None:
+    """Return the best model of a run, else its final one, else its last checkpoint; say so if the best one is lost."""
+    if (found := _find(run, "best", say)) is not None:
+        return found
+    lost = recorded_best(_store(run))
+    if (found := _find(run, "final", say) or _find(run, "last", say)) is not None and lost is not None:
+        (say or warnings.warn)(f"{run / BEST_MODEL} is missing, and {lost.problem}: {found} is used")
+    return found
+
+
+def _model_folder(folder: Path) -> Path | None:
+    """Return best_model/ or final/, None if there is none. Raises DataError if it is damaged."""
+    if not _is_left(folder):  # the run may be replacing it at this moment
+        folder = moved_aside(folder) or folder
+    return _verified(folder) if _is_left(folder) else None
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether anything is left of a model that textmill wrote: without its config.json it is damaged, not missing."""
+    return is_model(folder) or (folder / MANIFEST).is_file()
+
+
+def _checkpoint_of_best(run: Path, say: Say | None) -> Path | None:
+    """Return the checkpoint of the best step, which has the same model, and say that best_model/ is missing."""
+    best = recorded_best(_store(run))
+    if best is None or best.checkpoint is None:
+        return None
+    instead = f"the checkpoint of the best step, {best.checkpoint}, is used"
+    (say or warnings.warn)(f"{run / BEST_MODEL} is missing: {instead}")
+    return best.checkpoint
+
+
+def newest_checkpoint(run: Path, say: Say | None = None) -> Path | None:
+    """Return the newest undamaged checkpoint of a run, None if it has none at all.
+
+    Raises DataError if all are damaged; the message names the command that makes use of a model that is not.
+    """
+    try:
+        return _store(run, say).latest()
+    except DataError as error:
+        folders = (run / BEST_MODEL, run / FINAL)
+        whole = next((one for one in folders if is_model(one) and not manifest_problems(one, more_allowed=True)), None)
+        if whole is not None:
+            unchanged = (run / CONFIG).is_file() and config_changed(run / CONFIG) is False
+            settings = f"--config {shlex.quote(str(run / CONFIG))} " if unchanged else "TEXT "
+            model, output = shlex.quote(str(whole)), shlex.quote(f"{run}-2")
+            command = f"{program()} train {settings}--init-from {model} --output-dir {output}"
+            error.args = (f"{error}. A new run can start from the undamaged model in {whole}: {command}",)
+        raise
 
 
 def _verified(folder: Path) -> Path:
@@ -172,10 +228,26 @@ def _verified(folder: Path) -> Path:
         if problems := manifest_problems(folder, checkpoint_step(folder)):
             raise DataError(f"the checkpoint {folder} is damaged: {'; '.join(problems)}")
     elif (folder / MANIFEST).exists() and (problems := manifest_problems(folder, more_allowed=True)):
-        raise DataError(
-            f"the model in {folder} is damaged: {'; '.join(problems)}. If you changed it yourself, delete {MANIFEST}"
-        )
+        raise DataError(f"the model in {folder} is damaged: {'; '.join(problems)}. {_ways_out(folder, problems)}")
     return folder
+
+
+def _ways_out(folder: Path, problems: list[str]) -> str:
+    """Return what to do about a damaged model: what else its run has, and how to load it all the same."""
+    unchecked = without_manifest(problems)
+    if folder.name not in (BEST_MODEL, FINAL):
+        return unchecked
+    run = folder.parent
+    store = _store(run)
+    newest = next((store.path(step) for step in reversed(store.steps()) if not store.verify(step)), None)
+    best = recorded_best(store) if folder.name == BEST_MODEL else None
+    same = newest if folder.name == FINAL else best.checkpoint if best is not None else None
+    if same is not None:
+        command = f"{program()} train --output-dir {shlex.quote(str(run))} --resume"
+        return f"The checkpoint {same} has the same model; {command} writes {folder.name} anew from it. {unchecked}"
+    if newest is not None:
+        return f"Another model of the run is {run / 'last'}, of the checkpoint {newest.name}. {unchecked}"
+    return unchecked
 
 
 def _store(run: Path, say: Say | None = None) -> CheckpointStore:
@@ -187,7 +259,7 @@ def _epochs_per_step(run: Path) -> float | None:
     store = _store(run)
     for step in reversed(store.steps()):
         try:
-            epoch = _state(store.path(step))["epoch"]
+            epoch = read_state(store.path(step))["epoch"]
         except (DataError, KeyError):
             continue
         if isinstance(epoch, int | float) and 0 < epoch < _MOST_EPOCHS and 0 < step < 1e18:
@@ -199,31 +271,6 @@ def _step_of_epoch(run: Path, epoch: int) -> int | None:
     """Return the first step at which `epoch` epochs are complete."""
     share = _epochs_per_step(run)
     return math.ceil(epoch / share - 1e-6) if share is not None and epoch < _MOST_EPOCHS else None
-
-
-def _best_step(store: CheckpointStore) -> int | None:
-    """Return the step of the lowest validation loss, as the newest checkpoint records it, if its checkpoint is kept.
-
-    Raises DataError if the newest checkpoint does not say it any more.
-    """
-    steps = store.steps()
-    if not steps:
-        return None
-    folder = store.path(steps[-1])
-    with report_damage(folder / STATE, "name another checkpoint, such as step-500"):
-        best = _state(folder)["progress"]["best_step"]
-    return best if best in steps else None
-
-
-def _state(checkpoint: Path) -> dict[str, Any]:
-    """Return the state of a checkpoint, without looking at its other files. Raises DataError if it is damaged."""
-    if not (checkpoint / MANIFEST).is_file():
-        problems = [f"{MANIFEST} is missing"]
-    else:
-        problems = listed_problems(checkpoint, [STATE])
-    if problems:
-        raise DataError(f"the checkpoint {checkpoint} is damaged: {'; '.join(problems)}")
-    return read_json(checkpoint / STATE)
 
 
 def _inventory(run: Path) -> str:

@@ -50,7 +50,8 @@ def manifest_problems(folder: Path, step: int | None = None, *, more_allowed: bo
     and unchanged. Raises WriteFailedError if the file system is gone: the files may be whole.
 
     step: the step that the manifest must be written for, if given: a renamed folder is an error.
-    more_allowed: files that the manifest does not list are no problem.
+    more_allowed: files that the manifest does not list are no problem, and links to files are followed, of which the
+        cache of the Hugging Face hub is made.
     """
     try:
         manifest = read_manifest(folder)
@@ -71,7 +72,7 @@ def manifest_problems(folder: Path, step: int | None = None, *, more_allowed: bo
         problems += [f"{name} is not in the manifest" for name in sorted(present - listed.keys())]
     common = [name for name in listed if name in present]
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda name: _regular_file_problem(folder / name, listed[name]), common)
+        found = pool.map(lambda name: _problem(folder / name, listed[name], follow=more_allowed), common)
         problems += [f"{name} {problem}" for name, problem in zip(common, found) if problem]
     return problems
 
@@ -86,5 +87,5 @@ def list_files(folder: Path) -> list[str]:
     return sorted(name for name in (path.relative_to(folder).as_posix() for path in paths) if name != MANIFEST)
 
 
-def _regular_file_problem(path: Path, entry: dict[str, Any]) -> str | None:
-    return "is not a regular file" if path.is_symlink() else file_problem(path, entry)
+def _problem(path: Path, entry: dict[str, Any], *, follow: bool) -> str | None:
+    return "is not a regular file" if path.is_symlink() and not follow else file_problem(path, entry)

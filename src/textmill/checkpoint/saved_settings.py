@@ -29,12 +29,16 @@ class SavedSettings:
     at_checkpoint: Config
 
 
-def read_settings(run: Path, checkpoint: Path | None, say: Callable[[str], None]) -> SavedSettings:
+def read_settings(
+    run: Path, checkpoint: Path | None, say: Callable[[str], None], *, continues: bool = True
+) -> SavedSettings:
     """Return the settings of the run in `run`, which continues from `checkpoint`, or from nothing.
 
     config.yaml counts as long as it is as a session of the run wrote it. What was changed in it since, by hand or by a
     failing disk, is said, and the checkpoint's settings count. Without a checkpoint that contains settings, config.yaml
     counts whatever it says, and that is said.
+
+    continues: the run goes on; False for a model that is only measured.
 
     Raises:
         MissingInputError, ConfigError: config.yaml is missing, or not a configuration, and no checkpoint has settings.
@@ -42,18 +46,20 @@ def read_settings(run: Path, checkpoint: Path | None, say: Callable[[str], None]
     """
     path = run / layout.CONFIG
     saved = settings_in(checkpoint, path) if checkpoint is not None else None
-    if not path.is_file() or (saved is None and not read_bytes(path).strip()):
+    instead = "the run continues with the settings of its checkpoint"
+    instead = instead if continues else "the settings of the run's newest checkpoint are used"
+    if (state := _lost(path)) is not None:
         if saved is None:
-            state = "empty" if path.is_file() else "missing"
-            raise MissingInputError(f"{path} is {state}: without it the run cannot be continued")
-        say(f"{path} is missing: the run continues with the settings of its checkpoint")
+            cannot = "the run cannot be continued" if continues else "nothing says how the model was trained"
+            raise MissingInputError(f"{path} is {state}, and no checkpoint has the settings: without it {cannot}")
+        say(f"{path} is {state}: {instead}")
         return SavedSettings(saved, saved)
     try:
         written, changed = load_config(path), config_changed(path)
     except (ConfigError, DataError, MissingInputError, OSError) as error:
         if saved is None:
             raise
-        say(f"{error}; the run continues with the settings of its checkpoint")
+        say(f"{path} is damaged or was changed, and cannot be read ({error}): {instead}")
         return SavedSettings(saved, saved)
     if saved is None:
         if changed:
@@ -64,8 +70,20 @@ def read_settings(run: Path, checkpoint: Path | None, say: Callable[[str], None]
     if changed is False:
         return SavedSettings(written, saved)
     if differing := differences(saved, written):
-        say(f"{path} has changed since the run wrote it and is not used: {_few(differing)}. {_how(differing)}")
+        say(
+            f"{path} has changed since the run wrote it and is not used: {_few(differing)}. "
+            f"{instead[0].upper()}{instead[1:]}{_how(differing) if continues else ''}"
+        )
     return SavedSettings(saved, saved)
+
+
+def _lost(path: Path) -> str | None:
+    """Return how a file is lost: `missing` or `empty`; None if something is left of it."""
+    if not path.is_file():
+        return "missing"
+    with suppress(OSError):  # said where it is read
+        return None if read_bytes(path).strip() else "empty"
+    return None
 
 
 def read_settings_of_model(run: Path, say: Callable[[str], None]) -> Config:
@@ -80,7 +98,7 @@ def read_settings_of_model(run: Path, say: Callable[[str], None]) -> Config:
     newest = next((store.path(step) for step in reversed(steps) if not store.verify(step)), None)
     if newest is None and not changed:
         return load_config(path)  # of an older textmill
-    return read_settings(run, newest, say).current
+    return read_settings(run, newest, say, continues=False).current
 
 
 def settings_in(checkpoint: Path, path: Path) -> Config | None:
@@ -120,7 +138,4 @@ def _how(differing: Mapping[str, tuple[Any, Any]]) -> str:
     """Return how to change a setting, with the first one that is a number or a word as the example."""
     plain = {name: new for name, (_, new) in differing.items() if isinstance(new, int | float | str)}
     example = next((f" (--{name.replace('_', '-')} {new})" for name, new in plain.items()), "")
-    return (
-        f"The run continues with the settings of its checkpoint. To change one, resume with a flag{example} or with "
-        "--config and a file of your own"
-    )
+    return f". To change one, resume with a flag{example} or with --config and a file of your own"

@@ -29,6 +29,11 @@ def is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
+def print_at_once(text: str, stream: TextIO | None, *, end: str = "\n") -> None:
+    """Print on `stream`, and flush it if it can be: an object of a program's own may have no more than `write`."""
+    print(text, end=end, file=stream, flush=hasattr(stream, "flush"))
+
+
 def spelled(text: str, stream: TextIO | None) -> str:
     """Return `text` with a question mark for every character that the encoding of `stream` lacks."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -42,7 +47,7 @@ def write(line: str) -> None:
 
 def write_lines(text: str) -> None:
     """Print lines that textmill made, such as a table, as `write` does; line feeds in names are not left in them."""
-    print(spelled(printable(text), sys.stdout), flush=True)
+    print_at_once(spelled(printable(text), sys.stdout), sys.stdout)
 
 
 def write_text(text: str, *, end: str = "\n") -> None:
@@ -52,7 +57,7 @@ def write_text(text: str, *, end: str = "\n") -> None:
     """
     if is_terminal(sys.stdout):
         text = printable(text)
-    print(spelled(text, sys.stdout), end=end, flush=True)
+    print_at_once(spelled(text, sys.stdout), sys.stdout, end=end)
 
 
 def write_json(value: Any) -> None:
@@ -66,8 +71,8 @@ def write_json(value: Any) -> None:
 
 def note(sentence: str) -> None:
     """Print `sentence` on standard error, beside the output that programs read."""
-    with suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
-        print(spelled(in_one_line(sentence), sys.stderr), file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError, AttributeError):  # nobody reads it any more, it is closed, or no stream at all
+        print_at_once(spelled(in_one_line(sentence), sys.stderr), sys.stderr)
 
 
 def named(name: str, text: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from textmill.console.number_format import printable
-from textmill.console.standard_streams import is_terminal, spelled
+from textmill.console.standard_streams import is_terminal, print_at_once, spelled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,8 +24,8 @@ class StatusLine:
     """The line on which progress stands on `stream` (None: standard output).
 
     Whatever else goes there is printed by `print`, by any thread, or after `erase`. No thread redraws the line. A
-    stream that cannot be written any more (nobody reads the pipe, it was closed, its disk is full) is left alone: the
-    work goes on.
+    stream that cannot be written to (nobody reads the pipe, it was closed, its disk is full, it has no `write`) is left
+    alone: the work goes on.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -49,7 +49,7 @@ class StatusLine:
         """Note the stream as lost if the block cannot write to it."""
         try:
             yield
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             self._lost, self._live = True, None
 
     def draw(self, text: str) -> None:
@@ -79,7 +79,7 @@ class StatusLine:
         with self._lock, self._writing():
             self.num_printed += 1
             if self._live is None:
-                print(line, file=self.stream, flush=True)
+                print_at_once(line, self.stream)
             else:
                 self._live.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 

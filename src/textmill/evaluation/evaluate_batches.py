@@ -4,7 +4,8 @@ import inspect
 import math
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from numbers import Real
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ def evaluate(
 
     Raises:
         Interrupted: `interrupted()` returned true.
-        ConfigError: a metric has the name of a built-in one, or returns no pair; `model` is no module.
+        ConfigError: a metric has the name of a built-in one, or returns no pair of numbers; `model` is no module.
         DataError: there are no targets.
     """
     if not isinstance(model, nn.Module):
@@ -115,7 +116,10 @@ def _sums(
 
 
 def _pair(name: str, metric: Metric, logits: Tensor, batch: Batch) -> tuple[Tensor | float, Tensor | float]:
-    """Return the sum and the count of a metric over the batch. Raises ConfigError if it fails or returns no pair."""
+    """Return the sum and the count of a metric over the batch, as numbers or as tensors, of which all elements count.
+
+    Raises ConfigError if it fails or returns something else.
+    """
     try:
         measured: Any = metric(logits, batch)
     except (TextmillError, RuntimeError, MemoryError):  # among them the device's own errors, such as out of memory
@@ -125,7 +129,18 @@ def _pair(name: str, metric: Metric, logits: Tensor, batch: Batch) -> tuple[Tens
     if not isinstance(measured, tuple | list) or len(measured) != 2:
         what = "a tensor" if isinstance(measured, Tensor) else type(measured).__name__
         raise ConfigError(f"the metric {name} returned {what}, not the pair (sum, count) over the batch")
-    return measured[0], measured[1]
+    return _number(name, "sum", measured[0]), _number(name, "count", measured[1])
+
+
+def _number(name: str, part: str, value: Any) -> Tensor | float:
+    """Return a tensor as it is, a number as a float. Raises ConfigError for anything else."""
+    if isinstance(value, Tensor) and not value.is_complex():
+        return value
+    with suppress(OverflowError):
+        if isinstance(value, Real):
+            return float(value)
+    what = "None" if value is None else "complex numbers" if isinstance(value, Tensor) else type(value).__name__
+    raise ConfigError(f"the metric {name} returned {what} as its {part}: (sum, count) are numbers or tensors")
 
 
 def _report(totals: Mapping[str, tuple[float, float]], num_bytes: float | None) -> dict[str, float]:

@@ -16,7 +16,7 @@ from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import LEARNED
 from textmill.data.reading.document import Reading
-from textmill.data.sources.foreign_settings import refuse_code_of_run, usable_cache_dir
+from textmill.data.sources.foreign_settings import refuse_code_of_run, settle_cache_dir
 from textmill.data.sources.one_time_texts import Keeper, refuse_lost
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.token_shards import TokenStore
@@ -186,9 +186,7 @@ def _validation_of_run(
         )
         if made_with.get("store"):
             say(f"the token store of the run {state}: its text is prepared again")
-        named, trained_with.data.cache_dir = trained_with.data.cache_dir, usable_cache_dir(trained_with, run)
-        if named != trained_with.data.cache_dir:
-            say(f"the cache folder {named}, which the run names, is not one of yours: the usual one is used")
+        settle_cache_dir(trained_with, run, say)
         refuse_code_of_run(trained_with, run)
         corpus = _prepared_again(trained_with, loaded, say, reading)
     fingerprint = made_with.get("identity", {}).get("data")

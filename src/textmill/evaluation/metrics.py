@@ -9,7 +9,10 @@ from torch import Tensor
 from textmill.data.batches.loader import IGNORED, Batch
 
 Metric = Callable[[Tensor, Batch], tuple[Tensor | float, Tensor | float]]
-"""From logits (B, T, V) and the batch, whose targets are ids (B, T) with -100 for none, to (sum, count)."""
+"""From logits (B, T, V) and the batch, whose targets are ids (B, T) with -100 for none, to (sum, count).
+
+Each is a number or a tensor; of a tensor with several elements, the sum is taken.
+"""
 
 
 def nats(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,11 @@
 
 import fcntl
 import os
+import uuid
 from pathlib import Path
 from typing import BinaryIO
 
-from textmill.files.atomic import cannot_write, make_directory
+from textmill.files.atomic import TEMPORARY_PREFIX, cannot_write, make_directory
 from textmill.files.regular_files import open_regular
 
 
@@ -17,7 +18,8 @@ def lock_file(path: Path) -> BinaryIO | None:
     """Make and lock the file `path`, and its folder; return it open, or None if another process has the lock.
 
     The lock lasts until the file is closed. The kernel owns it: it ends with the process, however that ends, so a file
-    that was left behind locks out nobody. Delete the file, if at all, before closing it.
+    that was left behind locks out nobody. Delete the file, if at all, before closing it. A file with further names, as
+    after `cp -al`, is replaced by one of its own, so that writing to it changes no other.
 
     Raises:
         CannotWriteError: the folder or the file cannot be created, or the file is a symbolic link.
@@ -41,8 +43,22 @@ def lock_file(path: Path) -> BinaryIO | None:
             file.close()
             raise NoLocksError(*error.args) from error
         if is_current(file, path):
-            return file
+            return file if os.fstat(file.fileno()).st_nlink == 1 else _of_its_own(file, path)
         file.close()  # the process that had the lock deleted the file after we opened it: try the new one
+
+
+def _of_its_own(shared: BinaryIO, path: Path) -> BinaryIO:
+    """Give the name of a locked file to a new file, locked before it has the name. Raises CannotWriteError."""
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex[:8]}")
+    with shared:
+        try:
+            file = temporary.open("x+b", buffering=0)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise cannot_write(path, error) from error
+    return file
 
 
 def is_current(file: BinaryIO, path: Path) -> bool:

@@ -49,3 +49,13 @@ def listed_problems(folder: Path, names: Collection[str]) -> list[str]:
         return [f"{MANIFEST} is damaged ({error})"]
     found = {name: file_problem(folder / name, listed[name]) for name in names if name in listed}
     return [f"{name} {problem}" for name, problem in found.items() if problem]
+
+
+def without_manifest(problems: list[str]) -> str:
+    """Return how to use a folder that is not as its manifest lists it, and what that costs."""
+    if problems[0].startswith(f"{MANIFEST} "):
+        return (
+            f"Without {MANIFEST} nobody can tell whether the other files are as they were written; to use them "
+            f"unchecked, delete {MANIFEST}"
+        )
+    return f"If you changed it yourself, delete {MANIFEST}"

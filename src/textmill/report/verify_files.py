@@ -1,5 +1,6 @@
 """Check that the files of a run are as they were written: reads every byte of them."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.config import load_config
 from textmill.config.field_types import closest_beside
+from textmill.console.standard_streams import program
 from textmill.data.sources.one_time_texts import was_kept
 from textmill.data.store.corpus import corpus_problems, open_corpus
+from textmill.data.store.corpus_files import remedy
 from textmill.errors import ConfigError, DataError, MissingInputError
-from textmill.files import parse_json, read_bytes, read_json, read_rows
+from textmill.files import moved_aside, parse_json, read_bytes, read_json, read_rows
 from textmill.report.run_record import Record
 from textmill.runs import layout
 from textmill.runs.recorded_files import changed_files, config_changed, has_own_hash
@@ -64,6 +67,8 @@ def _run(record: Record) -> Iterator[Finding]:
     for name in (layout.BEST_MODEL, layout.FINAL):
         if (folder / name).exists():
             yield _guarded(name, _model, folder / name, identity.get("model"))
+        elif name == layout.BEST_MODEL:
+            yield from _lost_best_model(record, store)
     for name in (layout.METRICS, layout.STEPS, layout.SAMPLES):
         if (folder / name).exists():
             yield _guarded(name, _log, folder / name, changed.pop(name, None))
@@ -74,6 +79,25 @@ def _run(record: Record) -> Iterator[Finding]:
     store_folder = record.environment.get("store")
     if store_folder:
         yield _corpus(Path(store_folder), identity.get("data"), lost=any(map(was_kept, _texts(record))))
+
+
+def _lost_best_model(record: Record, store: CheckpointStore) -> Iterator[Finding]:
+    """Yield a finding if best_model/ is missing, though the run recorded a best step; none while it is replaced."""
+    from textmill.checkpoint.recorded_best import recorded_best
+
+    folder, best = record.folder / layout.BEST_MODEL, recorded_best(store)
+    if best is None or moved_aside(folder) is not None:
+        return
+    if best.checkpoint is None:
+        yield Finding(folder.name, [f"{folder} is missing, and {best.problem}"])
+        return
+    newest = store.path(store.steps()[-1])
+    if best.checkpoint == newest and record.state in ("running", "killed"):  # the moment between the two
+        yield Finding(folder.name, [], absent=True, note=f"not made yet from {newest.name}, the newest checkpoint")
+        return
+    command = f"{program()} train --output-dir {shlex.quote(str(record.folder))} --resume"
+    same = f"the checkpoint of the best step, {best.checkpoint}, has the same model"
+    yield Finding(folder.name, [f"{folder} is missing: {same}; {command} writes it anew"])
 
 
 def _texts(record: Record) -> list[str]:
@@ -120,7 +144,7 @@ def _config(path: Path, store: CheckpointStore) -> None:
     try:
         written, changed = load_config(path), config_changed(path)
     except ConfigError as error:
-        raise DataError(str(error)) from error
+        raise DataError(f"{path} is damaged or was changed, and cannot be read ({error})") from error
     newest = next((store.path(step) for step in reversed(store.steps()) if not store.verify(step)), None)
     saved = settings_in(newest, path) if newest is not None else None
     if changed or (changed is None and saved is not None):
@@ -172,11 +196,10 @@ def _corpus(folder: Path, fingerprint: str | None, *, lost: bool = False) -> Fin
         return Finding(name, [], absent=True, note=again if lost else "prepared again when it is needed")
 
     def look() -> None:
-        problems = corpus_problems(folder)
-        if not problems and fingerprint not in (None, open_corpus(folder).fingerprint):
-            problems.append(f"{folder} contains other data than the run was trained on (the fingerprints differ)")
-        if problems:
-            raise DataError("; ".join(problems))
+        if problems := corpus_problems(folder):
+            raise DataError(f"{'; '.join(problems)}: {remedy(folder)}")
+        if fingerprint not in (None, open_corpus(folder).fingerprint):
+            raise DataError(f"{folder} contains other data than the run was trained on (the fingerprints differ)")
 
     return _guarded(name, look)
 

@@ -8,9 +8,6 @@ from pathlib import Path
 from textmill.errors import CannotWriteError
 from textmill.runs.layout import CHECKPOINTS, LOCK, RUN_FILES, TENSORBOARD, TOKENIZER
 
-IN_PLACE = (LOCK,)
-"""Files that are truncated as they are; logs with a second name are copied first, the others replaced as a whole."""
-
 _FILLED = (CHECKPOINTS, TENSORBOARD, TOKENIZER)
 """Folders in which a run makes, replaces and deletes files and folders."""
 
@@ -48,7 +45,7 @@ def refuse_links(folder: Path, names: Iterable[str]) -> None:
             found = path.lstat()
         except FileNotFoundError:
             continue
-        problem = _problem(found, name)
+        problem = _problem(found)
         if problem is not None:
             raise CannotWriteError(
                 f"{path} is {problem}: a run writes only to files and folders of its own. Replace it by a copy of what "
@@ -56,11 +53,8 @@ def refuse_links(folder: Path, names: Iterable[str]) -> None:
             )
 
 
-def _problem(found: os.stat_result, name: str) -> str | None:
+def _problem(found: os.stat_result) -> str | None:
+    """Return what is wrong with a file; a second name (hard link) is not: `own_file` and `lock_file` replace such."""
     if stat.S_ISLNK(found.st_mode):
         return "a symbolic link"
-    if stat.S_ISDIR(found.st_mode):
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        return "neither a file nor a folder"
-    return "another name of a file elsewhere (a hard link)" if found.st_nlink > 1 and name in IN_PLACE else None
+    return None if stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode) else "neither a file nor a folder"

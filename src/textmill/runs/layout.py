@@ -107,8 +107,18 @@ def is_clearly_run(folder: Path) -> bool:
 
 
 def run_of(model: Path) -> Path | None:
-    """Return the run to which a model's folder belongs, or None when it stands alone."""
-    return next((folder for folder in list(model.absolute().parents)[:2] if (folder / CONFIG).is_file()), None)
+    """Return the run to which a model's folder belongs, or None when it stands alone.
+
+    A run that has lost its config.yaml is recognized by its checkpoints, which contain the settings too.
+    """
+
+    def recognized(folder: Path) -> bool:
+        return (folder / CONFIG).is_file() or any(map(checkpoint_of_run, (folder / CHECKPOINTS).glob("step-*")))
+
+    def checkpoint_of_run(folder: Path) -> bool:
+        return checkpoint_step(folder) is not None and (folder / STATE).is_file()
+
+    return next((folder for folder in list(model.absolute().parents)[:2] if recognized(folder)), None)
 
 
 def checkpoint_name(step: int) -> str:

@@ -22,8 +22,9 @@ KEPT = "give the sweep another --output-dir; the trials here stay runs, which te
 class CheckedJournal:
     """The lines of the journal at `path`, by Optuna's protocol of journal backends. One process uses it at a time.
 
-    A last line without its end is dropped: the process that wrote it died. Lines without a hash, of earlier versions,
-    are read as they are where none before them has one.
+    A last line without its end, or that is not JSON, is dropped: the process that wrote it died, or the power failed,
+    before the line was flushed. Lines without a hash, of earlier versions, are read as they are where none before them
+    has one.
 
     Raises DataError, which names the line, for a journal that has changed since it was written.
     """
@@ -36,11 +37,13 @@ class CheckedJournal:
             content = path.read_bytes()
         except FileNotFoundError:
             content = b""
-        whole, newline, rest = content.rpartition(b"\n")
+        lines = content.split(b"\n")[:-1]
+        if lines and not _is_json(lines[-1]):
+            lines.pop()
         checked = False
-        for number, line in enumerate(whole.split(b"\n") if newline else [], 1):
+        for number, line in enumerate(lines, 1):
             checked = self._read(line, number, checked=checked)
-        self._size = len(content) - len(rest)
+        self._size = sum(len(line) + 1 for line in lines)
 
     def _read(self, line: bytes, number: int, *, checked: bool) -> bool:
         """Take one line; return whether it has a hash, which all after it must have."""
@@ -82,3 +85,11 @@ class CheckedJournal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise files.cannot_write(self.path, error) from error
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        files.parse_json(line)
+    except ValueError:
+        return False
+    return True

@@ -58,8 +58,7 @@ def _refuse_changed(folder: Path) -> None:
     """Raise DataError if the files of the tokenizer in `folder` are not as the manifest there lists them, if any."""
     if problems := files.listed_problems(folder, _FILES):
         raise DataError(
-            f"the tokenizer in {folder} is damaged: {'; '.join(problems)}. If you changed it yourself, delete "
-            f"{files.MANIFEST}"
+            f"the tokenizer in {folder} is damaged: {'; '.join(problems)}. {files.without_manifest(problems)}"
         )
 
 

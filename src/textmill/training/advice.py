@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from textmill.runs.layout import BEST_MODEL
+
 Report = Mapping[str, Any]
 """A row of steps.jsonl or metrics.jsonl."""
 
@@ -162,6 +164,16 @@ class Advice:
         if still_learning(self._evaluations, setting.learning_rate):
             return "validation still improved at the full learning rate: a longer run may be better", True
         return None, False
+
+    def no_better_than_guessing(self, setting: Setting) -> str | None:
+        """Return the sentence about a run whose best evaluation is clearly above the loss of guessing, or None."""
+        lowest = min((row["val_loss"] for row in self._evaluations), default=0.0)
+        if setting.flat_loss is None or lowest < 1.02 * setting.flat_loss:
+            return None
+        return (
+            f"the lowest validation loss, {lowest:.2f}, is above that of guessing ({setting.flat_loss:.2f}): the model "
+            f"in {BEST_MODEL}/ is of no use"
+        )
 
     def _tell(self, symptom: str, sentence: Callable[[], str]) -> None:
         if symptom not in self._seen:

@@ -66,7 +66,8 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int], *, 
         refuse_non_finite({name: local_shard(tensor) for name, tensor in weights.items()})
     expected = sum(tensor.nbytes for tensor in (*weights.values(), *moments.values()))
     targets = set[int]()
-    if run.config.training.on_spike == "rollback" and run.world.is_first:
+    returns = run.config.training.on_spike == "rollback" or progress.return_to is not None
+    if returns and run.world.is_first:
         targets = steps_to_keep(saving.checkpoints, progress, interrupted=interrupted)
 
     def keep(step: int) -> bool:

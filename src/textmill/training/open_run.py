@@ -67,6 +67,13 @@ class OpenedRun:
     trackers: Trackers
 
 
+_AT_CTRL_C = (
+    "stopping and saving; Ctrl-C again ends at once",
+    "ended at once: what was learned since the newest checkpoint is lost",
+)
+"""What is said at the first and at the second Ctrl-C."""
+
+
 @contextmanager
 def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> Iterator[OpenedRun]:
     """Open everything that `config` describes, and yield it; close it after the block.
@@ -82,7 +89,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         world = _join(config, stack, signals.check)
         stack.enter_context(world.watched())
         screen = _shown(screen, world, stack)
-        signals.notice = "stopping and saving; Ctrl-C again ends at once" if world.is_first else ""
+        signals.notice, signals.last_words = _AT_CTRL_C if world.is_first else ("", "")
         with world.together():
             refuse_foreign_settings(config)
         settle_paths(config, screen.say)

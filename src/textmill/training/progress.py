@@ -90,6 +90,7 @@ class Progress:
     patience_loss: the loss that the next improvement is measured against.
     actions_pending: the state was saved before the periodic actions of this step; a resumed run does them first.
     spikes: the losses of the last steps, and the spikes among all. rollbacks: what was done about them.
+    return_to: the last checkpoint before the first spike that came when no rollbacks were left; it is kept.
     """
 
     step: int = 0
@@ -110,6 +111,7 @@ class Progress:
     since_evaluation: Window = field(default_factory=Window)
     spikes: SpikeWatch = field(default_factory=SpikeWatch)
     rollbacks: Rollbacks = field(default_factory=Rollbacks)
+    return_to: int | None = None
 
     def advance(self, nats: Tensor, targets: int, seconds: float, objective: Tensor | None = None) -> None:
         """Count one more step: `nats` summed loss over `targets` targets of all processes, in `seconds`."""

@@ -8,7 +8,7 @@ from textmill.checkpoint.saved_settings import read_settings
 from textmill.config import Config, load_config
 from textmill.config.model_shape import SHAPE
 from textmill.config.run_config import LENGTHS, NOT_DUMPED
-from textmill.data.sources.foreign_settings import refuse_foreign_settings
+from textmill.data.sources.foreign_settings import refuse_foreign_settings, settle_cache_dir
 from textmill.engine.deepspeed_json import read_deepspeed
 from textmill.errors import ResumeError
 from textmill.runs.read_run import read_environment
@@ -64,6 +64,7 @@ def merge_with_saved(config: Config, folder: Path, start: Path | None, say: Call
     if learned is not None and given.get("vocab_size") == learned:  # the number that the run reported
         given["vocab_size"] = saved.model.vocab_size
     merged = load_config(saved, given)
+    settle_cache_dir(merged, folder, say)
     refuse_foreign_settings(merged, folder)
     _compare(read.at_checkpoint.values(), merged.values(), say)
     return merged

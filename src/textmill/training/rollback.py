@@ -1,12 +1,12 @@
 """Going back to the last checkpoint before a loss spike, and leaving out the rows that led to it."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from textmill.files import wait_until_seen
 from textmill.runs.layout import STATE
 from textmill.training.checkpoint_state import load_state, restore
 from textmill.training.loss_spikes import Rollback, Spike
+from textmill.training.next_command import return_command
 from textmill.training.rollback_targets import target_steps
 from textmill.training.run import Run
 from textmill.training.saving import restore_best_model
@@ -25,19 +25,20 @@ def roll_back(run: Run, spike: Spike) -> bool:
         return False
     before, say = run.progress, run.reporting.screen.say
     if len(before.rollbacks.made) >= MOST_ROLLBACKS:
-        say(f"the run was rolled back {MOST_ROLLBACKS} times, which is the most: it goes on. Lower --learning-rate")
+        _go_on(run, spike)
         return False
-    name = run.world.from_first(lambda: _last_good(run, spike.first - 2))
-    if name is None:
+    target = run.world.from_first(lambda: _last_good_step(run, spike.first - 2))
+    if target is None:
         more = "--save-steps saves more of them, --save-total-limit keeps more"
         say(f"there is no checkpoint from before step {spike.first - 1}: the run goes on; {more}")
         return False
     rollbacks = before.rollbacks
+    folder = run.saving.checkpoints.path(target)
     with run.world.together():
-        wait_until_seen(Path(name, STATE))
-        state = load_state(Path(name))
+        wait_until_seen(folder / STATE)
+        state = load_state(folder)
     started_at = run.started_at
-    restore(run, Path(name), state)
+    restore(run, folder, state)
     run.started_at = started_at  # the time that the undone steps took was spent
     step = run.progress.step
     undone = Rollback(
@@ -63,10 +64,21 @@ def roll_back(run: Run, spike: Spike) -> bool:
     return True
 
 
-def _last_good(run: Run, newest: int) -> str | None:
-    """Return the path of the newest checkpoint of step `newest` or before it that verifies."""
+def _go_on(run: Run, spike: Spike) -> None:
+    """Say that no rollbacks are left; keep the newest good checkpoint before the first such spike from now on."""
+    progress = run.progress
+    if progress.return_to is None:
+        progress.return_to = run.world.from_first(lambda: _last_good_step(run, spike.first - 2))
+        run.saving.before_actions = progress.copy()
+    how = ""
+    if (step := progress.return_to) is not None:
+        how = f", from step {step:,}, which is kept: {return_command(run, step)}"
+    most = f"the run was rolled back {MOST_ROLLBACKS} times, which is the most: it goes on"
+    run.reporting.screen.say(f"{most}. Lower --learning-rate{how}")
+
+
+def _last_good_step(run: Run, newest: int) -> int | None:
+    """Return the newest checkpoint of step `newest` or before it that verifies."""
     checkpoints = run.saving.checkpoints
-    for step in reversed(target_steps(checkpoints)):
-        if step <= newest and not checkpoints.verify(step):
-            return str(checkpoints.path(step))
-    return None
+    targets = (step for step in reversed(target_steps(checkpoints)) if step <= newest)
+    return next((step for step in targets if not checkpoints.verify(step)), None)

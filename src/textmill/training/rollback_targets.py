@@ -19,8 +19,9 @@ def target_steps(checkpoints: CheckpointStore) -> list[int]:
 def steps_to_keep(checkpoints: CheckpointStore, progress: Progress, *, interrupted: bool) -> set[int]:
     """Return the steps whose checkpoints have to stay beside that of `progress`, which is about to be saved.
 
-    They are the newest ones, as many as the store keeps, and one that lies before every spike that is not found yet.
-    With each, its best step: a rollback makes it the best again.
+    They are the newest ones, as many as the store keeps, one that lies before every spike that is not found yet, and
+    the one to return to by hand when no rollbacks are left. With each, its best step: going back makes it the best
+    again.
 
     interrupted: the new one is no target itself.
     """
@@ -29,8 +30,8 @@ def steps_to_keep(checkpoints: CheckpointStore, progress: Progress, *, interrupt
     stay = targets if newest is None else targets[len(targets) - min(newest, len(targets)) :]
     first_unread = progress.step - progress.spikes.num_unread + 1
     before = [step for step in targets if step <= first_unread - 2]
-    stay = {*stay, *(before[-1:] or targets[:1])}
-    best = {_state(checkpoints, step).get("progress", {}).get("best_step") for step in stay}
+    stay = {*stay, *(before[-1:] or targets[:1]), progress.return_to}
+    best = {_state(checkpoints, step).get("progress", {}).get("best_step") for step in stay if step is not None}
     return {step for step in {*stay, *best} if step is not None}
 
 

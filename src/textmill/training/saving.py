@@ -1,13 +1,16 @@
 """Saving a run: a checkpoint of the step it is at, and best_model/ where that step is the best."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from textmill.checkpoint.best_and_final import link_model
+from textmill.checkpoint.best_and_final import is_linked, link_model
+from textmill.checkpoint.manifest import manifest_problems
 from textmill.errors import WriteFailedError
 from textmill.files import remove_directory, retry_stale
 from textmill.runs import layout
 from textmill.training.checkpoint_state import save_checkpoint
+from textmill.training.next_command import resuming_call
 from textmill.training.run import Run
 
 FAILED_SAVES_ALLOWED = 3
@@ -65,6 +68,35 @@ def restore_best_model(run: Run) -> None:
     _link(run, layout.BEST_MODEL)
 
 
+def repair_models(run: Run) -> None:
+    """Make best_model/ anew if it is missing or damaged, and final/ if it is damaged; say so. All processes call it.
+
+    For a run that has just restored its newest checkpoint.
+    """
+    with run.world.together():
+        if run.world.is_first:
+            for name, step in ((layout.BEST_MODEL, run.progress.best_step), (layout.FINAL, run.saving.last_saved_step)):
+                if step is not None:
+                    retry_stale(lambda name=name, step=step: _repair(run, name, step))
+
+
+def _repair(run: Run, name: str, step: int) -> None:
+    """Make a model folder anew from the checkpoint of `step` if it has to be; see `repair_models`."""
+    folder, checkpoints = run.folder / name, run.saving.checkpoints
+    if (folder / layout.MANIFEST).is_file():
+        problems = manifest_problems(folder, more_allowed=True)
+        state = f"is damaged ({'; '.join(problems)})" if problems else ""
+    else:  # a whole one without a manifest was changed by hand
+        state = "is missing" if name == layout.BEST_MODEL and not layout.is_model(folder) else ""
+    if not state:
+        return
+    if checkpoints.verify(step):
+        run.reporting.screen.say(f"{folder} {state}, and there is no undamaged checkpoint of its step, {step:,}")
+        return
+    link_model(checkpoints.path(step), folder)
+    run.reporting.screen.say(f"{folder} {state}: it is written anew from the checkpoint of step {step:,}")
+
+
 def _link(run: Run, *names: str) -> None:
     """Link the models of these names: final/ of the last step, best_model/ of the best. All processes call it."""
     steps = {layout.BEST_MODEL: run.progress.best_step, layout.FINAL: run.saving.last_saved_step}
@@ -72,12 +104,21 @@ def _link(run: Run, *names: str) -> None:
 
     def link() -> None:
         for name in names:
-            if (step := steps[name]) is not None and checkpoints.has(step):
+            if (step := steps[name]) is None or not checkpoints.has(step):
+                continue
+            if not is_linked(checkpoints.path(step), run.folder / name):
                 link_model(checkpoints.path(step), run.folder / name)
 
     with run.world.together():
         if run.world.is_first:
             retry_stale(link)
+
+
+def _remedy(error: WriteFailedError) -> str:
+    """Return what to do about a disk that refused a save."""
+    cause = error.__cause__  # none: it was found too full before anything was written
+    full = not isinstance(cause, OSError) or cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return "Free space on the disk" if full else "See that the disk can be written to again"
 
 
 @contextmanager
@@ -91,7 +132,7 @@ def _tried_again_later(run: Run, *, last: bool) -> Iterator[None]:
         if last or saving.failed_in_row >= FAILED_SAVES_ALLOWED:
             steps = saving.checkpoints.steps()
             left = f"the run can be resumed from step {steps[-1]:,}" if steps else "nothing of the run is saved"
-            error.args = (f"{error}; {left}",)
+            error.args = (f"{error}; {left}. {_remedy(error)}, then: {resuming_call(run)}",)
             raise
         run.reporting.screen.say(f"{error}; training continues and will retry at the next save")
     else:

@@ -6,10 +6,11 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
-from textmill.errors import Interrupted
+from textmill.errors import Interrupted, TextmillError
 
 _SAME_PRESS = 0.3
 """Seconds within which a second SIGINT is the same key press: a launcher may forward what the terminal sent to all."""
@@ -66,10 +67,12 @@ class SignalFlag(_Handlers):
     A second SIGINT raises KeyboardInterrupt in a program or a notebook, which lives on, and ends a textmill command at
     once (130). Outside the main thread `raised` stays None.
 
-    notice: printed on standard error of a terminal at the first SIGINT; "" for nothing.
+    notice, last_words: printed on standard error at the first SIGINT, and when a second one ends the command; "" for
+    nothing.
     """
 
     notice = ""
+    last_words = "ended at once"
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,6 +83,8 @@ class SignalFlag(_Handlers):
         super().__enter__()
         outer = getattr(self._previous.get(signal.SIGINT), "__self__", None)
         self.ends_process = isinstance(outer, _Handlers) and outer.ends_process
+        if isinstance(outer, CommandSignals) and self.raised is None:
+            self.raised = outer.arrived
         return self
 
     def interrupted(self) -> bool:
@@ -99,23 +104,48 @@ class SignalFlag(_Handlers):
         now = time.monotonic()
         if self._first_interrupt is None:
             self._first_interrupt = now
-            if self.notice and os.isatty(2):
-                os.write(2, f"\n{self.notice}\n".encode())  # not print, which may be what was interrupted
+            _write(self.notice)
         elif now - self._first_interrupt > _SAME_PRESS:
             if self.ends_process:
+                _write(self.last_words)
                 os._exit(128 + signal.SIGINT)  # at once: files on disk are complete at any moment
             raise KeyboardInterrupt
+
+
+def _write(line: str) -> None:
+    """Write a line to standard error; not with print, which may be what was interrupted."""
+    if not line:
+        return
+    with suppress(OSError):  # nobody reads it, or it is closed
+        after_the_key = "\n" if os.isatty(2) else ""  # a terminal shows ^C
+        os.write(2, f"{after_the_key}{line}\n".encode())
 
 
 class CommandSignals(_Handlers):
     """While the `with` block runs, which is a whole textmill command, a signal raises KeyboardInterrupt or Interrupted.
 
-    So every command removes its temporary files, and exits with 128 + the signal's number.
+    So every command removes its temporary files, and exits with 128 + the signal's number. Libraries may swallow what
+    is raised, as torch does while it imports numpy, which then is half there: the end of the block raises it again,
+    instead of what went wrong since, and `SignalFlag` knows of it.
     """
 
     ends_process = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: int | None = None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *trace: object) -> None:
+        super().__exit__()
+        if self.arrived is None or isinstance(error, TextmillError) or not isinstance(error, Exception | None):
+            return
+        if error is not None or self.arrived != signal.SIGINT:  # Ctrl-C may have ended an answer, and not the command
+            raise self._raised() from error
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise Interrupted(self._reported[number])
+        self.arrived = self._reported[number]
+        raise self._raised()
+
+    def _raised(self) -> BaseException:
+        assert self.arrived is not None
+        return KeyboardInterrupt() if self.arrived == signal.SIGINT else Interrupted(self.arrived)

@@ -8,13 +8,13 @@ import torch
 
 from textmill.console.number_format import count, duration, plural, size
 from textmill.console.standard_streams import program
-from textmill.data.sources.foreign_settings import needs_trust
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
-from textmill.training.run import LEFT, Run
+from textmill.training.next_command import is_to_be_returned, next_command
+from textmill.training.run import Run
 from textmill.training.training_rows import rows_line
 from textmill.version import VERSION
 
@@ -172,24 +172,16 @@ def closing_lines(run: Run, reason: str) -> Lines:
     lines.append(("model", model))
     lines.append(("curves", str(run.folder / layout.CURVES)))
     advice, longer = run.reporting.advice.ending(run.reporting.setting)
-    if advice is not None:
+    return_to = progress.return_to if is_to_be_returned(run) else None
+    if advice is not None and return_to is None:
         lines.append(("note" if longer else "advice", advice))
+    if (guessing := run.reporting.advice.no_better_than_guessing(run.reporting.setting)) is not None:
+        lines.append(("advice", guessing))
     folder = shlex.quote(str(run.folder))
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
-    unfinished = reason.startswith("SIG") or reason == LEFT
-    if own and (unfinished or longer):
-        steps = "" if unfinished else f" and max_steps={2 * progress.step}"
-        return [*lines, ("next", f"the same call from Python, with resume=True{steps}")]
-    trust = " --trust" if needs_trust(run.config) else ""
-    if unfinished and (advice is None or longer):
-        following = f"train --output-dir {folder} --resume{trust}"
-    elif longer:
-        following = f"train --output-dir {folder} --resume{trust} --max-steps {2 * progress.step}"
-    else:
-        following = f"report {folder}"
-    return [*lines, ("next", f"{program()} {following}")]
+    return [*lines, ("next", next_command(run, reason, return_to=return_to, advised=advice is not None, longer=longer))]
 
 
 def _prompt(run: Run, tokenizer: Tokenizer) -> str:

@@ -30,6 +30,7 @@ from textmill.training.reporting import Reporting
 from textmill.training.resume import check_identity
 from textmill.training.run import LossFunction, Run, Saving
 from textmill.training.run_files import forget_hashes, write_environment
+from textmill.training.saving import repair_models
 from textmill.training.start_and_end_summary import opening_lines
 from textmill.training.starting_point import claim
 from textmill.training.training_rows import held_out_sets, make_loader
@@ -182,4 +183,5 @@ def _restore(run: Run, opened: OpenedRun) -> dict[str, int]:
         return {}
     if run.world.is_first:
         run.saving.checkpoints.discard_after(run.progress.step)
+    repair_models(run)
     return state["log_offsets"]

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill import files
-from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.checkpoint.find_model import resolve_checkpoint
+from textmill.checkpoint.find_model import newest_checkpoint, resolve_checkpoint
 from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.engine.world import World
@@ -223,7 +222,7 @@ def find_start(config: Config, output: Output, world: World, screen: Screen) -> 
             return str(resolve_checkpoint(output.resume_from, say=screen.say))
         if output.resume_from != "last":
             return str(resolve_checkpoint(output.resume_from, output.folder, say=screen.say))
-        start = CheckpointStore(output.checkpoints, say=screen.say).latest()  # reads and hashes: once for all processes
+        start = newest_checkpoint(output.folder, screen.say)  # reads and hashes: once for all processes
         if start is None:
             screen.say(f"{output.folder} has no checkpoint yet: the run starts at step 0")
         return None if start is None else str(start)

@@ -6,6 +6,7 @@ file of their own. That of the config.yaml of a run folder counts with `trust` a
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,12 @@ def named_folders(config: Config, run: Path | None = None) -> dict[str, Any]:
     }
 
 
-def usable_cache_dir(config: Config, run: Path) -> str | None:
-    """Return the cache folder that the settings of `run` name, or None, the usual one, if it may not be written to."""
-    return None if "cache_dir" in named_folders(config, run) else config.data.cache_dir
+def settle_cache_dir(config: Config, run: Path, say: Callable[[str], None]) -> None:
+    """Use the usual cache, and say so, if the settings of `run` name one that may not be written to."""
+    if trusts(config, run) or "cache_dir" not in named_folders(config, run):
+        return
+    named, config.data.cache_dir = config.data.cache_dir, None
+    say(f"the cache folder {named}, which the run names, is not one of yours: the usual one is used")
 
 
 def _leaves(value: Any, origin: str) -> bool:
