@@ -15,7 +15,7 @@ import pytest
 import textmill
 from support.interrupted_runs import assert_goes_on, quietly
 from support.network_disks import cached_names, network_disk, open_files_stay, stale_handles
-from support.run_commands import assert_same_run, wait_for
+from support.run_commands import assert_same_run, assert_same_weights, wait_for
 from support.run_moments import after_steps
 from textmill.errors import DataError, StaleFileError, TextmillError
 from textmill.files import not_accessible
@@ -99,10 +99,13 @@ def test_stale_handles(
 
         code = exit_code(train_there)
         assert code in ((0,) if times == 1 else (0, 74)), calls[at]
-        if code == 0:
-            assert_same_run(whole, folder)
-        else:
+        if code != 0:
             assert_goes_on(folder, train, whole)
+        elif "are lost: they could not be written" in (folder / "train.log").read_text():
+            assert times != 1  # a log is never worth a run
+            assert_same_weights(whole, folder)
+        else:
+            assert_same_run(whole, folder)
         shutil.rmtree(folder)
 
 

@@ -55,6 +55,11 @@ def assert_same_run(one: Path, other: Path) -> None:
     """Weights, optimizer state and logs of two runs are equal, to the bit."""
     for name in ("metrics.jsonl", "steps.jsonl", "samples.jsonl"):
         assert rows(one / name) == rows(other / name), name
+    assert_same_weights(one, other)
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Weights and optimizer state of two runs are equal, to the bit."""
     last = sorted((one / "checkpoints").glob("step-*"))[-1].name
     for name in ("model.safetensors", "optimizer.safetensors"):
         ours, theirs = load_file(one / "checkpoints" / last / name), load_file(other / "checkpoints" / last / name)

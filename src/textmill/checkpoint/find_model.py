@@ -11,7 +11,7 @@ from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.manifest import manifest_problems
 from textmill.checkpoint.recorded_best import best_step, read_state, recorded_best
 from textmill.config.field_types import closest_beside
-from textmill.console.standard_streams import program
+from textmill.console.standard_streams import program, resume_command
 from textmill.errors import DataError, MissingInputError
 from textmill.files import expand_home, moved_aside, without_manifest
 from textmill.runs.layout import (
@@ -243,8 +243,8 @@ def _ways_out(folder: Path, problems: list[str]) -> str:
     best = recorded_best(store) if folder.name == BEST_MODEL else None
     same = newest if folder.name == FINAL else best.checkpoint if best is not None else None
     if same is not None:
-        command = f"{program()} train --output-dir {shlex.quote(str(run))} --resume"
-        return f"The checkpoint {same} has the same model; {command} writes {folder.name} anew from it. {unchecked}"
+        anew = f"{resume_command(run)} writes {folder.name} anew from it"
+        return f"The checkpoint {same} has the same model; {anew}. {unchecked}"
     if newest is not None:
         return f"Another model of the run is {run / 'last'}, of the checkpoint {newest.name}. {unchecked}"
     return unchecked

@@ -5,6 +5,7 @@ an encoding that lacks most characters.
 """
 
 import json
+import shlex
 import shutil
 import sys
 import textwrap
@@ -115,6 +116,11 @@ def program() -> str:
     """Return what a person types to start textmill: its path, where it was started by one and is not on PATH."""
     started = sys.argv[0] if sys.argv else ""
     return started if Path(started).name == "textmill" and shutil.which("textmill") is None else "textmill"
+
+
+def resume_command(run: Path) -> str:
+    """Return the command that continues the run in the folder `run`."""
+    return f"{program()} train --output-dir {shlex.quote(str(run))} --resume"
 
 
 def piped_in() -> bool:

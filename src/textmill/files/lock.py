@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from textmill.files.atomic import TEMPORARY_PREFIX, cannot_write, make_directory
 from textmill.files.regular_files import open_regular
+from textmill.files.stale_names import retry_stale
 
 
 class NoLocksError(OSError):
@@ -28,7 +29,8 @@ def lock_file(path: Path) -> BinaryIO | None:
     while True:
         make_directory(path.parent)
         try:
-            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b", buffering=0)
+            descriptor = retry_stale(lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644))
+            file = os.fdopen(descriptor, "r+b", buffering=0)
         except FileNotFoundError:  # the folder was deleted in between, by a process that had the lock
             continue
         except OSError as error:

@@ -1,6 +1,5 @@
 """Check that the files of a run are as they were written: reads every byte of them."""
 
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.config import load_config
 from textmill.config.field_types import closest_beside
-from textmill.console.standard_streams import program
+from textmill.console.standard_streams import resume_command
 from textmill.data.sources.one_time_texts import was_kept
 from textmill.data.store.corpus import corpus_problems, open_corpus
 from textmill.data.store.corpus_files import remedy
@@ -95,9 +94,8 @@ def _lost_best_model(record: Record, store: CheckpointStore) -> Iterator[Finding
     if best.checkpoint == newest and record.state in ("running", "killed"):  # the moment between the two
         yield Finding(folder.name, [], absent=True, note=f"not made yet from {newest.name}, the newest checkpoint")
         return
-    command = f"{program()} train --output-dir {shlex.quote(str(record.folder))} --resume"
     same = f"the checkpoint of the best step, {best.checkpoint}, has the same model"
-    yield Finding(folder.name, [f"{folder} is missing: {same}; {command} writes it anew"])
+    yield Finding(folder.name, [f"{folder} is missing: {same}; {resume_command(record.folder)} writes it anew"])
 
 
 def _texts(record: Record) -> list[str]:

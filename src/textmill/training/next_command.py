@@ -2,7 +2,7 @@
 
 import shlex
 
-from textmill.console.standard_streams import program
+from textmill.console.standard_streams import program, resume_command
 from textmill.data.sources.foreign_settings import needs_trust
 from textmill.training.run import LEFT, Run
 
@@ -27,7 +27,7 @@ def resuming_call(run: Run) -> str:
     if run.saving.identity["model"] is not None:
         return "the same call from Python, with resume=True"
     trust = " --trust" if needs_trust(run.config) else ""
-    return f"{program()} train --output-dir {shlex.quote(str(run.folder))} --resume{trust}"
+    return f"{resume_command(run.folder)}{trust}"
 
 
 def return_command(run: Run, step: int) -> str:
