@@ -95,7 +95,7 @@ def test_orthogonalised_matrices_have_singular_values_near_one(shape: tuple[int,
     assert values.max() < 1.6
     u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
     cosine = (result * (u @ vh)).sum() / (result.norm() * (u @ vh).norm())
-    assert cosine > 0.98
+    assert cosine > 0.9
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "muon"])
