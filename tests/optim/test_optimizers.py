@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from textmill.errors import ConfigError
-from textmill.optim.muon import Muon, orthogonalise
+from textmill.optim.muon import Muon
 from textmill.optim.optimizer_choice import build_optimizer
+from textmill.optim.orthogonalise import POLYNOMIALS, orthogonalise
 from textmill.optim.parameter_groups import parameter_groups
 
 
@@ -42,20 +43,29 @@ def test_every_parameter_is_in_one_group() -> None:
     assert {tuple(p.shape) for p in groups["matrices"]["params"]} == {(24, 8), (8, 24)}
 
 
-def test_muon_is_that_of_torch() -> None:
-    """On a matrix, Muon takes the same steps as torch.optim.Muon with updates matched to AdamW's."""
+def test_muon_follows_its_papers() -> None:
+    """On a matrix, Muon takes the steps of momentum, Nesterov's look-ahead, decay and scale written out by hand."""
     torch.manual_seed(0)
     ours = nn.Parameter(torch.randn(16, 40))
-    theirs = nn.Parameter(ours.detach().clone())
-    groups = [{"params": [ours], "name": "matrices", "weight_decay": 0.1}]
-    muon = Muon(groups, lr=0.02, iteration_dtype=torch.bfloat16)  # which torch's iterates in
-    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    expected, buffer = ours.detach().clone(), torch.zeros(16, 40)
+    muon = Muon([{"params": [ours], "name": "matrices", "weight_decay": 0.1}], lr=0.02, momentum=0.8)
     for _ in range(6):
-        gradient = torch.randn(16, 40)
-        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        ours.grad = torch.randn(16, 40)
+        buffer = 0.8 * buffer + 0.2 * ours.grad
+        direction = _polynomials_of_singular_values(0.8 * buffer + 0.2 * ours.grad)
+        expected = (1 - 0.02 * 0.1) * expected - 0.02 * 0.2 * 40**0.5 * direction
         muon.step()
-        reference.step()
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours.detach(), expected, rtol=1e-5, atol=1e-6)
+
+
+def _polynomials_of_singular_values(matrix: torch.Tensor) -> torch.Tensor:
+    """Return U p(S) V' in float64, where p are the polynomials of Polar Express, one after the other."""
+    u, values, vh = torch.linalg.svd(matrix.double(), full_matrices=False)
+    x = values / values.norm() / 1.01
+    for a, b, c in POLYNOMIALS:
+        x = x / 1.01
+        x = a * x + b * x**3 + c * x**5
+    return ((u * x) @ vh).float()
 
 
 def test_muon_updates_everything_else_as_adamw() -> None:
@@ -76,16 +86,16 @@ def test_muon_updates_everything_else_as_adamw() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3, 20, 50), (3, 50, 20)])
 def test_orthogonalised_matrices_have_singular_values_near_one(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Newton-Schulz brings every singular value into [0.6, 1.3] and keeps the singular vectors."""
+    """Four iterations bring every singular value into [0.4, 1.6] and keep the singular vectors."""
     torch.manual_seed(1)
     matrices = torch.randn(shape)
     result = orthogonalise(matrices, dtype=dtype).float()
     values = torch.linalg.svdvals(result)
-    assert values.min() > 0.6
-    assert values.max() < 1.3
+    assert values.min() > 0.4
+    assert values.max() < 1.6
     u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
     cosine = (result * (u @ vh)).sum() / (result.norm() * (u @ vh).norm())
-    assert cosine > 0.98
+    assert cosine > 0.9
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "muon"])

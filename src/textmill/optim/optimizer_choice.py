@@ -40,7 +40,7 @@ def build_optimizer(
     name: `adamw` (decoupled decay), `adam` (decay added to the gradient), `sgd`, `muon`, an import string
         `package.module:factory`, the factory itself: a function from parameter groups to an optimizer; or an optimizer.
     adam: also of `muon`, for vectors and embeddings.
-    momentum: of `sgd` (None: 0.9) and `muon` (None: 0.95).
+    momentum: of `sgd` (None: 0.9) and `muon` (None: 0.9).
     muon_dtype: number format of `muon`'s iterations; see `Muon`.
 
     Raises:
@@ -69,7 +69,7 @@ def build_optimizer(
         return Muon(
             groups,
             learning_rate,
-            momentum=0.95 if momentum is None else momentum,
+            momentum=0.9 if momentum is None else momentum,
             betas=betas,
             eps=adam.eps,
             iteration_dtype=muon_dtype,
