@@ -24,8 +24,8 @@ class Mask:
     """Which positions each position attends to, computed once per call and shared by all layers.
 
     With `written_out`, `bias` is added to the scores: 0 or -inf, (G*T, S) or (K*B, G*T, S), or None if nothing is
-    masked; with `by_hand`, `attend_on_cpu` does all of it. Otherwise the fused kernel gets `allowed`, a boolean (T, S) or (B, 1, T, S), or None with `causal`, which
-    masks the future.
+    masked; `by_hand`: there is no cache, and `attend_on_cpu` computes the rest. Otherwise the fused kernel gets
+    `allowed`, a boolean (T, S) or (B, 1, T, S), or None with `causal`, which masks the future.
     """
 
     written_out: bool
@@ -95,7 +95,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) ->
 
 
 def _written_out(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
-    batch, length, heads, size = q.shape
+    batch, length, _, size = q.shape
     total, kv_heads = k.shape[1], k.shape[2]
     # The query heads of one key head are stacked, so keys and values are never repeated.
     q = q.unflatten(2, (kv_heads, -1)).permute(2, 0, 3, 1, 4).reshape(kv_heads * batch, -1, size)  # (K*B, G*T, E)

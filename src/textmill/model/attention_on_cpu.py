@@ -67,7 +67,6 @@ class _Attention(torch.autograd.Function):
         eps: float,
         dropout: float,
     ) -> Tensor:
-        batch, length = qkv.shape[:2]
         qk, v = _split(qkv, heads)  # (B, T, N, E), (B, T, K, E)
         r = None
         if gains is not None:
@@ -82,7 +81,7 @@ class _Attention(torch.autograd.Function):
             scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
         else:
             scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)  # (K*B, G*T, T)
-        weights = scores.softmax(-1).to(qkv.dtype)  # autocast may have other ideas
+        weights = torch.softmax(scores, -1, out=scores).to(qkv.dtype)  # autocast may have other ideas of the dtype
         kept = None
         if dropout:
             kept = torch.empty_like(weights, dtype=torch.bool).bernoulli_(1.0 - dropout)
@@ -91,47 +90,43 @@ class _Attention(torch.autograd.Function):
             out.div_(1.0 - dropout)
         ctx.save_for_backward(qkv, gains, r, q, k, v, weights, kept, *(angles or ()))
         ctx.heads, ctx.dropout = heads, dropout
-        return _unstack(out, batch, heads)  # (B, T, H*E)
+        return _unstack(out, len(qkv), heads)  # (B, T, H*E)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         qkv, gains, r, q, k, v, weights, kept, *angles = ctx.saved_tensors
         heads: Heads = ctx.heads
-        scale = heads.size**-0.5
+        batch, length, _ = qkv.shape
         for_qkv = torch.empty_like(qkv)
-        qk, _ = _split(qkv, heads)
-        into_qk, into_v = _split(for_qkv, heads)
-        length = qkv.shape[1]
-        by_head = gradient.view(*gradient.shape[:2], heads.queries, heads.size).permute(2, 0, 1, 3)  # (H, B, T, E)
-        gradient = _stack(by_head, heads)  # (K*B, G*T, E)
+        into_qk, into_v = _split(for_qkv, heads)  # (B, T, N, E), (B, T, K, E)
+        gradient = _stack(gradient.view(batch, length, -1, heads.size).permute(2, 0, 1, 3), heads)  # (K*B, G*T, E)
         if kept is not None:
             gradient = gradient / (1.0 - ctx.dropout)
-        used = weights if kept is None else weights * kept
-        for_v = torch.bmm(used.transpose(1, 2), gradient)  # (K*B, T, E)
-        into_v.copy_(for_v.view(heads.keys, -1, length, heads.size).permute(1, 2, 0, 3))
-        for_weights = torch.bmm(gradient, v.transpose(1, 2))  # (K*B, G*T, T)
+        for_v = torch.bmm((weights if kept is None else weights * kept).transpose(1, 2), gradient)  # (K*B, T, E)
+        into_v.copy_(for_v.view(heads.keys, batch, length, -1).permute(1, 2, 0, 3))
+        scores = torch.bmm(
+            gradient, v.transpose(1, 2)
+        )  # (K*B, G*T, T): of the weights, and then in place of the scores
         if kept is not None:
-            for_weights.mul_(kept)
-        for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)
-        for_ready = qkv.new_empty(heads.queries + heads.keys, qkv.shape[0], length, heads.size)  # (N, B, T, E)
-        _product_into(for_ready[heads.queries :].flatten(0, 1), for_scores.transpose(1, 2), q, scale)
+            scores.mul_(kept)
+        torch.ops.aten._softmax_backward_data.out(scores, weights, -1, scores.dtype, grad_input=scores)
+        ready = torch.empty(heads.queries + heads.keys, batch, length, heads.size, dtype=qkv.dtype)  # (N, B, T, E)
+        scale = heads.size**-0.5
+        _product_into(ready[heads.queries :].flatten(0, 1), scores.transpose(1, 2), q, scale)
         if heads.queries == heads.keys:
-            _product_into(for_ready[: heads.queries].flatten(0, 1), for_scores, k, scale)
+            _product_into(ready[: heads.queries].flatten(0, 1), scores, k, scale)
         else:
-            for_q = torch.bmm(for_scores, k).mul_(scale).view(heads.keys, qkv.shape[0], -1, length, heads.size)
-            for_ready[: heads.queries].view_as(for_q.transpose(1, 2)).copy_(for_q.transpose(1, 2))
-        for_gains = None
-        if gains is None and not angles:
-            into_qk.copy_(for_ready.permute(1, 2, 0, 3))
-        else:
-            by_position = for_ready.permute(1, 2, 0, 3)  # (B, T, N, E)
-            if angles:
-                by_position = _rotated_back(by_position, *angles)
-            if gains is None:
-                into_qk.copy_(by_position)
-            else:
-                for_gains = _norm_backward(by_position, qk, gains, r, into_qk)
+            for_q = torch.bmm(scores, k).mul_(scale).view(heads.keys, batch, -1, length, heads.size)  # (K, B, G, T, E)
+            ready[: heads.queries].unflatten(0, (heads.keys, -1)).copy_(for_q.transpose(1, 2))
+        del scores
+        by_position = ready.permute(1, 2, 0, 3)  # (B, T, N, E)
+        if angles:
+            by_position = _rotated_back(by_position, *angles)
+        if gains is None:
+            into_qk.copy_(by_position)
+            return for_qkv, None, None, None, None, None, None
+        for_gains = _norm_backward(by_position, _split(qkv, heads)[0], gains, r, into_qk)
         return for_qkv, for_gains, None, None, None, None, None
 
 
@@ -160,7 +155,10 @@ def _scale_and_rotate(h: Tensor, gains: Tensor | None, angles: Angles | None) ->
     ready = torch.empty(h.shape[2], *h.shape[:2], h.shape[3], dtype=h.dtype)
     by_position = ready.permute(1, 2, 0, 3)  # (B, T, N, E)
     if angles is None:
-        torch.mul(h, gains, out=by_position) if gains is not None else by_position.copy_(h)
+        if gains is None:
+            by_position.copy_(h)
+        else:
+            torch.mul(h, gains, out=by_position)
         return ready
     cos, sin = angles  # (T, 1, E) or (B, T, 1, E)
     half = h.shape[-1] // 2

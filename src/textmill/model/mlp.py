@@ -63,8 +63,10 @@ class _SwiGLUOnCPU(torch.autograd.Function):
         gate, up = gate_and_up.chunk(2, -1)
         result = torch.empty_like(gate_and_up)
         for_gate, for_up = result.chunk(2, -1)
-        torch.mul(gradient, F.silu(gate), out=for_up)
-        torch.ops.aten.silu_backward.grad_input(gradient * up, gate, grad_input=for_gate)
+        torch.ops.aten.silu.out(gate, out=for_up)
+        for_up.mul_(gradient)
+        torch.mul(gradient, up, out=for_gate)
+        torch.ops.aten.silu_backward.grad_input(for_gate, gate, grad_input=for_gate)
         return result
 
 

@@ -1,8 +1,8 @@
 """Muon for matrices, AdamW for everything else, as one optimizer with one state.
 
 Muon replaces a matrix's momentum by the nearest semi-orthogonal matrix, so that every direction of the update has the
-same size (Jordan et al., https://kellerjordan.github.io/posts/muon). Matrices of one shape are stacked and orthogonalised
-together.
+same size (Jordan et al., https://kellerjordan.github.io/posts/muon). Matrices of one shape are stacked and
+orthogonalised together.
 """
 
 import math
@@ -24,6 +24,8 @@ class Muon(torch.optim.Optimizer):
     updates have (arXiv:2502.16982, eq. 4): one learning rate serves both kinds of group.
 
     momentum: of Muon, with Nesterov's look-ahead. betas, eps: of AdamW.
+    every: update the matrices in every so many steps; the gradients of all steps go into the momentum. Two halve the
+        cost of the orthogonalisation and learn as much.
     iteration_dtype: number format of the orthogonalisation; bfloat16 is accurate enough, and fast where the
         hardware supports it.
     """
@@ -34,6 +36,7 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         *,
         momentum: float = 0.9,
+        every: int = 2,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         iteration_dtype: torch.dtype = torch.float32,
@@ -41,6 +44,8 @@ class Muon(torch.optim.Optimizer):
         defaults = {
             "lr": lr,
             "momentum": momentum,
+            "every": every,
+            "steps": 0,  # taken so far; saved and restored with the group
             "betas": betas,
             "eps": eps,
             "weight_decay": 0.0,
@@ -75,9 +80,12 @@ class Muon(torch.optim.Optimizer):
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             buffers.append(state["momentum_buffer"])
         torch._foreach_lerp_(buffers, gradients, 1.0 - group["momentum"])
-        updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
         if group["weight_decay"]:
             torch._foreach_mul_(parameters, 1.0 - group["lr"] * group["weight_decay"])
+        group["steps"] += 1
+        if (group["steps"] - 1) % group["every"] != 0:
+            return
+        updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
         shapes: dict[torch.Size, list[int]] = defaultdict(list)
         for index, parameter in enumerate(parameters):
             shapes[parameter.shape].append(index)

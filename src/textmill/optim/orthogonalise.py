@@ -13,7 +13,7 @@ POLYNOMIALS = (
 from 0.001 to 1 nearest to 1: Polar Express, Amsel et al. 2025 (arXiv:2505.16932, algorithm 1)."""
 
 _SAFETY = 1.01
-"""Rounding may lift a singular value above 1, where the polynomials grow: they are evaluated at x / 1.01 (section 4.4)."""
+"""Rounding may lift a singular value above 1, where the polynomials grow: they are evaluated at x / 1.01 (4.4)."""
 
 
 def orthogonalise(matrices: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
