@@ -68,10 +68,11 @@ class Screen:
     def open_log(self, path: Path, offset: int | None = None) -> None:
         """Write what was said so far and everything from now on to `path` too, cut at `offset` bytes first."""
         own_file(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        descriptor = retry_stale(lambda: os.open(path, flags, 0o666))
         self._log = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
         if offset is not None:
-            self._log.truncate(min(offset, path.stat().st_size))
+            self._log.truncate(min(offset, os.fstat(descriptor).st_size))
         for line in self._early_lines:
             self._append_to_log(line)
         self._early_lines.clear()
