@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from textmill.console.number_format import duration, in_one_line, rate, size
 from textmill.console.standard_streams import NAME_COLUMNS, columns, named, wrapped
 from textmill.console.status_line import SHORTEST_BAR, StatusLine
-from textmill.files import own_file, read_text
+from textmill.files import own_file, read_text, retry_stale
 
 SILENT_SECONDS = 2.0
 """What is done within this time needs no progress."""
