@@ -44,7 +44,7 @@ def test_every_parameter_is_in_one_group() -> None:
 
 
 def test_muon_follows_its_papers() -> None:
-    """On a matrix, Muon takes the steps of momentum, look-ahead, decay and scale written out, the latter in every second."""
+    """On a matrix, Muon's steps are momentum, look-ahead, decay and scale written out, an update in every second."""
     torch.manual_seed(0)
     ours = nn.Parameter(torch.randn(16, 40))
     expected, buffer = ours.detach().clone(), torch.zeros(16, 40)
