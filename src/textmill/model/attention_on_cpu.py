@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from textmill.model.norm import inverse_rms
 from textmill.model.positions import Angles
 
 
@@ -70,9 +71,7 @@ class _Attention(torch.autograd.Function):
         qk, v = _split(qkv, heads)  # (B, T, N, E), (B, T, K, E)
         r = None
         if gains is not None:
-            precise = torch.promote_types(qk.dtype, torch.float32)
-            r = torch.linalg.vector_norm(qk, dim=-1, keepdim=True, dtype=precise)  # (B, T, N, 1)
-            r = r.square_().mul_(1.0 / heads.size).add_(eps).rsqrt_()
+            r = inverse_rms(qk, eps)  # (B, T, N, 1)
         ready = _scale_and_rotate(qk if r is None else qk * r, gains, angles).to(qkv.dtype)  # (N, B, T, E)
         q, k = _stack(ready[: heads.queries], heads), ready[heads.queries :].flatten(0, 1)  # (K*B, G*T, E), (K*B, T, E)
         v = v.permute(2, 0, 1, 3).reshape(k.shape)  # (K*B, T, E)
