@@ -5,6 +5,7 @@ the machine alone, never from a stopwatch: the same run started twice makes the 
 """
 
 import ctypes
+import os
 import sys
 from typing import Any
 
@@ -15,12 +16,17 @@ from textmill.machine.devices import cpu_vendor
 MEBIBYTE = 1 << 20
 
 
-def apply_kernels(device: torch.device, *, threads: int | None = None, onednn: bool | None = None) -> dict[str, Any]:
+def apply_kernels(
+    device: torch.device, *, threads: int | None = None, onednn: bool | None = None, deterministic: bool = False
+) -> dict[str, Any]:
     """Make this process compute in the fastest way that is known to be right here; return the choices.
 
     threads: CPU threads of one operation (None: what PyTorch chose).
     onednn: whether float32 matrix products go through oneDNN instead of the default library (None: choose).
+    deterministic: see `refuse_random_order`.
     """
+    if deterministic:
+        refuse_random_order()
     if threads is not None:
         torch.set_num_threads(threads)
     if device.type == "cuda":
@@ -59,6 +65,18 @@ def prefers_onednn(device: torch.device) -> bool:
     error = ((left @ right.T).double() - exact).abs().max() / exact.abs().max()
     set_onednn(False)
     return error.item() < 1e-5  # float32 gives about 3e-7 here, bfloat16 about 3e-3
+
+
+def refuse_random_order() -> None:
+    """Make PyTorch use only kernels that repeat their results to the bit, and refuse operations that have none.
+
+    Has to be called before the first matrix product on a GPU, because cuBLAS reads its setting once.
+    https://docs.pytorch.org/docs/stable/notes/randomness.html
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")  # compiled kernels are not chosen by a stopwatch
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # which is for finding reads of it
 
 
 def keep_large_blocks() -> None:
