@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from textmill.machine.kernel_choices import apply_kernels, prefers_onednn, set_onednn
+from textmill.machine.kernel_choices import apply_kernels, prefers_onednn, random_order_allowed, set_onednn
 
 
 def test_choices_are_recorded_and_can_be_restored() -> None:
@@ -41,6 +41,9 @@ def test_deterministic_kernels_are_asked_for(monkeypatch: pytest.MonkeyPatch) ->
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        with random_order_allowed():  # for the samples of a run
+            assert not torch.are_deterministic_algorithms_enabled()
+        assert torch.are_deterministic_algorithms_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
         torch.utils.deterministic.fill_uninitialized_memory = True  # pyright: ignore[reportAttributeAccessIssue]

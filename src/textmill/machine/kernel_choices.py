@@ -7,6 +7,8 @@ the machine alone, never from a stopwatch: the same run started twice makes the 
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -78,6 +80,20 @@ def refuse_random_order() -> None:
     torch.use_deterministic_algorithms(True)
     # Filling new memory helps to find reads of it, and costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@contextmanager
+def random_order_allowed() -> Iterator[None]:
+    """Allow any kernel inside, for results that nothing is learned from; outside it is as before."""
+    refused, warned = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(refused, warn_only=warned)
 
 
 def keep_large_blocks() -> None:
