@@ -85,10 +85,8 @@ def refuse_random_order() -> None:
 @contextmanager
 def random_order_allowed() -> Iterator[None]:
     """Allow any kernel inside, for results that nothing is learned from; outside it is as before."""
-    refused, warned = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    refused = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(False)
     try:
         yield
