@@ -263,6 +263,18 @@ def test_the_counter_of_a_fused_kernel_lies_beside_the_parameter(tmp_path: Path)
     assert optimizer.state[model.norm.weight]["step"].device.type == "meta"
 
 
+def test_torch_itself_restores_muon() -> None:
+    """`load_state_dict` puts every tensor of Muon's state where Muon made it, `step` beside the parameter."""
+    with torch.device("meta"):
+        model = Model()
+    optimizer = build_optimizer(model, "muon", learning_rate=0.01)
+    on_cpu = Model()
+    trained = build_optimizer(on_cpu, "muon", learning_rate=0.01)
+    train(on_cpu, trained, range(1))
+    optimizer.load_state_dict(trained.state_dict())
+    assert {device for device, _ in devices(optimizer, model).values()} == {"meta"}
+
+
 class Impatient(torch.optim.SGD):
     """An optimizer that steps only when its owner says so."""
 
