@@ -86,7 +86,7 @@ def restore_optimizer(
                 if full_name not in tensors:
                     raise ResumeError(f"the checkpoint lacks the optimizer's tensor {full_name}")
                 unused.discard(full_name)
-                state[key] = _copied(tensors[full_name], parameter, devices[index].get(key, parameter.device))
+                state[key] = _copied(tensors[full_name], parameter, devices[index].get(key) or parameter.device)
             plan.append((parameter, state))
     if unused:
         raise ResumeError(f"the checkpoint's optimizer tensor {min(unused)} belongs to no parameter of this model")
