@@ -60,7 +60,17 @@ def _with_a_part_of_its_own(model: Decoder) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("change", [_with_hook, _with_a_part_of_its_own, lambda model: model.bfloat16()])
+def _with_another_forward(model: Decoder) -> nn.Module:
+    block = model.get_submodule("model.layers.0")
+    forward = block.forward
+    block.forward = lambda *inputs: forward(*inputs) * 2  # type: ignore[method-assign]
+    return model
+
+
+CHANGES = [_with_hook, _with_a_part_of_its_own, _with_another_forward, lambda model: model.bfloat16()]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_model_is_called_itself(change: Any) -> None:
     """Hooks, replaced parts and other dtypes are left to the model: with and without a cache come the same tokens."""
     plain = small_model(architecture="llama", d_ff=128)

@@ -41,11 +41,15 @@ def can_step(model: nn.Module) -> TypeGuard[Decoder]:
     if not isinstance(model, Decoder):
         return False
     unchanged = all(
-        type(module) in _KNOWN and not module._forward_hooks and not module._forward_pre_hooks
+        type(module) in _KNOWN
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+        and "forward" not in vars(module)
         for module in model.modules()
     )
     return unchanged and all(
-        weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64) for weight in model.parameters()
+        type(weight) is nn.Parameter and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+        for weight in model.parameters()
     )
 
 
