@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -14,6 +15,7 @@ from support.disk_faults import CRASHED, NAMES, content, flip_bits, in_child, wr
 from support.written_checkpoints import save
 from textmill import files
 from textmill.checkpoint import manifest
+from textmill.checkpoint.best_and_final import link_model
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.errors import WriteFailedError
 from textmill.files import hashes
@@ -133,3 +135,21 @@ def test_leavings_of_a_killed_save_are_no_checkpoint(good: CheckpointStore) -> N
     assert good.steps() == [1, 2]
     files.remove_temporaries(good.folder)
     assert len(list(good.folder.iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
+    good: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the disk while a checkpoint is listed is a problem, and no model is linked from what was seen."""
+    real = os.scandir
+
+    def scandir(folder: str | os.PathLike[str] = ".") -> object:
+        if os.fspath(folder) == os.fspath(good.path(2)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), folder)
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert good.verify(2) == [f"{good.path(2).name} cannot be listed (Input/output error)"]
+    with pytest.raises(OSError, match="Input/output error"):
+        link_model(good.path(2), good.folder / "model")
+    assert not (good.folder / "model").exists()

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textmill.config import ModelConfig, choose_preset, load_config
-from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup, replaced, without_effect
+from textmill.config.consistency import (
+    fit_batch,
+    fit_dropout,
+    fit_model,
+    fit_vocab,
+    fit_warmup,
+    replaced,
+    without_effect,
+)
 from textmill.config.model_shape import resolve_shape
 from textmill.config.presets import apply_auto_preset
 from textmill.errors import ConfigError
@@ -153,6 +161,20 @@ def test_warmup_is_shortened_whoever_chose_it() -> None:
     assert fit_warmup(config, 100) == ["warmup_steps: 10 instead of 1000, because the run has 100 steps"]
     assert config.training.warmup_steps == 10
     assert fit_warmup(load_config(), 1) == []
+
+
+@pytest.mark.parametrize(("epochs", "dropout"), [(0.2, 0.0), (2.0, 0.0), (5.0, 0.1), (8.0, 0.2), (20.0, 0.2)])
+def test_the_dropout_of_auto_fits_the_epochs(epochs: float, dropout: float) -> None:
+    """It is for text that is read again: none at two epochs, that of the preset at the preset's eight."""
+    config = load_config()
+    apply_auto_preset(config, "cpu", 1_000_000)
+    said = fit_dropout(config, epochs)
+    assert config.model.dropout == pytest.approx(dropout)
+    assert len(said) == (dropout != 0.2)
+    given = load_config(dropout=0.2)
+    apply_auto_preset(given, "cpu", 1_000_000)
+    assert fit_dropout(given, epochs) == []
+    assert given.model.dropout == 0.2
 
 
 @pytest.mark.parametrize(

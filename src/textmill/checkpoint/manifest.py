@@ -4,7 +4,6 @@ MANIFEST.json lists every other file with its size and SHA-256 and contains the 
 bit anywhere in the folder, the manifest included, is noticed before a weight is used.
 """
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from textmill.files import (
     is_still_open,
     read_manifest,
     render_manifest,
+    walk,
 )
 from textmill.runs.layout import MANIFEST
 
@@ -66,7 +66,12 @@ def manifest_problems(folder: Path, step: int | None = None, *, more_allowed: bo
     if step is not None and manifest["step"] != step:
         return [f"{MANIFEST} belongs to step {manifest['step']}"]
     listed: dict[str, dict[str, Any]] = manifest["files"]
-    present = set(list_files(folder))
+    try:
+        present = set(list_files(folder))
+    except OSError as error:
+        if disk_is_lost(error):
+            raise cannot_read(folder, error) from error
+        return [f"{folder.name} cannot be listed ({error.strerror or error})"]
     problems = [f"{name} is missing" for name in listed if name not in present]
     if not more_allowed:
         problems += [f"{name} is not in the manifest" for name in sorted(present - listed.keys())]
@@ -80,9 +85,9 @@ def manifest_problems(folder: Path, step: int | None = None, *, more_allowed: bo
 def list_files(folder: Path) -> list[str]:
     """Return the relative paths of everything below `folder` that is not a directory, sorted.
 
-    The manifest is left out, and what NFS keeps of deleted files that are still open.
+    The manifest is left out, and what NFS keeps of deleted files that are still open. Raises OSError.
     """
-    found = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    found = (parent / name for parent, names in walk(folder) for name in names)
     paths = (path for path in found if not is_still_open(path))
     return sorted(name for name in (path.relative_to(folder).as_posix() for path in paths) if name != MANIFEST)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from textmill.config.aliases import RIVALS
 from textmill.config.model_shape import resolve_shape
+from textmill.config.presets import preset_values
 from textmill.config.related_settings import INSTEAD
 from textmill.config.run_config import Config
 from textmill.errors import ConfigError
@@ -21,6 +22,9 @@ EXCLUSIVE = (
 )
 """Pairs of settings of which only one can be given."""
 
+
+ONCE_AND_AGAIN = 2
+"""Epochs up to which a model learns more without dropout."""
 
 ROWS_OF_A_STEP = ("batch_size", "gradient_accumulation_steps")
 """Settings whose product with the number of processes is the rows of an optimizer step."""
@@ -159,6 +163,24 @@ def fit_warmup(config: Config, total_steps: int) -> list[str]:
     after = max(0, total_steps // 10)
     config.training.derive("warmup_steps", after, force=True)
     return [f"warmup_steps: {after} instead of {before}, because the run has {total_steps} steps"]
+
+
+def fit_dropout(config: Config, epochs: float) -> list[str]:
+    """Lower a dropout that `auto` chose for the epochs of its preset to what fits a run of fewer `epochs`.
+
+    Dropout helps against text that is read again and again, and slows the learning of text that is new: it grows from
+    none at ONCE_AND_AGAIN epochs to the preset's at the preset's number of epochs (docs/decisions.md).
+    """
+    kind, _, preset = config.model.origin("dropout").partition(" ")
+    if kind != "preset" or not preset.startswith("auto-"):
+        return []
+    before, usual = config.model.dropout, preset_values(preset).get("epochs", 1)
+    share = (epochs - ONCE_AND_AGAIN) / max(1, usual - ONCE_AND_AGAIN)
+    after = round(before * min(1.0, max(0.0, share)), 2)
+    if after == before:
+        return []
+    config.model.derive("dropout", after, force=True)
+    return [f"dropout: {after:g} instead of {before:g}, because the text is read {epochs:.3g} times, not {usual} times"]
 
 
 def replaced(config: Config) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from textmill.console.number_format import duration, in_one_line, rate, size
 from textmill.console.standard_streams import NAME_COLUMNS, columns, named, wrapped
 from textmill.console.status_line import SHORTEST_BAR, StatusLine
-from textmill.files import own_file, read_text
+from textmill.files import own_file, read_text, retry_stale
 
 SILENT_SECONDS = 2.0
 """What is done within this time needs no progress."""
@@ -68,10 +68,11 @@ class Screen:
     def open_log(self, path: Path, offset: int | None = None) -> None:
         """Write what was said so far and everything from now on to `path` too, cut at `offset` bytes first."""
         own_file(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        descriptor = retry_stale(lambda: os.open(path, flags, 0o666))
         self._log = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
         if offset is not None:
-            self._log.truncate(min(offset, path.stat().st_size))
+            self._log.truncate(min(offset, os.fstat(descriptor).st_size))
         for line in self._early_lines:
             self._append_to_log(line)
         self._early_lines.clear()

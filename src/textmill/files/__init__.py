@@ -35,4 +35,12 @@ from textmill.files.json_files import (
 from textmill.files.lock import NoLocksError, is_current, is_locked, lock_file
 from textmill.files.manifest import MANIFEST, listed_problems, read_manifest, render_manifest, without_manifest
 from textmill.files.regular_files import open_regular, read_bytes, read_text
-from textmill.files.stale_names import is_still_open, look_anew, remove_tree, rename, retry_stale, wait_until_seen
+from textmill.files.stale_names import (
+    is_still_open,
+    look_anew,
+    remove_tree,
+    rename,
+    retry_stale,
+    wait_until_seen,
+    walk,
+)

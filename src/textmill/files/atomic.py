@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from textmill.errors import CannotWriteError, MissingInputError, StaleFileError, TextmillError, WriteFailedError
-from textmill.files.stale_names import remove_tree, rename, retry_stale
+from textmill.files.stale_names import remove_tree, rename, retry_stale, walk
 
 TEMPORARY_PREFIX = ".tmp-"
 """Start of the names of unfinished files. What a process that died left under one is removed under the run's lock."""
@@ -104,8 +104,8 @@ def own_file(path: Path) -> None:
     Raises OSError.
     """
     with suppress(FileNotFoundError):
-        if path.lstat().st_nlink > 1:
-            write_bytes(path, path.read_bytes())
+        if retry_stale(path.lstat).st_nlink > 1:
+            write_bytes(path, retry_stale(path.read_bytes))
 
 
 def move_into_place(temporary: Path, final: Path) -> Path:
@@ -260,10 +260,10 @@ def fsync_directory(folder: Path) -> None:
 
 def fsync_tree(folder: Path) -> None:
     """Write every file and directory below `folder` out to the disk."""
-    for parent, _, names in os.walk(folder):
+    for parent, names in walk(folder):
         for name in names:
-            fsync_file(Path(parent, name))
-        fsync_directory(Path(parent))
+            fsync_file(parent / name)
+        fsync_directory(parent)
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:

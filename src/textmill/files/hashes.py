@@ -27,7 +27,7 @@ def json_sha256(value: Any, *, sort_keys: bool = False) -> str:
 
 def file_entry(path: Path) -> dict[str, Any]:
     """Return the "size" and "sha256" of a file. Raises OSError."""
-    return {"size": path.stat().st_size, "sha256": sha256(path)}
+    return {"size": retry_stale(path.stat).st_size, "sha256": sha256(path)}
 
 
 def file_problem(path: Path, recorded: dict[str, Any]) -> str | None:
@@ -38,7 +38,7 @@ def file_problem(path: Path, recorded: dict[str, Any]) -> str | None:
     try:
         if not retry_stale(path.is_file):
             return "is not a regular file" if path.exists() else "is missing"
-        size = path.stat().st_size
+        size = retry_stale(path.stat).st_size
         if size != recorded["size"]:
             return f"has {size} bytes instead of {recorded['size']}"
         return None if sha256(path) == recorded["sha256"] else "has changed (its SHA-256 differs)"

@@ -66,7 +66,7 @@ def _of_its_own(shared: BinaryIO, path: Path) -> BinaryIO:
 def is_current(file: BinaryIO, path: Path) -> bool:
     """Return whether the open file is the one that has the name now: two processes must lock the same file."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return os.path.samestat(os.fstat(file.fileno()), retry_stale(path.stat))
     except FileNotFoundError:
         return False
 

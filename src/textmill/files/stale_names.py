@@ -58,6 +58,18 @@ def _is_stale(error: BaseException) -> bool:
     return isinstance(error, StaleFileError) or (isinstance(error, OSError) and error.errno == errno.ESTALE)
 
 
+def walk(folder: Path) -> list[tuple[Path, list[str]]]:
+    """Return every folder from `folder` down, with the names in it that are no folders.
+
+    Raises OSError: a folder that cannot be listed is not an empty one.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    return retry_stale(lambda: [(Path(parent), names) for parent, _, names in os.walk(folder, onerror=refuse)])
+
+
 def rename(source: Path, target: Path) -> None:
     """Rename `source` to `target`, replacing a file. Raises OSError.
 

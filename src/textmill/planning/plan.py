@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from textmill.config.consistency import fit_batch, fit_model, fit_vocab, fit_warmup, replaced
+from textmill.config.consistency import fit_batch, fit_dropout, fit_model, fit_vocab, fit_warmup, replaced
 from textmill.config.huggingface import OWN_MODEL_TYPE, export_problem
 from textmill.config.run_config import LENGTHS, Config
 from textmill.errors import ConfigError
@@ -115,6 +115,8 @@ def fit_run(
     )
     if length.total_steps is not None:
         said += fit_warmup(config, length.total_steps)
+    if own_model and length.epochs is not None:
+        said += fit_dropout(config, length.epochs)
     return length, said
 
 

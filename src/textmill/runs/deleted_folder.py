@@ -13,7 +13,7 @@ class OpenFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = retry_stale(lambda: os.open(path, os.O_RDONLY))
         self._found = os.fstat(self._descriptor)
 
     @property

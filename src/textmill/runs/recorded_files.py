@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textmill.files import read_bytes, read_object, with_own_hash
+from textmill.files import read_bytes, read_object, retry_stale, with_own_hash
 from textmill.files.regular_files import NotAFileError
 from textmill.runs.layout import CONFIG, ENVIRONMENT, METRICS, SAMPLES, STATUS, STEPS, TOKENIZER, TRAIN_LOG
 
@@ -71,7 +71,7 @@ def damage(run: Path) -> dict[str, str]:
     if has_own_hash(status):
         recorded = status.get("files")
         found |= changed_files(run, recorded if isinstance(recorded, dict) else {})
-    elif (run / STATUS).is_file() and (not status or "sha256" in status):
+    elif retry_stale((run / STATUS).is_file) and (not status or "sha256" in status):
         found[STATUS] = "has changed since the run wrote it (its SHA-256 differs)"
     with suppress(OSError):
         if CONFIG not in found and config_changed(run / CONFIG):

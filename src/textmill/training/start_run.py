@@ -11,6 +11,7 @@ from textmill.config import ModelConfig
 from textmill.data.batches.loader import Batch
 from textmill.engine.deepspeed_json import for_initialize
 from textmill.engine.engine_choice import build_engine
+from textmill.files import retry_stale
 from textmill.machine.devices import peak_flops
 from textmill.model.cross_entropy import cross_entropy_sum, forward
 from textmill.model.from_config import build_model
@@ -56,16 +57,21 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
             log_sizes = _restore(run, opened)
         with world.together():
             if world.is_first:
-                forget_hashes(run.folder)
-                write_environment(run, corpus, opened.kernels)
-                if corpus.tokenizer is not None:
-                    corpus.tokenizer.save_alone(run.folder / layout.TOKENIZER)
+                retry_stale(lambda: _describe(run, opened))
         given_model = opened.parts.model is not None
         for name, text in opening_lines(run, corpus, preset=opened.preset, given_model=given_model):
             screen.field(name, text)
         stack.enter_context(running(run, log_sizes))
         stack.enter_context(memory_explained(opened.config, world.device, world.size))  # for status.json to say it too
         yield run
+
+
+def _describe(run: Run, opened: OpenedRun) -> None:
+    """Write what the run runs on, and its tokenizer."""
+    forget_hashes(run.folder)
+    write_environment(run, opened.corpus, opened.kernels)
+    if opened.corpus.tokenizer is not None:
+        opened.corpus.tokenizer.save_alone(run.folder / layout.TOKENIZER)
 
 
 def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
