@@ -46,12 +46,12 @@ class Cache:
     def next_position(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield per layer where key and value of the next position are to be written, and all keys and values with it.
 
-        The shapes are (2, B, K, E), (B*K, S, E) and (B*K, S, E). Something must have been appended before.
+        The shapes are (2, B, K, E), (B*K, E, S) and (B*K, S, E). Something must have been appended before.
         """
         buffers, past = self._buffers, self.length
         assert buffers is not None
         keys, values = buffers[..., : past + 1, :].flatten(2, 3)  # (L, B*K, S, E) each
-        return zip(buffers[..., past, :].unbind(1), keys, values)
+        return zip(buffers[..., past, :].unbind(1), keys.mT, values)
 
     def advance(self, positions: int) -> None:
         """Count `positions` more as filled."""

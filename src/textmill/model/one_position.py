@@ -203,7 +203,7 @@ class _Attention:
         new, keys, values = room
         new.copy_(heads.keys_and_values)
         q = heads.queries.reshape(heads.groups)  # (N*K, G, E)
-        scores = torch.baddbmm(self.unused, q, keys.mT, beta=0, alpha=q.shape[-1] ** -0.5)  # (N*K, G, S)
+        scores = torch.baddbmm(self.unused, q, keys, beta=0, alpha=q.shape[-1] ** -0.5)  # (N*K, G, S)
         y = torch.bmm(scores.softmax(-1), values)  # (N*K, G, E)
         self.output.add(y.view(to.shape[0], -1), to)
 
