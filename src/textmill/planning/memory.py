@@ -266,7 +266,8 @@ def block_activations(shape: Shape) -> int:
     attention_inputs = 3 if shape.half and separate else 1
     mlp_inputs = 2 if shape.half and model.gated else 1
     inputs = tokens * c * ((attention_inputs + mlp_inputs) * width + heads * size)
-    normed = tokens * (heads + kv_heads) * (size * c + FLOAT) if model.qk_norm and separate else 0
+    norm_input = FLOAT if shape.device == "cuda" else c  # autocast on a GPU computes norms in float32
+    normed = tokens * (heads + kv_heads) * (size * norm_input + FLOAT) if model.qk_norm and separate else 0
     return stream + inputs + normed + _attention(shape) + _feed_forward(shape) + 2 * _dropout(shape, c)
 
 
