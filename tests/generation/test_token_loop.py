@@ -60,6 +60,24 @@ def test_a_sample_does_not_depend_on_how_many_there_are() -> None:
     assert run(model, [[1, 2]], max_new_tokens=20) != run(model, [[1, 2]], max_new_tokens=20)
 
 
+def test_samples_of_one_prompt_read_it_once() -> None:
+    """The prompt of five samples passes through the blocks as one row, and the tokens are those of five rows."""
+    model = small_model()
+    rows: list[tuple[int, ...]] = []
+    forward = model.forward
+
+    def watched(tokens: torch.Tensor, **options: Any) -> torch.Tensor:
+        rows.append(tuple(tokens.shape))
+        return forward(tokens, **options)
+
+    prompt = random_tokens(9).tolist()
+    plain = run(model, [prompt] * 5, max_new_tokens=30, seed=2, use_cache=False)
+    loop = generate(model, [prompt] * 5, max_new_tokens=30, seed=2)  # before the model is changed
+    model.forward = watched  # type: ignore[method-assign]
+    assert [list(sequence) for sequence in zip(*loop)] == plain
+    assert rows == [(1, 9), (5, 13), (5, 13)]
+
+
 def test_every_token_takes_the_next_draw_of_its_sequence() -> None:
     """With eight equally likely tokens, each is eight times the draw of a torch generator of that sequence's seed."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -198,14 +199,23 @@ class _Group:
         try:
             with torch.no_grad():
                 if self.cache is not None:
-                    unread = self.tokens[:, self.start + self.cache.length :]
-                    logits = self.compute(unread, cache=self.cache, last_only=True)
+                    logits = self._append_to(self.cache, self.tokens[:, self.start + self.cache.length :])
                 else:
                     logits = self.compute(self.tokens[:, self.start :])
         finally:
             if training:
                 self.model.train()
         return logits_of(logits)[:, -1]  # (N, V)
+
+    def _append_to(self, cache: Any, unread: Tensor) -> Any:
+        """Return the model's output for `unread` (N, T); samples of one prompt are read once."""
+        decoder = self.decoder
+        if decoder is None or cache.length > 0 or not bool((unread == unread[:1]).all()):
+            return self.compute(unread, cache=cache, last_only=True)
+        one = decoder.new_cache(1, unread.shape[1])
+        logits = self.compute(unread[:1], cache=one, last_only=True)
+        cache.repeat(one)
+        return logits.repeat(len(unread), 1, 1)
 
 
 def window_start(length: int, context: int | None) -> int:

@@ -3,6 +3,8 @@
 Letters: L layers, B sequences, K key and value heads, E size of a head, T new positions, S positions so far.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from torch import Tensor
@@ -35,13 +37,24 @@ class Cache:
             raise ValueError(
                 f"the cache has room for {self.batch_size} x {self.max_len} positions, not for {batch} x {total}"
             )
-        if self._buffers is None:
-            self._buffers = k.new_empty(2, self._num_layers, batch, kv_heads, self.max_len, size)
-        both = self._buffers[:, layer]  # (2, B, K, max_len, E)
+        both = self._allocated(k, kv_heads, size)[:, layer]  # (2, B, K, max_len, E)
         both[0, :, :, self.length : total] = k.transpose(1, 2)
         both[1, :, :, self.length : total] = v.transpose(1, 2)
         keys, values = both[:, :, :, :total].transpose(2, 3)
         return keys, values
+
+    def repeat(self, one: Cache) -> None:
+        """Take the positions of the only sequence in `one` for every sequence."""
+        filled = one._buffers
+        assert filled is not None and one.batch_size == 1
+        buffers = self._allocated(filled, filled.shape[3], filled.shape[5])
+        buffers[..., : one.length, :] = filled[..., : one.length, :]
+        self.length = one.length
+
+    def _allocated(self, like: Tensor, kv_heads: int, size: int) -> Tensor:
+        if self._buffers is None:
+            self._buffers = like.new_empty(2, self._num_layers, self.batch_size, kv_heads, self.max_len, size)
+        return self._buffers
 
     def next_position(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield per layer where key and value of the next position are to be written, and all keys and values with it.
