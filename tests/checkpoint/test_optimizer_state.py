@@ -14,6 +14,7 @@ from torch import nn
 from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
 from textmill.checkpoint.safetensors_files import load_tensors, save_tensors
 from textmill.errors import ResumeError
+from textmill.optim.optimizer_choice import build_optimizer
 
 Build = Callable[[nn.Module], Any]
 
@@ -221,3 +222,89 @@ def test_a_parameter_foreign_to_the_model_is_a_defect(tmp_path: Path) -> None:
     model, _ = fresh(OPTIMIZERS["adamw"])
     with pytest.raises(ValueError, match="that the model lacks"):
         flatten_optimizer(torch.optim.SGD([nn.Parameter(torch.ones(3))], lr=1.0), model)
+
+
+def devices(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, tuple[str, torch.dtype]]:
+    """Return device and number format of every state tensor by its name in a checkpoint."""
+    tensors, _ = flatten_optimizer(optimizer, model)
+    return {name: (tensor.device.type, tensor.dtype) for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    "name", ["adamw", "adam", "sgd", "muon", "torch.optim:NAdam", "torch.optim:AdamW", "torch.optim:RMSprop"]
+)
+def test_a_checkpoint_of_a_cpu_goes_where_another_device_would_have_made_it(tmp_path: Path, name: str) -> None:
+    """Restored on the device `meta`, every tensor lies where a step of a fresh optimizer on that device puts it."""
+    on_cpu = Model()
+    optimizer = build_optimizer(on_cpu, name, learning_rate=0.01)
+    train(on_cpu, optimizer, range(2))
+    tensors, groups = carry(tmp_path, optimizer, on_cpu)
+    with torch.device("meta"):
+        model = Model()
+        fresh_one, resumed = (build_optimizer(model, name, learning_rate=0.01) for _ in range(2))
+        for parameter_name, parameter in model.named_parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter_name != "unused" else None
+    fresh_one.step()
+    restore_optimizer(resumed, model, tensors, groups)
+    assert devices(resumed, model) == devices(fresh_one, model)
+    resumed.step()
+    assert devices(resumed, model) == devices(fresh_one, model)
+
+
+def test_the_counter_of_a_fused_kernel_lies_beside_the_parameter(tmp_path: Path) -> None:
+    """Muon updates vectors by one kernel for all, which reads the counters of steps on the device."""
+    with torch.device("meta"):
+        model = Model()
+    optimizer = build_optimizer(model, "muon", learning_rate=0.01)
+    on_cpu = Model()
+    trained = build_optimizer(on_cpu, "muon", learning_rate=0.01)
+    train(on_cpu, trained, range(1))
+    restore_optimizer(optimizer, model, *carry(tmp_path, trained, on_cpu))
+    assert optimizer.state[model.norm.weight]["step"].device.type == "meta"
+
+
+def test_torch_itself_restores_muon() -> None:
+    """`load_state_dict` puts every tensor of Muon's state where Muon made it, `step` beside the parameter."""
+    with torch.device("meta"):
+        model = Model()
+    optimizer = build_optimizer(model, "muon", learning_rate=0.01)
+    on_cpu = Model()
+    trained = build_optimizer(on_cpu, "muon", learning_rate=0.01)
+    train(on_cpu, trained, range(1))
+    optimizer.load_state_dict(trained.state_dict())
+    assert {device for device, _ in devices(optimizer, model).values()} == {"meta"}
+
+
+class Impatient(torch.optim.SGD):
+    """An optimizer that steps only when its owner says so."""
+
+    def step(self, closure: Any = None) -> Any:
+        raise RuntimeError("not now")
+
+
+def test_an_optimizer_that_cannot_step_alone_gets_its_counters_where_torch_puts_them() -> None:
+    """Without a fused kernel `step` stays on the CPU, and everything else lies beside the parameter."""
+    with torch.device("meta"):
+        model = nn.Linear(2, 2, bias=False)
+    tensors = {"step/weight": torch.tensor(3.0), "average/weight": torch.ones(2, 2), "norm/weight": torch.ones(())}
+    entry = {"name": "weight", "shape": [2, 2], "tensors": ["step", "average", "norm"], "values": {}}
+    for fused, step_device in ((False, "cpu"), (True, "meta")):
+        optimizer = Impatient(model.parameters(), lr=0.1)
+        optimizer.param_groups[0]["fused"] = fused
+        groups = [{"optimizer": "Impatient", "settings": {"lr": 0.1}, "parameters": [entry]}]
+        restore_optimizer(optimizer, model, tensors, groups)
+        kinds = {key: value.device.type for key, value in optimizer.state[model.weight].items()}
+        assert kinds == {"step": step_device, "average": "meta", "norm": "meta"}
+
+
+def test_how_a_machine_computes_the_update_is_not_restored(tmp_path: Path) -> None:
+    """fused, foreach and capturable stay those of the new optimizer, even of checkpoints that have them."""
+    model, optimizer = fresh(OPTIMIZERS["adamw fused"])
+    train(model, optimizer, range(1))
+    tensors, groups = carry(tmp_path, optimizer, model)
+    assert not {"fused", "foreach", "capturable"} & groups[0]["settings"].keys()
+    groups[0]["settings"] |= {"fused": True, "foreach": False, "capturable": True, "lr": 0.5}
+    other = torch.optim.AdamW(model.parameters(), lr=0.01, foreach=True)
+    restore_optimizer(other, model, tensors, groups)
+    settings = other.param_groups[0]
+    assert (settings["fused"], settings["foreach"], settings["capturable"], settings["lr"]) == (None, True, False, 0.5)

@@ -32,6 +32,7 @@ SAMPLES: dict[str, Any] = {
     "tie_embeddings": False,
     "gradient_checkpointing": True,
     "compile": True,
+    "deterministic": True,
     "overwrite": True,
     "beta1": 0.5,
     "beta2": 0.5,

@@ -54,6 +54,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "save_steps": INTERVAL,
     "seed": st.integers(0, 2**63 - 1),
     "compile": st.booleans(),
+    "deterministic": st.booleans(),
     "report_to": st.lists(st.sampled_from(["tensorboard", "wandb", "mlflow"]), unique=True),
     "run_name": st.one_of(st.none(), NAME),
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 import torch
 
-from textmill.machine.kernel_choices import apply_kernels, prefers_onednn, set_onednn
+from textmill.machine.kernel_choices import apply_kernels, prefers_onednn, random_order_allowed, set_onednn
 
 
 def test_choices_are_recorded_and_can_be_restored() -> None:
@@ -25,3 +28,23 @@ def test_the_float32_library_is_as_exact_as_float32() -> None:
     left, right = torch.randn(2, 96, 300, generator=generator).unbind(0)
     exact = left.double() @ right.double().T
     assert ((left @ right.T).double() - exact).abs().max() / exact.abs().max() < 2e-6
+
+
+def test_deterministic_kernels_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch then refuses operations that add in a random order, and cuBLAS gets a workspace of its own."""
+    for name in ("CUBLAS_WORKSPACE_CONFIG", "TORCHINDUCTOR_DETERMINISTIC"):
+        monkeypatch.setenv(name, "")  # so that the variables are as before when the test ends
+        monkeypatch.delenv(name)
+    device = torch.device("cpu")
+    try:
+        chosen = apply_kernels(device, deterministic=True)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        with random_order_allowed():  # for the samples of a run
+            assert not torch.are_deterministic_algorithms_enabled()
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = True  # pyright: ignore[reportAttributeAccessIssue]
+    assert apply_kernels(device, threads=chosen["threads"], onednn=chosen["onednn"]) == chosen

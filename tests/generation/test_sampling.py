@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from textmill.generation.sampling import (
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    most_likely,
     penalise_repetition,
     sample,
 )
@@ -93,6 +95,39 @@ def test_a_hidden_token_is_never_drawn(seed: int, uniform: float, p: float) -> N
     logits = keep_top_p(scores(seed, rows=1), p)
     token = int(draw(logits, torch.tensor([uniform], dtype=torch.float64)))
     assert logits[0, token] > HIDDEN
+
+
+@pytest.mark.parametrize("vocab", [1024, 1025, 1088, 8192])
+def test_large_vocabularies_are_drawn_from_alike(vocab: int) -> None:
+    """Draws by blocks, or token by token, select what NumPy's running sum of exact probabilities does."""
+    logits = scores(5, rows=1, vocab=vocab)
+    logits[0, ::3] = HIDDEN
+    probabilities = np.exp(logits[0].double().numpy())
+    summed = probabilities.cumsum() / probabilities.sum()
+    uniforms = torch.rand(3000, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    expected = summed.searchsorted(uniforms.numpy(), side="right")
+    near = np.abs(summed[:, None] - uniforms.numpy()).min(0) < 1e-6  # a boundary, where rounding decides
+    tokens = draw(logits.expand(3000, -1), uniforms).numpy()
+    assert near.mean() < 0.05 and (tokens == expected)[~near].all()
+    assert np.isfinite(logits[0].numpy()[tokens]).all()
+
+
+@pytest.mark.parametrize("vocab", [8, 2000])
+@pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
+def test_the_ends_of_the_range_draw_no_hidden_token(vocab: int, uniform: float) -> None:
+    """The smallest draw takes the first token that is not hidden, the largest the last one."""
+    logits = torch.full((1, vocab), HIDDEN)
+    logits[0, 3], logits[0, vocab - 3] = 0.0, 1.0
+    token = int(draw(logits, torch.tensor([uniform], dtype=torch.float64)))
+    assert token == (3 if uniform == 0 else vocab - 3)
+
+
+def test_of_equal_scores_the_first_is_taken() -> None:
+    """Greedy choice has one answer, whatever the size of the vocabulary."""
+    logits = torch.zeros(3, 10_000)
+    logits[0, [7, 9000]] = logits[1, [4097, 4098]] = 5.0
+    logits[2] = -1.0
+    assert most_likely(logits).tolist() == [7, 4097, 0]
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:

@@ -28,7 +28,7 @@ def test_the_cache_changes_no_token(name: str, prompt_length: int) -> None:
     """Up to and far beyond the context, for short and over-long prompts, the same tokens come with and without."""
     model = small_model(**EVERY[name], max_seq_len=24)
     prompt = random_tokens(prompt_length).tolist()
-    options: dict[str, Any] = {"max_new_tokens": 60, "seed": 1, "repetition_penalty": 1.1}
+    options: dict[str, Any] = {"max_new_tokens": 60, "seed": 1, "repetition_penalty": 1.1, "banned_ids": [7]}
     assert run(model, [prompt] * 2, **options) == run(model, [prompt] * 2, use_cache=False, **options)
 
 
@@ -58,6 +58,37 @@ def test_a_sample_does_not_depend_on_how_many_there_are() -> None:
     assert len({tuple(sequence) for sequence in five}) == 5
     assert run(model, [[1, 2]], max_new_tokens=20, seed=8) != one
     assert run(model, [[1, 2]], max_new_tokens=20) != run(model, [[1, 2]], max_new_tokens=20)
+
+
+def test_samples_of_one_prompt_read_it_once() -> None:
+    """The prompt of five samples passes through the blocks as one row, and the tokens are those of five rows."""
+    model = small_model()
+    rows: list[tuple[int, ...]] = []
+    forward = model.forward
+
+    def watched(tokens: torch.Tensor, **options: Any) -> torch.Tensor:
+        rows.append(tuple(tokens.shape))
+        return forward(tokens, **options)
+
+    prompt = random_tokens(9).tolist()
+    plain = run(model, [prompt] * 5, max_new_tokens=30, seed=2, use_cache=False)
+    loop = generate(model, [prompt] * 5, max_new_tokens=30, seed=2)  # before the model is changed
+    model.forward = watched  # type: ignore[method-assign]
+    assert [list(sequence) for sequence in zip(*loop)] == plain
+    assert rows == [(1, 9), (5, 13), (5, 13)]
+
+
+def test_every_token_takes_the_next_draw_of_its_sequence() -> None:
+    """With eight equally likely tokens, each is eight times the draw of a torch generator of that sequence's seed."""
+
+    class Equal(torch.nn.Module):
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(*tokens.shape, 8)
+
+    for index, sequence in enumerate(run(Equal(), [[1], [2], [1, 2]], max_new_tokens=150, seed=11)):
+        generator = torch.Generator().manual_seed((11 + index * 0x9E3779B97F4A7C15) % 2**63)
+        draws = [torch.rand((), generator=generator, dtype=torch.float64).item() for _ in range(150)]
+        assert sequence == [int(8 * draw) for draw in draws]
 
 
 def test_a_sequence_ends_at_a_stop_id_and_the_others_go_on() -> None:

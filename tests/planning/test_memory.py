@@ -138,6 +138,19 @@ def test_attention_is_quadratic_until_it_is_not_stored() -> None:
     assert activations(16384, "cpu") == 2 * activations(8192, "cpu")  # more scores than the limit
 
 
+def test_norms_of_queries_and_keys_are_in_float32_on_a_gpu() -> None:
+    """With bf16, qwen3 keeps 4 bytes per number of queries and keys besides llama's, on a CPU 2; and 4 per head."""
+
+    def activations(architecture: str, device: str) -> int:
+        config = ModelConfig(**{**SMALL, "architecture": architecture})
+        return estimate_memory(config, StepSettings(batch_size=1, precision="bf16", device=device)).activations
+
+    layers, tokens, heads, head_size = 3, 32, 4 + 4, 12
+    for device, element in (("cuda", 4), ("cpu", 2)):
+        kept = activations("qwen3", device) - activations("llama", device)
+        assert kept == layers * tokens * heads * (element * head_size + 4)
+
+
 def test_published_arithmetic() -> None:
     """AdamW takes 16 bytes per parameter: a model of 1.3 G parameters has 20.8 GB before any activation."""
     config = ModelConfig(architecture="gpt2", vocab_size=50257, d_model=2048, num_layers=24, num_heads=16)

@@ -5,6 +5,7 @@ torch numbers the parameters in the order in which they were passed; here they h
 parameter in `state` and its hyperparameters in `param_groups`, as those of torch.optim do.
 """
 
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,12 @@ from torch.optim import Optimizer
 from textmill.checkpoint.safetensors_files import copy_shard
 from textmill.errors import ResumeError
 
-_NOT_SETTINGS = ("params", "param_names")
+_KERNELS = ("fused", "foreach", "capturable")
+"""Entries of a group that choose between kernels for the same update. They are those of the machine that trains: not
+saved, and not restored from older checkpoints that have them.
+"""
+
+_NOT_SETTINGS = ("params", "param_names", *_KERNELS)
 
 
 def flatten_optimizer(optimizer: Optimizer, model: nn.Module) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -50,8 +56,9 @@ def restore_optimizer(
 ) -> None:
     """Set the optimizer's state and settings to copies of what `flatten_optimizer` returned, to the bit.
 
-    The optimizer must have been built as the saved one was: same class, same parameters in the same groups. Settings
-    that the saved groups lack are left unchanged, and so is everything if anything does not fit.
+    The optimizer must have been built as the saved one was: same class, same parameters in the same groups, on any
+    device. Each tensor is put on the device on which the optimizer itself would have made it. Settings that the saved
+    groups lack are left unchanged, and so is everything if anything does not fit.
 
     Raises:
         ResumeError: naming the tensor, parameter or group that does not fit.
@@ -62,6 +69,7 @@ def restore_optimizer(
         raise ResumeError(f"the checkpoint's optimizer has {len(groups)} parameter groups, this one has {len(current)}")
     unused = set(tensors)
     plan: list[tuple[Tensor, dict[str, Any]]] = []
+    devices = _devices_of_state(optimizer)
     for index, (group, saved) in enumerate(zip(current, groups)):
         if saved["optimizer"] != type(optimizer).__name__:
             raise ResumeError(f"the checkpoint was made with {saved['optimizer']}, not with {type(optimizer).__name__}")
@@ -78,12 +86,14 @@ def restore_optimizer(
                 if full_name not in tensors:
                     raise ResumeError(f"the checkpoint lacks the optimizer's tensor {full_name}")
                 unused.discard(full_name)
-                state[key] = _copied(tensors[full_name], key, parameter, group)
+                state[key] = _copied(tensors[full_name], parameter, devices[index].get(key) or parameter.device)
             plan.append((parameter, state))
     if unused:
         raise ResumeError(f"the checkpoint's optimizer tensor {min(unused)} belongs to no parameter of this model")
     for group, saved in zip(current, groups):
         for key, value in saved["settings"].items():
+            if key in _KERNELS:
+                continue
             group[key] = _from_json(value, group.get(key))
     for parameter, state in plan:
         if state:
@@ -100,14 +110,39 @@ def _refuse_other_parameters(index: int, here: Iterable[str], saved: Iterable[st
         raise ResumeError(f"parameter {name} is in this optimizer's group {index} and not in the checkpoint's")
 
 
-def _copied(saved: Tensor, key: str, parameter: Tensor, group: Mapping[str, Any]) -> Tensor:
-    """Return a copy of `saved` on the device that the optimizer expects, in the dtype in which it was saved.
+def _devices_of_state(optimizer: Optimizer) -> list[dict[str, torch.device]]:
+    """Return for each group on which device the optimizer makes each tensor of a parameter's state.
 
-    `step` stays on the CPU unless the group computes it on the device (`capturable` or `fused`), which is torch's rule.
+    Most lie beside the parameter; a counter of steps may lie on the CPU, which the class, the group's settings and the
+    version of torch decide. So a twin of the optimizer takes a step on a tiny parameter of each group. On a CPU there
+    is nothing to find out; neither is there for a twin that cannot step, and then torch's rule for `step` is applied.
     """
-    device = parameter.device
-    if key == "step" and not (group.get("capturable") or group.get("fused")):
-        device = torch.device("cpu")
+    found: list[dict[str, torch.device]] = []
+    for group in optimizer.param_groups:
+        parameter = next(iter(group["params"]), None)
+        if parameter is None or parameter.device.type == "cpu":
+            found.append({})
+            continue
+        tiny = nn.Parameter(torch.zeros([2] * parameter.ndim, dtype=parameter.dtype, device=parameter.device))
+        tiny.grad = torch.zeros_like(tiny)
+        twin = object.__new__(type(optimizer))
+        twin.__dict__.update({key: value for key, value in vars(optimizer).items() if key != "step"})  # a scheduler's
+        twin.__dict__.update(_optimizer_step_pre_hooks=OrderedDict(), _optimizer_step_post_hooks=OrderedDict())
+        twin.param_groups = [{**group, "params": [tiny]}]
+        twin.state = defaultdict(dict)
+        try:
+            twin.step()
+        except Exception:  # whatever somebody's own optimizer needs besides gradients
+            on_device = group.get("capturable") or group.get("fused")
+            found.append({} if on_device else {"step": torch.device("cpu")})
+            continue
+        state = twin.state[tiny].items()
+        found.append({key: value.device for key, value in state if isinstance(value, Tensor)})
+    return found
+
+
+def _copied(saved: Tensor, parameter: Tensor, device: torch.device) -> Tensor:
+    """Return a copy of `saved` on `device`, in the dtype in which it was saved."""
     if saved.shape == parameter.shape:  # in the parameter's own memory layout, on which the fast paths rely
         copied = torch.empty_like(parameter, dtype=saved.dtype, device=device, requires_grad=False)
         copy_shard(copied, saved)

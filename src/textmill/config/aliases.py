@@ -54,6 +54,7 @@ _SPELLINGS = {
     "label_smoothing": "label_smoothing_factor",
     "precision": "dtype",
     "compile": "compile_model torch_compile",
+    "deterministic": "full_determinism",
     "distributed_backend": "ddp_backend dist_backend",
     "deepspeed_config": "deepspeed",
     "seed": "random_seed",

@@ -57,6 +57,7 @@ class TrainKeywords(TypedDict, total=False):
     deepspeed: Any
     deepspeed_config: Any
     depth: Any
+    deterministic: Any
     device: Any
     dim: Any
     dim_ff: Any
@@ -90,6 +91,7 @@ class TrainKeywords(TypedDict, total=False):
     ffn_dim: Any
     format: Any
     fp16: Any
+    full_determinism: Any
     gamma: Any
     grad_accum: Any
     grad_clip: Any

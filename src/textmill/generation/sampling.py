@@ -8,11 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from textmill.errors import ConfigError, NonFiniteError
 
 _HIDDEN = float("-inf")
+_BLOCK = 64
+_SUMMED_AT_ONCE = 1024
+"""Vocabularies up to this size are summed token by token."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,14 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor, seen: Tensor | 
         NonFiniteError: a score is NaN, or no token has a finite score.
     """
     logits = logits.float()
-    best = logits.amax(-1)  # (N,)
-    if not bool(best.isfinite().all()):
+    if not all(map(math.isfinite, logits.amax(-1).tolist())):
         raise NonFiniteError("the model's logits are not finite: its weights are damaged, or training diverged")
     if sampling.repetition_penalty != 1.0 and seen is not None:
         logits = penalise_repetition(logits, seen, sampling.repetition_penalty)
     if sampling.temperature == 0:
-        return logits.argmax(-1)
-    logits = logits / sampling.temperature
+        return most_likely(logits)
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)
     if sampling.top_p is not None and sampling.top_p < 1:
@@ -117,10 +121,35 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), _HIDDEN)
 
 
+def most_likely(logits: Tensor) -> Tensor:
+    """Return the token with the highest score, (N,)."""
+    if logits.device.type == "cpu":  # NumPy compares many scores at once, which PyTorch's argmax does not
+        return torch.from_numpy(logits.detach().numpy().argmax(-1))
+    return logits.argmax(-1)
+
+
 def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Return the token at which the summed probabilities pass the sequence's draw, (N,)."""
     device = torch.device("cpu") if logits.device.type == "mps" else logits.device  # no float64 there
-    summed = logits.to(device).double().softmax(-1).cumsum(-1)  # (N, V)
-    # Scaled by the total, which is not exactly 1 because of rounding, so that the draw always selects a token.
-    target = uniforms.to(device).double()[:, None] * summed[:, -1:]
-    return torch.searchsorted(summed, target, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+    logits = logits.to(device)
+    weights = (logits - logits.amax(-1, keepdim=True)).exp_()  # (N, V)
+    uniforms = uniforms.to(device).double()[:, None]
+    if logits.shape[-1] <= _SUMMED_AT_ONCE:
+        summed = weights.cumsum(-1, dtype=torch.float64)
+        return _passes(summed, uniforms * summed[:, -1:]).squeeze(-1)
+    # First the block of tokens in which the draw lies, then the token in it: sums of blocks are much faster than a
+    # running sum, and the result is the same.
+    weights = F.pad(weights, (0, -weights.shape[-1] % _BLOCK)).unflatten(-1, (-1, _BLOCK))  # (N, V/64, 64)
+    blocks = weights.sum(-1, dtype=torch.float64)
+    summed = blocks.cumsum(-1)
+    target = uniforms * summed[:, -1:]
+    block = _passes(summed, target)  # (N, 1)
+    target = target - (summed - blocks).gather(-1, block)
+    inside = weights.gather(1, block[..., None].expand(-1, -1, _BLOCK)).squeeze(1).cumsum(-1, dtype=torch.float64)
+    return (block * _BLOCK + _passes(inside, target)).squeeze(-1)
+
+
+def _passes(summed: Tensor, target: Tensor) -> Tensor:
+    """Return the first index at which sums (N, M) are above target (N, 1), and never one that adds nothing, (N, 1)."""
+    below_total = torch.nextafter(summed[:, -1:], summed.new_zeros(()))
+    return torch.searchsorted(summed, torch.minimum(target, below_total), right=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from textmill.errors import ConfigError
 from textmill.generation.sampling import Sampling, sample
 from textmill.model.cross_entropy import logits_of
+from textmill.model.one_position import OnePosition, can_step
 
 _GOLDEN = 0x9E3779B97F4A7C15
 """2^64 over the golden ratio: distributes the seeds of neighbouring sequences over the whole range."""
@@ -99,21 +101,25 @@ def decode(model: nn.Module, prompts: Sequence[Sequence[int]], decoding: Decodin
     by_length: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):
         by_length.setdefault(len(prompt), []).append(index)
+    if not prompts:
+        return iter(())
     groups = [_Group(model, indices, [prompts[i] for i in indices], decoding) for indices in by_length.values()]
-    return _steps(groups, decoding.generators(len(prompts)), decoding)
+    return _steps(groups, len(prompts), decoding)
 
 
-def _steps(groups: list[_Group], generators: list[torch.Generator], decoding: Decoding) -> Iterator[list[int | None]]:
-    alive = [True] * len(generators)
+def _steps(groups: list[_Group], count: int, decoding: Decoding) -> Iterator[list[int | None]]:
+    alive = [True] * count
+    draws = _draws(decoding.generators(count))
     for _ in range(decoding.max_new_tokens):
         if decoding.interrupted is not None and decoding.interrupted():
             return
-        step: list[int | None] = [None] * len(generators)
+        step: list[int | None] = [None] * count
+        uniforms = next(draws)
         for group in groups:
             if not any(alive[index] for index in group.indices):
                 continue
-            draws = [torch.rand((), generator=generators[index], dtype=torch.float64) for index in group.indices]
-            tokens = sample(group.logits(), decoding.sampling, torch.stack(draws), group.tokens)
+            own = uniforms if len(groups) == 1 else uniforms[group.indices]
+            tokens = sample(group.logits(), decoding.sampling, own, group.tokens)
             group.append(tokens)
             for index, token in zip(group.indices, tokens.tolist()):
                 alive[index] = alive[index] and token not in decoding.stop_ids
@@ -121,6 +127,13 @@ def _steps(groups: list[_Group], generators: list[torch.Generator], decoding: De
         if not any(alive):
             return
         yield step
+
+
+def _draws(generators: list[torch.Generator]) -> Iterator[Tensor]:
+    """Yield one number from [0, 1) per generator, (N,), again and again; they are drawn 64 at a time."""
+    while generators:
+        rows = [torch.rand(64, generator=generator, dtype=torch.float64) for generator in generators]
+        yield from torch.stack(rows, 1).unbind()
 
 
 class _Group:
@@ -142,6 +155,8 @@ class _Group:
         self.start = 0
         new_cache = getattr(model, "new_cache", None) if decoding.use_cache else None
         self.cache = new_cache(len(prompts), min(total, self.context or total)) if new_cache else None
+        self.decoder = model if can_step(model) else None
+        self.step: OnePosition | None = None
 
     @property
     def tokens(self) -> Tensor:
@@ -159,23 +174,48 @@ class _Group:
         if self.cache is not None and start != self.start:
             self.cache.clear()  # the cached positions attended to tokens that are outside the window now
         self.start = start
+        step = self._one_position()
+        logits = self._from_model() if step is None else step(self._tokens[:, self.length - 1])
+        if self.banned_ids:
+            with torch.inference_mode(logits.is_inference()):
+                logits[:, self.banned_ids] = float("-inf")
+        return logits
+
+    def _one_position(self) -> OnePosition | None:
+        """Return the short way to the next scores, where all but the newest token are in the cache."""
+        decoder, cache = self.decoder, self.cache
+        if decoder is None or cache is None or cache.length == 0 or self.start + cache.length != self.length - 1:
+            return None
+        if torch.is_autocast_enabled(self.device.type):
+            return None
+        if self.step is None:
+            self.step = OnePosition(decoder, cache)
+        return self.step
+
+    def _from_model(self) -> Tensor:
         training = self.model.training
         if training:
             self.model.eval()
         try:
             with torch.no_grad():
                 if self.cache is not None:
-                    unread = self.tokens[:, start + self.cache.length :]
-                    logits = self.compute(unread, cache=self.cache, last_only=True)
+                    logits = self._append_to(self.cache, self.tokens[:, self.start + self.cache.length :])
                 else:
-                    logits = self.compute(self.tokens[:, start:])
+                    logits = self.compute(self.tokens[:, self.start :])
         finally:
             if training:
                 self.model.train()
-        logits = logits_of(logits)[:, -1]  # (N, V)
-        if self.banned_ids:
-            logits[:, self.banned_ids] = float("-inf")
-        return logits
+        return logits_of(logits)[:, -1]  # (N, V)
+
+    def _append_to(self, cache: Any, unread: Tensor) -> Any:
+        """Return the model's output for `unread` (N, T); samples of one prompt are read once."""
+        decoder = self.decoder
+        if decoder is None or cache.length > 0 or not bool((unread == unread[:1]).all()):
+            return self.compute(unread, cache=cache, last_only=True)
+        one = decoder.new_cache(1, unread.shape[1])
+        logits = self.compute(unread[:1], cache=one, last_only=True)
+        cache.repeat(one)
+        return logits.repeat(len(unread), 1, 1)
 
 
 def window_start(length: int, context: int | None) -> int:

@@ -5,7 +5,10 @@ the machine alone, never from a stopwatch: the same run started twice makes the 
 """
 
 import ctypes
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,12 +18,17 @@ from textmill.machine.devices import cpu_vendor
 MEBIBYTE = 1 << 20
 
 
-def apply_kernels(device: torch.device, *, threads: int | None = None, onednn: bool | None = None) -> dict[str, Any]:
+def apply_kernels(
+    device: torch.device, *, threads: int | None = None, onednn: bool | None = None, deterministic: bool = False
+) -> dict[str, Any]:
     """Make this process compute in the fastest way that is known to be right here; return the choices.
 
     threads: CPU threads of one operation (None: what PyTorch chose).
     onednn: whether float32 matrix products go through oneDNN instead of the default library (None: choose).
+    deterministic: see `refuse_random_order`.
     """
+    if deterministic:
+        refuse_random_order()
     if threads is not None:
         torch.set_num_threads(threads)
     if device.type == "cuda":
@@ -59,6 +67,31 @@ def prefers_onednn(device: torch.device) -> bool:
     error = ((left @ right.T).double() - exact).abs().max() / exact.abs().max()
     set_onednn(False)
     return error.item() < 1e-5  # float32 gives about 3e-7 here, bfloat16 about 3e-3
+
+
+def refuse_random_order() -> None:
+    """Make PyTorch use only kernels that repeat their results to the bit, and refuse operations that have none.
+
+    Has to be called before the first matrix product on a GPU, because cuBLAS reads its setting once.
+    https://docs.pytorch.org/docs/stable/notes/randomness.html
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")  # compiled kernels are not chosen by a stopwatch
+    torch.use_deterministic_algorithms(True)
+    # Filling new memory helps to find reads of it, and costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@contextmanager
+def random_order_allowed() -> Iterator[None]:
+    """Allow any kernel inside, for results that nothing is learned from; outside it is as before."""
+    refused = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(refused, warn_only=warned)
 
 
 def keep_large_blocks() -> None:

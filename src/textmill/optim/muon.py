@@ -50,6 +50,7 @@ class Muon(torch.optim.Optimizer):
             "eps": eps,
             "weight_decay": 0.0,
             "name": "vectors",
+            "fused": True,  # of AdamW's part: tells torch's load_state_dict that `step` lies beside the parameter
         }
         super().__init__(groups, defaults)
         self._iteration_dtype = iteration_dtype

@@ -273,7 +273,8 @@ def block_activations(shape: Shape) -> int:
     inputs = tokens * c * ((attention_inputs + mlp_inputs) * width + heads * size)
     normed = 0
     if model.qk_norm and separate:
-        normed = tokens * (heads + kv_heads) * (FLOAT if shape.by_hand else size * c + FLOAT)
+        norm_input = FLOAT if shape.device == "cuda" else c  # autocast on a GPU computes norms in float32
+        normed = tokens * (heads + kv_heads) * (FLOAT if shape.by_hand else size * norm_input + FLOAT)
         normed += (heads + kv_heads) * size * FLOAT if shape.by_hand else 0  # the gains, once per head
     return stream + inputs + normed + _attention(shape) + _feed_forward(shape) + 2 * _dropout(shape, c)
 

@@ -5,6 +5,7 @@ import re
 from textmill.data.store.corpus import Corpus
 from textmill.evaluation import evaluate_batches as evaluation
 from textmill.generation.text_generation import generate_text
+from textmill.machine.kernel_choices import random_order_allowed
 from textmill.training.progress import Step
 from textmill.training.run import Run
 
@@ -52,16 +53,17 @@ def sample(run: Run) -> str:
     if run.tokenizer is None:
         return ""
     settings = run.config.training
-    return generate_text(
-        run.model,
-        run.tokenizer,
-        run.sample_prompt,
-        max_new_tokens=settings.sample_tokens,
-        temperature=settings.sample_temperature,
-        top_p=settings.sample_top_p,
-        seed=settings.seed + run.progress.step,
-        interrupted=run.signals.check if run.world.size == 1 else None,  # several wait for each other
-    )
+    with random_order_allowed():  # a GPU sums probabilities so, and the text is not learned from
+        return generate_text(
+            run.model,
+            run.tokenizer,
+            run.sample_prompt,
+            max_new_tokens=settings.sample_tokens,
+            temperature=settings.sample_temperature,
+            top_p=settings.sample_top_p,
+            seed=settings.seed + run.progress.step,
+            interrupted=run.signals.check if run.world.size == 1 else None,  # several wait for each other
+        )
 
 
 def answers_prompt(run: Run, step: Step) -> bool:

@@ -103,7 +103,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             config, (parts.data, parts.validation), world, screen, continued=output.continued, interrupted=signals.check
         )
         with screen.during("looking for the text"), world.together():
-            kernels = apply_kernels(world.device, **_kernel_choices(config, output))
+            kernels = apply_kernels(world.device, **_kernel_choices(config, output, world))
             preset = None if start else settle_preset(config, world.device.type, data)
             settle_shape(config, parts)
             consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))
@@ -115,7 +115,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             if start is None:
-                _say_new(screen, corpus, [*consistency.without_effect(config), *ignored_shape(parts, config)])
+                _say_new(screen, corpus, _without_effect(config, parts, world))
             else:
                 split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
             length, changes = fit_run(
@@ -176,10 +176,14 @@ def _initial_model(config: Config, parts: Parts, screen: Screen) -> InitialModel
     return adopt_model(config, screen.say)
 
 
-def _kernel_choices(config: Config, output: Output) -> dict[str, Any]:
+def _kernel_choices(config: Config, output: Output, world: World) -> dict[str, Any]:
     """Return the kernel choices to make: a resumed run computes as before, whatever would be chosen now."""
     recorded = {} if output.fresh else read_environment(output.folder).get("kernels", {})
-    return {"threads": config.training.threads or recorded.get("threads"), "onednn": recorded.get("onednn")}
+    return {
+        "threads": config.training.threads or recorded.get("threads"),
+        "onednn": recorded.get("onednn"),
+        "deterministic": config.training.deterministic and world.device.type != "cpu",
+    }
 
 
 def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: bool) -> tuple[str, Precision]:
@@ -199,6 +203,11 @@ def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: boo
         on_spike=settings.on_spike,
     )
     return name, precision
+
+
+def _without_effect(config: Config, parts: Parts, world: World) -> list[str]:
+    """Return a sentence for every given setting that has no effect in this run."""
+    return [*consistency.without_effect(config, world.device.type), *ignored_shape(parts, config)]
 
 
 def _say_new(screen: Screen, corpus: Corpus, sentences: list[str]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from textmill.files import retry_stale
 from textmill.runs import layout
 from textmill.training.run import LEFT, Run
 
@@ -52,7 +53,7 @@ def result_of(run: Run) -> TrainingResult:
     return TrainingResult(
         output_dir=run.folder,
         final_model=run.folder / layout.FINAL,
-        best_model=best if best.is_dir() else None,
+        best_model=best if retry_stale(best.is_dir) else None,
         final_train_loss=progress.last_train_loss,
         final_val_loss=progress.last_val_loss,
         best_val_loss=progress.best_val_loss,

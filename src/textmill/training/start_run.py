@@ -108,7 +108,7 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
             compile=settings.compile,
             deepspeed=for_initialize(config, world.size) if opened.engine == "deepspeed" else None,
         ),
-        loss=parts.loss or causal_loss(label_smoothing=settings.label_smoothing),
+        loss=parts.loss or causal_loss(label_smoothing=settings.label_smoothing, compile=settings.compile),
         loader=make_loader(config, opened.rows, opened.augment, world),
         held_out=held_out_sets(config, corpus, world),
         metrics=parts.metrics or {},
@@ -149,20 +149,24 @@ def _model(opened: OpenedRun) -> nn.Module:
     return model
 
 
-def causal_loss(*, label_smoothing: float = 0.0) -> LossFunction:
+def causal_loss(*, label_smoothing: float = 0.0, compile: bool = False) -> LossFunction:
     """Return the loss of next-token prediction: from a model and a batch to summed nats over the counted targets.
 
     With label smoothing it is the pair of the smoothed sum, which is minimised, and the plain one, which is reported:
     only the plain loss can be compared with the validation loss and between runs.
+
+    compile: compile what follows the logits, as the engine compiles the model that makes them: the logits are the
+    largest tensor of a step, and one kernel needs no copy of them in float32.
     """
+    nats_of = torch.compile(cross_entropy_sum, dynamic=False) if compile else cross_entropy_sum
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return cross_entropy_sum(forward(model, batch), batch.targets)
+        return nats_of(forward(model, batch), batch.targets)
 
     def smoothed(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = forward(model, batch)  # (B, T, V)
-        minimised = cross_entropy_sum(logits, batch.targets, label_smoothing=label_smoothing)
-        return minimised, cross_entropy_sum(logits.detach(), batch.targets)
+        minimised = nats_of(logits, batch.targets, label_smoothing=label_smoothing)
+        return minimised, nats_of(logits.detach(), batch.targets)
 
     return smoothed if label_smoothing else loss
 

@@ -167,6 +167,8 @@ class TrainingFields(Fields):
     """Number format of the forward pass; weights stay fp32. auto is bf16 where the hardware supports it well."""
     compile: Switch = False
     """Compile the model with torch.compile: slower start, faster steps on a GPU."""
+    deterministic: Switch = False
+    """On a GPU, use only kernels that repeat their results to the bit; slower. A CPU always does."""
     device: Annotated[str, BeforeValidator(_device)] = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     engine: Annotated[EngineName, BeforeValidator(one_of(EngineName))] = "auto"
