@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from textmill.engine.clip_and_step import set_learning_rate
 from textmill.errors import ConfigError
 from textmill.optim.muon import Muon
 from textmill.optim.optimizer_choice import build_optimizer
@@ -127,3 +128,11 @@ def test_factories_replace_names() -> None:
         build_optimizer(model, lambda groups: groups, learning_rate=1.0)  # type: ignore[arg-type,return-value]
     with pytest.raises(ConfigError, match="adamw"):
         build_optimizer(copy.deepcopy(model), "adamww", learning_rate=1.0)
+
+
+def test_muon_teaches_embeddings_faster() -> None:
+    """Embeddings and head have three times the scheduled learning rate; matrices and vectors have it as it is."""
+    optimizer = build_optimizer(Small(), "muon", learning_rate=0.01)
+    set_learning_rate(optimizer, 0.02)
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    assert rates == pytest.approx({"matrices": 0.02, "embeddings": 0.06, "vectors": 0.02})

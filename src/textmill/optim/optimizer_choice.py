@@ -13,6 +13,9 @@ from textmill.imports import resolve_callable
 from textmill.optim.muon import Muon
 from textmill.optim.parameter_groups import parameter_groups
 
+EMBEDDING_RATE = 3.0
+"""Learning rate of embeddings and head beside Muon, as a multiple of that of the matrices (docs/decisions.md)."""
+
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 
@@ -66,6 +69,9 @@ def build_optimizer(
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9 if momentum is None else momentum)
     if name == "muon":
+        for group in groups:
+            if group["name"] == "embeddings":
+                group["lr_scale"] = EMBEDDING_RATE
         return Muon(
             groups,
             learning_rate,
