@@ -131,8 +131,15 @@ def test_factories_replace_names() -> None:
 
 
 def test_muon_teaches_embeddings_faster() -> None:
-    """Embeddings and head have three times the scheduled learning rate; matrices and vectors have it as it is."""
-    optimizer = build_optimizer(Small(), "muon", learning_rate=0.01)
-    set_learning_rate(optimizer, 0.02)
-    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-    assert rates == pytest.approx({"matrices": 0.02, "embeddings": 0.06, "vectors": 0.02})
+    """Embeddings have three times the scheduled rate; matrices, vectors and a head of its own have it as it is."""
+    model = Small()
+    for head in (None, nn.Linear(8, 9, bias=False)):
+        if head is not None:
+            model.lm_head = head
+        optimizer = build_optimizer(model, "muon", learning_rate=0.01)
+        set_learning_rate(optimizer, 0.02)
+        rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+        expected = {"matrices": 0.02, "embeddings": 0.06, "vectors": 0.02} | ({"head": 0.02} if head else {})
+        assert rates == pytest.approx(expected)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        assert {id(parameter) for parameter in parameters} == {id(parameter) for parameter in model.parameters()}
