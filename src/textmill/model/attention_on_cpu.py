@@ -47,7 +47,13 @@ def attend_on_cpu(
     both = None
     if gains is not None:
         both = torch.cat((gains[0].expand(heads.queries, -1), gains[1].expand(heads.keys, -1)))  # (N, E)
-    return _Attention.apply(qkv, both, angles, bias, heads, eps, dropout)  # type: ignore[return-value]
+    return _Attention.apply(qkv, both, angles, bias, _Constants(heads, eps, dropout))  # type: ignore[return-value]
+
+
+class _Constants(NamedTuple):
+    heads: Heads
+    eps: float
+    dropout: float
 
 
 class _Attention(torch.autograd.Function):
@@ -64,10 +70,9 @@ class _Attention(torch.autograd.Function):
         gains: Tensor | None,
         angles: Angles | None,
         bias: Tensor | None,
-        heads: Heads,
-        eps: float,
-        dropout: float,
+        constants: _Constants,
     ) -> Tensor:
+        heads, eps, dropout = constants
         qk, v = _split(qkv, heads)  # (B, T, N, E), (B, T, K, E)
         r = None
         if gains is not None:
@@ -124,9 +129,9 @@ class _Attention(torch.autograd.Function):
             by_position = _rotated_back(by_position, *angles)
         if gains is None:
             into_qk.copy_(by_position)
-            return for_qkv, None, None, None, None, None, None
+            return for_qkv, None, None, None, None
         for_gains = _norm_backward(by_position, _split(qkv, heads)[0], gains, r, into_qk)
-        return for_qkv, for_gains, None, None, None, None, None
+        return for_qkv, for_gains, None, None, None
 
 
 def _split(qkv: Tensor, heads: Heads) -> tuple[Tensor, Tensor]:
