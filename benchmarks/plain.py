@@ -7,6 +7,8 @@ what nanoGPT's training script does on a CPU.
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -68,6 +70,12 @@ class PlainTrainer:
         x = torch.stack([torch.from_numpy(self.data[i : i + self.context].astype(np.int64)) for i in starts])
         y = torch.stack([torch.from_numpy(self.data[i + 1 : i + 1 + self.context].astype(np.int64)) for i in starts])
         return x, y
+
+    def run_timed(self, steps: int) -> float:
+        """Train for so many steps; return the seconds."""
+        started = time.perf_counter()
+        self.run(steps)
+        return time.perf_counter() - started
 
     def run(self, steps: int) -> float:
         loss = torch.zeros(())

@@ -1,9 +1,10 @@
-"""Tokens per second of textmill's training steps beside a plain loop, both in one run.
+"""Tokens per second of textmill's training steps beside a plain loop and other programs, all in one run.
 
     python benchmarks/train_speed.py --configs S M --threads 2
+    python benchmarks/train_speed.py --configs S M --nanogpt FOLDER --peers transformers litgpt
 
 Each side lives in a process of its own, because the allocator and the matrix library are settings of a process. They
-take turns, block by block, so that both meet the same noise; the medians over the blocks are compared.
+take turns, block by block, so that all meet the same noise; the medians over the blocks are compared.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ import json
 import multiprocessing
 import platform
 import statistics
+import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from products import Products
 
 CONFIGS: dict[str, dict[str, int]] = {
     "S": {"vocab": 65, "width": 128, "layers": 4, "heads": 4, "context": 64, "batch": 12},
@@ -31,96 +36,141 @@ CONFIGS: dict[str, dict[str, int]] = {
     "L": {"vocab": 8192, "width": 384, "layers": 6, "heads": 6, "context": 256, "batch": 16},
 }
 STEPS_PER_BLOCK = {"S": 40, "M": 3, "L": 2}
-SIDES = ("plain", "gpt2", "qwen3")
+OURS = ("gpt2", "qwen3", "no flags")
+"""gpt2 has the mathematics of the plain loop, qwen3 is the default family, both with AdamW; "no flags" has shape and
+number of steps, as whoever starts a run of that shape has, and so the default optimizer too."""
 
 
-def settings_of(config: dict[str, int], architecture: str, ids: str, folder: Path) -> dict[str, Any]:
-    return {
+def settings_of(config: dict[str, int], side: str, ids: str, folder: Path) -> dict[str, Any]:
+    """Return the settings of one of our sides."""
+    values: dict[str, Any] = {
         "data": [ids],
         "cache_dir": str(folder / "cache"),
-        "output_dir": str(folder / f"run-{architecture}"),
+        "output_dir": str(folder / f"run-{side.replace(' ', '-')}"),
         "overwrite": True,
-        "architecture": architecture,
-        **({"activation": "gelu"} if architecture == "gpt2" else {}),  # the exact one, as on the plain side
         "vocab_size": config["vocab"],
         "d_model": config["width"],
         "num_layers": config["layers"],
         "num_heads": config["heads"],
         "max_seq_len": config["context"],
         "batch_size": config["batch"],
-        "dropout": 0.0,
-        "learning_rate": 1e-3,
-        "lr_schedule": "constant",
-        "max_steps": 1_000_000,
-        "eval_steps": 1_000_000,
-        "save_steps": 1_000_000,
     }
+    if side == "no flags":
+        return values | {"max_steps": 1000, "eval_steps": 1000, "save_steps": 1000}
+    far = {"max_steps": 1_000_000, "eval_steps": 1_000_000, "save_steps": 1_000_000}
+    activation = {"activation": "gelu"} if side == "gpt2" else {}  # the exact one, as on the plain side
+    recipe = {"architecture": side, "dropout": 0.0, "learning_rate": 1e-3, "lr_schedule": "constant"}
+    return values | far | activation | recipe
 
 
-def serve(side: str, config: dict[str, int], ids: str, folder: Path, threads: int, pipe: Connection) -> None:
-    """Train on one side as many steps as the pipe asks for, again and again, and answer with the seconds they took."""
+def serve(
+    side: str, config: dict[str, int], ids: str, folder: Path, threads: int, nanogpt: Path, pipe: Connection
+) -> None:
+    """Train on one side as many steps as the pipe asks for, again and again; answer with seconds and GFLOP.
+
+    Asked for 0 steps, answer with the seconds and the GFLOP of a step's matrix products alone.
+    """
     import torch
 
     torch.set_num_threads(threads)
-    with trainer(side, config, ids, folder, threads) as run_steps:
-        while steps := pipe.recv():
-            started = time.perf_counter()
-            run_steps(steps)
-            pipe.send(time.perf_counter() - started)
+    with trainer(side, config, ids, folder, threads, nanogpt) as (run_steps, products):
+        while (steps := pipe.recv()) is not None:
+            if steps:
+                pipe.send(run_steps(steps))
+            else:
+                pipe.send((products.run(), products.operations) if products else (0.0, 0))
 
 
 @contextmanager
-def trainer(side: str, config: dict[str, int], ids: str, folder: Path, threads: int) -> Iterator[Any]:
+def trainer(
+    side: str, config: dict[str, int], ids: str, folder: Path, threads: int, nanogpt: Path
+) -> Iterator[tuple[Callable[[int], float], Products | None]]:
+    """Yield what runs steps and returns the seconds, and for our sides the matrix products."""
+    import peers
+    import torch
+    from plain import PlainTrainer
+    from products import Products
+
     if side == "plain":
-        from plain import PlainTrainer
+        yield PlainTrainer(ids, **config).run_timed, None
+    elif side == "nanogpt":
+        yield peers.nanogpt(ids, nanogpt, config), None
+    elif side == "litgpt":
+        yield peers.litgpt(ids, config), None
+    elif side == "transformers":
+        yield peers.transformers(ids, folder, config), None
+    else:
+        import textmill
+        from textmill.console.screen import Screen
 
-        yield PlainTrainer(ids, **config).run
-        return
-    import textmill
-    from textmill.console.screen import Screen
+        values = {**settings_of(config, side, ids, folder), "threads": threads}
+        with textmill.assemble(textmill.load_config(values), screen=Screen(quiet=True)) as run:
+            steps = textmill.steps(run)
 
-    values = {**settings_of(config, side, ids, folder), "threads": threads}
-    with textmill.assemble(textmill.load_config(values), screen=Screen(quiet=True)) as run:
-        steps = textmill.steps(run)
+            def run_steps(count: int) -> float:
+                started = time.perf_counter()
+                for _ in range(count):
+                    next(steps)
+                return time.perf_counter() - started
 
-        def run_steps(count: int) -> None:
-            for _ in range(count):
-                next(steps)
-
-        yield run_steps
+            dtype = torch.bfloat16 if run.engine.precision.name == "bf16" else torch.float32
+            yield run_steps, Products("gpt2" if side == "gpt2" else "qwen3", dtype, **config)
 
 
-def compare(name: str, ids: str, folder: Path, threads: int, blocks: int) -> dict[str, Any]:
-    """Return the median tokens per second of every side at one configuration, and the ratios to the plain loop."""
+def compare(
+    name: str, ids: str, folder: Path, threads: int, blocks: int, others: list[str], nanogpt: Path
+) -> dict[str, Any]:
+    """Return for every side the median tokens per second, and the ratios to the first side that is not ours."""
     config = CONFIGS[name]
+    sides = (*others, *OURS)
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
-    for side in SIDES:
+    for side in sides:
         pipes[side], child = context.Pipe()
-        process = context.Process(target=serve, args=(side, config, ids, folder, threads, child), daemon=True)
+        arguments = (side, config, ids, folder, threads, nanogpt, child)
+        process = context.Process(target=serve, args=arguments, daemon=True)
         process.start()
         processes.append(process)
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    products: dict[str, list[float]] = {side: [] for side in OURS}
+    operations = dict.fromkeys(OURS, 0)
     steps = STEPS_PER_BLOCK[name]
     for block in range(blocks + 1):
-        for side in SIDES:
+        for side in sides:
             pipes[side].send(steps)
-            taken = pipes[side].recv()
+            taken = pipes[side].recv() / steps
             if block:  # the first block warms up
                 seconds[side].append(taken)
-    for side in SIDES:
-        pipes[side].send(0)
+            if block and side in OURS:
+                pipes[side].send(0)
+                alone, operations[side] = pipes[side].recv()
+                products[side].append(alone)
+    for pipe in pipes.values():
+        pipe.send(None)
     for process in processes:
         process.join(60)
-    tokens = steps * config["batch"] * config["context"]
-    speed = {side: tokens / statistics.median(times) for side, times in seconds.items()}
-    ratios = [[plain / ours for plain, ours in zip(seconds["plain"], seconds[side])] for side in SIDES]
+    tokens = config["batch"] * config["context"]
     return {
         "config": name,
         "threads": threads,
-        "tokens_per_second": {side: round(value) for side, value in speed.items()},
-        "ratio": {side: round(statistics.median(ratio), 3) for side, ratio in zip(SIDES, ratios)},
+        "tokens_per_second": {side: round(tokens / statistics.median(times)) for side, times in seconds.items()},
+        **{f"times_{other}": _ratios(seconds, other) for other in others},
+        "gflop_per_second": {side: round(operations[side] / statistics.median(seconds[side]) / 1e9) for side in OURS},
+        "products_gflop_per_second": {
+            side: round(operations[side] / statistics.median(products[side]) / 1e9) for side in OURS
+        },
+        "share_of_products": {side: _middle(products[side], seconds[side])[0] for side in OURS},
     }
+
+
+def _ratios(seconds: dict[str, list[float]], other: str) -> dict[str, list[float]]:
+    """Return for every side how many times faster it is than `other`: median, lowest and highest of the blocks."""
+    return {side: _middle(seconds[other], times) for side, times in seconds.items() if side != other}
+
+
+def _middle(above: list[float], below: list[float]) -> list[float]:
+    ratios = [one / another for one, another in zip(above, below)]
+    return [round(value, 3) for value in (statistics.median(ratios), min(ratios), max(ratios))]
 
 
 def overhead(name: str, ids: str, folder: Path, threads: int, steps: int) -> dict[str, float]:
@@ -131,7 +181,7 @@ def overhead(name: str, ids: str, folder: Path, threads: int, steps: int) -> dic
     """
     import textmill
     from textmill.console.screen import Screen
-    from textmill.training.evaluate_held_out import evaluate
+    from textmill.training.evaluate_and_sample import evaluate
 
     config = CONFIGS[name]
     values = settings_of(config, "gpt2", ids, folder) | {"max_steps": steps, "threads": threads}
@@ -171,6 +221,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configs", nargs="+", choices=sorted(CONFIGS), default=["S", "M"])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--nanogpt", type=Path, default=Path(), help="the folder of nanoGPT's program, to compare with")
+    parser.add_argument("--peers", nargs="+", choices=("transformers", "litgpt"), default=[], help="also compare with")
     parser.add_argument("--blocks", type=int, default=9, help="timed blocks of each side")
     parser.add_argument(
         "--overhead-steps", type=int, default=0, help="also run so many steps and measure what else a run does"
@@ -180,22 +232,39 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ids = write_ids(folder)
+        load = busy()
         for config in arguments.configs:
-            result = compare(config, ids, folder, arguments.threads, arguments.blocks)
+            others = ["plain", *(["nanogpt"] if arguments.nanogpt.name else []), *arguments.peers]
+            result = compare(
+                config, ids, folder, arguments.threads, arguments.blocks, others, arguments.nanogpt.resolve()
+            )
             if arguments.overhead_steps:
                 result["overhead"] = overhead(config, ids, folder, arguments.threads, arguments.overhead_steps)
-            result |= {"date": datetime.date.today().isoformat(), "machine": machine()}
-            print(json.dumps(result))
+            result |= {"date": datetime.date.today().isoformat(), "machine": machine(), "foreign_load": load}
+            print(json.dumps(result, indent=1))
             if arguments.output:
                 with arguments.output.open("a") as file:
                     file.write(json.dumps(result) + "\n")
 
 
+def busy() -> float:
+    """Return how many cores other programs keep busy, and say so on the error output if it is more than a tenth."""
+    from textmill.machine.cpu_contention import foreign_load
+
+    load = round(foreign_load(1.0), 2)
+    if load > 0.1:
+        print(f"other programs keep {load} cores busy: these ratios are less certain", file=sys.stderr)
+    return load
+
+
 def machine() -> str:
     import torch
 
+    from textmill.machine.precision import cpu_multiplies_bf16
+
     capabilities = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()}, {capabilities}, torch {torch.__version__}"
+    bf16 = "with fast bf16" if cpu_multiplies_bf16() else "without fast bf16"
+    return f"{platform.machine()}, {capabilities} {bf16}, torch {torch.__version__}"
 
 
 if __name__ == "__main__":

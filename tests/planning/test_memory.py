@@ -66,13 +66,13 @@ def test_activations_are_what_the_backward_pass_keeps(shape: dict[str, Any], bf1
 
 
 def measured_peak(shape: dict[str, Any], rows: int, optimizer: str, accumulation: int, bf16: bool) -> int:
-    """Return the most bytes of tensors alive at once in two steps of training, the model's own included."""
+    """Return the most bytes of tensors alive at once in three steps of training, the model's own included."""
     gc.collect()
     with LiveBytes() as live:
         model = build_model(ModelConfig(**shape), seed=0).train()
         dtype = torch.bfloat16 if bf16 else torch.float32
         trained = build_optimizer(model, optimizer, learning_rate=1e-3, muon_dtype=dtype)
-        for _ in range(2):
+        for _ in range(3):
             for _ in range(accumulation):
                 tokens = torch.zeros(rows, shape["max_seq_len"], dtype=torch.long)
                 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -126,28 +126,29 @@ def test_checkpointing_takes_what_is_said(bf16: bool) -> None:
 
 
 def test_attention_is_quadratic_until_it_is_not_stored() -> None:
-    """Doubling the row quadruples the stored weights on a CPU; a GPU stores one number per query instead."""
+    """A CPU stores the weights, a number per pair of positions, up to a limit; a GPU one number per query instead."""
 
     def activations(length: int, device: str) -> int:
-        config = ModelConfig(**{**SMALL, "num_layers": 1, "max_seq_len": length})
+        config = ModelConfig(**{**SMALL, "architecture": "llama", "num_layers": 1, "max_seq_len": length})
         return estimate_memory(config, StepSettings(batch_size=1, device=device)).activations
 
     heads = 4
-    assert activations(256, "cpu") - activations(256, "cuda") == heads * 256 * 4 * (256 - 1)
-    assert activations(8192, "cpu") == activations(8192, "cuda")  # more scores than the limit
+    assert activations(512, "cpu") - 2 * activations(256, "cpu") == heads * 4 * (512**2 - 2 * 256**2)
+    assert activations(512, "cuda") == 2 * activations(256, "cuda")
+    assert activations(16384, "cpu") == 2 * activations(8192, "cpu")  # more scores than the limit
 
 
 def test_norms_of_queries_and_keys_are_in_float32_on_a_gpu() -> None:
-    """With bf16, qwen3 keeps 4 bytes per number of queries and keys besides llama's, on a CPU 2; and 4 per head."""
+    """With bf16, qwen3 keeps 4 bytes per number of queries and keys more than llama, and 4 per head; a CPU these."""
 
     def activations(architecture: str, device: str) -> int:
         config = ModelConfig(**{**SMALL, "architecture": architecture})
         return estimate_memory(config, StepSettings(batch_size=1, precision="bf16", device=device)).activations
 
     layers, tokens, heads, head_size = 3, 32, 4 + 4, 12
-    for device, element in (("cuda", 4), ("cpu", 2)):
-        kept = activations("qwen3", device) - activations("llama", device)
-        assert kept == layers * tokens * heads * (element * head_size + 4)
+    more = {device: activations("qwen3", device) - activations("llama", device) for device in ("cuda", "cpu")}
+    assert more["cuda"] == layers * tokens * heads * (4 * head_size + 4)
+    assert more["cpu"] == layers * (tokens * heads * 4 + heads * head_size * 4)  # and the gains, once per head
 
 
 def test_published_arithmetic() -> None:

@@ -23,31 +23,41 @@ from textmill.planning.memory import WRITTEN_OUT_LIMIT
 class Mask:
     """Which positions each position attends to, computed once per call and shared by all layers.
 
-    With `written_out`, `bias` is added to the scores: 0 or -inf, (G*T, S) or (B*K, G*T, S), or None if nothing is
-    masked. Otherwise the fused kernel gets `allowed`, a boolean (T, S) or (B, 1, T, S), or None with `causal`, which
-    masks the future.
+    With `written_out`, `bias` is added to the scores: 0 or -inf, (G*T, S) or (K*B, G*T, S), or None if nothing is
+    masked; `by_hand`: there is no cache, and `attend_on_cpu` computes the rest. Otherwise the fused kernel gets
+    `allowed`, a boolean (T, S) or (B, 1, T, S), or None with `causal`, which masks the future.
     """
 
     written_out: bool
+    by_hand: bool = False
     bias: Tensor | None = None
     allowed: Tensor | None = None
     causal: bool = False
 
 
-def make_mask(x: Tensor, past: int, *, heads: int, kv_heads: int, segments: Tensor | None, dtype: torch.dtype) -> Mask:
-    """Return the mask of the new positions in the stream x (B, T, D), after `past` cached ones.
+def make_mask(
+    x: Tensor,
+    past: int | None,
+    *,
+    heads: int,
+    kv_heads: int,
+    segments: Tensor | None,
+    dtype: torch.dtype,
+) -> Mask:
+    """Return the mask of the new positions in the stream x (B, T, D), after `past` cached ones; None without a cache.
 
     Each position attends to itself and the earlier ones; with `segments` (B, T) only within its own segment, so that
     documents in one row are independent. `dtype` is that of the attention scores.
     """
     batch, length = x.shape[:2]
-    total = past + length
+    total = length + (past or 0)
     written_out = x.device.type == "cpu" and batch * heads * length * total <= WRITTEN_OUT_LIMIT
+    by_hand = written_out and past is None and not torch.compiler.is_compiling()
     if segments is None and length == 1:
-        return Mask(written_out)
-    if segments is None and not written_out and past == 0:
+        return Mask(written_out, by_hand)
+    if segments is None and not written_out and not past:
         return Mask(written_out, causal=True)
-    allowed = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(past)  # (T, S)
+    allowed = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(total - length)  # (T, S)
     if segments is not None:
         allowed = allowed & (segments[:, None, :, None] == segments[:, None, None, :])  # (B, 1, T, S)
     if not written_out:
@@ -55,9 +65,9 @@ def make_mask(x: Tensor, past: int, *, heads: int, kv_heads: int, segments: Tens
     bias = torch.zeros(allowed.shape, dtype=dtype, device=x.device).masked_fill_(~allowed, float("-inf"))
     group = heads // kv_heads
     if segments is None:
-        return Mask(written_out, bias=bias.repeat(group, 1))  # (G*T, S)
-    bias = bias[:, :, None].expand(batch, kv_heads, group, length, total)
-    return Mask(written_out, bias=bias.reshape(batch * kv_heads, group * length, total))
+        return Mask(written_out, by_hand, bias.repeat(group, 1))  # (G*T, S)
+    bias = bias.expand(kv_heads, batch, group, length, total)  # from (B, 1, T, S)
+    return Mask(written_out, by_hand, bias.reshape(kv_heads * batch, group * length, total))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) -> Tensor:
@@ -85,19 +95,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) ->
 
 
 def _written_out(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
-    batch, length, heads, size = q.shape
+    batch, length, _, size = q.shape
     total, kv_heads = k.shape[1], k.shape[2]
     # The query heads of one key head are stacked, so keys and values are never repeated.
-    q = q.transpose(1, 2).reshape(batch * kv_heads, -1, size)  # (B*K, G*T, E)
-    k = k.transpose(1, 2).reshape(batch * kv_heads, total, size)
-    v = v.transpose(1, 2).reshape(batch * kv_heads, total, size)
+    q = q.unflatten(2, (kv_heads, -1)).permute(2, 0, 3, 1, 4).reshape(kv_heads * batch, -1, size)  # (K*B, G*T, E)
+    k = k.permute(2, 0, 1, 3).reshape(kv_heads * batch, total, size)
+    v = v.permute(2, 0, 1, 3).reshape(kv_heads * batch, total, size)
     scale = size**-0.5
     if bias is None:
         scores = torch.bmm(q, k.transpose(1, 2)) * scale
     else:  # one kernel for product, scale and mask
-        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)  # (B*K, G*T, S)
+        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)  # (K*B, G*T, S)
     weights = scores.softmax(-1)
     if dropout:
         weights = F.dropout(weights, dropout)
-    out = torch.bmm(weights, v)  # (B*K, G*T, E)
-    return out.view(batch, heads, length, size).transpose(1, 2)
+    out = torch.bmm(weights, v)  # (K*B, G*T, E)
+    return out.view(kv_heads, batch, -1, length, size).permute(1, 3, 0, 2, 4).flatten(2, 3)

@@ -112,7 +112,12 @@ class Decoder(nn.Module):
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         heads = self.config.num_heads
         mask = make_mask(
-            x, past, heads=heads, kv_heads=self.config.num_kv_heads or heads, segments=segments, dtype=dtype
+            x,
+            None if cache is None else past,
+            heads=heads,
+            kv_heads=self.config.num_kv_heads or heads,
+            segments=segments,
+            dtype=dtype,
         )
         angles = None
         if self.config.pos_encoding == "rope":

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from textmill.config import ModelConfig
 from textmill.model.attention import Mask, attend
+from textmill.model.attention_on_cpu import Heads, attend_on_cpu
 from textmill.model.decoder import Block, Decoder, Names
 from textmill.model.kv_cache import Cache
 from textmill.model.linear_and_embedding import Conv1D
@@ -27,21 +28,25 @@ class GPT2Attention(nn.Module):
         heads, kv_heads, size = config.num_heads, config.num_kv_heads, config.head_dim
         assert kv_heads and size and config.bias is not None
         self.layer = layer
-        self.heads = [heads, kv_heads, kv_heads]
-        self.size = size
+        self.heads = Heads(heads, kv_heads, size)
         self.dropout = config.attention_dropout or 0.0
-        self.c_attn = Conv1D(config.d_model, sum(self.heads) * size, config.bias)
+        self.c_attn = Conv1D(config.d_model, (heads + 2 * kv_heads) * size, config.bias)
         self.c_proj = Conv1D(heads * size, config.d_model, config.bias)
 
     def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
         batch, length, _ = x.shape
-        qkv = self.c_attn(x).view(batch, length, -1, self.size)  # (B, T, H + 2K, E)
-        q, k, v = qkv.split(self.heads, 2)  # (B, T, H, E) and twice (B, T, K, E)
+        dropout = self.dropout if self.training else 0.0
+        qkv = self.c_attn(x)  # (B, T, (H + 2K)*E)
+        if mask.by_hand:
+            y = attend_on_cpu(qkv, self.heads, angles=angles, bias=mask.bias, dropout=dropout)  # (B, T, H*E)
+            return self.c_proj(y)  # (B, T, D)
+        queries, keys, size = self.heads
+        q, k, v = qkv.view(batch, length, -1, size).split((queries, keys, keys), 2)  # (B, T, H, E), (B, T, K, E) twice
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, S, K, E)
-        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)  # (B, T, H, E)
+        y = attend(q, k, v, mask, dropout)  # (B, T, H, E)
         return self.c_proj(y.reshape(batch, length, -1))  # (B, T, D)
 
 

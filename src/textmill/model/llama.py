@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from textmill.config import ModelConfig
 from textmill.model.attention import Mask, attend
+from textmill.model.attention_on_cpu import Heads, attend_on_cpu
 from textmill.model.decoder import Block, Decoder, Names
 from textmill.model.kv_cache import Cache
-from textmill.model.linear_and_embedding import Linear
+from textmill.model.linear_and_embedding import Linear, side_by_side
 from textmill.model.mlp import make_mlp
 from textmill.model.norm import RMSNorm, make_norm
 from textmill.model.positions import Angles, rotate
@@ -28,6 +29,8 @@ class LlamaAttention(nn.Module):
         assert kv_heads and size and config.bias is not None and config.norm_eps is not None
         self.layer = layer
         self.size = size
+        self.heads = Heads(heads, kv_heads, size)
+        self.eps = config.norm_eps
         self.dropout = config.attention_dropout or 0.0
         self.q_proj = Linear(config.d_model, heads * size, config.bias)
         self.k_proj = Linear(config.d_model, kv_heads * size, config.bias)
@@ -38,6 +41,14 @@ class LlamaAttention(nn.Module):
 
     def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
         batch, length, _ = x.shape
+        dropout = self.dropout if self.training else 0.0
+        if mask.by_hand:
+            qkv = side_by_side(x, self.q_proj, self.k_proj, self.v_proj)  # (B, T, (H + 2K)*E)
+            gains = None if self.q_norm is None or self.k_norm is None else (self.q_norm.weight, self.k_norm.weight)
+            y = attend_on_cpu(
+                qkv, self.heads, gains=gains, eps=self.eps, angles=angles, bias=mask.bias, dropout=dropout
+            )
+            return self.o_proj(y)  # (B, T, D)
         q = self.q_proj(x).view(batch, length, -1, self.size)  # (B, T, H, E)
         k = self.k_proj(x).view(batch, length, -1, self.size)  # (B, T, K, E)
         v = self.v_proj(x).view(batch, length, -1, self.size)
@@ -47,7 +58,7 @@ class LlamaAttention(nn.Module):
             q, k = rotate(q, angles), rotate(k, angles)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, S, K, E)
-        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)  # (B, T, H, E)
+        y = attend(q, k, v, mask, dropout)  # (B, T, H, E)
         return self.o_proj(y.reshape(batch, length, -1))  # (B, T, D)
 
 

@@ -4,12 +4,15 @@ Letters: B sequences, T positions, D width of the model, F width inside.
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from textmill.config import ModelConfig
-from textmill.model.linear_and_embedding import Conv1D, Linear
+from textmill.model.linear_and_embedding import Conv1D, Linear, side_by_side
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
@@ -34,9 +37,37 @@ class GatedMLP(nn.Module):
         self.up_proj = Linear(d_model, d_ff, bias)
         self.down_proj = Linear(d_ff, d_model, bias)
         self.activation = ACTIVATIONS[activation]
+        self.swiglu = activation == "silu"
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))  # (B, T, F) -> (B, T, D)
+        if self.swiglu and x.device.type == "cpu" and not torch.compiler.is_compiling():
+            inside = _SwiGLUOnCPU.apply(side_by_side(x, self.gate_proj, self.up_proj))  # (B, T, 2F) -> (B, T, F)
+        else:
+            inside = self.activation(self.gate_proj(x)) * self.up_proj(x)  # (B, T, F)
+        return self.down_proj(inside)  # (B, T, D)
+
+
+class _SwiGLUOnCPU(torch.autograd.Function):
+    """silu(g) u of g and u side by side, (..., 2F) -> (..., F), in fewer passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_and_up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_and_up)
+        gate, up = gate_and_up.chunk(2, -1)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (gate_and_up,) = ctx.saved_tensors
+        gate, up = gate_and_up.chunk(2, -1)
+        result = torch.empty_like(gate_and_up)
+        for_gate, for_up = result.chunk(2, -1)
+        torch.ops.aten.silu.out(gate, out=for_up)
+        for_up.mul_(gradient)
+        torch.mul(gradient, up, out=for_gate)
+        torch.ops.aten.silu_backward.grad_input(for_gate, gate, grad_input=for_gate)
+        return result
 
 
 class PlainMLP(nn.Module):

@@ -1,8 +1,8 @@
 """Muon for matrices, AdamW for everything else, as one optimizer with one state.
 
 Muon replaces a matrix's momentum by the nearest semi-orthogonal matrix, so that every direction of the update has the
-same size (Jordan et al., https://kellerjordan.github.io/posts/muon). The orthogonalisation is five Newton-Schulz
-iterations, all of them matrix products; matrices of one shape are stacked and iterated together.
+same size (Jordan et al., https://kellerjordan.github.io/posts/muon). Matrices of one shape are stacked and
+orthogonalised together.
 """
 
 import math
@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the quintic that the author tuned for slope at zero; its fixed points lie in about [0.7, 1.2]."""
+from textmill.optim.orthogonalise import orthogonalise
 
 
 class Muon(torch.optim.Optimizer):
@@ -25,7 +24,9 @@ class Muon(torch.optim.Optimizer):
     updates have (arXiv:2502.16982, eq. 4): one learning rate serves both kinds of group.
 
     momentum: of Muon, with Nesterov's look-ahead. betas, eps: of AdamW.
-    iteration_dtype: number format of the Newton-Schulz iterations; bfloat16 is accurate enough, and fast where the
+    every: update the matrices in every so many steps; the gradients of all steps go into the momentum. Two halve the
+        cost of the orthogonalisation and learn as much.
+    iteration_dtype: number format of the orthogonalisation; bfloat16 is accurate enough, and fast where the
         hardware supports it.
     """
 
@@ -34,7 +35,8 @@ class Muon(torch.optim.Optimizer):
         groups: list[dict[str, Any]],
         lr: float,
         *,
-        momentum: float = 0.95,
+        momentum: float = 0.9,
+        every: int = 2,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         iteration_dtype: torch.dtype = torch.float32,
@@ -42,6 +44,8 @@ class Muon(torch.optim.Optimizer):
         defaults = {
             "lr": lr,
             "momentum": momentum,
+            "every": every,
+            "steps": 0,  # taken so far; saved and restored with the group
             "betas": betas,
             "eps": eps,
             "weight_decay": 0.0,
@@ -77,9 +81,12 @@ class Muon(torch.optim.Optimizer):
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             buffers.append(state["momentum_buffer"])
         torch._foreach_lerp_(buffers, gradients, 1.0 - group["momentum"])
-        updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
         if group["weight_decay"]:
             torch._foreach_mul_(parameters, 1.0 - group["lr"] * group["weight_decay"])
+        group["steps"] += 1
+        if (group["steps"] - 1) % group["every"] != 0:
+            return
+        updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
         shapes: dict[torch.Size, list[int]] = defaultdict(list)
         for index, parameter in enumerate(parameters):
             shapes[parameter.shape].append(index)
@@ -137,21 +144,3 @@ def _part(whole: Tensor, parameter: Tensor) -> Tensor:
 
     assert isinstance(parameter, DTensor)
     return distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
-
-
-def orthogonalise(matrices: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return matrices (n, A, B) whose singular values lie near 1 and whose singular vectors are those of `matrices`.
-
-    Iterates X <- aX + (bXX' + c(XX')^2)X in `dtype` from X = M / |M|, on the orientation with the smaller Gram matrix.
-    """
-    a, b, c = NEWTON_SCHULZ
-    x = matrices.to(dtype)
-    transposed = x.size(-2) > x.size(-1)
-    if transposed:
-        x = x.mT
-    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    for _ in range(5):
-        gram = x @ x.mT  # (n, A, A)
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # (n, A, A)
-        x = torch.baddbmm(x, polynomial, x, beta=a)  # (n, A, B)
-    return x.mT if transposed else x

@@ -13,6 +13,9 @@ from textmill.imports import resolve_callable
 from textmill.optim.muon import Muon
 from textmill.optim.parameter_groups import parameter_groups
 
+EMBEDDING_RATE = 3.0
+"""Learning rate of embeddings beside Muon, as a multiple of the run's; a head of its own has the run's rate."""
+
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 
@@ -40,7 +43,7 @@ def build_optimizer(
     name: `adamw` (decoupled decay), `adam` (decay added to the gradient), `sgd`, `muon`, an import string
         `package.module:factory`, the factory itself: a function from parameter groups to an optimizer; or an optimizer.
     adam: also of `muon`, for vectors and embeddings.
-    momentum: of `sgd` (None: 0.9) and `muon` (None: 0.95).
+    momentum: of `sgd` (None: 0.9) and `muon` (None: 0.9).
     muon_dtype: number format of `muon`'s iterations; see `Muon`.
 
     Raises:
@@ -66,10 +69,11 @@ def build_optimizer(
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9 if momentum is None else momentum)
     if name == "muon":
+        groups = _embeddings_faster(model, groups)
         return Muon(
             groups,
             learning_rate,
-            momentum=0.95 if momentum is None else momentum,
+            momentum=0.9 if momentum is None else momentum,
             betas=betas,
             eps=adam.eps,
             iteration_dtype=muon_dtype,
@@ -77,6 +81,24 @@ def build_optimizer(
     raise ConfigError(
         f"unknown optimizer {name!r}; choose one of {', '.join(get_args(OptimizerName))}, or 'package.module:factory'"
     )
+
+
+def _embeddings_faster(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the groups with EMBEDDING_RATE for embeddings, and a group `head` for a head that shares no weights."""
+    result = []
+    head = getattr(getattr(model, "lm_head", None), "weight", None)
+    tables = {id(table.weight) for table in model.modules() if isinstance(table, nn.Embedding)}
+    for group in groups:
+        own = [parameter for parameter in group["params"] if parameter is head and id(parameter) not in tables]
+        if group["name"] == "embeddings":
+            others = [parameter for parameter in group["params"] if all(parameter is not one for one in own)]
+            if others:
+                result.append({**group, "params": others, "lr_scale": EMBEDDING_RATE})
+            if own:
+                result.append({**group, "params": own, "name": "head"})
+        else:
+            result.append(group)
+    return result
 
 
 def _made_by(factory: OptimizerFactory, groups: list[dict[str, Any]], name: str) -> torch.optim.Optimizer:

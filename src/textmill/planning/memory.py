@@ -135,6 +135,11 @@ class Shape:
         return self.device == "cpu" and self.scores <= WRITTEN_OUT_LIMIT
 
     @property
+    def by_hand(self) -> bool:
+        """Whether a block's attention has a derivative written by hand, and maps of one input are one product."""
+        return self.written_out
+
+    @property
     def half(self) -> bool:
         return self.element < FLOAT
 
@@ -188,7 +193,7 @@ def estimate_memory(model: ModelConfig, step: StepSettings) -> Memory:
     rows = step.validation_rows or evaluation_rows(model, step.batch_size, model.vocab_size or 0)
     block = block_activations(shape)
     stream = shape.tokens * model.d_model * FLOAT
-    block_copies, head_copy = half_copies(shape)
+    block_copies, head_copy = weight_copies(shape)
     differentiated = block + block_copies + 2 * (stream + shape.feed_forward * shape.element)
     again = model.gradient_checkpointing  # then only the input of each block is kept
     table = FLOAT * (model.vocab_size or 0) * model.d_model if model.tie_embeddings else 0
@@ -247,10 +252,10 @@ def update_bytes(shape: Shape, optimizer: str) -> int:
     return FLOAT * _matrix_parameters(shape.model) + most
 
 
-def half_copies(shape: Shape) -> tuple[int, int]:
-    """Return the bytes of the half-precision copies of one block's matrices, and of the head's."""
+def weight_copies(shape: Shape) -> tuple[int, int]:
+    """Return the bytes of the copies of one block's matrices, and of the head's: in half precision, or side by side."""
     if not shape.half:
-        return 0, 0
+        return FLOAT * _side_by_side(shape), 0
     block = _matrix_parameters(shape.model) // shape.model.num_layers
     return shape.element * block, shape.element * (shape.model.vocab_size or 0) * shape.model.d_model
 
@@ -263,11 +268,14 @@ def block_activations(shape: Shape) -> int:
     stream = 2 * tokens * (width * FLOAT + _norm_statistics(model))  # inputs of both norms, with their statistics
     # Inputs of the linear maps. Half precision makes one copy for each map of llama's separate projections.
     separate = model.architecture != "gpt2"
-    attention_inputs = 3 if shape.half and separate else 1
-    mlp_inputs = 2 if shape.half and model.gated else 1
+    attention_inputs = 3 if shape.half and separate and not shape.by_hand else 1
+    mlp_inputs = 2 if shape.half and model.gated and shape.device != "cpu" else 1
     inputs = tokens * c * ((attention_inputs + mlp_inputs) * width + heads * size)
-    norm_input = FLOAT if shape.device == "cuda" else c  # autocast on a GPU computes norms in float32
-    normed = tokens * (heads + kv_heads) * (size * norm_input + FLOAT) if model.qk_norm and separate else 0
+    normed = 0
+    if model.qk_norm and separate:
+        norm_input = FLOAT if shape.device == "cuda" else c  # autocast on a GPU computes norms in float32
+        normed = tokens * (heads + kv_heads) * (FLOAT if shape.by_hand else size * norm_input + FLOAT)
+        normed += (heads + kv_heads) * size * FLOAT if shape.by_hand else 0  # the gains, once per head
     return stream + inputs + normed + _attention(shape) + _feed_forward(shape) + 2 * _dropout(shape, c)
 
 
@@ -285,6 +293,10 @@ def _attention(shape: Shape) -> int:
     heads, kv_heads, size = shape.heads
     c, dropout = shape.element, bool(shape.model.attention_dropout)
     kept = shape.tokens * (heads + 2 * kv_heads) * size * c
+    if shape.by_hand:  # before and after norms and rotation; stacked once more if several queries share a key
+        kept = 2 * kept - (shape.tokens * size * c if kv_heads == 1 else 0)  # a single head of values is not copied
+        kept += shape.tokens * heads * size * c if heads != kv_heads else 0
+        return kept + shape.scores * (c + (1 if dropout else 0))
     if shape.written_out or (shape.device != "cuda" and dropout) or shape.device == "mps":
         return kept + shape.scores * c * (3 if dropout else 1)
     return kept + shape.tokens * heads * FLOAT
@@ -292,7 +304,8 @@ def _attention(shape: Shape) -> int:
 
 def _feed_forward(shape: Shape) -> int:
     """Return the bytes of gate, its activation, up and their product; or of the activation's input and output."""
-    tensors = 4 if shape.model.gated else 1 if shape.model.activation == "relu" else 2
+    gated = 3 if shape.device == "cpu" else 4
+    tensors = gated if shape.model.gated else 1 if shape.model.activation == "relu" else 2
     return tensors * shape.feed_forward * shape.element
 
 
@@ -325,6 +338,16 @@ def _matrix_shapes(model: ModelConfig) -> Counter[tuple[int, int]]:
 
 def _matrix_parameters(model: ModelConfig) -> int:
     return sum(rows * columns * count for (rows, columns), count in _matrix_shapes(model).items())
+
+
+def _side_by_side(shape: Shape) -> int:
+    """Return the numbers in the matrices of one block that are stacked to be one product."""
+    if shape.device != "cpu":
+        return 0
+    maps = block_matrices(shape.model)
+    stacked = maps["attention"][:-1] if shape.by_hand and shape.model.architecture != "gpt2" else []
+    stacked = stacked + (maps["feed_forward"][:-1] if shape.model.gated else [])
+    return sum(rows * columns for rows, columns in stacked)
 
 
 def _tensors(model: ModelConfig) -> tuple[int, int]:

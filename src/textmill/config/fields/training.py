@@ -155,7 +155,7 @@ class TrainingFields(Fields):
     eps: Number = Field(default=1e-8, gt=0)
     """Epsilon of Adam."""
     momentum: MaybeNumber = Field(default=None, ge=0, lt=1)
-    """Momentum of sgd (unset: 0.9) and muon (unset: 0.95)."""
+    """Momentum of sgd and muon (unset: 0.9)."""
     max_grad_norm: Number = Field(default=1.0, ge=0)
     """Clip gradients to this norm; 0 disables clipping."""
     on_spike: Annotated[OnSpike, BeforeValidator(one_of(OnSpike))] = "warn"
