@@ -11,7 +11,8 @@ from textmill.config import ModelConfig
 from textmill.model import build_model
 from textmill.model.attention_on_cpu import Heads, attend_on_cpu
 from textmill.model.linear_and_embedding import Linear, side_by_side
-from textmill.model.mlp import make_mlp
+from textmill.model.llama import LlamaAttention
+from textmill.model.mlp import GatedMLP, make_mlp
 from textmill.model.positions import rotary_angles, rotate
 
 BATCH, LENGTH, SIZE, EPS = 3, 5, 4, 1e-5
@@ -80,6 +81,7 @@ def test_dropped_weights_have_the_derivative_of_what_was_kept() -> None:
 def test_swiglu_has_its_derivative() -> None:
     """The gated layer has the gradients of numerical differentiation, for its input and all three matrices."""
     layer = make_mlp(ModelConfig(vocab_size=5, d_model=6, num_heads=1, d_ff=7).resolved()).double()
+    assert isinstance(layer, GatedMLP)
     torch.manual_seed(0)
     for parameter in layer.parameters():
         nn.init.normal_(parameter)
@@ -101,12 +103,17 @@ def test_replaced_and_watched_layers_are_called() -> None:
     tokens = torch.arange(4)[None]
     before = model(tokens)
     attention = model.get_submodule("model.layers.0.self_attn")
+    assert isinstance(attention, LlamaAttention)
     seen: list[Tensor] = []
-    handle = attention.k_proj.register_forward_hook(lambda module, inputs, output: seen.append(output))
+
+    def watch(module: nn.Module, inputs: object, output: Tensor) -> None:
+        seen.append(output)
+
+    handle = attention.k_proj.register_forward_hook(watch)
     torch.testing.assert_close(model(tokens), before)
     assert [tuple(output.shape) for output in seen] == [(1, 4, 8)]
     handle.remove()
-    attention.v_proj = nn.Sequential(attention.v_proj)
+    attention.add_module("v_proj", nn.Sequential(attention.v_proj))
     torch.testing.assert_close(model(tokens), before)
 
 
