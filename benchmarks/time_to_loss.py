@@ -76,7 +76,7 @@ def our_run(folder: Path, steps: int, seed: int, threads: int) -> tuple[float, f
     with textmill.assemble(textmill.load_config(values), screen=Screen(quiet=True)) as run:
         for _ in textmill.steps(run):
             pass
-        return run.progress.training_seconds, evaluate(run)["val_loss"]
+        return run.progress.training_seconds, evaluate(run)["loss"]
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from textmill.model.dropout import keep_mask
 from textmill.model.norm import inverse_rms
 from textmill.model.positions import Angles
 
@@ -88,7 +89,7 @@ class _Attention(torch.autograd.Function):
         weights = torch.softmax(scores, -1, out=scores).to(qkv.dtype)  # autocast may have other ideas of the dtype
         kept = None
         if dropout:
-            kept = torch.empty_like(weights, dtype=torch.bool).bernoulli_(1.0 - dropout)
+            kept = keep_mask(weights, dropout)
         out = torch.bmm(weights if kept is None else weights * kept, v)  # (K*B, G*T, E)
         if kept is not None:
             out.div_(1.0 - dropout)

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from textmill.config import ModelConfig
 from textmill.model.attention import Mask, make_mask
+from textmill.model.dropout import Dropout
 from textmill.model.kv_cache import Cache
 from textmill.model.linear_and_embedding import Embedding, Linear
 from textmill.model.norm import make_norm
@@ -27,7 +28,7 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.pre_norm = config.pre_norm
 
     @abstractmethod
@@ -55,7 +56,7 @@ class Decoder(nn.Module):
         super().__init__()
         assert config.vocab_size is not None
         self.config = config
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         names, stack = self.names, nn.Module()
         learned = config.pos_encoding == "learned"
         stack.add_module(names.tokens, Embedding(config.vocab_size, config.d_model))

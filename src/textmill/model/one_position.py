@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from textmill.model.decoder import Decoder
+from textmill.model.dropout import Dropout
 from textmill.model.gpt2 import GPT2Attention, GPT2Block, GPT2Decoder
 from textmill.model.kv_cache import Cache
 from textmill.model.linear_and_embedding import Conv1D, Embedding, Linear
@@ -30,7 +31,7 @@ from textmill.model.positions import rotary_angles, sinusoids
 
 _KNOWN = {
     *(LlamaDecoder, LlamaBlock, LlamaAttention, GPT2Decoder, GPT2Block, GPT2Attention, GatedMLP, PlainMLP),
-    *(Linear, Conv1D, Embedding, RMSNorm, LayerNorm, nn.Module, nn.ModuleList, nn.Dropout, nn.Identity),
+    *(Linear, Conv1D, Embedding, RMSNorm, LayerNorm, nn.Module, nn.ModuleList, Dropout, nn.Identity),
 }
 _WORTH_THREADS = 100_000
 """Weights of an average product (times a twelfth of the rows, if those are more) from which threads save time."""

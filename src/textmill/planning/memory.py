@@ -310,8 +310,8 @@ def _feed_forward(shape: Shape) -> int:
 
 
 def _dropout(shape: Shape, element: int) -> int:
-    """Return the bytes of one dropout mask: as large as its input on a CPU, a byte per element on a GPU."""
-    per_element = element if shape.device == "cpu" else 1
+    """Return the bytes of one dropout mask: a byte per element, on mps as large as its input."""
+    per_element = element if shape.device == "mps" else 1
     return shape.tokens * shape.model.d_model * per_element if shape.model.dropout else 0
 
 
