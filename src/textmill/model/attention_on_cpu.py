@@ -87,35 +87,31 @@ class _Attention(torch.autograd.Function):
         else:
             scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)  # (K*B, G*T, T)
         weights = torch.softmax(scores, -1, out=scores).to(qkv.dtype)  # autocast may have other ideas of the dtype
-        kept = None
-        if dropout:
-            kept = keep_mask(weights, dropout)
-        out = torch.bmm(weights if kept is None else weights * kept, v)  # (K*B, G*T, E)
-        if kept is not None:
-            out.div_(1.0 - dropout)
-        ctx.save_for_backward(qkv, gains, r, q, k, v, weights, kept, *(angles or ()))
-        ctx.heads, ctx.dropout = heads, dropout
+        dropped = keep_mask(weights, dropout).mul_(weights).div_(1.0 - dropout) if dropout else None
+        out = torch.bmm(weights if dropped is None else dropped, v)  # (K*B, G*T, E)
+        ctx.save_for_backward(qkv, gains, r, q, k, v, weights, dropped, *(angles or ()))
+        ctx.heads = heads
         return _unstack(out, len(qkv), heads)  # (B, T, H*E)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        qkv, gains, r, q, k, v, weights, kept, *angles = ctx.saved_tensors
+        qkv, gains, r, q, k, v, weights, dropped, *angles = ctx.saved_tensors
         heads: Heads = ctx.heads
         batch, length, _ = qkv.shape
         for_qkv = torch.empty_like(qkv)
         into_qk, into_v = _split(for_qkv, heads)  # (B, T, N, E), (B, T, K, E)
         gradient = _stack(gradient.view(batch, length, -1, heads.size).permute(2, 0, 1, 3), heads)  # (K*B, G*T, E)
-        if kept is not None:
-            gradient = gradient / (1.0 - ctx.dropout)
-        for_v = torch.bmm((weights if kept is None else weights * kept).transpose(1, 2), gradient)  # (K*B, T, E)
+        for_v = torch.bmm((weights if dropped is None else dropped).transpose(1, 2), gradient)  # (K*B, T, E)
         into_v.copy_(for_v.view(heads.keys, batch, length, -1).permute(1, 2, 0, 3))
         scores = torch.bmm(
             gradient, v.transpose(1, 2)
         )  # (K*B, G*T, T): of the weights, and then in place of the scores
-        if kept is not None:
-            scores.mul_(kept)
-        torch.ops.aten._softmax_backward_data.out(scores, weights, -1, scores.dtype, grad_input=scores)
+        if dropped is None:
+            torch.ops.aten._softmax_backward_data.out(scores, weights, -1, scores.dtype, grad_input=scores)
+        else:  # the same with g w replaced by g d, where d are the weights after dropout: g d - w sum(g d)
+            scores.mul_(dropped)
+            scores.addcmul_(weights, scores.sum(-1, keepdim=True), value=-1.0)
         ready = torch.empty(heads.queries + heads.keys, batch, length, heads.size, dtype=qkv.dtype)  # (N, B, T, E)
         scale = heads.size**-0.5
         _product_into(ready[heads.queries :].flatten(0, 1), scores.transpose(1, 2), q, scale)

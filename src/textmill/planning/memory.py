@@ -296,7 +296,7 @@ def _attention(shape: Shape) -> int:
     if shape.by_hand:  # before and after norms and rotation; stacked once more if several queries share a key
         kept = 2 * kept - (shape.tokens * size * c if kv_heads == 1 else 0)  # a single head of values is not copied
         kept += shape.tokens * heads * size * c if heads != kv_heads else 0
-        return kept + shape.scores * (c + (1 if dropout else 0))
+        return kept + shape.scores * c * (2 if dropout else 1)
     if shape.written_out or (shape.device != "cuda" and dropout) or shape.device == "mps":
         return kept + shape.scores * c * (3 if dropout else 1)
     return kept + shape.tokens * heads * FLOAT
@@ -310,8 +310,8 @@ def _feed_forward(shape: Shape) -> int:
 
 
 def _dropout(shape: Shape, element: int) -> int:
-    """Return the bytes of one dropout mask: a byte per element, on mps as large as its input."""
-    per_element = element if shape.device == "mps" else 1
+    """Return the bytes of one dropout mask: as large as its input on a CPU, a byte per element on a GPU."""
+    per_element = element if shape.device == "cpu" else 1
     return shape.tokens * shape.model.d_model * per_element if shape.model.dropout else 0
 
 
