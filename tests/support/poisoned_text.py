@@ -9,7 +9,7 @@ from typing import Any
 
 LENGTH = ["--max-steps", "90", "--save-steps", "10", "--eval-steps", "45"]
 
-SEED = "1"
+SEED = "10"
 """Of which the poisoned rows come late enough to be compared with 32 losses."""
 
 

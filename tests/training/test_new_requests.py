@@ -45,7 +45,8 @@ def status(folder: Path) -> dict[str, Any]:
 def stopped_early(book: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 40 steps that ended at step 6: no evaluation improves the loss by 9 nats, and two were waited for."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
-    patience = ["--eval-steps", "2", "--early-stopping-patience", "2", "--early-stopping-min-delta", "9"]
+    steady = ["--optimizer", "adamw", "--learning-rate", "1e-3"]
+    patience = [*steady, "--eval-steps", "2", "--early-stopping-patience", "2", "--early-stopping-min-delta", "9"]
     assert main(["train", str(book), *SMALL, "--max-steps", "40", *patience, "--output-dir", str(folder)]) == 0
     assert (status(folder)["step"], status(folder)["reason"]) == (6, "early stopping")
     return folder
