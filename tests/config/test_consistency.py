@@ -202,14 +202,6 @@ def test_idle_settings_are_said(values: dict[str, Any], setting: str) -> None:
     assert without_effect(load_config(lr_schedule="exponential", lr_decay=0.5, lr_decay_every=10)) == []
 
 
-def test_what_has_no_effect_on_a_device_is_said_there() -> None:
-    """--deterministic changes nothing on a CPU."""
-    repeated = load_config(deterministic=True)
-    assert without_effect(repeated, "cuda") == without_effect(load_config(), "cpu") == []
-    said = "deterministic: has no effect, because a CPU always repeats its results to the bit"
-    assert without_effect(repeated, "cpu") == [said]
-
-
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 @given(size=st.integers(0, 10**12))
 def test_auto_chooses_for_every_machine_and_size(device: str, size: int) -> None:

@@ -23,7 +23,7 @@ def test_choices_are_recorded_and_can_be_restored() -> None:
 
 def test_the_float32_library_is_as_exact_as_float32() -> None:
     """Whichever library is chosen, float32 products are right to float32's precision and not to bfloat16's."""
-    set_onednn(prefers_onednn(torch.device("cpu")))
+    set_onednn(prefers_onednn())
     generator = torch.Generator().manual_seed(5)
     left, right = torch.randn(2, 96, 300, generator=generator).unbind(0)
     exact = left.double() @ right.double().T

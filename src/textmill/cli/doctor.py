@@ -16,6 +16,9 @@ from textmill.console.screen import waiting
 from textmill.console.standard_streams import field, write_json
 from textmill.version import VERSION
 
+MOST_TRIED = 5
+"""Shapes of which the kernels found fastest are shown."""
+
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "cyclopts")
 
 
@@ -77,6 +80,7 @@ def _disk(folder: Path) -> dict[str, Any]:
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    from textmill.machine.kernel_notes import Kernels
     from textmill.machine.memory import free_memory
 
     kernels = found["kernels"]
@@ -94,6 +98,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("device", f"{found['device']}, trains in {found['precision']}"),
         ("processor", ", ".join(processor)),
         ("kernels", f"float32 products by {library}"),
+        *(("", f"{one['shape']}: {Kernels(**one['kernels']).in_words()}") for one in found["tried"][:MOST_TRIED]),
         ("speed", f"a matrix product reaches {rates}"),
         ("contention", f"other processes use {found['foreign_load']:.1f} cores now"),
         ("memory", f"{size(memory)} free" if memory else "unknown"),

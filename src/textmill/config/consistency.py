@@ -201,8 +201,8 @@ def replaced(config: Config) -> list[str]:
     return []
 
 
-def without_effect(config: Config, device: str = "auto") -> list[str]:
-    """Return a sentence for every given setting that has no effect in this configuration on `device`."""
+def without_effect(config: Config) -> list[str]:
+    """Return a sentence for every given setting that has no effect in this configuration."""
     training, data, model = config.training, config.data, config.model
     adam = training.optimizer in {"adamw", "adam", "muon"} or ":" in training.optimizer
     architecture = resolve_shape(model)[0]
@@ -217,7 +217,6 @@ def without_effect(config: Config, device: str = "auto") -> list[str]:
         ("momentum", training.optimizer not in {"sgd", "muon"}, f"optimizer is {training.optimizer}"),
         ("beta1 beta2 eps", not adam, f"optimizer is {training.optimizer}"),
         ("lr_decay lr_decay_every", not decays, f"lr_schedule is {training.lr_schedule}"),
-        ("deterministic", device == "cpu", "a CPU always repeats its results to the bit"),
         ("early_stopping_min_delta", training.early_stopping_patience == 0, "early_stopping_patience is 0"),
         ("eval_steps eval_batches eval_batch_size", not validates(config), "there is no validation set"),
         ("log_dir", "tensorboard" not in config.tracking.report_to, "report_to has no tensorboard"),

@@ -63,9 +63,14 @@ def cpu_flags() -> set[str]:
     return {flag for line in lines for flag in line.split(":", 1)[1].split()}
 
 
-def cpu_vendor() -> str:
-    """Return what the operating system says of the processor's vendor, or an empty string."""
-    return next((line for line in _cpu_lines() if line.startswith("vendor_id")), "")
+def processor() -> str:
+    """Return the name of this processor, with what tells apart models of one name."""
+    named = ("vendor_id", "cpu family", "model\t", "model name", "stepping", "CPU implementer", "CPU part")
+    found: dict[str, str] = {}
+    for line in _cpu_lines():
+        if line.startswith(named):
+            found.setdefault(*(part.strip() for part in line.split(":", 1)))
+    return ", ".join(found.values()) or platform.processor() or platform.machine()
 
 
 def _cpu_lines() -> list[str]:

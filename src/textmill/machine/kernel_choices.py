@@ -1,7 +1,8 @@
 """Which of several ways this machine computes the same thing: threads, the matrix library, the memory allocator.
 
-The choices change the last bits of a result, so a run records them and a resumed run restores them. They follow from
-the machine alone, never from a stopwatch: the same run started twice makes the same choices.
+The choices change the last bits of a result, so a run records them and a resumed run restores them. What is timed here
+is decided only by a clear difference, so that the same run started twice makes the same choices; what a longer run
+gains by closer ones is tried at its own shapes (`training/kernel_trial.py`) and noted.
 """
 
 import ctypes
@@ -9,11 +10,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
 
-from textmill.machine.devices import cpu_vendor
+from textmill.machine.devices import processor
+from textmill.machine.precision import CLEARLY, product_seconds
 
 MEBIBYTE = 1 << 20
 
@@ -34,14 +37,14 @@ def apply_kernels(
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     keep_large_blocks()
-    use_onednn = prefers_onednn(device) if onednn is None else onednn
+    use_onednn = (device.type == "cpu" and prefers_onednn()) if onednn is None else onednn
     set_onednn(use_onednn)
-    # capability: the vector instructions that PyTorch's own kernels use, such as AVX512
-    return {
-        "threads": torch.get_num_threads(),
-        "onednn": use_onednn,
-        "capability": torch.backends.cpu.get_cpu_capability(),
-    }
+    return {"threads": torch.get_num_threads(), "onednn": use_onednn, **this_machine()}
+
+
+def this_machine() -> dict[str, str]:
+    """Return what the results of kernels depend on: the processor, and the instructions that PyTorch uses of it."""
+    return {"processor": processor(), "capability": torch.backends.cpu.get_cpu_capability()}
 
 
 def set_onednn(on: bool) -> None:
@@ -52,20 +55,38 @@ def set_onednn(on: bool) -> None:
         matmul.fp32_precision = "bf16" if on else "none"
 
 
-def prefers_onednn(device: torch.device) -> bool:
-    """Whether oneDNN is the faster float32 library here and as exact as the default one.
+@cache
+def prefers_onednn() -> bool:
+    """Whether oneDNN is clearly the faster float32 library here, and exact: measured once, in milliseconds.
 
-    The default library, MKL, is slower than oneDNN by a factor of about two on AMD processors. On processors with
-    matrix tiles (AMX) the same setting would round to bfloat16: the probe sees that and the answer is no.
+    The default library, MKL, is slower than oneDNN by a factor of about two on some processors, and faster on others.
     """
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available() or "AuthenticAMD" not in cpu_vendor():
+    if not onednn_is_exact():
+        return False
+    default = product_seconds(torch.float32)
+    set_onednn(True)
+    try:
+        return product_seconds(torch.float32) < CLEARLY * default
+    finally:
+        set_onednn(False)
+
+
+@cache
+def onednn_is_exact() -> bool:
+    """Whether oneDNN's float32 products are as exact as float32 is.
+
+    On processors with matrix tiles (AMX) the setting that sends products to oneDNN makes it round them to bfloat16.
+    """
+    if not torch.backends.mkldnn.is_available():
         return False
     generator = torch.Generator().manual_seed(0)
     left, right = torch.randn(2, 64, 256, generator=generator).unbind(0)
     exact = left.double() @ right.double().T
     set_onednn(True)
-    error = ((left @ right.T).double() - exact).abs().max() / exact.abs().max()
-    set_onednn(False)
+    try:
+        error = ((left @ right.T).double() - exact).abs().max() / exact.abs().max()
+    finally:
+        set_onednn(False)
     return error.item() < 1e-5  # float32 gives about 3e-7 here, bfloat16 about 3e-3
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from textmill.machine.cpu_contention import contention_warning, cores, foreign_load
 from textmill.machine.device_choice import choose_device
 from textmill.machine.kernel_choices import apply_kernels
+from textmill.machine.kernel_notes import findings_here
 from textmill.machine.precision import choose_precision, cpu_multiplies_bf16
 
 SIDE = {"cpu": 768, "cuda": 4096, "mps": 2048}
@@ -36,6 +38,7 @@ def examine(device: str = "auto") -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "foreign_load": round(load, 2),
         "kernels": kernels,
+        "tried": [asdict(finding) for finding in findings_here()],
         "flops": {"fp32": matmul_rate(chosen, torch.float32)},
     }
     if chosen.type == "cpu":

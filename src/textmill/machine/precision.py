@@ -11,6 +11,9 @@ from textmill.errors import ConfigError
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
+CLEARLY = 0.8
+"""Share of the time of one way to multiply that another has to stay below, to be clearly the faster one."""
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -53,27 +56,31 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 
 @cache
 def cpu_multiplies_bf16() -> bool:
-    """Whether bfloat16 products are faster than float32 ones on this processor: measured once, in some milliseconds.
+    """Whether bfloat16 products are clearly faster than float32 ones here: measured once, in some milliseconds.
 
-    The instructions alone (AVX512-BF16, AMX, or Arm's BF16) do not tell: a matrix library that does not use them
-    multiplies bfloat16 tens of times slower than float32, one that does at least twice as fast.
+    The processor's instructions do not tell: a matrix library that does not use them multiplies bfloat16 tens of times
+    slower than float32, one that does at least twice as fast. A small product comes first, because slow is very slow.
     """
-    return _has_bf16_instructions() and _product_seconds(torch.bfloat16) < _product_seconds(torch.float32)
+    if product_seconds(torch.bfloat16, side=64) > 4 * product_seconds(torch.float32, side=64):
+        return False
+    return product_seconds(torch.bfloat16) < CLEARLY * product_seconds(torch.float32)
 
 
-def _has_bf16_instructions() -> bool:
-    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.13
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))
+def product_seconds(dtype: torch.dtype, *, side: int = 256) -> float:
+    """Return the seconds that one thread takes for a product of two `side` x `side` matrices, the best of many.
 
-
-def _product_seconds(dtype: torch.dtype) -> float:
-    """Return the seconds that a product of two 256 x 256 matrices takes, the best of five after a first one."""
-    left, right = torch.ones(2, 256, 256, dtype=dtype).unbind(0)
-    seconds = []
-    for _ in range(6):
-        started = time.perf_counter()
-        torch.mm(left, right)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
+    One thread, because several wait for each other where other programs use the cores, which makes the answer chance.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        left, right = torch.ones(2, side, side, dtype=dtype).unbind(0)
+        torch.mm(left, right)  # the first one chooses a kernel
+        seconds = []
+        for _ in range(12):
+            started = time.perf_counter()
+            torch.mm(left, right)
+            seconds.append(time.perf_counter() - started)
+        return min(seconds)
+    finally:
+        torch.set_num_threads(threads)

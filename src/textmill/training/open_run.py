@@ -21,19 +21,18 @@ from textmill.engine.deepspeed_json import adopt_deepspeed
 from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
-from textmill.machine.kernel_choices import apply_kernels
 from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import empty_model
 from textmill.planning.plan import fit_run
 from textmill.planning.run_length import Length
 from textmill.runs import layout
-from textmill.runs.read_run import read_environment
 from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
 from textmill.training.given_parts import Parts, ignored_shape, refuse_unfit_model, settle_shape, with_named
 from textmill.training.initial_model import InitialModel, adopt_model, check_corpus
 from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
 from textmill.training.resume import split_batch
+from textmill.training.settle_kernels import first_kernels, settle_kernels
 from textmill.training.signals import SignalFlag
 from textmill.training.starting_point import Output, choose_output, claim, find_start
 from textmill.training.training_rows import training_rows
@@ -45,7 +44,8 @@ class OpenedRun:
 
     config: every value settled. parts: with what the configuration names by import strings.
     start: the checkpoint to start from, or None for step 0. initial: the model whose weights step 0 has, if any.
-    kernels: the choices in force, for environment.json. preset: the sentence about the preset that was chosen.
+    kernels: the choices in force, for environment.json. tried, preset: the sentences about the kernels that a trial
+    found fastest, and about the preset that was chosen.
     """
 
     config: Config
@@ -57,6 +57,7 @@ class OpenedRun:
     start: Path | None
     initial: InitialModel | None
     kernels: dict[str, Any]
+    tried: str | None
     preset: str | None
     corpus: Corpus
     rows: Rows
@@ -103,7 +104,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             config, (parts.data, parts.validation), world, screen, continued=output.continued, interrupted=signals.check
         )
         with screen.during("looking for the text"), world.together():
-            kernels = apply_kernels(world.device, **_kernel_choices(config, output, world))
+            kernels, recorded = first_kernels(config, output, world)
             preset = None if start else settle_preset(config, world.device.type, data)
             settle_shape(config, parts)
             consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))
@@ -115,23 +116,20 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)
             if start is None:
-                _say_new(screen, corpus, _without_effect(config, parts, world))
+                _say_new(screen, corpus, _without_effect(config, parts))
             else:
                 split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
-            length, changes = fit_run(
-                config,
-                num_rows=len(rows),
-                row_tokens=rows.targets_per_row,
-                vocab_size=corpus.vocab_size,
-                learned=learned(config, corpus),
-                world_size=world.size,
-                own_model=parts.model is None,
-            )
+            length, changes = _fit(config, parts, corpus, rows, world)
             _say_new(screen, corpus, changes)
+        if start is None and not recorded and parts.model is None:
+            recorded = None  # its kernels are still to be chosen
+        with screen.during("trying kernels"):
+            precision, kernels, tried = settle_kernels(config, world, length, precision, kernels, recorded)
+        with world.together():
             trackers = _trackers(config, output.folder, world, screen)
             parts = with_named(parts, config, model=_empty_model(parts, config))
         yield OpenedRun(
-            config, parts, world, signals, screen, output, start, initial, kernels, preset,
+            config, parts, world, signals, screen, output, start, initial, kernels, tried, preset,
             corpus, rows, augment, engine, precision, length, trackers,
         )  # fmt: skip
 
@@ -176,16 +174,6 @@ def _initial_model(config: Config, parts: Parts, screen: Screen) -> InitialModel
     return adopt_model(config, screen.say)
 
 
-def _kernel_choices(config: Config, output: Output, world: World) -> dict[str, Any]:
-    """Return the kernel choices to make: a resumed run computes as before, whatever would be chosen now."""
-    recorded = {} if output.fresh else read_environment(output.folder).get("kernels", {})
-    return {
-        "threads": config.training.threads or recorded.get("threads"),
-        "onednn": recorded.get("onednn"),
-        "deterministic": config.training.deterministic and world.device.type != "cpu",
-    }
-
-
 def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: bool) -> tuple[str, Precision]:
     """Return the engine and the precision, which fit each other, the world and the other settings."""
     settings = config.training
@@ -205,9 +193,22 @@ def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: boo
     return name, precision
 
 
-def _without_effect(config: Config, parts: Parts, world: World) -> list[str]:
+def _fit(config: Config, parts: Parts, corpus: Corpus, rows: Rows, world: World) -> tuple[Length, list[str]]:
+    """Fit the settings to the text; return the run's length and the changes. See `fit_run`."""
+    return fit_run(
+        config,
+        num_rows=len(rows),
+        row_tokens=rows.targets_per_row,
+        vocab_size=corpus.vocab_size,
+        learned=learned(config, corpus),
+        world_size=world.size,
+        own_model=parts.model is None,
+    )
+
+
+def _without_effect(config: Config, parts: Parts) -> list[str]:
     """Return a sentence for every given setting that has no effect in this run."""
-    return [*consistency.without_effect(config, world.device.type), *ignored_shape(parts, config)]
+    return [*consistency.without_effect(config), *ignored_shape(parts, config)]
 
 
 def _say_new(screen: Screen, corpus: Corpus, sentences: list[str]) -> None:

@@ -24,13 +24,17 @@ LITTLE_TEXT = 50_000
 Lines = list[tuple[str, str]]
 
 
-def opening_lines(run: Run, corpus: Corpus, *, preset: str | None, given_model: bool) -> Lines:
+def opening_lines(run: Run, corpus: Corpus, *, kernels: str | None, preset: str | None, given_model: bool) -> Lines:
     """Return what a person should know before the first step.
 
-    preset: the sentence about the preset that was chosen. given_model: whether the model is of your own.
+    kernels, preset: the sentences about the kernels and the preset that were chosen.
+    given_model: whether the model is of your own.
     """
     settings = run.config.training
-    lines = [("textmill", f"{VERSION} on {_machine(run)}"), *_data_lines(run, corpus)]
+    lines = [("textmill", f"{VERSION} on {_machine(run)}")]
+    if kernels is not None:
+        lines.append(("kernels", kernels))
+    lines += _data_lines(run, corpus)
     model = run.config.model
     layers = plural(model.num_layers, "layer")
     shape = f"{model.architecture}, {layers} of width {model.d_model}, context {model.max_seq_len}"

@@ -59,7 +59,9 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
             if world.is_first:
                 retry_stale(lambda: _describe(run, opened))
         given_model = opened.parts.model is not None
-        for name, text in opening_lines(run, corpus, preset=opened.preset, given_model=given_model):
+        for name, text in opening_lines(
+            run, corpus, kernels=opened.tried, preset=opened.preset, given_model=given_model
+        ):
             screen.field(name, text)
         stack.enter_context(running(run, log_sizes))
         stack.enter_context(memory_explained(opened.config, world.device, world.size))  # for status.json to say it too
@@ -90,7 +92,7 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
             weight_decay=settings.weight_decay,
             adam=AdamSettings(settings.beta1, settings.beta2, settings.eps),
             momentum=settings.momentum,
-            muon_dtype=torch.bfloat16 if opened.precision.name == "bf16" else torch.float32,
+            muon_dtype=torch.bfloat16 if opened.kernels["muon"] == "bf16" else torch.float32,
         )
 
     return Run(

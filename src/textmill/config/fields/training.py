@@ -164,11 +164,11 @@ class TrainingFields(Fields):
     """Label smoothing: the share of the target given to the whole vocabulary."""
     # machine
     precision: Annotated[Precision, BeforeValidator(one_of(Precision, **PRECISION_NAMES))] = "auto"
-    """Number format of the forward pass; weights stay fp32. auto is bf16 where the hardware supports it well."""
+    """Number format of the forward pass; weights stay fp32. auto is bf16 where it is measured to be faster."""
     compile: Switch = False
     """Compile the model with torch.compile: slower start, faster steps on a GPU."""
     deterministic: Switch = False
-    """On a GPU, use only kernels that repeat their results to the bit; slower. A CPU always does."""
+    """Use only kernels that repeat their results to the bit, and none that a trial at the start chose; slower."""
     device: Annotated[str, BeforeValidator(_device)] = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     engine: Annotated[EngineName, BeforeValidator(one_of(EngineName))] = "auto"
