@@ -27,7 +27,7 @@ from textmill.engine.world import World
 from textmill.machine.precision import choose_precision
 from textmill.model.attention import Mask, attend, make_mask
 from textmill.model.from_config import build_model
-from textmill.optim.optimizer_choice import build_optimizer
+from textmill.optim.optimizer_choice import MuonSettings, build_optimizer
 from textmill.planning.memory import StepSettings, estimate_memory
 from textmill.training.start_run import causal_loss
 
@@ -77,7 +77,9 @@ def make_engine(
 
     def make_optimizer(module: nn.Module) -> torch.optim.Optimizer:
         half = torch.bfloat16 if precision == "bf16" else torch.float32
-        return build_optimizer(module, optimizer, learning_rate=rate, weight_decay=0.1, muon_dtype=half)
+        return build_optimizer(
+            module, optimizer, learning_rate=rate, weight_decay=0.1, muon=MuonSettings(every=2, dtype=half)
+        )
 
     world = World(0, 1, device)
     return SingleEngine(model, make_optimizer, choose_precision(precision, device), world, compile=compile)

@@ -11,7 +11,7 @@ from torch import nn
 from textmill.engine.clip_and_step import set_learning_rate
 from textmill.errors import ConfigError
 from textmill.optim.muon import Muon
-from textmill.optim.optimizer_choice import build_optimizer
+from textmill.optim.optimizer_choice import MuonSettings, build_optimizer
 from textmill.optim.orthogonalise import POLYNOMIALS, orthogonalise
 from textmill.optim.parameter_groups import parameter_groups
 
@@ -44,17 +44,18 @@ def test_every_parameter_is_in_one_group() -> None:
     assert {tuple(p.shape) for p in groups["matrices"]["params"]} == {(24, 8), (8, 24)}
 
 
-def test_muon_follows_its_papers() -> None:
-    """On a matrix, Muon's steps are momentum, look-ahead, decay and scale written out, an update in every second."""
+@pytest.mark.parametrize("every", [1, 2])
+def test_muon_follows_its_papers(every: int) -> None:
+    """On a matrix, Muon's steps are momentum, look-ahead, decay and scale written out, with an update in some steps."""
     torch.manual_seed(0)
     ours = nn.Parameter(torch.randn(16, 40))
     expected, buffer = ours.detach().clone(), torch.zeros(16, 40)
-    muon = Muon([{"params": [ours], "name": "matrices", "weight_decay": 0.1}], lr=0.02, momentum=0.8)
+    muon = Muon([{"params": [ours], "name": "matrices", "weight_decay": 0.1}], lr=0.02, momentum=0.8, every=every)
     for step in range(6):
         ours.grad = torch.randn(16, 40)
         buffer = 0.8 * buffer + 0.2 * ours.grad
         expected = (1 - 0.02 * 0.1) * expected
-        if step in (0, 2, 4):
+        if step in (0, 2, 4) or every == 1:
             direction = _polynomials_of_singular_values(0.8 * buffer + 0.2 * ours.grad)
             expected = expected - 0.02 * 0.2 * 40**0.5 * direction
         muon.step()
@@ -130,13 +131,24 @@ def test_factories_replace_names() -> None:
         build_optimizer(copy.deepcopy(model), "adamww", learning_rate=1.0)
 
 
-def test_muon_teaches_embeddings_faster() -> None:
-    """Embeddings have three times the scheduled rate; matrices, vectors and a head of its own have it as it is."""
+@pytest.mark.parametrize(
+    ("steps", "epochs", "every", "rate"),
+    [(30, 6.0, 1, 0.5), (199, 8.0, 1, 0.5), (200, 1.0, 2, 3.0), (10**6, 2.0, 2, 3.0), (None, None, 2, 1.0)],
+)
+def test_muon_fits_the_run(steps: int | None, epochs: float | None, every: int, rate: float) -> None:
+    """Short runs update the matrices in every step; the more often a text is read, the slower embeddings learn."""
+    assert MuonSettings.of_run(steps, epochs, torch.float32) == MuonSettings(every, rate)
+    rates = [MuonSettings.of_run(steps, 0.5 * epochs, torch.float32).embedding_rate for epochs in range(1, 17)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_embeddings_beside_muon_have_a_rate_of_their_own() -> None:
+    """Embeddings have a multiple of the scheduled rate; matrices, vectors and a head of its own have it as it is."""
     model = Small()
     for head in (None, nn.Linear(8, 9, bias=False)):
         if head is not None:
             model.lm_head = head
-        optimizer = build_optimizer(model, "muon", learning_rate=0.01)
+        optimizer = build_optimizer(model, "muon", learning_rate=0.01, muon=MuonSettings(embedding_rate=3.0))
         set_learning_rate(optimizer, 0.02)
         rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
         expected = {"matrices": 0.02, "embeddings": 0.06, "vectors": 0.02} | ({"head": 0.02} if head else {})

@@ -13,7 +13,7 @@ from support.live_bytes import LiveBytes, kept_bytes
 from textmill.config import ModelConfig
 from textmill.errors import ConfigError
 from textmill.model import build_model, cross_entropy_sum
-from textmill.optim.optimizer_choice import build_optimizer
+from textmill.optim.optimizer_choice import MuonSettings, build_optimizer
 from textmill.planning.memory import Memory, StepSettings, estimate_memory, optimizer_bytes
 
 SMALL: dict[str, Any] = {"vocab_size": 97, "d_model": 48, "num_layers": 3, "num_heads": 4, "max_seq_len": 32}
@@ -71,7 +71,7 @@ def measured_peak(shape: dict[str, Any], rows: int, optimizer: str, accumulation
     with LiveBytes() as live:
         model = build_model(ModelConfig(**shape), seed=0).train()
         dtype = torch.bfloat16 if bf16 else torch.float32
-        trained = build_optimizer(model, optimizer, learning_rate=1e-3, muon_dtype=dtype)
+        trained = build_optimizer(model, optimizer, learning_rate=1e-3, muon=MuonSettings(dtype=dtype))
         for _ in range(3):
             for _ in range(accumulation):
                 tokens = torch.zeros(rows, shape["max_seq_len"], dtype=torch.long)

@@ -25,7 +25,7 @@ class Muon(torch.optim.Optimizer):
 
     momentum: of Muon, with Nesterov's look-ahead. betas, eps: of AdamW.
     every: update the matrices in every so many steps; the gradients of all steps go into the momentum. Two halve the
-        cost of the orthogonalisation and learn as much.
+        cost of the orthogonalisation, and learn as much in runs of some hundred steps and more.
     iteration_dtype: number format of the orthogonalisation; bfloat16 is accurate enough, and fast where the
         hardware supports it.
     """
@@ -36,7 +36,7 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         *,
         momentum: float = 0.9,
-        every: int = 2,
+        every: int = 1,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         iteration_dtype: torch.dtype = torch.float32,

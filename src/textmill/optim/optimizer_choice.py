@@ -10,11 +10,16 @@ from torch import nn
 from textmill.config.fields.training import OptimizerName
 from textmill.errors import ConfigError, one_line
 from textmill.imports import resolve_callable
+from textmill.optim.lazy_compiler import leave_compiler_out
 from textmill.optim.muon import Muon
 from textmill.optim.parameter_groups import parameter_groups
 
-EMBEDDING_RATE = 3.0
-"""Learning rate of embeddings beside Muon, as a multiple of the run's; a head of its own has the run's rate."""
+FEW_STEPS = 200
+"""Steps of a run below which Muon updates the matrices in every step: each counts there."""
+
+ONCE, OFTEN = (2.0, 3.0), (6.0, 0.5)
+"""Epochs, and the learning rate of embeddings beside Muon as a multiple of the run's; in between it is interpolated.
+Tokens that are rare are learned fast by a high rate, and learned by heart where the text is read again and again."""
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
@@ -28,6 +33,28 @@ class AdamSettings:
     eps: float = 1e-8
 
 
+@dataclass(frozen=True)
+class MuonSettings:
+    """What Muon does beside its learning rate and momentum.
+
+    every: see `Muon`. embedding_rate: learning rate of embeddings as a multiple of the run's; a head with weights of
+    its own has the run's. dtype: number format of the iterations.
+    """
+
+    every: int = 1
+    embedding_rate: float = 1.0
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def of_run(cls, total_steps: int | None, epochs: float | None, dtype: torch.dtype) -> "MuonSettings":
+        """Return what learns most in a run of so many steps that reads its text so many times; None is not known."""
+        every = 1 if total_steps is not None and total_steps < FEW_STEPS else 2
+        if epochs is None:
+            return cls(every, dtype=dtype)
+        share = min(1.0, max(0.0, (epochs - ONCE[0]) / (OFTEN[0] - ONCE[0])))
+        return cls(every, round(ONCE[1] + share * (OFTEN[1] - ONCE[1]), 2), dtype)
+
+
 def build_optimizer(
     model: nn.Module,
     name: str | OptimizerFactory | torch.optim.Optimizer = "adamw",
@@ -36,7 +63,7 @@ def build_optimizer(
     weight_decay: float = 0.0,
     adam: AdamSettings = AdamSettings(),
     momentum: float | None = None,
-    muon_dtype: torch.dtype = torch.float32,
+    muon: MuonSettings = MuonSettings(),
 ) -> torch.optim.Optimizer:
     """Return the optimizer `name` over all trainable parameters of `model`, in the groups of `parameter_groups`.
 
@@ -44,7 +71,7 @@ def build_optimizer(
         `package.module:factory`, the factory itself: a function from parameter groups to an optimizer; or an optimizer.
     adam: also of `muon`, for vectors and embeddings.
     momentum: of `sgd` (None: 0.9) and `muon` (None: 0.9).
-    muon_dtype: number format of `muon`'s iterations; see `Muon`.
+    muon: what else `muon` needs.
 
     Raises:
         ConfigError: an unknown name, or the factory does not return an optimizer, or a given one is of another model.
@@ -57,6 +84,7 @@ def build_optimizer(
                 "of the model that is passed, or pass a function, which the engines fsdp and deepspeed need"
             )
         return name
+    leave_compiler_out()
     betas = adam.beta1, adam.beta2
     groups = parameter_groups(model, weight_decay=weight_decay)
     if callable(name) or ":" in name:
@@ -69,22 +97,23 @@ def build_optimizer(
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9 if momentum is None else momentum)
     if name == "muon":
-        groups = _embeddings_faster(model, groups)
+        groups = _with_embedding_rate(model, groups, muon.embedding_rate)
         return Muon(
             groups,
             learning_rate,
             momentum=0.9 if momentum is None else momentum,
+            every=muon.every,
             betas=betas,
             eps=adam.eps,
-            iteration_dtype=muon_dtype,
+            iteration_dtype=muon.dtype,
         )
     raise ConfigError(
         f"unknown optimizer {name!r}; choose one of {', '.join(get_args(OptimizerName))}, or 'package.module:factory'"
     )
 
 
-def _embeddings_faster(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the groups with EMBEDDING_RATE for embeddings, and a group `head` for a head that shares no weights."""
+def _with_embedding_rate(model: nn.Module, groups: list[dict[str, Any]], rate: float) -> list[dict[str, Any]]:
+    """Return the groups with `rate` for embeddings, and a group `head` for a head that shares no weights."""
     result = []
     head = getattr(getattr(model, "lm_head", None), "weight", None)
     tables = {id(table.weight) for table in model.modules() if isinstance(table, nn.Embedding)}
@@ -93,7 +122,7 @@ def _embeddings_faster(model: nn.Module, groups: list[dict[str, Any]]) -> list[d
         if group["name"] == "embeddings":
             others = [parameter for parameter in group["params"] if all(parameter is not one for one in own)]
             if others:
-                result.append({**group, "params": others, "lr_scale": EMBEDDING_RATE})
+                result.append({**group, "params": others, "lr_scale": rate})
             if own:
                 result.append({**group, "params": own, "name": "head"})
         else:

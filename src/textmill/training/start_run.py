@@ -15,7 +15,7 @@ from textmill.files import retry_stale
 from textmill.machine.devices import peak_flops
 from textmill.model.cross_entropy import cross_entropy_sum, forward
 from textmill.model.from_config import build_model
-from textmill.optim.optimizer_choice import AdamSettings, build_optimizer
+from textmill.optim.optimizer_choice import AdamSettings, MuonSettings, build_optimizer
 from textmill.planning.parameter_count import flops_per_token
 from textmill.planning.run_length import KEPT
 from textmill.runs import layout
@@ -92,7 +92,11 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
             weight_decay=settings.weight_decay,
             adam=AdamSettings(settings.beta1, settings.beta2, settings.eps),
             momentum=settings.momentum,
-            muon_dtype=torch.bfloat16 if opened.kernels["muon"] == "bf16" else torch.float32,
+            muon=MuonSettings.of_run(
+                opened.length.total_steps,
+                opened.length.epochs,
+                torch.bfloat16 if opened.kernels["muon"] == "bf16" else torch.float32,
+            ),
         )
 
     return Run(
