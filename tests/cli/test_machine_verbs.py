@@ -14,6 +14,7 @@ import pytest
 from textmill.cli.main import main
 from textmill.machine.cpu_contention import contention_warning, foreign_load
 from textmill.machine.devices import cores
+from textmill.machine.kernel_notes import Finding, Kernels, note_finding
 from textmill.machine.measure_machine import advice
 
 
@@ -25,6 +26,27 @@ def test_the_doctor_measures(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"versions", "kernels", "cores", "foreign_load", "extras", "cache", "advice"} <= set(found)
     assert main(["doctor", "--device", "cpu"]) == 0
     assert "GFLOP/s" in capsys.readouterr().out
+
+
+def test_the_doctor_shows_what_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kernels that a run found fastest for its shapes are listed, and are in the JSON."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    note_finding({"shape": "one"}, Finding(Kernels(2, True, "bf16", "fp32"), "gpt2 128/512", ways=3, saved=0.25))
+    assert main(["doctor", "--device", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert "gpt2 128/512: bf16, Muon in fp32, 2 threads, float32 products by oneDNN" in shown
+    assert main(["doctor", "--device", "cpu", "--json"]) == 0
+    tried = json.loads(capsys.readouterr().out)["tried"]
+    assert tried == [
+        {
+            "kernels": {"threads": 2, "onednn": True, "precision": "bf16", "muon": "fp32"},
+            "shape": "gpt2 128/512",
+            "ways": 3,
+            "saved": 0.25,
+        }
+    ]
 
 
 def test_advice_follows_from_what_was_found() -> None:

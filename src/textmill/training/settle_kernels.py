@@ -64,7 +64,8 @@ def settle_kernels(
         found = world.from_first(lambda: _tried(config, now, choice, length))
         if found is not None:
             chosen, sentence = Kernels(**found[0]), found[1]
-            kernels = apply_kernels(world.device, threads=chosen.threads, onednn=chosen.onednn)
+            threads = chosen.threads if choice.threads else None  # else each process has its own
+            kernels = apply_kernels(world.device, threads=threads, onednn=chosen.onednn)
             precision, muon = Precision(chosen.precision, "cpu"), chosen.muon
     return precision, {**kernels, "precision": precision.name, "muon": muon}, sentence
 
