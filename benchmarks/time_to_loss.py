@@ -31,15 +31,20 @@ from textmill.training.evaluate_and_sample import evaluate
 SHAPE = CONFIGS["S"]
 
 
-def plain_run(ids: np.ndarray, held_out: np.ndarray, vocab: int, steps: int, folder: Path) -> tuple[float, float]:
-    """Return seconds of training and the validation loss in nats of the plain recipe."""
+def plain_run(
+    ids: np.ndarray, held_out: np.ndarray, vocab: int, steps: int, folder: Path, *, peak: float = 1e-3
+) -> tuple[float, float]:
+    """Return seconds of training and the validation loss in nats of the plain recipe.
+
+    peak: learning rate after the warm-up; it falls to a tenth.
+    """
     np.save(folder / "plain.npy", ids)
     trainer = PlainTrainer(str(folder / "plain.npy"), **{**SHAPE, "vocab": vocab})
     warmup = steps // 20
     started = time.perf_counter()
     for step in range(steps):
         falling = 0.5 * (1.0 + math.cos(math.pi * max(0, step - warmup) / (steps - warmup)))
-        rate = 1e-3 * (step + 1) / warmup if step < warmup else 1e-4 + 9e-4 * falling
+        rate = peak * ((step + 1) / warmup if step < warmup else 0.1 + 0.9 * falling)
         for group in trainer.optimizer.param_groups:
             group["lr"] = rate
         trainer.run(1)
