@@ -3,7 +3,9 @@
 import math
 
 import pytest
+import torch
 
+from textmill.engine.world import World
 from textmill.training.progress import Progress
 
 
@@ -38,3 +40,15 @@ def test_the_best_is_the_first_of_the_lowest_losses(losses: list[float], best: t
 def test_only_what_improves_enough_renews_the_patience(losses: list[float], waited: int) -> None:
     """Small improvements add up: they are measured from the last one that counted."""
     assert after(*losses, min_delta=0.1).bad_evaluations == waited
+
+
+def test_slow_first_steps_are_not_the_speed() -> None:
+    """A first step of six seconds, in which kernels are chosen, does not count for those that follow."""
+    progress = Progress()
+    speeds = []
+    for seconds in [6.0, *[0.5] * 19]:
+        progress.advance(torch.zeros(()), 1, seconds)
+        speeds.append(progress.seconds_per_step)
+    assert speeds[0] == 6.0 and speeds[-1] == pytest.approx(0.5)
+    saved = Progress.from_state(progress.state(World(0, 1, torch.device("cpu"))), World(0, 1, torch.device("cpu")))
+    assert saved.seconds_per_step == progress.seconds_per_step

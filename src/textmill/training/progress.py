@@ -77,6 +77,9 @@ def sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+WARM_STEPS = 5
+"""Steps at the start that do not count for the speed: the first ones choose kernels, fill caches and compile."""
+
 _WINDOWS = ("since_log", "since_evaluation")
 
 
@@ -90,6 +93,7 @@ class Progress:
     patience_loss: the loss that the next improvement is measured against.
     actions_pending: the state was saved before the periodic actions of this step; a resumed run does them first.
     spikes: the losses of the last steps, and the spikes among all. rollbacks: what was done about them.
+    warm_seconds: training_seconds after the first WARM_STEPS steps.
     return_to: the last checkpoint before the first spike that came when no rollbacks were left; it is kept.
     """
 
@@ -105,6 +109,7 @@ class Progress:
     last_train_loss: float | None = None
     last_val_loss: float | None = None
     training_seconds: float = 0.0
+    warm_seconds: float = 0.0
     elapsed_seconds: float = 0.0
     actions_pending: bool = False
     since_log: Window = field(default_factory=Window)
@@ -118,9 +123,18 @@ class Progress:
         self.step += 1
         self.tokens += targets
         self.training_seconds += seconds
+        if self.step == WARM_STEPS:
+            self.warm_seconds = self.training_seconds
         self.since_log = self.since_log.add(nats, targets, seconds, objective)
         self.since_evaluation = self.since_evaluation.add(nats, targets, seconds, objective)
         self.spikes = self.spikes.add(nats, targets)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Seconds of training per step, without the first steps if others were taken."""
+        if self.step <= WARM_STEPS:
+            return self.training_seconds / max(1, self.step)
+        return (self.training_seconds - self.warm_seconds) / (self.step - WARM_STEPS)
 
     @property
     def improved(self) -> bool:

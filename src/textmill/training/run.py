@@ -273,8 +273,7 @@ class Run:
     def _plan_by_time(self, limit: float) -> None:
         """Plan as many steps as fit into `limit` seconds at the speed measured so far."""
         progress = self.progress
-        per_step = progress.training_seconds / progress.step
-        fitting = progress.step + int(0.95 * max(0.0, limit - self.elapsed_seconds) / per_step)
+        fitting = progress.step + int(0.95 * max(0.0, limit - self.elapsed_seconds) / progress.seconds_per_step)
         total = int(self.world.max(max(fitting, progress.step + 1)))
         if progress.total_steps is None or progress.total_steps > total:
             self.plan(self.length.planned(total))
