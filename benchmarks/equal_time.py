@@ -20,21 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 from plain import PlainTrainer
-from time_to_loss import SHAPE, plain_run
+from time_to_loss import OUR_SHAPE, SHAPE, plain_run
 from train_speed import busy, machine
 
 import textmill
 from textmill.console.screen import Screen
 from textmill.evaluation.evaluate_saved_model import evaluate_model
-
-S_SHAPE = {
-    "tokenizer": "char",
-    "d_model": SHAPE["width"],
-    "num_layers": SHAPE["layers"],
-    "num_heads": SHAPE["heads"],
-    "max_seq_len": SHAPE["context"],
-    "batch_size": SHAPE["batch"],
-}
 
 
 def ours(folder: Path, name: str, seconds: float, threads: int, shape: dict[str, Any]) -> dict[str, float]:
@@ -89,7 +80,7 @@ def main() -> None:
             load = busy()
             sides = {
                 "no flags": ours(folder, "none", arguments.seconds, arguments.threads, {}),
-                "shape S, characters": ours(folder, "same", arguments.seconds, arguments.threads, S_SHAPE),
+                "shape S, characters": ours(folder, "same", arguments.seconds, arguments.threads, OUR_SHAPE),
             }
             for rate in arguments.rates:
                 sides[f"plain, {rate:g}"] = plain(folder, text, cut, arguments.seconds, rate)

@@ -30,6 +30,16 @@ from textmill.training.evaluate_and_sample import evaluate
 
 SHAPE = CONFIGS["S"]
 
+OUR_SHAPE: dict[str, Any] = {
+    "tokenizer": "char",
+    "d_model": SHAPE["width"],
+    "num_layers": SHAPE["layers"],
+    "num_heads": SHAPE["heads"],
+    "max_seq_len": SHAPE["context"],
+    "batch_size": SHAPE["batch"],
+}
+"""The same in textmill's settings."""
+
 
 def plain_run(
     ids: np.ndarray, held_out: np.ndarray, vocab: int, steps: int, folder: Path, *, peak: float = 1e-3
@@ -64,12 +74,7 @@ def our_run(folder: Path, steps: int, seed: int, threads: int) -> tuple[float, f
     values: dict[str, Any] = {
         "data": [str(folder / "train.txt")],
         "val_data": [str(folder / "val.txt")],
-        "tokenizer": "char",
-        "d_model": SHAPE["width"],
-        "num_layers": SHAPE["layers"],
-        "num_heads": SHAPE["heads"],
-        "max_seq_len": SHAPE["context"],
-        "batch_size": SHAPE["batch"],
+        **OUR_SHAPE,
         "max_steps": steps,
         "eval_steps": steps,
         "save_steps": steps,
