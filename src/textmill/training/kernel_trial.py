@@ -32,8 +32,8 @@ WORTH = 0.02
 BETTER = 0.95
 """Share of the time so far that another way has to stay below: what is closer is noise."""
 
-_ROUND = BUDGET / 20
-"""Seconds that one trial should take: three ways, and some numbers of threads, have two or three each."""
+_AT_MOST = BUDGET / 10
+"""Seconds that one trial should take on one thread: many threads may be slow just because the work is small."""
 
 _MOST_ENTRIES = 4096
 """Vocabulary of the trial's head at most: a larger one would be all that is timed."""
@@ -65,7 +65,8 @@ def try_kernels(config: Config, now: Kernels, choice: Choice, *, steps: float) -
     started = time.perf_counter()
     try:
         step = Step(model, settings.batch_size)
-        first = step.grow(now)
+        step.grow(replace(now, threads=1))
+        first = min(step(now), step(now))
         parts = model.num_layers * settings.gradient_accumulation_steps / step.share
         whole = min(first * parts * steps, settings.max_time or math.inf)
         if whole * WORTH < BUDGET:
@@ -156,14 +157,11 @@ class Step:
         rows, length = self._full
         return self._rows * self._length / (rows * length)
 
-    def grow(self, kernels: Kernels) -> float:
-        """Take as much of a micro-batch as fits into a round; return its seconds."""
+    def grow(self, kernels: Kernels) -> None:
+        """Take as much of a micro-batch as fits into the time of a trial."""
         self(kernels)
-        while True:
-            seconds = self(kernels)
-            rows, length = self._full
-            if seconds > _ROUND / 2 or self.share == 1:
-                return seconds
+        rows, length = self._full
+        while self.share < 1 and self(kernels) < _AT_MOST / 2:
             if self._length < length:
                 self._length = min(length, 2 * self._length)
             else:
