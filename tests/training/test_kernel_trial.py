@@ -16,8 +16,10 @@ import textmill
 from textmill.config import Config, load_config
 from textmill.console.screen import Screen
 from textmill.files.cache_dir import cache_root
+from textmill.machine import kernel_choices
 from textmill.machine.kernel_choices import set_onednn
 from textmill.machine.kernel_notes import Finding, Kernels, findings_here
+from textmill.machine.precision import choose_precision
 from textmill.training import kernel_trial, settle_kernels
 from textmill.training.kernel_trial import Choice, try_kernels
 
@@ -40,6 +42,23 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def small() -> Config:
     return load_config(vocab_size=300, d_model=32, num_layers=2, num_heads=2, max_seq_len=32, batch_size=4)
+
+
+@pytest.fixture
+def given(book: Path, cache_dir: Path, tmp_path: Path) -> dict[str, Any]:
+    """The settings of a run of a second in `tmp_path / "run"`."""
+    return {
+        "tokenizer": "byte",
+        "d_model": 32,
+        "num_layers": 1,
+        "num_heads": 2,
+        "max_seq_len": 32,
+        "batch_size": 4,
+        "data_path": str(book),
+        "cache_dir": str(cache_dir),
+        "output_dir": str(tmp_path / "run"),
+        "sample_steps": 0,
+    }
 
 
 def scripted(seconds: dict[Kernels, float], calls: list[Kernels]) -> Any:
@@ -127,26 +146,14 @@ def test_only_as_much_is_computed_as_the_time_allows() -> None:
 
 
 def test_a_run_records_and_restores_what_was_found(
-    book: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first run takes the kernels found; resumed, it takes them again though others would be found now."""
     found = Finding(Kernels(1, False, "bf16", "fp32"), "any", ways=3, saved=0.25)
-    monkeypatch.setattr(settle_kernels, "try_kernels", lambda *given, **named: (found, 0.3))
+    monkeypatch.setattr(settle_kernels, "try_kernels", lambda *_, **named: (found, 0.3))
     said: list[str] = []
     screen = Screen(quiet=False)
     monkeypatch.setattr(screen, "field", lambda name, text: said.append(f"{name}: {text}"))
-    given: dict[str, Any] = {
-        "tokenizer": "byte",
-        "d_model": 32,
-        "num_layers": 1,
-        "num_heads": 2,
-        "max_seq_len": 32,
-        "batch_size": 4,
-        "data_path": str(book),
-        "cache_dir": str(cache_dir),
-        "output_dir": str(tmp_path / "run"),
-        "sample_steps": 0,
-    }
     textmill.train(given, max_steps=3, screen=screen)
     sentence = "bf16, Muon in fp32, 1 thread, float32 products by PyTorch's default library: the fastest of 3 ways"
     assert f"kernels: {sentence}, 25% less time than PyTorch's own choices (measured in 0.3 s)" in said
@@ -155,19 +162,34 @@ def test_a_run_records_and_restores_what_was_found(
     assert {"threads": 1, "onednn": False, "precision": "bf16", "muon": "fp32"}.items() <= environment[
         "kernels"
     ].items()
-    monkeypatch.setattr(settle_kernels, "try_kernels", lambda *given, **named: pytest.fail("it tries again"))
+    monkeypatch.setattr(settle_kernels, "try_kernels", lambda *_, **named: pytest.fail("it tries again"))
     textmill.train(given, max_steps=5, resume="auto", screen=screen)
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["kernels"] == environment["kernels"]
 
 
+def test_a_run_on_another_processor_chooses_anew(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where bf16 was fast it may be slow: what was recorded elsewhere is left alone, and this is said."""
+    monkeypatch.setattr(kernel_choices, "processor", lambda: "one with bf16")
+    found = Finding(Kernels(1, False, "bf16", "bf16"), "any", ways=3, saved=0.25)
+    monkeypatch.setattr(settle_kernels, "try_kernels", lambda *_, **named: (found, 0.3))
+    textmill.train(given, max_steps=2, screen=Screen(quiet=True))
+    monkeypatch.undo()
+    said: list[str] = []
+    screen = Screen(quiet=True)
+    monkeypatch.setattr(screen, "say", lambda text, **_: said.append(text))
+    textmill.train(given, max_steps=3, resume="auto", screen=screen)
+    assert "another processor" in " ".join(said)
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["precision"] == choose_precision("auto", torch.device("cpu")).name
+    assert environment["kernels"]["processor"] != "one with bf16"
+
+
 def test_deterministic_runs_are_not_tried(
-    book: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With --deterministic no stopwatch decides."""
-    monkeypatch.setattr(settle_kernels, "try_kernels", lambda *given, **named: pytest.fail("it tries"))
-    textmill.train(
-        tokenizer="byte", d_model=32, num_layers=1, num_heads=2, max_seq_len=32, batch_size=4, sample_steps=0,
-        data_path=str(book), cache_dir=str(cache_dir), output_dir=str(tmp_path / "run"), max_steps=2,
-        deterministic=True, screen=Screen(quiet=True),
-    )  # fmt: skip
+    monkeypatch.setattr(settle_kernels, "try_kernels", lambda *_, **named: pytest.fail("it tries"))
+    textmill.train(given, max_steps=2, deterministic=True, screen=Screen(quiet=True))
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["precision"] in ("fp32", "bf16")

@@ -104,7 +104,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             config, (parts.data, parts.validation), world, screen, continued=output.continued, interrupted=signals.check
         )
         with screen.during("looking for the text"), world.together():
-            kernels, recorded = first_kernels(config, output, world)
+            kernels, recorded = first_kernels(config, output, world, screen.say)
             preset = None if start else settle_preset(config, world.device.type, data)
             settle_shape(config, parts)
             consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,13 +19,16 @@ from textmill.training.kernel_trial import Choice, try_kernels
 from textmill.training.starting_point import Output
 
 
-def first_kernels(config: Config, output: Output, world: World) -> tuple[dict[str, Any], dict[str, Any]]:
+def first_kernels(
+    config: Config, output: Output, world: World, say: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Apply and return the kernels to open a run with, and those recorded of a run that is resumed on this processor.
 
     A resumed run computes as before, whatever would be chosen now; on another processor it could be far slower so.
     """
     recorded = {} if output.fresh else read_environment(output.folder).get("kernels", {})
     if recorded.get("processor") not in (None, this_machine()["processor"]):
+        say("the run was begun on another processor: its kernels are chosen anew, and losses agree within rounding")
         recorded = {}
     kernels = apply_kernels(
         world.device,
