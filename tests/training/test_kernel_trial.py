@@ -71,14 +71,14 @@ def scripted(seconds: dict[Kernels, float], calls: list[Kernels]) -> Any:
     return run
 
 
-@pytest.mark.parametrize(("other", "wins"), [(0.5, True), (0.94, True), (0.96, False), (1.5, False)])
+@pytest.mark.parametrize(("other", "wins"), [(0.5, True), (0.89, True), (0.91, False), (1.5, False)])
 def test_another_way_has_to_be_clearly_faster(other: float, wins: bool) -> None:
-    """Within five percent the kernels in force stay: the difference may be noise. The ways take turns."""
+    """Within ten percent the kernels in force stay: the difference may be noise. The ways take turns."""
     calls: list[Kernels] = []
     way = replace(NOW, onednn=True)
     best, seconds = kernel_trial.fastest([NOW, way], scripted({NOW: 1.0, way: other}, calls), deadline=0.0)
     assert best == (way if wins else NOW) and seconds == {NOW: 1.0, way: other}
-    assert calls == [NOW, way] * 3  # one to warm up, two that count
+    assert calls == [NOW, way] * 5  # one to warm up, four that count
 
 
 def test_what_is_not_exact_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,12 +137,18 @@ def test_a_trial_changes_nothing_else(small: Config) -> None:
 
 
 def test_only_as_much_is_computed_as_the_time_allows() -> None:
-    """A large micro-batch is cut to a part; a vocabulary of a million has no head of a million."""
+    """A large micro-batch is cut to a part; a vocabulary of a million is not tried as a head of a million."""
     large = load_config(vocab_size=10**6, d_model=256, num_layers=2, num_heads=4, max_seq_len=512, batch_size=512)
-    step = kernel_trial.Step(large.model.resolved(), 512)
+    assert try_kernels(large, NOW, ALL, steps=math.inf) is not None
+    step = kernel_trial.Step(load_config(d_model=128, num_heads=4, vocab_size=300).model.resolved(), 10**6)
     step.grow(NOW)
-    assert step.share < 1
-    assert sum(parameter.numel() for parameter in step.model.parameters()) < 5e6
+    assert 0 < step.share < 0.01
+
+
+def test_what_is_too_large_for_a_trial_is_not_tried() -> None:
+    """A layer that would not fit into memory is left to the run, which explains that it does not."""
+    huge = load_config(vocab_size=300, d_model=2**20, num_layers=2, num_heads=8192)
+    assert try_kernels(huge, NOW, ALL, steps=math.inf) is None
 
 
 def test_a_run_records_and_restores_what_was_found(

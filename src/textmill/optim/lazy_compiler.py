@@ -1,6 +1,6 @@
 """PyTorch's compiler is not imported by runs that compile nothing: it takes as long as PyTorch itself.
 
-This holds for Muon, the optimizer of runs without flags on a CPU. The `step` of PyTorch's own optimizers imports it.
+That is Muon, the optimizer of runs without flags on a CPU. The `step` of PyTorch's own optimizers imports it.
 """
 
 import sys

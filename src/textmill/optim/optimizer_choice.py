@@ -19,7 +19,7 @@ FEW_STEPS = 200
 
 ONCE, OFTEN = (2.0, 3.0), (6.0, 0.5)
 """Epochs, and the learning rate of embeddings beside Muon as a multiple of the run's; in between it is interpolated.
-Tokens that are rare are learned fast by a high rate, and learned by heart where the text is read again and again."""
+Tokens that are rare are learned fast by a high rate, and memorized where the text is read again and again."""
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 

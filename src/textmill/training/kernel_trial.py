@@ -22,6 +22,7 @@ from textmill.model.cross_entropy import cross_entropy_sum
 from textmill.model.decoder import Decoder
 from textmill.model.from_config import empty_model
 from textmill.optim.orthogonalise import orthogonalise
+from textmill.planning.parameter_count import count_parameters
 
 BUDGET = 0.5
 """Seconds that the trials of a run should take at most."""
@@ -29,14 +30,21 @@ BUDGET = 0.5
 WORTH = 0.02
 """Share of a run's estimated time that its trials may take. A shorter run is not worth them."""
 
-BETTER = 0.95
+BETTER = 0.9
 """Share of the time so far that another way has to stay below: what is closer is noise."""
 
 _AT_MOST = BUDGET / 10
 """Seconds that one trial should take on one thread: many threads may be slow just because the work is small."""
 
-_MOST_ENTRIES = 4096
+_LEAST_ROUNDS = 4
+"""Times that each way is tried at least."""
+
+_MOST_ENTRIES = 1024
 """Vocabulary of the trial's head at most: a larger one would be all that is timed."""
+
+
+_MOST_WEIGHTS = 30_000_000
+"""Weights of a layer, embedding and head above which nothing is tried: one pass takes longer than all trials may."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,8 @@ def try_kernels(config: Config, now: Kernels, choice: Choice, *, steps: float) -
     """Return the fastest kernels, and the seconds that finding them took: 0.0 if they were noted.
 
     config: with the model's shape settled. now: the kernels in force. steps: of the run, infinite if not known.
-    The kernels in force afterwards are those from before. None: the run is too short, or the machine is busy.
+    The kernels in force afterwards are those from before. None: the run is too short, a layer is too large, or the
+    machine is busy.
     """
     settings, model = config.training, config.model.resolved()
     shape = _shape(model, settings.batch_size)
@@ -62,9 +71,12 @@ def try_kernels(config: Config, now: Kernels, choice: Choice, *, steps: float) -
         return noted, 0.0
     if contention_warning(now.threads) is not None:  # what is fastest beside other programs is chance
         return None
+    layer = _one_layer(model)
+    if count_parameters(layer).total > _MOST_WEIGHTS:
+        return None
     started = time.perf_counter()
     try:
-        step = Step(model, settings.batch_size)
+        step = Step(layer, settings.batch_size)
         step.grow(replace(now, threads=1))
         first = min(step(now), step(now))
         parts = model.num_layers * settings.gradient_accumulation_steps / step.share
@@ -97,6 +109,15 @@ def _shape(model: ModelConfig, rows: int) -> str:
     )
 
 
+def _one_layer(model: ModelConfig) -> ModelConfig:
+    """Return the shape with one layer, a head of few entries, and nothing that is drawn or computed twice."""
+    small = model.clone()
+    small.vocab_size, small.num_layers = min(model.vocab_size or 1, _MOST_ENTRIES), 1
+    small.dropout = small.attention_dropout = 0.0
+    small.gradient_checkpointing = False
+    return small
+
+
 def ways_to_compute(now: Kernels, choice: Choice) -> list[Kernels]:
     """Return the libraries and number formats that are as exact as they promise; those in force first."""
     ways = [now]
@@ -122,7 +143,7 @@ def fastest(
     for kernels in ways:
         run(kernels)  # the first call chooses kernels and fills caches
     seconds, rounds = dict.fromkeys(ways, math.inf), 0
-    while rounds < 2 or time.perf_counter() < deadline:
+    while rounds < _LEAST_ROUNDS or time.perf_counter() < deadline:
         for kernels in ways:
             seconds[kernels] = min(seconds[kernels], run(kernels))
         rounds += 1
@@ -143,12 +164,7 @@ class Step:
     """
 
     def __init__(self, shape: ModelConfig, rows: int) -> None:
-        entries = min(shape.vocab_size or 1, _MOST_ENTRIES)
-        small = shape.clone()
-        small.vocab_size, small.num_layers = entries, 1
-        small.dropout = small.attention_dropout = 0.0  # no random number is drawn
-        small.gradient_checkpointing = False
-        self.model = _filled(empty_model(small))
+        self.model = _filled(empty_model(shape))
         self._full = rows, shape.max_seq_len
         self._rows, self._length = 1, min(64, shape.max_seq_len)
 
