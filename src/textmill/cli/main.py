@@ -16,6 +16,7 @@ from textmill.cli.verbs import VERBS, make_app
 from textmill.console.standard_streams import note
 from textmill.errors import ConfigError, Interrupted, TextmillError
 from textmill.files import not_accessible
+from textmill.machine.launcher import launcher_variable
 from textmill.machine.memory import NO_THREADS, is_out_of_threads
 from textmill.training.signals import CommandSignals
 
@@ -59,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_out_of_threads(error):
             return _failed(NO_THREADS, 70, debug)
         advice = "" if debug else "; run it again with --debug, and report what it prints"
-        return _failed(f"a defect of textmill: {type(error).__name__}: {error}{advice}", 70, debug)
+        code = _failed(f"a defect of textmill: {type(error).__name__}: {error}{advice}", 70, debug)
+        if launcher_variable("WORLD_SIZE", 1) > 1:
+            _end_now(code)
+        return code
 
 
 def console() -> None:
@@ -178,6 +182,17 @@ def _failed(message: str, code: int, debug: bool) -> int:
             note(line)
     note(f"textmill: error: {' '.join(message.split())}")
     return code
+
+
+def _end_now(code: int) -> None:
+    """End one of several processes that train together: the others are waiting for it.
+
+    What the failed call left behind includes its half of communication under way, and freeing that may wait for them.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _open_missing_streams() -> None:
