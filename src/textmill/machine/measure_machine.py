@@ -84,7 +84,7 @@ def advice(found: dict[str, Any]) -> list[str]:
             slow = f"a matrix product reaches {rate / 1e9:.0f} GFLOP/s on {threads} threads, which is little"
             said.append(f"{slow}: is the processor throttled, or shared with other machines?")
         if not found["bf16_instructions"]:
-            said.append("this processor has no bfloat16 instructions: training runs in fp32, at half the speed or less")
+            said.append("bfloat16 products are not faster than float32 here: training runs in fp32")
         if threads < found["cores"]:
             said.append(f"{threads} of {found['cores']} cores are used: see OMP_NUM_THREADS, or --threads")
         if shutil.which("nvidia-smi") is not None:

@@ -1,6 +1,6 @@
 """PyTorch's compiler is not imported by runs that compile nothing: it takes as long as PyTorch itself.
 
-That is Muon, the optimizer of runs without flags on a CPU. The `step` of PyTorch's own optimizers imports it.
+Only Muon, the optimizer of runs without flags on a CPU, gains by this: the `step` of PyTorch's own imports it.
 """
 
 import sys

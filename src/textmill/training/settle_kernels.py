@@ -1,4 +1,4 @@
-"""The kernels of a run: those it was begun with, those that a trial finds fastest, or PyTorch's own choices."""
+"""The kernels of a run: those it was begun with, those that a trial finds fastest, or the choices of every start."""
 
 import math
 import os
@@ -87,6 +87,6 @@ def _tried(config: Config, now: Kernels, choice: Choice, length: Length) -> tupl
 def _sentence(finding: Finding, now: Kernels, seconds: float) -> str:
     when = f"measured in {seconds:.1f} s" if seconds else "measured before"
     if finding.kernels == now:
-        return f"PyTorch's own choices are the fastest of {plural(finding.ways, 'way')} ({when})"
-    less = f", {finding.saved:.0%} less time than PyTorch's own choices" if finding.saved > 0 else ""
+        return f"{now.in_words()}: none of {plural(finding.ways, 'way')} is clearly faster ({when})"
+    less = f", {finding.saved:.0%} less time than without the trial" if finding.saved > 0 else ""
     return f"{finding.kernels.in_words()}: the fastest of {plural(finding.ways, 'way')}{less} ({when})"
