@@ -87,6 +87,6 @@ def _tried(config: Config, now: Kernels, choice: Choice, length: Length) -> tupl
 def _sentence(finding: Finding, now: Kernels, seconds: float) -> str:
     when = f"measured in {seconds:.1f} s" if seconds else "measured before"
     if finding.kernels == now:
-        return f"{now.in_words()}: none of {plural(finding.ways, 'way')} is clearly faster ({when})"
+        return f"{now.in_words()}: no other way is clearly faster ({when})"
     less = f", {finding.saved:.0%} less time than without the trial" if finding.saved > 0 else ""
     return f"{finding.kernels.in_words()}: the fastest of {plural(finding.ways, 'way')}{less} ({when})"
