@@ -1,6 +1,7 @@
 """The cache folder: everything in it can be made or fetched again."""
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -19,9 +20,10 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
     """
     if cache_dir is not None:
         return expand_home(cache_dir)
-    usual = Path(platformdirs.user_cache_dir("textmill", appauthor=False))
-    if usual.is_absolute():
-        return usual
+    with suppress(RuntimeError):  # no home folder
+        usual = Path(platformdirs.user_cache_dir("textmill", appauthor=False))
+        if usual.is_absolute():
+            return usual
     folder = Path(tempfile.gettempdir()) / f"textmill-{user_name()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if not is_own(folder.stat()):

@@ -22,8 +22,7 @@ def _module(name: str) -> Any:
 
 
 _fcntl, _msvcrt = _module("fcntl"), _module("msvcrt")
-_pread, _pwrite, _preadv = (getattr(os, name, None) for name in ("pread", "pwrite", "preadv"))
-_getuid = getattr(os, "getuid", None)
+_calls: Any = os  # of which Windows lacks some
 _moving = Lock()
 
 IS_POSIX = _fcntl is not None
@@ -57,8 +56,8 @@ class NoLocksError(OSError):
 
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
     """Return up to `size` bytes from byte `offset`; several threads may do so at once. Raises OSError."""
-    if _pread is not None:
-        return _pread(descriptor, size, offset)
+    if hasattr(_calls, "pread"):
+        return _calls.pread(descriptor, size, offset)
     with _moving:
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.read(descriptor, size)
@@ -69,8 +68,8 @@ def read_into(descriptor: int, buffer: memoryview, offset: int) -> int:
 
     Raises OSError.
     """
-    if _preadv is not None:
-        return _preadv(descriptor, [buffer], offset)
+    if hasattr(_calls, "preadv"):
+        return _calls.preadv(descriptor, [buffer], offset)
     with _moving, os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
         file.seek(offset)
         return file.readinto(buffer)
@@ -78,8 +77,8 @@ def read_into(descriptor: int, buffer: memoryview, offset: int) -> int:
 
 def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> int:
     """Write `content` from byte `offset` on; return how many bytes were written. Raises OSError."""
-    if _pwrite is not None:
-        return _pwrite(descriptor, content, offset)
+    if hasattr(_calls, "pwrite"):
+        return _calls.pwrite(descriptor, content, offset)
     with _moving:
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.write(descriptor, content)
@@ -133,9 +132,9 @@ def open_to_flush(path: Path) -> int:
 
 def is_own(found: os.stat_result) -> bool:
     """Whether a file belongs to the user of this process; where files have no such owner (Windows), all do."""
-    return _getuid is None or found.st_uid == _getuid()
+    return not hasattr(_calls, "getuid") or found.st_uid == _calls.getuid()
 
 
 def user_name() -> str:
     """Return a short name for the user of this process that needs no entry in a table of users."""
-    return str(_getuid()) if _getuid is not None else os.environ.get("USERNAME", "user")
+    return str(_calls.getuid()) if hasattr(_calls, "getuid") else os.environ.get("USERNAME", "user")
