@@ -24,6 +24,7 @@ from textmill.errors import ConfigError, DataError, NonFiniteError
 from textmill.evaluation.evaluate_batches import evaluate
 from textmill.evaluation.metrics import Metric
 from textmill.machine.device_choice import choose_device
+from textmill.machine.kernel_choices import limit_threads
 from textmill.machine.precision import choose_precision
 from textmill.runs import layout
 from textmill.runs.layout import is_prepared, run_of
@@ -75,6 +76,7 @@ def evaluate_model(
         MissingInputError, DataError, NonFiniteError: model or data cannot be read or used together; the loss is NaN.
     """
     target = choose_device(device)
+    limit_threads()
     loaded = model if isinstance(model, Loaded) else load_model(model, target, say=say)
     run = run_of(loaded.path)
     trained_with = _trained_with(run, say) if run else None
