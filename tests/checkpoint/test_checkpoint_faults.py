@@ -203,7 +203,7 @@ def test_control_without_flushing_the_power_failure_campaign_fails(
 ) -> None:
     """A save that skips fsync loses data, and the campaign says so."""
     made = scene("only one kept")
-    monkeypatch.setattr(atomic, "flush_to_disk", lambda descriptor: None)
+    monkeypatch.setattr(atomic, "flush", lambda descriptor: None)
     with pytest.raises((AssertionError, DataError)):
         lose_power_everywhere(made, tmp_path)
 

@@ -93,7 +93,7 @@ def test_an_old_checkpoint_that_cannot_be_deleted_does_not_stop_the_run(
 ) -> None:
     """The save succeeds; one sentence says what is left."""
 
-    rename = Path.rename
+    rename = Path.replace
 
     def refuse_the_old(path: Path, target: Path) -> Path:
         if path == store.path(1):
@@ -102,7 +102,7 @@ def test_an_old_checkpoint_that_cannot_be_deleted_does_not_stop_the_run(
 
     store.keep = 1
     save(store, 1, write)
-    monkeypatch.setattr(Path, "rename", refuse_the_old)
+    monkeypatch.setattr(Path, "replace", refuse_the_old)
     save(store, 2, write)
     assert store.steps() == [1, 2]
     assert said == [f"the old checkpoint {store.path(1)} cannot be deleted: Permission denied"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from textmill.cli.main import main
@@ -83,7 +83,7 @@ def test_a_busy_machine_is_said() -> None:
 
 def test_a_quiet_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A load average near zero says enough: nobody waits for a measurement."""
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0, 0))
+    monkeypatch.setattr(psutil, "getloadavg", lambda: (0.1, 0, 0))
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it measures"))
     assert contention_warning(4) is None
 

@@ -12,8 +12,8 @@ import pytest
 
 from textmill.console import screen as module
 from textmill.console import standard_streams
+from textmill.console.command_line import program
 from textmill.console.screen import Screen, fitting
-from textmill.console.standard_streams import program
 
 ROW: dict[str, Any] = {
     "step": 900,

@@ -117,14 +117,14 @@ def test_a_folder_whose_successor_cannot_take_its_place_stays(tmp_path: Path, mo
     """The second rename fails: the first is undone."""
     final = tmp_path / "folder"
     files.write_text(final / "old", "old")
-    real = Path.rename
+    real = Path.replace
 
     def rename(self: Path, target: Path) -> Path:
         if target == final and not final.exists() and not self.name.endswith(".aside"):
             raise OSError(errno.EIO, "Input/output error")
         return real(self, target)
 
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(Path, "replace", rename)
     with pytest.raises(WriteFailedError), files.new_directory(final):
         pass
     assert names(final) == ["old"]

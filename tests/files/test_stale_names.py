@@ -86,10 +86,10 @@ def test_a_rename_whose_answer_was_lost_is_done(tmp_path: Path, monkeypatch: pyt
         real(source, target)
         real(source, target)
 
-    monkeypatch.setattr(os, "rename", rename_twice)
+    monkeypatch.setattr(os, "replace", rename_twice)
     rename(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_text() == "content"
-    monkeypatch.setattr(os, "rename", lambda source, target: real(tmp_path / "absent", target))
+    monkeypatch.setattr(os, "replace", lambda source, target: real(tmp_path / "absent", target))
     with pytest.raises(FileNotFoundError):
         rename(tmp_path / "b", tmp_path / "c")
 

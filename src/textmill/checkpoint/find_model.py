@@ -2,7 +2,6 @@
 
 import math
 import re
-import shlex
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.checkpoint.manifest import manifest_problems
 from textmill.checkpoint.recorded_best import best_step, read_state, recorded_best
 from textmill.config.field_types import closest_beside
-from textmill.console.standard_streams import program, resume_command
+from textmill.console.command_line import program, quoted, resume_command
 from textmill.errors import DataError, MissingInputError
 from textmill.files import expand_home, moved_aside, without_manifest
 from textmill.runs.layout import (
@@ -212,8 +211,8 @@ def newest_checkpoint(run: Path, say: Say | None = None) -> Path | None:
         whole = next((one for one in folders if is_model(one) and not manifest_problems(one, more_allowed=True)), None)
         if whole is not None:
             unchanged = (run / CONFIG).is_file() and config_changed(run / CONFIG) is False
-            settings = f"--config {shlex.quote(str(run / CONFIG))} " if unchanged else "TEXT "
-            model, output = shlex.quote(str(whole)), shlex.quote(f"{run}-2")
+            settings = f"--config {quoted(run / CONFIG)} " if unchanged else "TEXT "
+            model, output = quoted(whole), quoted(f"{run}-2")
             command = f"{program()} train {settings}--init-from {model} --output-dir {output}"
             error.args = (f"{error}. A new run can start from the undamaged model in {whole}: {command}",)
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,9 +9,10 @@ from textmill.cli.help_pages import Json, Output
 from textmill.cli.setting_flags import takes_settings
 from textmill.config.merge_layers import from_layers
 from textmill.config.setting_lookup import Setting
+from textmill.console.command_line import program, quoted
 from textmill.console.number_format import count, size
 from textmill.console.screen import Screen
-from textmill.console.standard_streams import field, program, write, write_json
+from textmill.console.standard_streams import field, write, write_json
 from textmill.runs.layout import CORPUS_REPORT
 
 if TYPE_CHECKING:
@@ -106,4 +106,4 @@ def _show(corpus: Corpus) -> None:
     field("tokenizer", kind)
     if corpus.report:
         field("report", str(corpus.folder / CORPUS_REPORT))
-    write(f"train on it with: {program()} train {shlex.quote(str(corpus.folder))}")
+    write(f"train on it with: {program()} train {quoted(corpus.folder)}")

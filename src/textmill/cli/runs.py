@@ -1,6 +1,5 @@
 """textmill runs: what was trained, in a table; how runs differ."""
 
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from textmill.cli.help_pages import Json
+from textmill.console.command_line import quoted
 from textmill.console.number_format import as_text, duration, rate
 from textmill.console.standard_streams import note, table, write, write_json, write_lines
 from textmill.errors import ConfigError
@@ -95,7 +95,7 @@ def compare(
     rows += [(name.replace("_", " "), *(_result(name, one) for one in values)) for name, values in measured.items()]
     write_lines(table(rows, right=set()))
     if not same:
-        command = shlex.join(["textmill", "runs", "compare", *map(str, run), "--on", "FILE"])
+        command = quoted("textmill", "runs", "compare", *run, "--on", "FILE")
         compares = "only bits per byte on text compares them" if on else f"evaluate all on one text with: {command}"
         write("")
         write(f"the runs read different text or tokens, so their own figures do not compare: {compares}")

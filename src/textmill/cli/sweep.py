@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_s
 from textmill.config.merge_layers import load_config
 from textmill.config.run_config import Config
 from textmill.config.setting_lookup import Setting, validate
+from textmill.console.command_line import quoted
 from textmill.console.number_format import as_text, plural
 from textmill.console.screen import Screen
 from textmill.console.standard_streams import field, named, table, write, write_json, write_lines
@@ -93,7 +93,7 @@ def _show(result: SweepResult, picture: Path, config: Config) -> None:
     ]
     write_lines("\n" + table([head, *rows], right={0, 1}))
     if len(result.ranked) > MOST_ROWS:
-        write(f"and {len(result.ranked) - MOST_ROWS} more: textmill runs {shlex.quote(str(result.folder))}")
+        write(f"and {len(result.ranked) - MOST_ROWS} more: textmill runs {quoted(result.folder)}")
     write("")
     field("plot", str(picture))
     if result.best is not None:
@@ -112,7 +112,7 @@ def command(config: Config, values: Mapping[str, Any]) -> str:
             continue
         for item in value if isinstance(value, list) else [value]:
             words += [f"--{setting.replace('_', '-')}", str(item).lower() if isinstance(item, bool) else str(item)]
-    return shlex.join(words)
+    return quoted(*words)
 
 
 def _as_dict(result: SweepResult, config: Config) -> dict[str, Any]:

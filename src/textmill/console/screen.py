@@ -16,6 +16,7 @@ from textmill.console.number_format import duration, in_one_line, rate, size
 from textmill.console.standard_streams import NAME_COLUMNS, columns, named, wrapped
 from textmill.console.status_line import SHORTEST_BAR, StatusLine
 from textmill.files import own_file, read_text, retry_stale
+from textmill.files.operating_system import APPEND
 
 SILENT_SECONDS = 2.0
 """What is done within this time needs no progress."""
@@ -68,9 +69,8 @@ class Screen:
     def open_log(self, path: Path, offset: int | None = None) -> None:
         """Write what was said so far and everything from now on to `path` too, cut at `offset` bytes first."""
         own_file(path)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-        descriptor = retry_stale(lambda: os.open(path, flags, 0o666))
-        self._log = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
+        descriptor = retry_stale(lambda: os.open(path, APPEND, 0o666))
+        self._log = os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace", newline="\n")
         if offset is not None:
             self._log.truncate(min(offset, os.fstat(descriptor).st_size))
         for line in self._early_lines:

@@ -5,13 +5,11 @@ an encoding that lacks most characters.
 """
 
 import json
-import shlex
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TextIO
 
 from textmill.console.number_format import CONTROL, in_one_line, printable
@@ -110,17 +108,6 @@ def table(rows: Sequence[Sequence[str]], *, right: set[int]) -> str:
 def columns() -> int:
     """Return the width of the terminal."""
     return shutil.get_terminal_size().columns
-
-
-def program() -> str:
-    """Return what a person types to start textmill: its path, where it was started by one and is not on PATH."""
-    started = sys.argv[0] if sys.argv else ""
-    return started if Path(started).name == "textmill" and shutil.which("textmill") is None else "textmill"
-
-
-def resume_command(run: Path) -> str:
-    """Return the command that continues the run in the folder `run`."""
-    return f"{program()} train --output-dir {shlex.quote(str(run))} --resume"
 
 
 def piped_in() -> bool:

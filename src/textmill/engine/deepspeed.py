@@ -45,7 +45,8 @@ class DeepSpeedEngine:
         self._package = optional("deepspeed", "engine deepspeed", "deepspeed")
         if not dist.is_initialized():  # a single process: DeepSpeed needs a group even then
             backend = "nccl" if world.device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+            alone = dist.HashStore()  # pyright: ignore[reportAttributeAccessIssue]  (Windows, which it does not run on)
+            dist.init_process_group(backend, store=alone, rank=0, world_size=1)
         self.module, self.precision, self.world = module.to(world.device), precision, world
         self.skipped = SkippedSteps(world.device)
         self._stand_in = copy.deepcopy(module).to("cpu", torch.float32)

@@ -6,7 +6,6 @@ from textmill.files.atomic import (
     cannot_write,
     disk_is_lost,
     expand_home,
-    flush_to_disk,
     fsync_directory,
     fsync_file,
     fsync_tree,
@@ -32,8 +31,9 @@ from textmill.files.json_files import (
     report_damage,
     write_json,
 )
-from textmill.files.lock import NoLocksError, is_current, is_locked, lock_file
+from textmill.files.lock import is_current, is_locked, lock_file
 from textmill.files.manifest import MANIFEST, listed_problems, read_manifest, render_manifest, without_manifest
+from textmill.files.operating_system import NoLocksError
 from textmill.files.regular_files import open_regular, read_bytes, read_text
 from textmill.files.stale_names import (
     is_still_open,

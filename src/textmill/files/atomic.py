@@ -5,7 +5,6 @@ or a process started after a crash, sees the old state or the new one, never a m
 """
 
 import errno
-import fcntl
 import os
 import shutil
 import uuid
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from textmill.errors import CannotWriteError, MissingInputError, StaleFileError, TextmillError, WriteFailedError
+from textmill.files.operating_system import IS_POSIX, flush, open_to_flush
 from textmill.files.stale_names import remove_tree, rename, retry_stale, walk
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -25,7 +25,7 @@ _ASIDE = ".aside"
 _LINKED_FROM = 1 << 20
 """Bytes of a file that is worth a link."""
 
-_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
+_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.EACCES}  # the last on Windows
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO}
 _LOST_DISK = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENETDOWN}
 """What file systems of networks say when their server, or a file on it, is gone."""
@@ -227,21 +227,11 @@ def _concerns(error: OSError, folder: Path) -> bool:
     return Path(os.path.abspath(name)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100 (resolve() follows links)
 
 
-def flush_to_disk(descriptor: int) -> None:
-    """Write out everything written through `descriptor`, so that it survives a power failure."""
-    full_fsync = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone stops at the drive's own cache
-    if full_fsync is not None:
-        with suppress(OSError):
-            fcntl.fcntl(descriptor, full_fsync)
-            return
-    os.fsync(descriptor)
-
-
 def fsync_file(path: Path) -> None:
     """Write the file's content out to the disk."""
-    descriptor = retry_stale(lambda: os.open(path, os.O_RDONLY))
+    descriptor = retry_stale(lambda: open_to_flush(path))
     try:
-        flush_to_disk(descriptor)
+        flush(descriptor)
     finally:
         os.close(descriptor)
 
@@ -249,8 +239,10 @@ def fsync_file(path: Path) -> None:
 def fsync_directory(folder: Path) -> None:
     """Write the names in `folder` out to the disk, so that renames survive a power failure.
 
-    Some file systems, such as those of Windows shares, flush names by themselves and refuse to be asked.
+    Some file systems, such as those of Windows and its shares, flush names by themselves and refuse to be asked.
     """
+    if not IS_POSIX:
+        return
     try:
         retry_stale(lambda: fsync_file(folder))
     except OSError as error:

@@ -1,18 +1,14 @@
 """Lock files: at most one process of this machine has one at a time."""
 
-import fcntl
 import os
 import uuid
 from pathlib import Path
 from typing import BinaryIO
 
 from textmill.files.atomic import TEMPORARY_PREFIX, cannot_write, make_directory
+from textmill.files.operating_system import READ_WRITE, NoLocksError, lock
 from textmill.files.regular_files import open_regular
 from textmill.files.stale_names import retry_stale
-
-
-class NoLocksError(OSError):
-    """The file system has no locks."""
 
 
 def lock_file(path: Path) -> BinaryIO | None:
@@ -29,21 +25,21 @@ def lock_file(path: Path) -> BinaryIO | None:
     while True:
         make_directory(path.parent)
         try:
-            descriptor = retry_stale(lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644))
+            descriptor = retry_stale(lambda: os.open(path, READ_WRITE, 0o644))
             file = os.fdopen(descriptor, "r+b", buffering=0)
         except FileNotFoundError:  # the folder was deleted in between, by a process that had the lock
             continue
         except OSError as error:
             raise cannot_write(path, error) from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        except OSError as error:
+            locked = lock(file.fileno())
+        except NoLocksError:
             path.unlink(missing_ok=True)
             file.close()
-            raise NoLocksError(*error.args) from error
+            raise
+        if not locked:
+            file.close()
+            return None
         if is_current(file, path):
             return file if os.fstat(file.fileno()).st_nlink == 1 else _of_its_own(file, path)
         file.close()  # the process that had the lock deleted the file after we opened it: try the new one
@@ -55,7 +51,7 @@ def _of_its_own(shared: BinaryIO, path: Path) -> BinaryIO:
     with shared:
         try:
             file = temporary.open("x+b", buffering=0)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
             temporary.replace(path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -75,9 +71,6 @@ def is_locked(path: Path) -> bool:
     """Return whether a process has the lock of `path`; a file that is missing or unreadable is not locked."""
     try:
         with open_regular(path) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not lock(file.fileno(), shared=True)
     except OSError:
         return False
-    return False

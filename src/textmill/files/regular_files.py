@@ -5,6 +5,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+from textmill.files.operating_system import READ
 from textmill.files.stale_names import retry_stale
 
 _KINDS = {
@@ -26,7 +27,7 @@ class NotAFileError(OSError):
 def open_regular(path: str | Path) -> BufferedReader:
     """Open the regular file `path` for reading bytes. Raises OSError, NotAFileError for anything else."""
     _refuse_other(Path(path).stat(), path)  # before opening: opening a device may already do something
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe that has come since: do not wait
+    descriptor = os.open(path, READ)
     try:
         _refuse_other(os.fstat(descriptor), path)
         return os.fdopen(descriptor, "rb")

@@ -80,7 +80,7 @@ def rename(source: Path, target: Path) -> None:
 
     def once() -> None:
         try:
-            source.rename(target)
+            source.replace(target)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ESTALE) or not _is(target, before):
                 raise

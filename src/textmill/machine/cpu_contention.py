@@ -3,7 +3,8 @@ other while others use their cores can be ten times slower."""
 
 import os
 import time
-from pathlib import Path
+
+import psutil
 
 from textmill.machine.devices import cores
 
@@ -12,18 +13,11 @@ CLEARLY_BUSY = 0.5
 
 
 def foreign_load(seconds: float = 0.1) -> float:
-    """Return how many cores other processes use, measured while this process sleeps for `seconds`.
-
-    Where the system does not count (macOS), it is the load average of the last minute.
-    """
-    before = _busy_ticks()
-    if before is None:
-        return os.getloadavg()[0]
+    """Return how many cores other processes use, measured while this process sleeps for `seconds`."""
+    busy_before, all_before = _processor_seconds()
     time.sleep(seconds)
-    after = _busy_ticks()
-    assert after is not None
-    busy, total = after[0] - before[0], after[1] - before[1]
-    return busy / total * (os.cpu_count() or 1) if total else 0.0
+    busy, total = _processor_seconds()
+    return (busy - busy_before) / (total - all_before) * (os.cpu_count() or 1) if total > all_before else 0.0
 
 
 def contention_warning(threads: int, load: float | None = None) -> str | None:
@@ -32,7 +26,7 @@ def contention_warning(threads: int, load: float | None = None) -> str | None:
     load: cores that other processes use; None measures it, if the load average gives reason to.
     """
     if load is None:
-        if os.getloadavg()[0] < CLEARLY_BUSY:  # a quiet machine pays nothing for the question
+        if psutil.getloadavg()[0] < CLEARLY_BUSY:  # a quiet machine pays nothing for the question
             return None
         load = foreign_load()
     room = cores() - load
@@ -46,12 +40,9 @@ def contention_warning(threads: int, load: float | None = None) -> str | None:
     return f"{busy}, and threads that share cores can be up to ten times slower{advice}"
 
 
-def _busy_ticks() -> tuple[int, int] | None:
-    """Return (busy, all) clock ticks of all processors since the start of the system, where Linux counts them."""
-    try:
-        fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
-    except OSError:
-        return None
-    user, nice, system, idle, waiting, interrupts, soft, stolen = map(int, fields)
-    busy = user + nice + system + interrupts + soft + stolen
-    return busy, busy + idle + waiting
+def _processor_seconds() -> tuple[float, float]:
+    """Return (busy, all) seconds of all processors since the start of the system."""
+    times = psutil.cpu_times()
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # are in `user` and `nice` as well
+    total = sum(times) - guests
+    return total - times.idle - getattr(times, "iowait", 0.0), total

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-from pathlib import Path
+import importlib
 from typing import TYPE_CHECKING
+
+import psutil
 
 if TYPE_CHECKING:
     import torch
@@ -24,10 +24,9 @@ NO_THREADS = (
 def free_memory() -> int | None:
     """Return the bytes of memory that programs can still have on this machine, or None where it is not known."""
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
+        return psutil.virtual_memory().available
+    except (OSError, RuntimeError):  # a container may hide what it is read from
         return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)
 
 
 def peak_memory_gib(device: torch.device) -> float:
@@ -36,8 +35,17 @@ def peak_memory_gib(device: torch.device) -> float:
         import torch
 
         return torch.cuda.max_memory_allocated(device) / 2**30
+    return _peak_resident() / 2**30
+
+
+def _peak_resident() -> int:
+    """Return the most bytes of memory that this process has had."""
+    try:
+        resource = importlib.import_module("resource")
+    except ImportError:  # Windows
+        return getattr(psutil.Process().memory_info(), "peak_wset", 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+    return peak if psutil.MACOS else 1024 * peak
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -3,15 +3,16 @@
 Everything that comes from the run is escaped; there is no script, and no request leaves the page.
 """
 
-import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from textmill.console.command_line import quoted
 from textmill.console.number_format import as_text, count, duration, plural, printable
 from textmill.report.charts import Line, chart
 from textmill.report.run_record import Record, Row
+from textmill.runs import layout
 from textmill.runs.recorded_files import damage
 from textmill.tracking.metric_table import METRICS
 
@@ -194,11 +195,11 @@ def _environment(record: Record) -> str:
 
 
 def _repeat(record: Record) -> str:
-    folder = shlex.quote(str(record.folder))
+    folder = quoted(record.folder)
     commands = {
-        "Repeat the run": f"textmill train --config {folder}/config.yaml",
+        "Repeat the run": f"textmill train --config {quoted(record.folder / layout.CONFIG)}",
         "Resume it": f"textmill train --output-dir {folder} --resume",
-        "Generate text": f"textmill generate {folder} --prompt 'Once'",
+        "Generate text": f"textmill generate {folder} --prompt Once",
         "Evaluate it on other text": f"textmill evaluate {folder} other.txt",
     }
     if not record.status.get("resumable"):

@@ -8,7 +8,7 @@ from typing import Any
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.config import load_config
 from textmill.config.field_types import closest_beside
-from textmill.console.standard_streams import resume_command
+from textmill.console.command_line import resume_command
 from textmill.data.sources.one_time_texts import was_kept
 from textmill.data.store.corpus import corpus_problems, open_corpus
 from textmill.data.store.corpus_files import remedy

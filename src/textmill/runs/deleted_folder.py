@@ -6,15 +6,19 @@ from pathlib import Path
 
 from textmill.errors import WriteFailedError
 from textmill.files import retry_stale
+from textmill.files.operating_system import FOLDER, IS_POSIX
 
 
 class OpenFolder:
-    """The folder `path` as it is now: another one that is made under its name later is not it."""
+    """The folder `path` as it is now: another one that is made under its name later is not it.
+
+    Windows opens no folder, and deletes and moves none in which a file is open, as a run's logs are.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor = retry_stale(lambda: os.open(path, os.O_RDONLY))
-        self._found = os.fstat(self._descriptor)
+        self._descriptor = retry_stale(lambda: os.open(path, FOLDER)) if IS_POSIX else -1
+        self._found = os.fstat(self._descriptor) if IS_POSIX else path.stat()
 
     @property
     def is_gone(self) -> bool:
@@ -29,7 +33,7 @@ class OpenFolder:
     def _opened_again(self) -> bool:
         """Open the folder by its name; return whether it is the same one."""
         try:
-            descriptor = retry_stale(lambda: os.open(self.path, os.O_RDONLY | os.O_DIRECTORY))
+            descriptor = retry_stale(lambda: os.open(self.path, FOLDER))
             if not os.path.samestat(os.fstat(descriptor), self._found):
                 os.close(descriptor)
                 return False

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from textmill.errors import CannotWriteError
+from textmill.files.operating_system import is_own
 from textmill.runs.layout import CHECKPOINTS, LOCK, RUN_FILES, TENSORBOARD, TOKENIZER
 
 _FILLED = (CHECKPOINTS, TENSORBOARD, TOKENIZER)
@@ -21,7 +22,7 @@ def refuse_foreign_links(folder: Path, *, trust: bool, say: Callable[[str], None
     names = [LOCK, *RUN_FILES]
     if checkpoints.is_symlink():
         target = checkpoints.resolve()
-        if not trust or not target.is_dir() or target.stat().st_uid != os.getuid():
+        if not trust or not target.is_dir() or not is_own(target.stat()):
             raise CannotWriteError(
                 f"{checkpoints} is a symbolic link, to {target}: checkpoints are written and deleted there only if it "
                 "is a folder of yours and you add --trust"

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textmill.files import cannot_write, flush_to_disk, make_directory, own_file, plain_values, retry_stale
+from textmill.files import cannot_write, make_directory, own_file, plain_values, retry_stale
+from textmill.files.operating_system import READ_WRITE, flush, read_at, write_at
 
 
 class Log:
@@ -49,7 +50,7 @@ class Log:
         """Flush the file to the disk and return the offset. Call it before a checkpoint records the offset."""
         with suppress(OSError):
             self._write_waiting()
-            flush_to_disk(self._descriptor)
+            flush(self._descriptor)
         return self._offset
 
     def truncate(self, offset: int) -> None:
@@ -97,7 +98,7 @@ class Log:
         position, rest = start, memoryview(content)
         try:
             while rest:
-                written = os.pwrite(self._descriptor, rest, position)
+                written = write_at(self._descriptor, rest, position)
                 position, rest = position + written, rest[written:]
         except OSError:
             with suppress(OSError):
@@ -107,7 +108,7 @@ class Log:
 
     def _opened(self) -> tuple[int, int]:
         """Open the file, cut off an incomplete last line; return the descriptor and the offset."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        descriptor = os.open(self.path, READ_WRITE, 0o644)
         try:
             offset = _end_of_line_before(descriptor, os.fstat(descriptor).st_size)
             os.ftruncate(descriptor, offset)
@@ -130,7 +131,7 @@ def _end_of_line_before(descriptor: int, limit: int) -> int:
     block = 65536
     while limit > 0:
         start = max(0, limit - block)
-        newline = os.pread(descriptor, limit - start, start).rfind(b"\n")
+        newline = read_at(descriptor, limit - start, start).rfind(b"\n")
         if newline >= 0:
             return start + newline + 1
         limit = start

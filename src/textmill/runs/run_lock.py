@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from textmill.errors import RunExistsError
 from textmill.files import NoLocksError, cannot_write, is_current, lock_file, parse_json, read_bytes
+from textmill.files.operating_system import IS_POSIX
 from textmill.runs.layout import LOCK
 
 
@@ -33,18 +35,30 @@ def run_lock(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
     if file is None:
         advice = "wait for it to end, or choose another --output-dir"
         raise RunExistsError(f"{folder} is in use by {_holder(path)}: {advice}")
-    with file:
+    with _deleted_at_the_end(file, path):
         try:
             file.truncate(0)
             file.write(_this_process())
         except OSError as error:
             raise cannot_write(path, error) from error
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                if is_current(file, path):  # else the folder was deleted, and another run may have begun there
-                    path.unlink()
+        yield
+
+
+@contextmanager
+def _deleted_at_the_end(file: BinaryIO, path: Path) -> Iterator[None]:
+    """Delete the locked file when the block ends, where files can be deleted before they are closed, else after."""
+    try:
+        with file:
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    if IS_POSIX and is_current(file, path):  # else another run may have begun there
+                        path.unlink()
+    finally:
+        if not IS_POSIX:
+            with suppress(OSError):  # another run has it open
+                path.unlink()
 
 
 def _this_process() -> bytes:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from textmill import files
 from textmill.errors import DataError
+from textmill.files.operating_system import flush
 
 CHECK = "sha256"
 """The entry of a line with the first 16 digits of the hash of everything before it and of the line itself."""
@@ -82,7 +82,7 @@ class CheckedJournal:
                     self._logs.append(plain)
                     self._size += len(line) + 1
                 file.flush()
-                os.fsync(file.fileno())
+                flush(file.fileno())
         except OSError as error:
             raise files.cannot_write(self.path, error) from error
 

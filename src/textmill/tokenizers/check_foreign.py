@@ -88,7 +88,7 @@ def _try(content: bytes) -> str:
         return told[1] if told[0] == "started" else _UNKNOWN
     if told[1]:
         return f"the library tokenizers fails ({told[1][:160]})"
-    if ended.returncode == -signal.SIGXCPU:
+    if ended.returncode == -getattr(signal, "SIGXCPU", 0) != 0:
         return too_slow
     return f"it needs more than {memory >> 20:,} MB for a short text, or crashes the library tokenizers"
 

@@ -4,8 +4,8 @@ It prints "started", then "fine", "unknown" or what went wrong. After a crash, o
 it, "started" stands alone. Arguments: bytes of memory, seconds of computing.
 """
 
+import importlib
 import json
-import resource
 import string
 import sys
 from collections.abc import Iterator
@@ -25,11 +25,8 @@ _GROWTH = 1000
 def main() -> None:
     memory, seconds = map(int, sys.argv[1:3])
     content = sys.stdin.read()
-    for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0)):
-        hard = resource.getrlimit(limit)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        with suppress(OSError, ValueError):  # some systems have no limit of memory
-            resource.setrlimit(limit, (most, hard))
+    with suppress(ImportError):  # Windows: the limit of time is that of the process that waits
+        _limit(memory, seconds)
     print("started", flush=True)
     try:
         found = _try(content)
@@ -38,6 +35,16 @@ def main() -> None:
     except BaseException as error:  # a panic of the library
         found = " ".join(str(error).split())
     print(found or "fine", flush=True)
+
+
+def _limit(memory: int, seconds: int) -> None:
+    """Let the system end this process when it takes more. Raises ImportError where there are no such limits."""
+    resource = importlib.import_module("resource")
+    for limit, most in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0)):
+        hard = resource.getrlimit(limit)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with suppress(OSError, ValueError):  # some systems have no limit of memory
+            resource.setrlimit(limit, (most, hard))
 
 
 def _try(content: str) -> str | None:

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from textmill.console.standard_streams import program
+from textmill.console.command_line import program
 from textmill.errors import CannotWriteError, Interrupted, TextmillError
 from textmill.files import retry_stale
 from textmill.tracking.training_curves import draw_training_curves

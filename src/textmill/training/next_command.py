@@ -1,8 +1,6 @@
 """What continues a run: the command that a person is told, or the call from Python in words."""
 
-import shlex
-
-from textmill.console.standard_streams import program, resume_command
+from textmill.console.command_line import program, quoted, resume_command
 from textmill.data.sources.foreign_settings import needs_trust
 from textmill.training.run import LEFT, Run
 
@@ -19,7 +17,7 @@ def next_command(run: Run, reason: str, *, return_to: int | None, advised: bool,
         return resuming_call(run)
     if longer:
         return f"{resuming_call(run)} --max-steps {twice}"
-    return f"{program()} report {shlex.quote(str(run.folder))}"
+    return f"{program()} report {quoted(run.folder)}"
 
 
 def resuming_call(run: Run) -> str:
@@ -36,7 +34,7 @@ def return_command(run: Run, step: int) -> str:
     if run.saving.identity["model"] is not None:  # a model from Python, which no command knows
         return f"the same call from Python, with resume_from='step-{step}', learning_rate={rate}"
     trust = " --trust" if needs_trust(run.config) else ""
-    folder = shlex.quote(str(run.folder))
+    folder = quoted(run.folder)
     return f"{program()} train --output-dir {folder} --resume-from step-{step} --learning-rate {rate}{trust}"
 
 

@@ -1,7 +1,6 @@
 """The files that describe a run: config.yaml, environment.json and status.json."""
 
 import platform
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from textmill import files
 from textmill.config import Config
+from textmill.console.command_line import quoted
 from textmill.data.store.corpus import Corpus
 from textmill.runs import layout
 from textmill.runs.read_run import read_environment, read_status
@@ -86,7 +86,7 @@ def write_environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> None
         "store": str(corpus.folder),
         "ends_documents": corpus.train.eos_id is not None,
         "vocab_size": run.config.model.vocab_size,
-        "command": shlex.join(sys.argv),
+        "command": quoted(*sys.argv),
     }
     files.write_json(run.folder / layout.ENVIRONMENT, described)
 

@@ -1,13 +1,12 @@
 """What a person is told before the first step of a run and after the last one, as (name, text)."""
 
 import re
-import shlex
 from pathlib import Path
 
 import torch
 
+from textmill.console.command_line import program, quoted
 from textmill.console.number_format import count, duration, plural, size
-from textmill.console.standard_streams import program
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.planning.run_length import KEPT, kept_epochs
@@ -181,7 +180,7 @@ def closing_lines(run: Run, reason: str) -> Lines:
         lines.append(("note" if longer else "advice", advice))
     if (guessing := run.reporting.advice.no_better_than_guessing(run.reporting.setting)) is not None:
         lines.append(("advice", guessing))
-    folder = shlex.quote(str(run.folder))
+    folder = quoted(run.folder)
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
         lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
@@ -201,4 +200,4 @@ def _prompt(run: Run, tokenizer: Tokenizer) -> str:
         words = [phrase for line in lines for phrase in re.findall(r"[^\W\d_]{2,}(?: [^\W\d_]+){0,2}", line)]
         text = next((phrase for phrase in words if tokenizer.decode(tokenizer.encode(phrase)) == phrase), "")
     known = text and tokenizer.decode(tokenizer.encode(text)) == text
-    return f" --prompt {shlex.quote(text)}" if known else ""
+    return f" --prompt {quoted(text)}" if known else ""

@@ -5,7 +5,6 @@ One rule: such a setting counts if the person who gives the command gave it, by 
 file of their own. That of the config.yaml of a run folder counts with `trust` alone, which that file cannot set.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from textmill.data.sources.one_time_texts import STANDARD_INPUT, is_given_once
 from textmill.errors import ConfigError
 from textmill.files import expand_home
 from textmill.files.cache_dir import cache_root
+from textmill.files.operating_system import is_own
 from textmill.runs import layout
 from textmill.runs.recorded_files import config_changed
 
@@ -111,7 +111,7 @@ def _is_own_cache(folder: Path) -> bool:
     if folder.resolve().is_relative_to(cache_root().resolve()):
         return True
     corpora = folder / "corpora"
-    return corpora.is_dir() and not corpora.is_symlink() and corpora.stat().st_uid == os.getuid()
+    return corpora.is_dir() and not corpora.is_symlink() and is_own(corpora.stat())
 
 
 def _flag(setting: str, value: Any) -> str:

@@ -22,6 +22,7 @@ from textmill.console.number_format import size
 from textmill.data.sources.file_extensions import NAMED_FORMATS
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
 from textmill.files.cache_dir import cache_root
+from textmill.files.operating_system import NEW
 from textmill.imports import resolve
 
 _FOR_THE_USER = 0o600  # what is piped in may have been readable for nobody else
@@ -138,7 +139,7 @@ class Keeper:
         pause = FIRST_PAUSE
         due = time.monotonic() + pause
         try:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FOR_THE_USER), "wb") as file:
+            with os.fdopen(os.open(temporary, NEW, _FOR_THE_USER), "wb") as file:
                 for block in blocks:
                     self.interrupted()
                     is_empty = is_empty and not block.strip()

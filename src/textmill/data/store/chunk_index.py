@@ -21,6 +21,7 @@ import numpy as np
 from textmill.data.preparing.chunks import EncodedChunk
 from textmill.data.store.token_shards import ShardWriter
 from textmill.files import open_regular
+from textmill.files.operating_system import read_at
 
 INDEX = "stretches.bin"
 """The file's name, which says what chunks were called when its format was made."""
@@ -134,7 +135,7 @@ class _Files:
             kept = self._kept.get(path)
         with open_regular(path) if kept is None else nullcontext(kept) as file:
             # Compared first, because a damaged `size` would ask for memory.
-            return os.pread(file.fileno(), size, offset) if offset + size <= os.fstat(file.fileno()).st_size else b""
+            return read_at(file.fileno(), size, offset) if offset + size <= os.fstat(file.fileno()).st_size else b""
 
     def close(self) -> None:
         """Close all files."""

@@ -1,6 +1,6 @@
 """Token ids on disk: flat files of little-endian integers and one JSON file that describes them.
 
-Ids are read with `os.preadv` into the caller's memory: a store of any size costs no memory, and a truncated file is an
+Ids are read into the caller's memory: a store of any size costs no memory, and a truncated file is an
 error where a memory map would crash.
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 from textmill import files
 from textmill.data.preparing.chunks import id_type
 from textmill.errors import DataError, MissingInputError
+from textmill.files.operating_system import read_into
 from textmill.runs.layout import TOKENS
 
 DOCUMENTS = "documents.npy"
@@ -239,7 +240,7 @@ class TokenStore:
     def _read_shard(self, shard: _Shard, offset: int, buffer: memoryview) -> None:
         while buffer:
             try:
-                got = os.preadv(shard.descriptor, [buffer], offset)
+                got = read_into(shard.descriptor, buffer, offset)
             except OSError as error:
                 if error.errno != errno.ESTALE:
                     raise
@@ -261,7 +262,7 @@ class TokenStore:
                 raise DataError(f"the shard {path} was replaced by another while it was in use: start the run again")
             with files.retry_stale(lambda: files.open_regular(path)) as file:
                 os.dup2(file.fileno(), shard.descriptor, inheritable=False)
-            return files.retry_stale(lambda: os.preadv(shard.descriptor, [buffer], offset))
+            return files.retry_stale(lambda: read_into(shard.descriptor, buffer, offset))
         except (OSError, MissingInputError, KeyError, TypeError):
             raise files.cannot_read(path, error) from error
 

@@ -7,7 +7,7 @@ as far as they are written. It is never mistaken for a corpus.
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -118,6 +118,10 @@ def one_at_a_time(final: Path, say: Callable[[str], None], interrupted: Callable
         finally:
             if not kept:
                 shutil.rmtree(root, ignore_errors=True)
+    if not kept and root.is_dir():  # Windows deletes no file that is open, as the lock was
+        with suppress(OSError):
+            (root / _LOCK).unlink()
+            root.rmdir()
 
 
 def _wait_for_lock(
