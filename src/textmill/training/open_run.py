@@ -130,9 +130,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             precision, kernels, tried = settle_kernels(config, world, length, precision, kernels, recorded)
         expected = length
         if start is None and length.total_steps is None and parts.model is None and engine in ("single", "ddp"):
-            with screen.during("measuring a step"), memory_explained(config, world.device, world.size):
-                expected = expected_length(config, length, world, precision, kernels["muon"])
-            _say_new(screen, corpus, consistency.fit_dropout(config, expected.epochs or 0.0))
+            expected = _expected(config, length, world, precision, kernels, screen)
         with world.together():
             trackers = _trackers(config, output.folder, world, screen)
             parts = with_named(parts, config, model=_empty_model(parts, config))
@@ -212,6 +210,17 @@ def _fit(config: Config, parts: Parts, corpus: Corpus, rows: Rows, world: World)
         world_size=world.size,
         own_model=parts.model is None,
     )
+
+
+def _expected(
+    config: Config, length: Length, world: World, precision: Precision, kernels: dict[str, Any], screen: Screen
+) -> Length:
+    """Return the length that a limit of time allows, about, with the dropout that fits it. It may be out of memory."""
+    with screen.during("measuring a step"), memory_explained(config, world.device, world.size):
+        expected = expected_length(config, length, world, precision, kernels["muon"])
+    for sentence in consistency.fit_dropout(config, expected.epochs or 0.0):
+        screen.note(sentence)
+    return expected
 
 
 def _without_effect(config: Config, parts: Parts) -> list[str]:
