@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from textmill.cli.help_pages import CacheDir, Device, Encoding, FileFormat, Json, Model, RunsSeparator, RunsTextColumn
+from textmill.cli.help_pages import (
+    CacheDir,
+    Device,
+    Encoding,
+    FileFormat,
+    Json,
+    Model,
+    RunsNewlines,
+    RunsSeparator,
+    RunsTextColumn,
+)
 from textmill.config.fields.training import Precision
 from textmill.console.screen import waiting
 from textmill.console.standard_streams import write, write_json
@@ -26,6 +36,7 @@ def evaluate(
     format: FileFormat = None,
     encoding: Encoding = "utf-8",
     document_separator: RunsSeparator = None,
+    newlines: RunsNewlines = None,
     cache_dir: CacheDir = None,
     json: Json = False,
 ) -> None:
@@ -61,7 +72,10 @@ def evaluate(
                 max_seq_len=max_seq_len,
                 device=device,
                 precision=precision,
-                **_how(text_column, document_separator, min_length=min_length, format=format, encoding=encoding),
+                **_how(text_column, document_separator, newlines),
+                min_length=min_length,
+                format=format,
+                encoding=encoding,
                 cache_dir=cache_dir,
                 say=screen.say,
                 reading=screen.preparing,
@@ -81,10 +95,10 @@ def _print(measured: dict[str, float]) -> None:
         write(f"{name.replace('_', ' '):<16} {shown:>12}  {_UNITS.get(name, '')}".rstrip())
 
 
-def _how(text_column: str | None, document_separator: str | None, **others: Any) -> dict[str, Any]:
+def _how(text_column: str | None, document_separator: str | None, newlines: str | None) -> dict[str, Any]:
     """Return how text is read; what the run has, and was not given, is left out."""
-    if text_column is not None:
-        others["text_column"] = text_column
+    given = {"text_column": text_column, "newlines": newlines}
+    others: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if document_separator is not None:
         others["document_separator"] = None if document_separator == "none" else document_separator
     return others
