@@ -20,6 +20,7 @@ from textmill.console.command_line import quoted
 ROOT = Path(__file__).resolve().parents[2]
 
 CODES = {
+    "full disk": 74,
     "prepare": 143,
     "other text in its folder": 2,
     "second run": 2,

@@ -7,12 +7,13 @@ code and the output of every command, and what the rules refused.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +55,15 @@ class Day:
         self.done[name] = (code, printed.getvalue())
 
     def preparing(self) -> None:
-        """Be ended by a signal while ids are written, and prepare the text after all."""
+        """Fail on a full disk and be ended by a signal while ids are written, and prepare the text after all."""
         prepare = ["prepare", "texts", "--tokenizer", "bpe", "--vocab-size", "300", "--output", "prepared text"]
-        real, opened = io.open, list[str]()
 
-        def open_(file: Any, *arguments: Any, **options: Any) -> Any:
-            found = real(file, *arguments, **options)
-            if str(file).endswith("00000.bin") and not opened:
-                opened.append(str(file))
-                os.kill(os.getpid(), self.ending)
-            return found
+        def fill_disk() -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(io, "open", open_)
+        with _when_opened("validation/00000.bin", fill_disk):
+            self.command("full disk", *prepare[:-1], "no text")
+        with _when_opened("train/00000.bin", lambda: os.kill(os.getpid(), self.ending)):
             self.command("prepare", *prepare)
         self.command("prepare again", *prepare)
         self.command("other text in its folder", "prepare", "texts/1.txt", *prepare[2:])
@@ -104,6 +101,21 @@ class Day:
         self.command("tokenizer", "tokenizer", "train", "texts", "--tokenizer", "bpe", "--vocab-size", "280", *_TOKENS)
         self.command("cache list", "cache", "list", "--cache-dir", "cache")
         self.command("cache clean", "cache", "clean", "--cache-dir", "cache")
+
+
+@contextlib.contextmanager
+def _when_opened(name: str, act: Callable[[], None]) -> Iterator[None]:
+    """While the block runs, `act` happens before the file is opened whose path ends so."""
+    real = io.open
+
+    def open_(file: Any, *arguments: Any, **options: Any) -> Any:
+        if str(file).endswith(name):
+            act()
+        return real(file, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(io, "open", open_)
+        yield
 
 
 _TOKENS = ["--output", "tokens"]
