@@ -113,21 +113,23 @@ def one_at_a_time(final: Path, say: Callable[[str], None], interrupted: Callable
         yield Turn(None, waited)
         return
     kept = False
-    with lock:
-        try:
-            yield Turn(root, waited)
-        except _STOPS:
-            kept = (root / _LEARNED).is_dir() or indexed_bytes(root / _NOW) + indexed_bytes(root / _BEFORE) > 0
-            if kept:
-                say("what is prepared so far is kept: the same command continues from there")
-            raise
-        finally:
-            if not kept:
-                shutil.rmtree(root, ignore_errors=True)
-    if not kept and root.is_dir():  # Windows deletes no file that is open, as the lock was
-        with suppress(OSError):
-            (root / _LOCK).unlink()
-            root.rmdir()
+    try:
+        with lock:
+            try:
+                yield Turn(root, waited)
+            except _STOPS:
+                kept = (root / _LEARNED).is_dir() or indexed_bytes(root / _NOW) + indexed_bytes(root / _BEFORE) > 0
+                if kept:
+                    say("what is prepared so far is kept: the same command continues from there")
+                raise
+            finally:
+                if not kept:
+                    shutil.rmtree(root, ignore_errors=True)
+    finally:
+        if not kept and root.is_dir():  # Windows deletes no file that is open, as the lock was
+            with suppress(OSError):
+                (root / _LOCK).unlink()
+                root.rmdir()
 
 
 def _wait_for_lock(
