@@ -17,6 +17,7 @@ from textmill.data.preparing.chunks import Encoding
 from textmill.data.store.chunk_index import ChunkIndex, IndexedWriter, indexed_bytes
 from textmill.data.store.token_shards import ShardWriter
 from textmill.errors import DataError, Interrupted, MissingInputError
+from textmill.files.operating_system import IS_POSIX
 from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
@@ -126,7 +127,7 @@ def one_at_a_time(final: Path, say: Callable[[str], None], interrupted: Callable
                 if not kept:
                     shutil.rmtree(root, ignore_errors=True)
     finally:
-        if not kept and root.is_dir():  # Windows deletes no file that is open, as the lock was
+        if not kept and not IS_POSIX:  # Windows deletes no file that is open, as the lock was, or now is by another
             with suppress(OSError):
                 (root / _LOCK).unlink()
                 root.rmdir()
