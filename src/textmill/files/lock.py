@@ -39,7 +39,7 @@ def lock_file(path: Path) -> BinaryIO | None:
         try:
             locked = lock(file.fileno())
         except NoLocksError:
-            file.close()
+            file.close()  # before it is deleted: NFS keeps open files under another name
             path.unlink(missing_ok=True)
             raise
         if not locked:
