@@ -147,6 +147,8 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
 
 
 def _show_memory(plan: Plan, free: int | None) -> None:
+    from textmill.machine.memory import container_sentence
+
     memory = plan.memory
     terms = [
         ("weights", memory.weights, "exact"),
@@ -166,6 +168,8 @@ def _show_memory(plan: Plan, free: int | None) -> None:
     if free is not None:
         verdict = "it fits" if free > memory.total else "it does NOT fit: lower batch_size or max_seq_len"
         field("", f"{'free here':<22} {size(free):>10}  {verdict}")
+    if plan.device == "cpu" and (allowed := container_sentence()) is not None:
+        field("", allowed)
 
 
 def existing_folder(path: Path) -> Path:

@@ -34,8 +34,8 @@ def lock_file(path: Path) -> BinaryIO | None:
         try:
             locked = lock(file.fileno())
         except NoLocksError:
+            file.close()  # before it is deleted: NFS keeps open files under another name
             path.unlink(missing_ok=True)
-            file.close()
             raise
         if not locked:
             file.close()

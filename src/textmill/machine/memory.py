@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 import psutil
+
+from textmill.machine.container_limits import container_limits, sentence
+from textmill.machine.devices import processors
 
 if TYPE_CHECKING:
     import torch
@@ -22,11 +26,25 @@ NO_THREADS = (
 
 
 def free_memory() -> int | None:
-    """Return the bytes of memory that programs can still have on this machine, or None where it is not known."""
+    """Return the bytes of memory that this process can still have, or None where it is not known.
+
+    What the machine has free counts, and what the process's container still allows.
+    """
+    allowed = container_limits().free
     try:
-        return psutil.virtual_memory().available
+        free = psutil.virtual_memory().available
     except (OSError, RuntimeError):  # a container may hide what it is read from
-        return None
+        return allowed
+    return free if allowed is None else min(free, allowed)
+
+
+def container_sentence() -> str | None:
+    """Return what the container of this process allows of the machine; None if that is all, or there is none."""
+    try:
+        memory = psutil.virtual_memory().total
+    except (OSError, RuntimeError):
+        memory = sys.maxsize
+    return sentence(container_limits(), memory, processors())
 
 
 def peak_memory_gib(device: torch.device) -> float:

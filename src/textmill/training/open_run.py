@@ -31,9 +31,11 @@ from textmill.planning.run_length import Length
 from textmill.runs import layout
 from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
+from textmill.training.expected_steps import expected_length
 from textmill.training.given_parts import Parts, ignored_shape, refuse_unfit_model, settle_shape, with_named
 from textmill.training.initial_model import InitialModel, adopt_model, check_corpus
 from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
+from textmill.training.out_of_memory import memory_explained
 from textmill.training.resume import split_batch
 from textmill.training.settle_kernels import first_kernels, settle_kernels
 from textmill.training.signals import SignalFlag
@@ -48,7 +50,7 @@ class OpenedRun:
     config: every value settled. parts: with what the configuration names by import strings.
     start: the checkpoint to start from, or None for step 0. initial: the model whose weights step 0 has, if any.
     kernels: the choices in force, for environment.json. tried, preset: the sentences about the kernels that a trial
-    found fastest, and about the preset that was chosen.
+    found fastest, and about the preset that was chosen. expected: the length, or about what a limit of time allows.
     """
 
     config: Config
@@ -68,6 +70,7 @@ class OpenedRun:
     engine: str
     precision: Precision
     length: Length
+    expected: Length
     trackers: Trackers
 
 
@@ -80,9 +83,7 @@ _AT_CTRL_C = (
 
 @contextmanager
 def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> Iterator[OpenedRun]:
-    """Open everything that `config` describes, and yield it; close it after the block.
-
-    Text is prepared in the cache. A run that is resumed is locked.
+    """Open all that `config` describes, yield it, close it; text is prepared in the cache, a resumed run is locked.
 
     Raises:
         TextmillError: whatever training would refuse before its first step.
@@ -130,12 +131,15 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             recorded = None  # its kernels are still to be chosen
         with screen.during("trying kernels"):
             precision, kernels, tried = settle_kernels(config, world, length, precision, kernels, recorded)
+        expected = length
+        if start is None and length.total_steps is None and parts.model is None and engine in ("single", "ddp"):
+            expected = _expected(config, length, world, precision, kernels, screen)
         with world.together():
             trackers = _trackers(config, output.folder, world, screen)
             parts = with_named(parts, config, model=_empty_model(parts, config))
         yield OpenedRun(
             config, parts, world, signals, screen, output, start, initial, kernels, tried, preset,
-            corpus, rows, augment, engine, precision, length, trackers,
+            corpus, rows, augment, engine, precision, length, expected, trackers,
         )  # fmt: skip
 
 
@@ -221,6 +225,17 @@ def _fit(config: Config, parts: Parts, corpus: Corpus, rows: Rows, hardware: Har
         hardware=hardware,
         own_model=parts.model is None,
     )
+
+
+def _expected(
+    config: Config, length: Length, world: World, precision: Precision, kernels: dict[str, Any], screen: Screen
+) -> Length:
+    """Return the length that a limit of time allows, about, with the dropout that fits it. It may be out of memory."""
+    with screen.during("measuring a step"), memory_explained(config, world.device, world.size):
+        expected = expected_length(config, length, world, precision, kernels["muon"])
+    for sentence in consistency.fit_dropout(config, expected.epochs or 0.0):
+        screen.note(sentence)
+    return expected
 
 
 def _without_effect(config: Config, parts: Parts) -> list[str]:

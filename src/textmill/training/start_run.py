@@ -94,8 +94,8 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
             adam=AdamSettings(settings.beta1, settings.beta2, settings.eps),
             momentum=settings.momentum,
             muon=MuonSettings.of_run(
-                opened.length.total_steps,
-                opened.length.epochs,
+                opened.expected.total_steps,
+                opened.expected.epochs,
                 torch.bfloat16 if opened.kernels["muon"] == "bf16" else torch.float32,
             ),
         )

@@ -16,7 +16,8 @@ from textmill import files
 from textmill.data.preparing.chunks import Encoding
 from textmill.data.store.chunk_index import ChunkIndex, IndexedWriter, indexed_bytes
 from textmill.data.store.token_shards import ShardWriter
-from textmill.errors import DataError, Interrupted, MissingInputError
+from textmill.errors import CannotWriteError, DataError, Interrupted, MissingInputError
+from textmill.files.operating_system import IS_POSIX
 from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
@@ -133,6 +134,8 @@ def _wait_for_lock(
         try:
             lock = files.lock_file(path)
         except files.NoLocksError:
+            with suppress(OSError):  # another process is as far, or an earlier one kept something there
+                path.parent.rmdir()
             return None, waited
         if lock is not None:
             return lock, waited
@@ -169,3 +172,31 @@ def _latest(root: Path) -> Path | None:
 def is_in_use(root: Path) -> bool:
     """Whether a process is at work in this `.unfinished-` folder."""
     return files.is_locked(root / _LOCK)
+
+
+def is_empty(root: Path) -> bool:
+    """Whether this `.unfinished-` folder has nothing but a lock file: its process was killed as it began."""
+    try:
+        return all(entry.name == _LOCK for entry in root.iterdir())
+    except OSError:
+        return False
+
+
+def remove_empty(root: Path) -> None:
+    """Delete this `.unfinished-` folder if `is_empty`, and no process has the lock."""
+    with suppress(OSError, CannotWriteError):
+        if not is_empty(root):
+            return
+        try:
+            lock = files.lock_file(root / _LOCK)
+        except files.NoLocksError:
+            root.rmdir()  # its lock file is deleted already
+            return
+        if lock is None:
+            return
+        with lock:
+            if is_empty(root):
+                shutil.rmtree(root, ignore_errors=True)
+        if not IS_POSIX and is_empty(root):  # Windows deletes no file that is open, as the lock was
+            (root / _LOCK).unlink()
+            root.rmdir()
