@@ -21,7 +21,7 @@ from textmill.data.sources.one_time_texts import Keeper, refuse_lost
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.token_shards import TokenStore
 from textmill.errors import ConfigError, DataError, NonFiniteError
-from textmill.evaluation.evaluate_batches import evaluate
+from textmill.evaluation.evaluate_batches import Unknown, evaluate
 from textmill.evaluation.metrics import Metric
 from textmill.machine.device_choice import choose_device
 from textmill.machine.kernel_choices import limit_threads
@@ -92,6 +92,7 @@ def evaluate_model(
         chain.from_iterable(batches),
         metrics,
         num_bytes=num_bytes or None,
+        unknown=Unknown.of(loaded.tokenizer),
         autocast=choose_precision(precision, target).autocast,
         interrupted=interrupted,
         progress=(lambda done: progress(done, total)) if progress is not None else None,
