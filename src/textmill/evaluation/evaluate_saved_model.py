@@ -81,7 +81,7 @@ def evaluate_model(
     run = run_of(loaded.path)
     trained_with = _trained_with(run, say) if run else None
     if data is None:
-        stores = [_validation_of_run(run, trained_with, loaded, say, reading)]
+        stores = [_validation_of_run(run, trained_with, loaded, cache_dir, say, reading)]
     else:
         settings = _settings(data, run, loaded, _reading_of(trained_with, how), cache_dir, say)
         stores = _stores_of(settings, loaded, say, reading)
@@ -167,6 +167,7 @@ def _validation_of_run(
     run: Path | None,
     trained_with: Config | None,
     loaded: Loaded,
+    cache_dir: str | Path | None,
     say: Callable[[str], None],
     reading: Callable[[int, int], None] | None,
 ) -> TokenStore:
@@ -191,7 +192,10 @@ def _validation_of_run(
         )
         if made_with.get("store"):
             say(f"the token store of the run {state}: its text is prepared again")
-        settle_cache_dir(trained_with, run, say)
+        if cache_dir is None:
+            settle_cache_dir(trained_with, run, say)
+        else:
+            trained_with.data.cache_dir = str(cache_dir)
         refuse_code_of_run(trained_with, run)
         corpus = _prepared_again(trained_with, loaded, say, reading)
     fingerprint = made_with.get("identity", {}).get("data")
