@@ -21,7 +21,7 @@ from textmill.data.sources.one_time_texts import Keeper, refuse_lost
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.token_shards import TokenStore
 from textmill.errors import ConfigError, DataError, NonFiniteError
-from textmill.evaluation.evaluate_batches import evaluate
+from textmill.evaluation.evaluate_batches import Unknown, evaluate
 from textmill.evaluation.metrics import Metric
 from textmill.machine.device_choice import choose_device
 from textmill.machine.kernel_choices import limit_threads
@@ -64,8 +64,7 @@ def evaluate_model(
         max_seq_len: tokens that the model sees at once, at most those of the text; None: as many as it was trained on.
         device, precision: see `choose_device` and `choose_precision`.
         metrics: additional metrics by name.
-        cache_dir: where prepared text is kept; None for the user's cache folder.
-        say: called with a sentence about anything worth knowing.
+        cache_dir: where prepared text is kept; None: the user's cache. say: called with what is worth knowing.
         reading, progress: called with (bytes, total bytes) of text prepared, and with (targets, total) evaluated.
         interrupted: called before every batch; see `evaluate`.
         how: text is read: text_column, min_length, format, encoding, encoding_errors, document_separator and
@@ -86,12 +85,13 @@ def evaluate_model(
         settings = _settings(data, run, loaded, _reading_of(trained_with, how), cache_dir, say)
         stores = _stores_of(settings, loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
-    total, num_bytes = sum(part.num_targets for part in batches), sum(store.num_bytes for store in stores)
+    total = sum(part.num_targets for part in batches)
     measured = evaluate(
         loaded.model,
         chain.from_iterable(batches),
         metrics,
-        num_bytes=num_bytes or None,
+        num_bytes=sum(store.num_bytes for store in stores) or None,
+        unknown=Unknown.of(loaded.tokenizer),
         autocast=choose_precision(precision, target).autocast,
         interrupted=interrupted,
         progress=(lambda done: progress(done, total)) if progress is not None else None,
