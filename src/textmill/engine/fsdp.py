@@ -30,7 +30,6 @@ class FSDPEngine(TorchUpdate):
     """
 
     name = "fsdp"
-    skips_on_device = False
 
     def __init__(
         self, module: nn.Module, make_optimizer: MakeOptimizer, precision: Precision, world: World, *, compile: bool
