@@ -9,10 +9,10 @@ from multiprocessing.queues import Queue
 
 import pytest
 import torch
-from support.rank_processes import free_port
-from support.small_models import random_tokens, small_model
 from torch import Tensor
 
+from support.rank_processes import free_port
+from support.small_models import random_tokens, small_model
 from textmill.engine.fsdp import FSDPEngine
 from textmill.engine.world import join_world, leave_world
 from textmill.machine.precision import Precision
@@ -22,7 +22,7 @@ from textmill.optim.skip_on_device import SGD, local
 
 @pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
 def test_the_flag_skips_the_step_of_a_divided_model(name: str) -> None:
-    """NaN gradients with the flag leave weights and state as they are; without it in force, steps are the usual ones."""
+    """NaN gradients with the flag leave weights and state as they are; with the flag unset, steps are as usual."""
     context = multiprocessing.get_context("fork")
     answers: Queue[str] = context.Queue()
     port = free_port()
@@ -71,9 +71,7 @@ def _compare(name: str) -> None:
             flagged.optimizer.step()
             assert all(torch.equal(one, other) for one, other in zip(before, _all(flagged)))
             flagged.optimizer.zero_grad()
-            flagged.backward(
-                torch.nn.functional.cross_entropy(flagged.model(tokens).flatten(0, 1), tokens.flatten())
-            )
+            flagged.backward(torch.nn.functional.cross_entropy(flagged.model(tokens).flatten(0, 1), tokens.flatten()))
         flagged.optimizer.found_inf = torch.zeros(())  # type: ignore[attr-defined]
         for engine in engines:
             engine.optimizer.step()

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: the backward pass computes the inside of a block again, with the dropout of the forward pass."""
+"""Gradient checkpointing: the backward pass computes a block again, with the dropout of the forward pass."""
 
 from collections.abc import Callable
 from typing import Any
