@@ -17,7 +17,7 @@ from support.small_models import small_model
 from textmill.data.batches.loader import IGNORED, Batch, Rows, eval_batches
 from textmill.data.store.token_shards import ShardWriter, TokenStore
 from textmill.errors import ConfigError, DataError, Interrupted
-from textmill.evaluation.evaluate_batches import evaluate
+from textmill.evaluation.evaluate_batches import Unknown, evaluate
 
 
 class Guess(nn.Module):
@@ -52,6 +52,16 @@ def test_a_model_that_knows_nothing_has_perplexity_v() -> None:
     assert report["perplexity"] == pytest.approx(50)
     assert report["bits_per_byte"] == pytest.approx(5 * math.log2(50) / 10)
     assert report["tokens"] == 5
+
+
+def test_text_that_is_hidden_behind_the_unknown_token_costs_what_spelling_it_costs() -> None:
+    """Five targets, two of them unknown: 32 bits more for each. Where it is not known what they hide: no number."""
+    batches = [batch([[1, 2], [2, 4]]), batch([[5]])]
+    report = evaluate(Guess(50), batches, num_bytes=10, unknown=Unknown(2, 32.0))
+    assert report["bits_per_byte"] == pytest.approx((5 * math.log2(50) + 2 * 32) / 10)
+    assert report.keys() == evaluate(Guess(50), batches, num_bytes=10).keys()
+    assert "bits_per_byte" not in evaluate(Guess(50), batches, num_bytes=10, unknown=Unknown(2, math.inf))
+    assert "bits_per_byte" in evaluate(Guess(50), batches, num_bytes=10, unknown=Unknown(7, math.inf))
 
 
 def test_every_target_weighs_the_same() -> None:

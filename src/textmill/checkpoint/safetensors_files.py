@@ -1,6 +1,5 @@
 """Tensors in safetensors files: a format that cannot contain code, unlike pickle."""
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from textmill.errors import DataError, MissingInputError, NonFiniteError
 from textmill.files import cannot_write, open_regular, read_bytes
+from textmill.files.operating_system import system_error
 
 _OS_ERROR = re.compile(r"os error (\d+)")
 
@@ -38,7 +38,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         number = _OS_ERROR.search(str(error))
         if number is None:
             raise
-        raise cannot_write(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
+        raise cannot_write(path, system_error(int(number[1]))) from error
     except OSError as error:
         raise cannot_write(path, error) from error
 

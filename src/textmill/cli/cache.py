@@ -2,22 +2,17 @@
 
 import time
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from textmill.cli.help_pages import Json
+from textmill.cli.help_pages import CacheDir, Json
 from textmill.console.number_format import size
 from textmill.console.standard_streams import write, write_json
-from textmill.data.store.corpus_cache import cache_entries, cache_folder, delete_entries
+from textmill.data.store.corpus_cache import cache_entries, cache_folder, delete_empty, delete_entries
 from textmill.errors import ConfigError, MissingInputError
 
 app = App(name="cache", help="List and clear the prepared text that is kept for later runs.")
-
-CacheDir = Annotated[
-    Path | None, Parameter(name="--cache-dir", help="The cache. Unset: the user's cache folder.", show_default=False)
-]
 
 
 @app.command(name="list", sort_key=0)
@@ -64,6 +59,7 @@ def clean(*name: str, cache_dir: CacheDir = None, older_than_days: int = 0, json
     named = [entry for entry in entries if not name or any(map(entry.is_called, name))]
     old = [entry for entry in named if entry.used_at <= before]
     delete_entries(folder, old)
+    delete_empty(folder)
     if json:
         write_json({"deleted": [entry.name for entry in old]})
     else:

@@ -34,6 +34,7 @@ def doctor(*, device: Device = "auto", json: Json = False) -> None:
     with waiting("measuring"):
         from textmill.data.store.corpus_cache import cache_folder
         from textmill.machine.measure_machine import advice, examine
+        from textmill.machine.memory import container_sentence
 
         found = {
             "textmill": VERSION,
@@ -42,6 +43,7 @@ def doctor(*, device: Device = "auto", json: Json = False) -> None:
             "versions": {name: metadata.version(name) for name in PACKAGES},
             **examine(device),
             "extras": _extras(),
+            "container": container_sentence(),
             "cache": _disk(cache_folder()),
         }
     found["advice"] = advice(found)
@@ -101,7 +103,8 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         *(("", f"{one['shape']}: {Kernels(**one['kernels']).in_words()}") for one in found["tried"][:MOST_TRIED]),
         ("speed", f"a matrix product reaches {rates}"),
         ("contention", f"other processes use {found['foreign_load']:.1f} cores now"),
-        ("memory", f"{size(memory)} free" if memory else "unknown"),
+        ("memory", f"{size(memory)} free" if memory is not None else "unknown"),
+        *([("", found["container"])] if found["container"] else []),
         ("cache", f"{found['cache']['folder']}, {size(found['cache']['free'])} free on the disk"),
         ("extras", "pip install 'textmill[NAME]' installs one"),
         *(("", line) for line in extras),

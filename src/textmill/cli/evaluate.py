@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from textmill.cli.help_pages import Device, Encoding, FileFormat, Json, Model, RunsSeparator, RunsTextColumn
+from textmill.cli.help_pages import CacheDir, Device, Encoding, FileFormat, Json, Model, RunsSeparator, RunsTextColumn
 from textmill.config.fields.training import Precision
 from textmill.console.screen import waiting
 from textmill.console.standard_streams import write, write_json
@@ -26,6 +26,7 @@ def evaluate(
     format: FileFormat = None,
     encoding: Encoding = "utf-8",
     document_separator: RunsSeparator = None,
+    cache_dir: CacheDir = None,
     json: Json = False,
 ) -> None:
     """Measure a model: loss, perplexity, bits per byte, accuracy.
@@ -61,6 +62,7 @@ def evaluate(
                 device=device,
                 precision=precision,
                 **_how(text_column, document_separator, min_length=min_length, format=format, encoding=encoding),
+                cache_dir=cache_dir,
                 say=screen.say,
                 reading=screen.preparing,
                 progress=screen.evaluating,
@@ -69,7 +71,11 @@ def evaluate(
             signals.check()
     if json:
         write_json(measured)
-        return
+    else:
+        _print(measured)
+
+
+def _print(measured: dict[str, float]) -> None:
     for name, value in measured.items():
         shown = f"{value:,.0f}" if name == "tokens" else f"{value:.4f}"
         write(f"{name.replace('_', ' '):<16} {shown:>12}  {_UNITS.get(name, '')}".rstrip())

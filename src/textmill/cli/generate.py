@@ -95,7 +95,9 @@ def generate(
     with waiting("loading the model") as screen:
         from textmill.checkpoint.model_folder import load_model
         from textmill.machine.device_choice import choose_device
+        from textmill.machine.kernel_choices import limit_threads
 
+        limit_threads()
         loaded = load_model(model, choose_device(device), say=screen.say)
     if prompt is None:
         return _converse(loaded, replace(options, num_samples=1))

@@ -84,6 +84,17 @@ def _check_path(kind: Any, value: Any) -> None:
 Output = Annotated[Path, Parameter(name="--output", validator=_check_path)]
 """Where a verb writes: a path that a file system accepts."""
 
+CacheDir = Annotated[
+    Path | None,
+    Parameter(
+        name="--cache-dir",
+        help="Cache folder for prepared text. Unset: the user's cache folder.",
+        show_default=False,
+        validator=_check_path,
+    ),
+]
+"""The flag of every verb that prepares text and takes none of the settings of a run."""
+
 
 def formatter(hidden: Collection[str] = ()) -> DefaultFormatter:
     """Return the formatter of all help pages, which leaves the flags `hidden` out."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from textmill.cli.help_pages import Json
+from textmill.cli.help_pages import CacheDir, Json
 from textmill.console.command_line import quoted
 from textmill.console.number_format import as_text, duration, rate
 from textmill.console.standard_streams import note, table, write, write_json, write_lines
@@ -59,6 +59,7 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
 def compare(
     *run: Annotated[Path, Parameter(name="RUN")],
     on: Annotated[str | None, Parameter(name="--on")] = None,
+    cache_dir: CacheDir = None,
     json: Json = False,
 ) -> None:
     """Compare runs: the settings in which they differ, and their results.
@@ -84,7 +85,7 @@ def compare(
     differing, measured = differences(records), results(records)
     same = same_text(records)
     if on is not None:
-        measured[ON_TEXT] = on_one_text(records, on, say=note)
+        measured[ON_TEXT] = on_one_text(records, on, cache_dir=cache_dir, say=note)
     if json:
         names = [str(record.folder) for record in records]
         write_json({"runs": names, "same_data": same, "settings": differing, "results": measured})

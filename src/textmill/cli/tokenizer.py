@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from textmill.cli.help_pages import Encoding, FileFormat, Json, Output, TextColumn
+from textmill.cli.help_pages import CacheDir, Encoding, FileFormat, Json, Output, TextColumn
 from textmill.cli.setting_flags import takes_settings
 from textmill.config.field_types import whole
 from textmill.config.merge_layers import from_layers
@@ -37,7 +37,7 @@ TokenizerPath = Annotated[
 @takes_settings(
     *("data", "tokenizer", "vocab_size", "special_tokens", "text_column", "format", "encoding", "encoding_errors"),
     *("document_separator",),
-    *("dataset_name", "dataset_config", "dataset_split"),
+    *("dataset_name", "dataset_config", "dataset_split", "cache_dir"),
 )
 def train(*, output: Output, settings: list[Setting]) -> None:
     """Train a tokenizer on text and write it in Hugging Face's format.
@@ -68,7 +68,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     choice = TokenizerChoice(kind, wanted, config.tokenizer.special_tokens, for_ids=False)
     named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
     notes, reading = Notes(), reading_of(data)
-    files = _files(named, reading, data.dataset_split)
+    files = _files(named, reading, data.cache_dir, data.dataset_split)
     with _progress(files) as tick:
         texts = (document.text for document in read_documents(files, reading, notes, tick))
         made = choice.make(texts, sum(path.stat().st_size for path in files), note)
@@ -78,13 +78,13 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     write(f"{made.kind} tokenizer with {plural(made.vocab_size, 'token')} in {output}")
 
 
-def _files(data: Any, reading: Reading, dataset_split: str = "train") -> Sequence[Path]:
+def _files(data: Any, reading: Reading, cache_dir: str | Path | None, dataset_split: str = "train") -> Sequence[Path]:
     from textmill.data.sources.file_selection import select_files
     from textmill.data.sources.one_time_texts import Keeper
 
-    keeper = Keeper(reading.text_column, say=note, format=reading.format, encoding=reading.encoding)
+    keeper = Keeper(reading.text_column, cache_dir, note, format=reading.format, encoding=reading.encoding)
     kept = keeper.keep(data)
-    return select_files(kept, validation_split=None, dataset_split=dataset_split, say=note).train
+    return select_files(kept, validation_split=None, dataset_split=dataset_split, cache_dir=cache_dir, say=note).train
 
 
 @contextmanager
@@ -161,6 +161,7 @@ def inspect(
     text_column: TextColumn = "text",
     format: FileFormat = None,
     encoding: Encoding = "utf-8",
+    cache_dir: CacheDir = None,
     json: Json = False,
 ) -> None:
     """Describe a tokenizer, show how it splits a text, or measure it on data.
@@ -179,6 +180,7 @@ def inspect(
     textmill tokenizer inspect runs/book "Once, a king"
     textmill tokenizer inspect tok/ --data book.txt
     """
+    from textmill.data.reading.document import Reading
     from textmill.tokenizers import load_tokenizer
 
     loaded = load_tokenizer(tokenizer)
@@ -189,7 +191,7 @@ def inspect(
         tokens = loaded.encode(text).tolist()
         split["tokens"] = [{"id": token, "text": loaded.token_text(token)} for token in tokens]
         split["bytes_per_token"] = len(text.encode()) / len(tokens) if tokens else None
-    use = _use(loaded, data, text_column, format, encoding) if data else {}
+    use = _use(loaded, data, Reading(text_column, format=format, encoding=encoding), cache_dir) if data else {}
     if json:
         write_json(described | split | ({"data": use} if use else {}))
         return
@@ -206,15 +208,11 @@ def inspect(
 _EXAMPLES = 8
 
 
-def _use(
-    tokenizer: Tokenizer, data: list[str | Path], text_column: str, format: str | None, encoding: str
-) -> dict[str, Any]:
+def _use(tokenizer: Tokenizer, data: list[str | Path], reading: Reading, cache_dir: Path | None) -> dict[str, Any]:
     """Return what the tokenizer makes of `data`, as plain values."""
     from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
-    from textmill.data.reading.document import Reading
 
-    reading = Reading(text_column, format=format, encoding=encoding)
-    files = _files(data, reading)
+    files = _files(data, reading, cache_dir)
     with _progress(files) as tick:
         use = tokenizer_statistics(tokenizer, files, reading, tick)
     if not use.tokens:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from textmill.files.operating_system import is_reserved
+
 _COUNT = re.compile(r"([0-9._]+(?:e[+-]?[0-9]+)?)\s*([kmbt])?", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9.]+)\s*(d|h|min|m|sec|s)?", re.IGNORECASE)
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
@@ -156,8 +158,11 @@ def path(value: Any) -> str:
 def name(value: Any) -> str:
     """Return the name of a folder inside another one: `a` or `a/b`, never outside of it."""
     result = path(value)
-    if result.startswith("/") or ".." in result.split("/") or re.search(r"[\x00-\x1f\x7f]", result):
+    outside = result.startswith(("/", os.sep)) or ".." in re.split(f"[/{re.escape(os.sep)}]", result)
+    if outside or re.search(r"[\x00-\x1f\x7f]", result):
         raise ValueError(f"must be a name such as 'first-try', not {show(value)}; a folder elsewhere is output_dir")
+    if any(map(is_reserved, re.split(f"[/{re.escape(os.sep)}]", result))):
+        raise ValueError(f"must be a name that folders can have on Windows, not {show(value)}")
     return result
 
 

@@ -14,12 +14,18 @@ _PLAIN = re.compile(r"[\w@+=:,./\\-]+")
 def quoted(*words: str | Path) -> str:
     """Return words of a command, quoted where the shell of this system would read them otherwise.
 
-    On Windows that is what cmd.exe and PowerShell have in common: double quotes, doubled inside.
+    On Windows that is what cmd.exe and PowerShell have in common: double quotes, doubled inside; backslashes before the
+    last one are doubled too, or it would be part of the word.
     """
     texts = [str(word) for word in words]
     if IS_POSIX:
         return shlex.join(texts)
-    return " ".join(text if _PLAIN.fullmatch(text) else '"{}"'.format(text.replace('"', '""')) for text in texts)
+    return " ".join(text if _PLAIN.fullmatch(text) else _in_double_quotes(text) for text in texts)
+
+
+def _in_double_quotes(text: str) -> str:
+    backslashes = len(text) - len(text.rstrip("\\"))
+    return '"{}{}"'.format(text.replace('"', '""'), "\\" * backslashes)
 
 
 def program() -> str:

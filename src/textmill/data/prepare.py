@@ -28,6 +28,7 @@ from textmill.data.store.token_shards import TokenStore
 from textmill.data.store.unfinished_corpus import UnfinishedCorpus, one_at_a_time, unfinished
 from textmill.errors import ConfigError, DataError
 from textmill.files import expand_home
+from textmill.files.cache_dir import naming_cache_dir
 from textmill.runs.layout import TOKENIZER
 from textmill.tokenizers import Tokenizer
 
@@ -127,7 +128,8 @@ def prepare_corpus(
     folder, corpus = find_corpus(key, output, settings.cache_dir, say)
     if corpus is None:
         found = folder.exists()  # damaged, then
-        with one_at_a_time(folder, say, interrupted or (lambda: None)) as turn:
+        chosen = settings.cache_dir if output is None else output
+        with naming_cache_dir(chosen), one_at_a_time(folder, say, interrupted or (lambda: None)) as turn:
             if turn.waited or folder.exists() > found:
                 _, corpus = find_corpus(key, output, settings.cache_dir, say)
             if corpus is None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
+from textmill.engine.compiling import Compiler
 from textmill.engine.engine import MakeOptimizer, SkippedSteps
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
@@ -30,12 +31,11 @@ class TorchUpdate:
         precision: Precision,
         world: World,
         *,
-        compile: bool,
+        compile: Compiler | None,
     ) -> None:
         self.module, self.optimizer = module, make_optimizer(module)
-        # Training has one shape; automatic dynamic shapes would make the kernels depend on which came before.
         # Evaluation, generation and saving, whose shapes vary, use the module, which stays as it is.
-        self.model: nn.Module = torch.compile(model, dynamic=False) if compile else model  # type: ignore[assignment]
+        self.model: nn.Module = compile(model) if compile else model
         self.precision, self.world = precision, world
         self.scaler = precision.scaler()
         self.skipped = SkippedSteps(world.device)

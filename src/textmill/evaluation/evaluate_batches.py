@@ -1,10 +1,13 @@
 """Evaluate a model on a set of batches."""
 
+from __future__ import annotations
+
 import inspect
 import math
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -15,6 +18,29 @@ from textmill.data.batches.loader import Batch
 from textmill.errors import ConfigError, DataError, Interrupted, TextmillError, one_line
 from textmill.evaluation.metrics import Metric, accuracy, exact_sum, nats
 from textmill.model.cross_entropy import forward
+from textmill.tokenizers import Tokenizer
+from textmill.tokenizers.char_and_byte import LONGEST_CHARACTER
+
+_UNKNOWN = "unknown token"
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The token for what a vocabulary cannot spell.
+
+    bits: what spelling the text behind one of them costs at most: its bytes in UTF-8. Infinity if that is not known; a
+    text with such tokens has no bits per byte.
+    """
+
+    id: int
+    bits: float
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer | None) -> Unknown | None:
+        """Return the unknown token of a tokenizer, None if it has none."""
+        if tokenizer is None or tokenizer.unk_id is None:
+            return None
+        return cls(tokenizer.unk_id, 8.0 * LONGEST_CHARACTER if tokenizer.kind == "char" else math.inf)
 
 
 def evaluate(
@@ -23,6 +49,7 @@ def evaluate(
     metrics: Mapping[str, Metric] | None = None,
     *,
     num_bytes: float | None = None,
+    unknown: Unknown | None = None,
     autocast: Callable[[], AbstractContextManager[object]] | None = None,
     interrupted: Callable[[], bool | None] | None = None,
     reduce: Callable[[float], float] | None = None,
@@ -40,6 +67,7 @@ def evaluate(
         batches: this process's share of the data.
         metrics: additional metrics by name.
         num_bytes: UTF-8 bytes of the whole text, over all processes.
+        unknown: the token for what the vocabulary cannot spell, so that bits per byte count what it hides.
         autocast: returns the context of each forward pass.
         interrupted: called before every batch; may itself raise the error that ends the evaluation.
         reduce: sums a number over all processes.
@@ -54,12 +82,15 @@ def evaluate(
         raise ConfigError(f"model is {type(model).__name__}, not a torch.nn.Module; evaluate_model takes a saved one")
     refuse_built_in_names(metrics or {})
     measured: dict[str, Metric] = {"loss": nats, "accuracy": accuracy, **(metrics or {})}
+    if unknown is not None:
+        measured[_UNKNOWN] = lambda logits, batch: ((batch.targets == unknown.id).sum(), 0.0)
     sums = _sums(model, batches, measured, autocast or nullcontext, interrupted, progress)
     totals = {}
     for name, pair in sums.items():
         local_sum, local_count = (float(value) for value in pair)
         totals[name] = (reduce(local_sum), reduce(local_count)) if reduce is not None else (local_sum, local_count)
-    return _report(totals, num_bytes)
+    hidden, _ = totals.pop(_UNKNOWN, (0.0, 0.0))
+    return _report(totals, num_bytes, hidden * unknown.bits if unknown is not None and hidden else 0.0)
 
 
 def refuse_built_in_names(metrics: Mapping[str, Metric]) -> None:
@@ -143,14 +174,14 @@ def _number(name: str, part: str, value: Any) -> Tensor | float:
     raise ConfigError(f"the metric {name} returned {what} as its {part}: (sum, count) are numbers or tensors")
 
 
-def _report(totals: Mapping[str, tuple[float, float]], num_bytes: float | None) -> dict[str, float]:
+def _report(totals: Mapping[str, tuple[float, float]], num_bytes: float | None, hidden_bits: float) -> dict[str, float]:
     summed, tokens = totals["loss"]
     if not tokens:
         raise DataError("there is nothing to evaluate: the data contains fewer than two tokens in a row")
     loss = summed / tokens
     report = {"loss": loss, "perplexity": perplexity(loss)}
-    if num_bytes:
-        report["bits_per_byte"] = summed / math.log(2) / num_bytes
+    if num_bytes and hidden_bits < math.inf:
+        report["bits_per_byte"] = (summed / math.log(2) + hidden_bits) / num_bytes
     for name, (total, count) in totals.items():
         if name != "loss":
             report[name] = total / count if count else math.nan

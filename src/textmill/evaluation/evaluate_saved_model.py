@@ -21,9 +21,10 @@ from textmill.data.sources.one_time_texts import Keeper, refuse_lost
 from textmill.data.store.corpus import Corpus, open_corpus
 from textmill.data.store.token_shards import TokenStore
 from textmill.errors import ConfigError, DataError, NonFiniteError
-from textmill.evaluation.evaluate_batches import evaluate
+from textmill.evaluation.evaluate_batches import Unknown, evaluate
 from textmill.evaluation.metrics import Metric
 from textmill.machine.device_choice import choose_device
+from textmill.machine.kernel_choices import limit_threads
 from textmill.machine.precision import choose_precision
 from textmill.runs import layout
 from textmill.runs.layout import is_prepared, run_of
@@ -63,39 +64,39 @@ def evaluate_model(
         max_seq_len: tokens that the model sees at once, at most those of the text; None: as many as it was trained on.
         device, precision: see `choose_device` and `choose_precision`.
         metrics: additional metrics by name.
-        cache_dir: where prepared text is kept; None for the user's cache folder.
-        say: called with a sentence about anything worth knowing.
+        cache_dir: where prepared text is kept; None: the user's cache. say: called with what is worth knowing.
         reading, progress: called with (bytes, total bytes) of text prepared, and with (targets, total) evaluated.
         interrupted: called before every batch; see `evaluate`.
-        how: text is read: text_column, min_length, format, encoding, encoding_errors and document_separator, as for
-            `prepare`. Column and separator are those of the model's run unless they are given.
+        how: text is read, as for `prepare`: text_column, min_length, format, encoding, encoding_errors,
+            document_separator. Column and separator are those of the model's run unless they are given.
 
     Raises:
         ConfigError: `data` is missing and the model belongs to no run, or it has no tokenizer for text.
         MissingInputError, DataError, NonFiniteError: model or data cannot be read or used together; the loss is NaN.
     """
+    limit_threads()
     target = choose_device(device)
     loaded = model if isinstance(model, Loaded) else load_model(model, target, say=say)
     run = run_of(loaded.path)
     trained_with = _trained_with(run, say) if run else None
     if data is None:
-        stores = [_validation_of_run(run, trained_with, loaded, say, reading)]
+        stores = [_validation_of_run(run, trained_with, loaded, cache_dir, say, reading)]
     else:
-        settings = _settings(data, run, loaded, Reading(**{**_reading_of(trained_with), **how}), cache_dir, say)
+        settings = _settings(data, run, loaded, _reading_of(trained_with, how), cache_dir, say)
         stores = _stores_of(settings, loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
-    total, num_bytes = sum(part.num_targets for part in batches), sum(store.num_bytes for store in stores)
+    total = sum(part.num_targets for part in batches)
     measured = evaluate(
         loaded.model,
         chain.from_iterable(batches),
         metrics,
-        num_bytes=num_bytes or None,
+        num_bytes=sum(store.num_bytes for store in stores) or None,
+        unknown=Unknown.of(loaded.tokenizer),
         autocast=choose_precision(precision, target).autocast,
         interrupted=interrupted,
         progress=(lambda done: progress(done, total)) if progress is not None else None,
     )
-    _refuse_non_finite(measured["loss"], loaded.path)
-    return measured
+    return _finite(measured, loaded.path)
 
 
 def _trained_with(run: Path, say: Callable[[str], None]) -> Config:
@@ -105,9 +106,12 @@ def _trained_with(run: Path, say: Callable[[str], None]) -> Config:
     return read_settings_of_model(run, say)
 
 
-def _refuse_non_finite(loss: float, model: Path) -> None:
-    if not math.isfinite(loss):
-        raise NonFiniteError(f"the loss of the model in {model} is {loss}: its weights are finite but too large")
+def _finite(measured: dict[str, float], model: Path) -> dict[str, float]:
+    if not math.isfinite(measured["loss"]):
+        raise NonFiniteError(
+            f"the loss of the model in {model} is {measured['loss']}: its weights are finite but too large"
+        )
+    return measured
 
 
 def _settings(
@@ -130,10 +134,10 @@ def _settings(
     )
 
 
-def _reading_of(trained_with: Config | None) -> dict[str, Any]:
-    """Return which text of a file the run was trained on, in the words of Reading."""
+def _reading_of(trained_with: Config | None, how: Mapping[str, Any]) -> Reading:
+    """Return how text is read: column and separator are those that the run was trained with, unless `how` has them."""
     data = trained_with.data if trained_with is not None else DataConfig()
-    return {"text_column": data.text_column, "document_separator": data.document_separator}
+    return Reading(**{"text_column": data.text_column, "document_separator": data.document_separator, **how})
 
 
 def _ended_documents(run: Path | None) -> bool | None:
@@ -162,6 +166,7 @@ def _validation_of_run(
     run: Path | None,
     trained_with: Config | None,
     loaded: Loaded,
+    cache_dir: str | Path | None,
     say: Callable[[str], None],
     reading: Callable[[int, int], None] | None,
 ) -> TokenStore:
@@ -186,7 +191,10 @@ def _validation_of_run(
         )
         if made_with.get("store"):
             say(f"the token store of the run {state}: its text is prepared again")
-        settle_cache_dir(trained_with, run, say)
+        if cache_dir is None:
+            settle_cache_dir(trained_with, run, say)
+        else:
+            trained_with.data.cache_dir = str(cache_dir)
         refuse_code_of_run(trained_with, run)
         corpus = _prepared_again(trained_with, loaded, say, reading)
     fingerprint = made_with.get("identity", {}).get("data")

@@ -31,7 +31,7 @@ _LOST_DISK = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, er
 """What file systems of networks say when their server, or a file on it, is gone."""
 
 _NOT_WRITABLE = {*_FULL_DISK, errno.EROFS}
-_NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def cannot_write(path: Path | str, error: OSError) -> CannotWriteError:

@@ -1,12 +1,13 @@
 """The cache folder: everything in it can be made or fetched again."""
 
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
 
-from textmill.errors import ConfigError
+from textmill.errors import CannotWriteError, ConfigError
 from textmill.files.atomic import expand_home
 from textmill.files.operating_system import is_own, user_name
 
@@ -31,3 +32,14 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
             f"{folder} belongs to somebody else, and there is no home folder for the cache: set cache_dir"
         )
     return folder
+
+
+@contextmanager
+def naming_cache_dir(cache_dir: str | Path | None) -> Iterator[None]:
+    """Say how to choose another folder, in an error of the block, if the user's cache folder cannot be written to."""
+    try:
+        yield
+    except CannotWriteError as error:
+        if cache_dir is not None or str(cache_root()) not in str(error):
+            raise
+        raise type(error)(f"{error}. Name another folder for prepared text with --cache-dir") from error

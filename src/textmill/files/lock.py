@@ -2,11 +2,13 @@
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from textmill.files.atomic import TEMPORARY_PREFIX, cannot_write, make_directory
-from textmill.files.operating_system import READ_WRITE, NoLocksError, lock
+from textmill.errors import CannotWriteError
+from textmill.files.atomic import TEMPORARY_PREFIX, cannot_write, make_directory, own_file
+from textmill.files.operating_system import IS_POSIX, READ_WRITE, NoLocksError, lock
 from textmill.files.regular_files import open_regular
 from textmill.files.stale_names import retry_stale
 
@@ -24,6 +26,9 @@ def lock_file(path: Path) -> BinaryIO | None:
     """
     while True:
         make_directory(path.parent)
+        if not IS_POSIX:  # where a file that is open gets no other name
+            with suppress(CannotWriteError, OSError):  # another process has it open
+                own_file(path)
         try:
             descriptor = retry_stale(lambda: os.open(path, READ_WRITE, 0o644))
             file = os.fdopen(descriptor, "r+b", buffering=0)
@@ -34,8 +39,8 @@ def lock_file(path: Path) -> BinaryIO | None:
         try:
             locked = lock(file.fileno())
         except NoLocksError:
+            file.close()  # before it is deleted: NFS keeps open files under another name
             path.unlink(missing_ok=True)
-            file.close()
             raise
         if not locked:
             file.close()

@@ -7,6 +7,7 @@ written at a position by moving to it, locked far beyond its end, and a folder c
 import errno
 import importlib
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -45,6 +46,8 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BYTES
 
 FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 """Flags to open a folder; Windows refuses."""
+
+_NOT_ON_WINDOWS = re.compile(r'[\x00-\x1f:*?"<>|]|[ .]$|^(con|nul|aux|prn|com\d|lpt\d) *(\.|$)', re.IGNORECASE)
 
 _LOCKED_BYTE = 1 << 30
 """Where a lock lies on Windows: beyond the content, since nobody else can read locked bytes."""
@@ -128,6 +131,18 @@ def flush(descriptor: int) -> None:
 def open_to_flush(path: Path) -> int:
     """Open a file, or on POSIX a folder, for `flush`: Windows flushes only what may be written to. Raises OSError."""
     return os.open(path, os.O_RDONLY if IS_POSIX else os.O_RDWR | _BYTES)
+
+
+def system_error(number: int) -> OSError:
+    """Return the error that this system's own number means: on Windows another one than Python's `errno`."""
+    if IS_POSIX:
+        return OSError(number, os.strerror(number))
+    return OSError(0, f"error {number} of Windows", None, number)
+
+
+def is_reserved(name: str) -> bool:
+    """Whether this system has no files or folders of that name, as Windows has none with a colon or called `nul`."""
+    return not IS_POSIX and _NOT_ON_WINDOWS.search(name) is not None
 
 
 def is_own(found: os.stat_result) -> bool:

@@ -6,7 +6,7 @@ import time
 
 import psutil
 
-from textmill.machine.devices import cores
+from textmill.machine.devices import processors
 
 CLEARLY_BUSY = 0.5
 """Cores in use by other processes from which the user is told."""
@@ -29,10 +29,10 @@ def contention_warning(threads: int, load: float | None = None) -> str | None:
         if psutil.getloadavg()[0] < CLEARLY_BUSY:  # a quiet machine pays nothing for the question
             return None
         load = foreign_load()
-    room = cores() - load
+    room = processors() - load  # a container limits the time, not which processors
     if load < CLEARLY_BUSY or room >= threads - CLEARLY_BUSY:
         return None
-    busy = f"the machine is busy: other processes use about {load:.1f} of {cores()} cores"
+    busy = f"the machine is busy: other processes use about {load:.1f} of {processors()} cores"
     if threads == 1:
         return f"{busy}, so this will be slower than it could be"
     fewer = max(1, round(room))

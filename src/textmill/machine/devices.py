@@ -4,6 +4,8 @@ import os
 import platform
 from pathlib import Path
 
+from textmill.machine.container_limits import container_limits, whole_cores
+
 # Dense bfloat16 tensor throughput in FLOP/s, from the vendors' data sheets (without sparsity).
 PEAK_BF16_FLOPS = {
     "B200": 2250e12,
@@ -29,10 +31,16 @@ PEAK_BF16_FLOPS = {
 }
 
 
-def cores() -> int:
-    """Return how many processors this process may use."""
+def processors() -> int:
+    """Return how many processors this process may run on."""
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+
+
+def cores() -> int:
+    """Return how many threads can compute at once: one per processor, or as many as a container gives time for."""
+    limit = container_limits().cores
+    return processors() if limit is None else min(processors(), whole_cores(limit))
 
 
 def peak_flops(device_name: str) -> float | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from textmill.machine.container_limits import container_limits, whole_cores
 from textmill.machine.devices import processor
 from textmill.machine.precision import CLEARLY, product_seconds
 
@@ -26,7 +27,7 @@ def apply_kernels(
 ) -> dict[str, Any]:
     """Make this process compute in the fastest way that is known to be right here; return the choices.
 
-    threads: CPU threads of one operation (None: what PyTorch chose).
+    threads: CPU threads of one operation (None: what PyTorch chose, see `limit_threads`).
     onednn: whether float32 matrix products go through oneDNN instead of the default library (None: choose).
     deterministic: see `refuse_random_order`.
     """
@@ -34,12 +35,25 @@ def apply_kernels(
         refuse_random_order()
     if threads is not None:
         torch.set_num_threads(threads)
+    else:
+        limit_threads()
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     keep_large_blocks()
     use_onednn = (device.type == "cpu" and prefers_onednn()) if onednn is None else onednn
     set_onednn(use_onednn)
     return {"threads": torch.get_num_threads(), "onednn": use_onednn, **this_machine()}
+
+
+def limit_threads() -> None:
+    """Compute with no more threads than a container gives time for; what OMP_NUM_THREADS says is left as it is.
+
+    PyTorch counts the processors of the machine. More threads than the container's quota use up its time at once, and
+    all of them stand still until the next period.
+    """
+    limit = container_limits().cores
+    if limit is not None and "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > whole_cores(limit):
+        torch.set_num_threads(whole_cores(limit))
 
 
 def this_machine() -> dict[str, str]:

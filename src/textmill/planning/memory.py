@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from textmill.config import Config, ModelConfig
+from textmill.machine.device_memory import RUNTIME
 from textmill.planning.parameter_count import block_matrices, count_parameters
 
 FLOAT, LONG = 4, 8
@@ -25,9 +26,6 @@ WRITTEN_OUT_LIMIT = 64 * 2**20
 
 EVALUATION_NUMBERS = 2**24
 """Elements of the largest tensor of an evaluation batch (64 MB), unless training's batch is larger."""
-
-RUNTIME = {"cpu": 400 * 10**6, "cuda": 600 * 10**6, "mps": 300 * 10**6}
-"""Allowance for PyTorch itself: resident code and buffers on a CPU, the context and library buffers on a GPU."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """How runs differ: in their settings, and in their results."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from textmill.errors import DataError
@@ -32,7 +33,9 @@ def same_text(records: Sequence[Record]) -> bool:
     return len(prints - {None}) <= 1
 
 
-def on_one_text(records: Sequence[Record], text: str, *, say: Callable[[str], None]) -> list[float | None]:
+def on_one_text(
+    records: Sequence[Record], text: str, *, cache_dir: Path | None = None, say: Callable[[str], None]
+) -> list[float | None]:
     """Return the bits per byte of each run's model on all of `text`: comparable whatever the runs were trained on.
 
     None for a model that is damaged, or whose tokenizer cannot spell the text; `say` is told why.
@@ -45,7 +48,7 @@ def on_one_text(records: Sequence[Record], text: str, *, say: Callable[[str], No
     measured: list[float | None] = []
     for number, record in enumerate(records, 1):
         try:
-            values = evaluate_model(record.folder, text, say=say)
+            values = evaluate_model(record.folder, text, cache_dir=cache_dir, say=say)
         except DataError as error:
             if number == len(records) and not any(measured):
                 raise

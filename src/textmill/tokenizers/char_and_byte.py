@@ -4,6 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+LONGEST_CHARACTER = 4
+"""Bytes of UTF-8 that a character takes at most."""
+
 
 def byte_ids(text: str) -> np.ndarray:
     """Return the UTF-8 bytes of `text` as ids, uint32 (bytes,). Raises UnicodeEncodeError on a lone surrogate."""

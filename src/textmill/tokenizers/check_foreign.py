@@ -83,7 +83,7 @@ def _try(content: bytes) -> str:
         return too_slow
     except OSError:  # no further process can be started here
         return _UNKNOWN
-    told = ended.stdout.decode("utf-8", "replace").split("\n")
+    told = ended.stdout.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
     if told[0] != "started" or told[1] in (_FINE, _UNKNOWN):
         return told[1] if told[0] == "started" else _UNKNOWN
     if told[1]:

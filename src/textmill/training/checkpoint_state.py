@@ -79,7 +79,8 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int], *, 
         with folder.together():
             if run.world.is_first:
                 describe_model(folder.path, model, run.tokenizer, saving.end_ids)
-                (folder.path / layout.STATE).write_text(json.dumps(state, allow_nan=False, indent=1))
+                content = json.dumps(state, allow_nan=False, indent=1)
+                (folder.path / layout.STATE).write_bytes(content.encode())
 
 
 def load_state(folder: Path) -> dict[str, Any]:

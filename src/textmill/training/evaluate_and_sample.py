@@ -33,6 +33,7 @@ def _evaluate(run: Run) -> dict[str, float]:
             text.batches,
             run.metrics if index == 0 else {},
             num_bytes=text.num_bytes,
+            unknown=evaluation.Unknown.of(run.tokenizer),
             autocast=run.engine.precision.autocast,
             interrupted=run.stop_together,
             reduce=run.world.sum,

@@ -158,13 +158,10 @@ def _apply(kernels: Kernels) -> None:
 
 
 class Step:
-    """Forward and backward pass of one layer, the embedding and the head. share: of a micro-batch that is computed.
-
-    All weights are the same number: what they are does not change the time, and drawing them takes longer.
-    """
+    """Forward and backward pass of one layer, the embedding and the head. share: of a micro-batch that is computed."""
 
     def __init__(self, shape: ModelConfig, rows: int) -> None:
-        self.model = _filled(empty_model(shape))
+        self.model = constant_model(shape)
         self._full = rows, shape.max_seq_len
         self._rows, self._length = 1, min(64, shape.max_seq_len)
 
@@ -210,7 +207,9 @@ class Iteration:
         return time.perf_counter() - started
 
 
-def _filled(model: Decoder) -> Decoder:
+def constant_model(shape: ModelConfig) -> Decoder:
+    """Return a model whose weights are all the same: they do not change the time, and drawing them takes longer."""
+    model = empty_model(shape)
     with torch.no_grad():
         parameters: Iterable[Tensor] = model.parameters()
         for parameter in parameters:

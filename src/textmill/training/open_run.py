@@ -21,16 +21,21 @@ from textmill.engine.deepspeed_json import adopt_deepspeed
 from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
+from textmill.machine.device_memory import memory_for_run
+from textmill.machine.launcher import launcher_variable
 from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import empty_model
+from textmill.planning.fit_memory import Hardware
 from textmill.planning.plan import fit_run
 from textmill.planning.run_length import Length
 from textmill.runs import layout
 from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
+from textmill.training.expected_steps import expected_length
 from textmill.training.given_parts import Parts, ignored_shape, refuse_unfit_model, settle_shape, with_named
 from textmill.training.initial_model import InitialModel, adopt_model, check_corpus
 from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
+from textmill.training.out_of_memory import memory_explained
 from textmill.training.resume import split_batch
 from textmill.training.settle_kernels import first_kernels, settle_kernels
 from textmill.training.signals import SignalFlag
@@ -45,7 +50,7 @@ class OpenedRun:
     config: every value settled. parts: with what the configuration names by import strings.
     start: the checkpoint to start from, or None for step 0. initial: the model whose weights step 0 has, if any.
     kernels: the choices in force, for environment.json. tried, preset: the sentences about the kernels that a trial
-    found fastest, and about the preset that was chosen.
+    found fastest, and about the preset that was chosen. expected: the length, or about what a limit of time allows.
     """
 
     config: Config
@@ -65,6 +70,7 @@ class OpenedRun:
     engine: str
     precision: Precision
     length: Length
+    expected: Length
     trackers: Trackers
 
 
@@ -77,9 +83,7 @@ _AT_CTRL_C = (
 
 @contextmanager
 def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> Iterator[OpenedRun]:
-    """Open everything that `config` describes, and yield it; close it after the block.
-
-    Text is prepared in the cache. A run that is resumed is locked.
+    """Open all that `config` describes, yield it, close it; text is prepared in the cache, a resumed run is locked.
 
     Raises:
         TextmillError: whatever training would refuse before its first step.
@@ -103,9 +107,11 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         data, validation = settle_data(
             config, (parts.data, parts.validation), world, screen, continued=output.continued, interrupted=signals.check
         )
+        free = None if start else least_free_memory(world)  # a run that is resumed keeps the rows it had
         with screen.during("looking for the text"), world.together():
             kernels, recorded = first_kernels(config, output, world, screen.say)
-            preset = None if start else settle_preset(config, world.device.type, data)
+            hardware = _hardware(config, world, free)
+            preset = None if start else settle_preset(config, hardware, data)
             settle_shape(config, parts)
             consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))
         with screen.during("preparing the text"):
@@ -119,19 +125,22 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
                 _say_new(screen, corpus, _without_effect(config, parts))
             else:
                 split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
-            length, changes = _fit(config, parts, corpus, rows, world)
+            length, changes = _fit(config, parts, corpus, rows, hardware)
             _say_new(screen, corpus, changes)
             _refuse_unseeded_dropout(config, world)
         if start is None and not recorded and parts.model is None:
             recorded = None  # its kernels are still to be chosen
         with screen.during("trying kernels"):
             precision, kernels, tried = settle_kernels(config, world, length, precision, kernels, recorded)
+        expected = length
+        if start is None and length.total_steps is None and parts.model is None and engine in ("single", "ddp"):
+            expected = _expected(config, length, world, precision, kernels, screen)
         with world.together():
             trackers = _trackers(config, output.folder, world, screen)
             parts = with_named(parts, config, model=_empty_model(parts, config))
         yield OpenedRun(
             config, parts, world, signals, screen, output, start, initial, kernels, tried, preset,
-            corpus, rows, augment, engine, precision, length, trackers,
+            corpus, rows, augment, engine, precision, length, expected, trackers,
         )  # fmt: skip
 
 
@@ -205,17 +214,40 @@ def _refuse_unseeded_dropout(config: Config, world: World) -> None:
         )
 
 
-def _fit(config: Config, parts: Parts, corpus: Corpus, rows: Rows, world: World) -> tuple[Length, list[str]]:
-    """Fit the settings to the text; return the run's length and the changes. See `fit_run`."""
+def least_free_memory(world: World) -> int | None:
+    """Return the bytes that each process of the run can have on its device, or None where a process does not know."""
+    sharing = launcher_variable("LOCAL_WORLD_SIZE", world.size)
+    free = world.gather(memory_for_run(world.device.type, world.device.index, sharing=sharing))
+    return None if None in free else min(free)
+
+
+def _hardware(config: Config, world: World, free: int | None) -> Hardware:
+    precision = choose_precision(config.training.precision, world.device).name
+    return Hardware(world.device.type, precision, world.size, free)
+
+
+def _fit(config: Config, parts: Parts, corpus: Corpus, rows: Rows, hardware: Hardware) -> tuple[Length, list[str]]:
+    """Fit the settings to text and memory; return the run's length and the changes. See `fit_run`."""
     return fit_run(
         config,
         num_rows=len(rows),
         row_tokens=rows.targets_per_row,
         vocab_size=corpus.vocab_size,
         learned=learned(config, corpus),
-        world_size=world.size,
+        hardware=hardware,
         own_model=parts.model is None,
     )
+
+
+def _expected(
+    config: Config, length: Length, world: World, precision: Precision, kernels: dict[str, Any], screen: Screen
+) -> Length:
+    """Return the length that a limit of time allows, about, with the dropout that fits it. It may be out of memory."""
+    with screen.during("measuring a step"), memory_explained(config, world.device, world.size):
+        expected = expected_length(config, length, world, precision, kernels["muon"])
+    for sentence in consistency.fit_dropout(config, expected.epochs or 0.0):
+        screen.note(sentence)
+    return expected
 
 
 def _without_effect(config: Config, parts: Parts) -> list[str]:

@@ -35,6 +35,7 @@ from textmill.training.loss_spikes import Spike
 from textmill.training.progress import Progress, Step
 from textmill.training.reporting import Reporting
 from textmill.training.signals import SignalFlag
+from textmill.training.time_plan import CALIBRATION_STEPS, is_new, is_time_to_plan, steps_that_fit
 from textmill.training.training_rows import HeldOut
 
 LossFunction = Callable[[nn.Module, Batch], Tensor | tuple[Tensor, Tensor]]
@@ -48,9 +49,6 @@ LEFT = "left by the caller"
 
 SKIPPED_STEPS_ALLOWED = 5
 """Steps in a row that may be skipped for non-finite gradients before the run gives up."""
-
-CALIBRATION_STEPS = 20
-"""Steps after which a run limited by time alone measures its speed and plans its length."""
 
 _ENDLESS, _TYPICAL = 1_000_000_000, 1000
 """Steps to assume for the schedule, and for the share of it that is warm-up, while the length is not known."""
@@ -115,6 +113,8 @@ class Run:
     sample_every: Cadence = field(init=False)
     save_every: Cadence = field(init=False)
     keep_every: Cadence = field(init=False)
+    _spread_over: int | None = field(init=False)
+    _began: tuple[int, float] | None = None
 
     def __post_init__(self) -> None:
         length, progress = self.length, self.progress
@@ -136,13 +136,12 @@ class Run:
         progress.asked_steps, progress.asked_seconds = asked
         self.plan(length)
         if length.max_seconds is not None and progress.step >= CALIBRATION_STEPS:
-            self._plan_by_time(length.max_seconds)
+            self._plan_by_time(length.max_seconds, (0, progress.elapsed_seconds - progress.training_seconds))
 
     def plan(self, length: Length) -> None:
         """Plan the schedule for `length`, and spread evaluations, samples and checkpoints unless they were chosen."""
         settings = self.config.training
-        self.length, self.progress.total_steps = length, length.total_steps
-        self.schedule = _schedule(settings, length.total_steps)
+        self._plan_schedule(length)
         often = default_evaluations(length, sum(text.batches.num_targets for text in self.held_out))
         self.log_every = length.cadence(settings.logging_steps)
         self.eval_every = length.cadence(settings.eval_steps, default_per_run=often)
@@ -151,6 +150,12 @@ class Run:
         self.save_every = length.cadence(settings.save_steps, default_per_run=MOST_REPORTS)
         kept = kept_epochs(settings.save_total_limit, length, self.saving.identity["parameters"])
         self.keep_every = length.cadence("epoch" if kept else None)
+        self._spread_over = length.total_steps
+
+    def _plan_schedule(self, length: Length) -> None:
+        settings = self.config.training
+        self.length, self.progress.total_steps = length, length.total_steps
+        self.schedule = _schedule(settings, length.total_steps)
         vocab_size = self.config.model.vocab_size
         self.reporting.setting = Setting(
             total_steps=length.total_steps,
@@ -178,8 +183,10 @@ class Run:
         self.grad_norm = grad_norm
         reads = self.log_every.due(number) or self.eval_every.due(number) or number == progress.total_steps
         self.spike = self._new_spike(number) if reads else None
-        if number == CALIBRATION_STEPS and self.length.max_seconds is not None:
-            self._plan_by_time(self.length.max_seconds)
+        if self.length.max_seconds is not None:
+            self._began = self._began or (number, progress.elapsed_seconds - progress.training_seconds)
+            if is_time_to_plan(number, progress.total_steps, after_evaluation=self.eval_every.due(number - 1)):
+                self._plan_by_time(self.length.max_seconds, self._began)
         speed = progress.since_log.tokens_per_second
         self.reporting.screen.stepping(number, progress.total_steps, speed, self.seconds_left())
         self.saving.before_actions = progress.copy()
@@ -270,13 +277,18 @@ class Run:
         cadences = (self.log_every, self.eval_every, self.sample_every, self.save_every)
         return step == self.progress.total_steps or any(cadence.due(step) for cadence in cadences)
 
-    def _plan_by_time(self, limit: float) -> None:
-        """Plan as many steps as fit into `limit` seconds at the speed measured so far."""
-        progress = self.progress
-        fitting = progress.step + int(0.95 * max(0.0, limit - self.elapsed_seconds) / progress.seconds_per_step)
-        total = int(self.world.max(max(fitting, progress.step + 1)))
-        if progress.total_steps is None or progress.total_steps > total:
+    def _plan_by_time(self, limit: float, began: tuple[int, float]) -> None:
+        """Plan as many steps as fit into `limit` seconds at the speed so far; see `steps_that_fit`."""
+        progress, before = self.progress, self.progress.total_steps
+        total = int(-self.world.max(-steps_that_fit(progress, limit, began)))
+        if not is_new(total, before, progress.asked_steps, progress.step):
+            return
+        total = total if progress.asked_steps is None else min(total, progress.asked_steps)
+        if self._spread_over is None or not 0.6 < total / self._spread_over < 1.6:
             self.plan(self.length.planned(total))
+        else:
+            self._plan_schedule(self.length.planned(total))
+        if before is None or not 0.9 < total / before < 1.1:
             self.reporting.screen.field("plan", f"{total:,} steps fit into the time limit")
 
     # --- where results go ------------------------------------------------------------------------------------------

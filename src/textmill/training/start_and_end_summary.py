@@ -9,6 +9,7 @@ from textmill.console.command_line import program, quoted
 from textmill.console.number_format import count, duration, plural, size
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
+from textmill.machine.memory import container_sentence
 from textmill.planning.run_length import KEPT, kept_epochs
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
@@ -43,6 +44,8 @@ def opening_lines(run: Run, corpus: Corpus, *, kernels: str | None, preset: str 
         lines.append(
             ("note", "this text is so short that a model memorizes it; about 100 kB and more are worth training on")
         )
+    if (allowed := container_sentence()) is not None:
+        lines.append(("note", allowed))
     if run.world.device.type == "cpu" and (busy := contention_warning(torch.get_num_threads())) is not None:
         lines.append(("note", busy))
     if (note := _precision_note(run)) is not None:

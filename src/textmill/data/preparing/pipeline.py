@@ -37,6 +37,7 @@ from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
 from textmill.errors import listed
 from textmill.tokenizers import Tokenizer
+from textmill.tokenizers.char_and_byte import LONGEST_CHARACTER
 
 _WORTH_TELLING = 10_000_000  # bytes
 
@@ -90,7 +91,7 @@ def prepare_text(
     )
     if written.reused >= _WORTH_TELLING:
         notes.say(f"{size(written.reused)} of the text were tokenized before, and are not tokenized again")
-    _note_unknown(sets, written.unknown, notes)
+    _note_unknown(sets, written.unknown, tokenizer.kind, notes)
     close_writers(sets, writers)
     report = {sets[side].name: result.summary() for side, result in filtered.items()}
     for text_set, writer in zip(sets, writers):
@@ -101,12 +102,16 @@ def prepare_text(
     return tokenizer, report, written.sizes
 
 
-def _note_unknown(sets: Sequence[TextSet], unknown: Sequence[int], notes: CorpusNotes) -> None:
+def _note_unknown(sets: Sequence[TextSet], unknown: Sequence[int], kind: str, notes: CorpusNotes) -> None:
     """Note how many tokens of each set are unknown; a single set, as of an evaluation, is no training text."""
     for text_set, count in zip(sets, unknown):
         if count:
             which = f"{text_set.name} " if len(sets) > 1 else ""
-            notes.add(f"not in the vocabulary, and counted as unknown: {count:,} tokens of the {which}text")
+            effect = (
+                f"each adds {8 * LONGEST_CHARACTER} bits to bits per byte" if kind == "char" else "no bits per byte"
+            )
+            what = f"not in the vocabulary, and counted as unknown: {count:,} tokens of the {which}text"
+            notes.add(f"{what} ({effect})")
 
 
 def _without_eos(tokenizer: Tokenizer) -> str:

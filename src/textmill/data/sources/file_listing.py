@@ -13,6 +13,7 @@ from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_file
 from textmill.data.sources.named_corpora import fetch, is_named, named_corpora
 from textmill.errors import DataError, MissingInputError
 from textmill.files import expand_home
+from textmill.files.cache_dir import naming_cache_dir
 from textmill.runs.layout import TOKENS, is_clearly_run, is_prepared
 
 LONGEST_NAME = 255
@@ -76,7 +77,8 @@ def _files_of(
     if is_named(item):
         corpus = named_corpora()[str(item)]
         wanted = corpus.validation if split == DEFAULT_VALIDATION and corpus.validation else corpus.train
-        return [fetch(wanted, cache_dir=cache_dir, say=say)]
+        with naming_cache_dir(cache_dir):
+            return [fetch(wanted, cache_dir=cache_dir, say=say)]
     path = expand_home(item)
     try:
         mode = path.stat().st_mode

@@ -21,7 +21,7 @@ from textmill import files
 from textmill.console.number_format import size
 from textmill.data.sources.file_extensions import NAMED_FORMATS
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
-from textmill.files.cache_dir import cache_root
+from textmill.files.cache_dir import cache_root, naming_cache_dir
 from textmill.files.operating_system import NEW
 from textmill.imports import resolve
 
@@ -76,9 +76,11 @@ class Keeper:
         if data is None:
             return None
         if not are_paths(data):
-            return [self._keep_texts(data, name)]
+            with naming_cache_dir(self.cache_dir):
+                return [self._keep_texts(data, name)]
         items = [data] if isinstance(data, str | Path) else data
-        return [kept for item in items for kept in self._expand(item, name)]
+        with naming_cache_dir(self.cache_dir):
+            return [kept for item in items for kept in self._expand(item, name)]
 
     def _expand(self, item: str | Path, name: str) -> list[str | Path]:
         parts = _parts(item)

@@ -58,6 +58,12 @@ class IndexedWriter:
         self._writer.flush()
         self._file.flush()
 
+    def release(self) -> None:
+        """Close the files, complete or not; see `ShardWriter.release`."""
+        with suppress(OSError):
+            self._file.close()
+        self._writer.release()
+
     def close(self) -> None:
         """Complete the index and the store."""
         self._file.close()

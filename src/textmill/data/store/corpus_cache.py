@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textmill.data.store.corpus import Corpus, open_corpus, sources_of
-from textmill.data.store.unfinished_corpus import PREFIX, is_in_use
+from textmill.data.store.unfinished_corpus import PREFIX, is_empty, is_in_use, remove_empty
 from textmill.errors import DataError, MissingInputError, RunExistsError
 from textmill.files import cannot_write, remove_directory
 from textmill.files.cache_dir import cache_root
@@ -75,17 +75,26 @@ class CacheEntry:
 
 
 def cache_entries(folder: Path) -> list[CacheEntry]:
-    """Return the corpora in the cache `folder`, least recently used first; unfinished ones too, unless in use."""
+    """Return the corpora in the cache `folder`, least recently used first.
+
+    Unfinished ones too, unless they are empty or in use.
+    """
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         unfinished = path.name.startswith(PREFIX)
         hidden = path.name.startswith(".") and not unfinished
-        if path.is_dir() and not hidden and not (unfinished and is_in_use(path)):
+        if path.is_dir() and not hidden and not (unfinished and (is_empty(path) or is_in_use(path))):
             files = [file.stat() for file in path.rglob("*") if file.is_file()]
             used = max((max(one.st_atime, one.st_mtime) for one in files), default=path.stat().st_mtime)
             size = sum(one.st_size for one in files)
             found.append(CacheEntry(path.name, size, used, not unfinished, sources_of(path)))
     return sorted(found, key=lambda entry: entry.used_at)
+
+
+def delete_empty(folder: Path) -> None:
+    """Delete what processes left in the cache `folder` that were killed before they had made anything."""
+    for path in [*folder.glob(f"{PREFIX}*")]:
+        remove_empty(path)
 
 
 def delete_entries(folder: Path, entries: Iterable[CacheEntry]) -> None:

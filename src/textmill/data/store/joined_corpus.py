@@ -8,6 +8,7 @@ from textmill.data.store.corpus import Corpus, open_corpus, write_description
 from textmill.data.store.corpus_cache import find_corpus
 from textmill.errors import ConfigError
 from textmill.files import json_sha256, link_or_copy, new_directory, read_json
+from textmill.files.cache_dir import naming_cache_dir
 from textmill.runs.layout import FURTHER, PREPARED
 
 
@@ -36,7 +37,7 @@ def join(
     folder, found = find_corpus(key, None, cache_dir, say)
     if found is not None:
         return found
-    with new_directory(folder) as temporary:
+    with naming_cache_dir(cache_dir), new_directory(folder) as temporary:
         others = shutil.ignore_patterns("validation", FURTHER, PREPARED)
         shutil.copytree(corpus.folder, temporary, copy_function=link_or_copy, ignore=others, dirs_exist_ok=True)
         shutil.copytree(held_out.train.folder, temporary / "validation", copy_function=link_or_copy)

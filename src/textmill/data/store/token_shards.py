@@ -11,6 +11,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -101,6 +102,12 @@ class ShardWriter:
             self._file.close()
             self._shards[-1]["sha256"] = self._hash.hexdigest()
             self._file = None
+
+    def release(self) -> None:
+        """Close the file that is being written, complete or not: Windows deletes and renames nothing that is open."""
+        if self._file is not None:
+            with suppress(OSError):  # what made the writing fail was raised where it was met
+                self._file.close()
 
     def close(self) -> None:
         """Complete the store, so that it can be opened."""

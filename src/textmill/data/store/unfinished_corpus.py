@@ -7,7 +7,7 @@ as far as they are written. It is never mistaken for a corpus.
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,8 @@ from textmill import files
 from textmill.data.preparing.chunks import Encoding
 from textmill.data.store.chunk_index import ChunkIndex, IndexedWriter, indexed_bytes
 from textmill.data.store.token_shards import ShardWriter
-from textmill.errors import DataError, Interrupted, MissingInputError
+from textmill.errors import CannotWriteError, DataError, Interrupted, MissingInputError
+from textmill.files.operating_system import IS_POSIX
 from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
@@ -36,10 +37,12 @@ class UnfinishedCorpus:
         folder: becomes the corpus.
         before: what an earlier process made of it, or None.
         kept: the `.unfinished-` folder; None where there are no locks.
+        opened: closes the files of the writers.
     """
 
     key: str
     folder: Path
+    opened: ExitStack
     before: Path | None = None
     kept: Path | None = None
 
@@ -67,12 +70,16 @@ class UnfinishedCorpus:
 
     def chunk_writer(self, folder: str, encoding: Encoding) -> IndexedWriter:
         """Return a writer of the encoded chunks of one side."""
-        writer = ShardWriter(self.folder / folder, encoding.tokenizer.vocab_size, encoding.eos_id)
-        return IndexedWriter(writer, encoding.key)
+        shards = ShardWriter(self.folder / folder, encoding.tokenizer.vocab_size, encoding.eos_id)
+        writer = IndexedWriter(shards, encoding.key)
+        self.opened.callback(writer.release)
+        return writer
 
     def id_writer(self, folder: str, vocab_size: int) -> ShardWriter:
         """Return a writer of the ids of one side."""
-        return ShardWriter(self.folder / folder, vocab_size)
+        writer = ShardWriter(self.folder / folder, vocab_size)
+        self.opened.callback(writer.release)
+        return writer
 
     def earlier(self, encoding: Encoding) -> ChunkIndex:
         """Return the chunks of what a stopped process left, and of the corpora beside this one."""
@@ -107,21 +114,23 @@ def one_at_a_time(final: Path, say: Callable[[str], None], interrupted: Callable
         yield Turn(None, waited)
         return
     kept = False
-    with lock:
-        try:
-            yield Turn(root, waited)
-        except _STOPS:
-            kept = (root / _LEARNED).is_dir() or indexed_bytes(root / _NOW) + indexed_bytes(root / _BEFORE) > 0
-            if kept:
-                say("what is prepared so far is kept: the same command continues from there")
-            raise
-        finally:
-            if not kept:
-                shutil.rmtree(root, ignore_errors=True)
-    if not kept and root.is_dir():  # Windows deletes no file that is open, as the lock was
-        with suppress(OSError):
-            (root / _LOCK).unlink()
-            root.rmdir()
+    try:
+        with lock:
+            try:
+                yield Turn(root, waited)
+            except _STOPS:
+                kept = (root / _LEARNED).is_dir() or indexed_bytes(root / _NOW) + indexed_bytes(root / _BEFORE) > 0
+                if kept:
+                    say("what is prepared so far is kept: the same command continues from there")
+                raise
+            finally:
+                if not kept:
+                    shutil.rmtree(root, ignore_errors=True)
+    finally:
+        if not kept and not IS_POSIX:  # Windows deletes no file that is open, as the lock was, or now is by another
+            with suppress(OSError):
+                (root / _LOCK).unlink()
+                root.rmdir()
 
 
 def _wait_for_lock(
@@ -133,6 +142,8 @@ def _wait_for_lock(
         try:
             lock = files.lock_file(path)
         except files.NoLocksError:
+            with suppress(OSError):  # another process is as far, or an earlier one kept something there
+                path.parent.rmdir()
             return None, waited
         if lock is not None:
             return lock, waited
@@ -147,12 +158,13 @@ def _wait_for_lock(
 def unfinished(final: Path, key: str, turn: Turn) -> Iterator[UnfinishedCorpus]:
     """Yield the corpus `key` to make; when the block ends without an error it is at `final`, durably."""
     if turn.root is None:
-        with files.new_directory(final) as folder:
-            yield UnfinishedCorpus(key, folder)
+        with files.new_directory(final) as folder, ExitStack() as opened:
+            yield UnfinishedCorpus(key, folder, opened)
         return
     before = _latest(turn.root)
-    with files.new_directory(final, temporary=turn.root / _NOW, kept_after=_STOPS) as folder:
-        yield UnfinishedCorpus(key, folder, before, turn.root)
+    now = turn.root / _NOW
+    with files.new_directory(final, temporary=now, kept_after=_STOPS) as folder, ExitStack() as opened:
+        yield UnfinishedCorpus(key, folder, opened, before, turn.root)
 
 
 def _latest(root: Path) -> Path | None:
@@ -169,3 +181,31 @@ def _latest(root: Path) -> Path | None:
 def is_in_use(root: Path) -> bool:
     """Whether a process is at work in this `.unfinished-` folder."""
     return files.is_locked(root / _LOCK)
+
+
+def is_empty(root: Path) -> bool:
+    """Whether this `.unfinished-` folder has nothing but a lock file: its process was killed as it began."""
+    try:
+        return all(entry.name == _LOCK for entry in root.iterdir())
+    except OSError:
+        return False
+
+
+def remove_empty(root: Path) -> None:
+    """Delete this `.unfinished-` folder if `is_empty`, and no process has the lock."""
+    with suppress(OSError, CannotWriteError):
+        if not is_empty(root):
+            return
+        try:
+            lock = files.lock_file(root / _LOCK)
+        except files.NoLocksError:
+            root.rmdir()  # its lock file is deleted already
+            return
+        if lock is None:
+            return
+        with lock:
+            if is_empty(root):
+                shutil.rmtree(root, ignore_errors=True)
+        if not IS_POSIX and is_empty(root):  # Windows deletes no file that is open, as the lock was
+            (root / _LOCK).unlink()
+            root.rmdir()
