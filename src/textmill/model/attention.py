@@ -18,6 +18,11 @@ from torch import Tensor
 
 from textmill.planning.memory import WRITTEN_OUT_LIMIT
 
+_MPS_IS_RIGHT = (2, 13)
+"""Version of PyTorch since which the fused kernel is right on Apple's GPUs: older ones misread transposed views of more
+than one sequence (PyTorch issue 181133), and show float16 and bfloat16 up to three positions of the future (195910).
+"""
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -55,7 +60,7 @@ def make_mask(
     by_hand = written_out and past is None and not torch.compiler.is_compiling()
     if segments is None and length == 1:
         return Mask(written_out, by_hand)
-    if segments is None and not written_out and not past:
+    if segments is None and not written_out and not past and not (_mps_errs(x) and dtype != torch.float32):
         return Mask(written_out, causal=True)
     allowed = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(total - length)  # (T, S)
     if segments is not None:
@@ -82,16 +87,23 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) ->
     """
     if mask.written_out:
         return _written_out(q, k, v, mask.bias, dropout)
+    heads = [tensor.transpose(1, 2) for tensor in (q, k, v)]  # (B, H, T, E), (B, K, S, E) twice
+    if _mps_errs(q):
+        heads = [tensor.contiguous() for tensor in heads]
     out = F.scaled_dot_product_attention(
-        q.transpose(1, 2),  # (B, H, T, E)
-        k.transpose(1, 2),  # (B, K, S, E)
-        v.transpose(1, 2),
+        *heads,
         attn_mask=mask.allowed,
         is_causal=mask.causal,
         dropout_p=dropout,
         enable_gqa=q.shape[2] != k.shape[2],
     )
     return out.transpose(1, 2)
+
+
+def _mps_errs(tensor: Tensor) -> bool:
+    if tensor.device.type != "mps":
+        return False
+    return tuple(int(number) for number in torch.__version__.split(".")[:2]) < _MPS_IS_RIGHT
 
 
 def _written_out(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
