@@ -67,8 +67,7 @@ def evaluate_model(
         cache_dir: where prepared text is kept; None: the user's cache. say: called with what is worth knowing.
         reading, progress: called with (bytes, total bytes) of text prepared, and with (targets, total) evaluated.
         interrupted: called before every batch; see `evaluate`.
-        how: text is read: text_column, min_length, format, encoding, encoding_errors, document_separator and
-            newlines, as for `prepare`. Column, separator and line ends are the run's unless they are given.
+        how: text is read, as for `prepare`: see `Reading`. Column, separator and line ends are the run's unless given.
 
     Raises:
         ConfigError: `data` is missing and the model belongs to no run, or it has no tokenizer for text.
