@@ -60,6 +60,18 @@ def evaluate(
     textmill evaluate runs/book
     textmill evaluate runs/book other.txt --json
     """
+    how = _how(text_column, document_separator, newlines)
+    how |= {"min_length": min_length, "format": format, "encoding": encoding, "cache_dir": cache_dir}
+    on = {"batch_size": batch_size, "max_seq_len": max_seq_len, "device": device, "precision": precision}
+    measured = _measured(model, list(data) or None, how | on)
+    if json:
+        write_json(measured)
+    else:
+        _print(measured)
+
+
+def _measured(model: Any, data: list[str | Path] | None, settings: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics of the model; show what is under way."""
     with waiting("loading the model") as screen:
         from textmill.evaluation import evaluate_model
         from textmill.training.signals import SignalFlag
@@ -67,26 +79,15 @@ def evaluate(
         with SignalFlag() as signals:
             measured = evaluate_model(
                 model,
-                list(data) or None,
-                batch_size=batch_size,
-                max_seq_len=max_seq_len,
-                device=device,
-                precision=precision,
-                **_how(text_column, document_separator, newlines),
-                min_length=min_length,
-                format=format,
-                encoding=encoding,
-                cache_dir=cache_dir,
+                data,
                 say=screen.say,
                 reading=screen.preparing,
                 progress=screen.evaluating,
                 interrupted=signals.check,
+                **settings,
             )
             signals.check()
-    if json:
-        write_json(measured)
-    else:
-        _print(measured)
+    return measured
 
 
 def _print(measured: dict[str, float]) -> None:
