@@ -65,8 +65,8 @@ def test_a_mask_keeps_flash_attention_away() -> None:
 
 
 def activations(length: int, *, precision: str = "bf16", kv_heads: int = 2, masked: bool = False) -> int:
-    shape = {"vocab_size": 97, "d_model": 64, "num_layers": 3, "num_heads": 4, "num_kv_heads": kv_heads}
-    model = ModelConfig(**shape, architecture="llama", max_seq_len=length)
+    model = ModelConfig(architecture="llama", vocab_size=97, d_model=64, num_layers=3, num_heads=4)
+    model.num_kv_heads, model.max_seq_len = kv_heads, length
     step = StepSettings(batch_size=2, precision=precision, device="cuda", masked=masked)
     return estimate_memory(model, step).activations
 

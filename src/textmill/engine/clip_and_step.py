@@ -18,11 +18,10 @@ from textmill.machine.precision import Precision
 class TorchUpdate:
     """Scaled backward, clipping, skipping and the optimizer's step over the parameters of `module`.
 
-    model: `module` as the loss calls it. skips_on_device: let the optimizer's kernel skip steps, if it is able to.
+    model: `module` as the loss calls it.
     """
 
     writers = 1
-    skips_on_device = True
 
     def __init__(
         self,
@@ -41,8 +40,8 @@ class TorchUpdate:
         self.scaler = precision.scaler()
         self.skipped = SkippedSteps(world.device)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        able = world.device.type == "cuda" and getattr(self.optimizer, "_step_supports_amp_scaling", False)
-        self._skips_on_device = self.skips_on_device and able
+        able = getattr(self.optimizer, "_step_supports_amp_scaling", False)
+        self._skips_on_device = able and world.device.type == "cuda"  # Apple's kernels do not look at the flag
 
     def set_learning_rate(self, learning_rate: float) -> None:
         set_learning_rate(self.optimizer, learning_rate)

@@ -31,7 +31,6 @@ class FSDPEngine(TorchUpdate):
     """
 
     name = "fsdp"
-    skips_on_device = False
 
     def __init__(
         self,

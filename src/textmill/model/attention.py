@@ -19,6 +19,11 @@ from torch import Tensor
 
 from textmill.planning.memory import FLASH, WRITTEN_OUT_LIMIT, groups_heads
 
+_MPS_IS_RIGHT = (2, 13)
+"""Version of PyTorch since which the fused kernel is right on Apple's GPUs: older ones misread transposed views of more
+than one sequence (PyTorch issue 181133), and show float16 and bfloat16 up to three positions of the future (195910).
+"""
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -58,7 +63,8 @@ def make_mask(
     by_hand = written_out and past is None and not torch.compiler.is_compiling()
     if segments is None and length == 1:
         return Mask(written_out, by_hand)
-    causal = segments is None and not written_out and not past
+    early = _mps_errs(x) and dtype != torch.float32  # then the kernel's own causal mask is wrong
+    causal = segments is None and not written_out and not past and not early
     repeat = heads != kv_heads and x.device.type == "cuda" and not _groups_heads(x.device, dtype, masked=not causal)
     if causal:
         return Mask(written_out, causal=True, repeat=repeat)
@@ -97,16 +103,23 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) ->
         return _written_out(q, k, v, mask.bias, dropout)
     if mask.repeat:
         k, v = (shared.repeat_interleave(q.shape[2] // k.shape[2], dim=2) for shared in (k, v))
+    heads = [tensor.transpose(1, 2) for tensor in (q, k, v)]  # (B, H, T, E), (B, K, S, E) twice
+    if _mps_errs(q):
+        heads = [tensor.contiguous() for tensor in heads]
     out = F.scaled_dot_product_attention(
-        q.transpose(1, 2),  # (B, H, T, E)
-        k.transpose(1, 2),  # (B, K, S, E)
-        v.transpose(1, 2),
+        *heads,
         attn_mask=mask.allowed,
         is_causal=mask.causal,
         dropout_p=dropout,
         enable_gqa=q.shape[2] != k.shape[2],
     )
     return out.transpose(1, 2)
+
+
+def _mps_errs(tensor: Tensor) -> bool:
+    if tensor.device.type != "mps":
+        return False
+    return tuple(int(number) for number in torch.__version__.split(".")[:2]) < _MPS_IS_RIGHT
 
 
 def _written_out(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:

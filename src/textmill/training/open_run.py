@@ -127,6 +127,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
                 split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
             length, changes = _fit(config, parts, corpus, rows, hardware)
             _say_new(screen, corpus, changes)
+            _refuse_unseeded_dropout(config, world)
         if start is None and not recorded and parts.model is None:
             recorded = None  # its kernels are still to be chosen
         with screen.during("trying kernels"):
@@ -200,6 +201,17 @@ def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: boo
         on_spike=settings.on_spike,
     )
     return name, precision
+
+
+def _refuse_unseeded_dropout(config: Config, world: World) -> None:
+    """Raise ConfigError where compiled code could not compute a block again with the same dropout."""
+    model = config.model
+    drops = max(model.dropout, model.attention_dropout or 0.0) > 0
+    if world.device.type == "mps" and config.training.compile and model.gradient_checkpointing and drops:
+        raise ConfigError(
+            "compile, gradient_checkpointing and dropout cannot be combined on mps, where PyTorch would recompute with "
+            "another dropout: leave one of them out"
+        )
 
 
 def least_free_memory(world: World) -> int | None:
