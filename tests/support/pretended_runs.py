@@ -57,7 +57,7 @@ def engine_of(optimizer: str, precision: str, **shape: Any) -> SingleEngine:
 
     model = small_model(**{"num_layers": 1, **shape}).train()
     world = World(0, 1, DEVICE)
-    return SingleEngine(model, made, choose_precision(precision, DEVICE), world, compile=False)
+    return SingleEngine(model, made, choose_precision(precision, DEVICE), world, compile=None)
 
 
 def take_step(engine: SingleEngine) -> None:
