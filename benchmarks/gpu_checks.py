@@ -182,6 +182,8 @@ def _attention_error(inputs: list[Tensor], gradient: Tensor, segments: Tensor | 
     if segments is not None:
         allowed = allowed & (segments[:, None, :, None] == segments[:, None, None, :])
     fused = Mask(written_out=False, causal=True) if segments is None else Mask(written_out=False, allowed=allowed)
+    if gradient.device.type == "cuda":  # the mask of a run
+        fused = make_mask(inputs[0], None, heads=heads, kv_heads=kv_heads, segments=segments, dtype=inputs[0].dtype)
     stream = torch.empty(inputs[0].shape[:3])  # on the CPU, where scores are written out
     written = make_mask(
         stream,
