@@ -84,8 +84,7 @@ def evaluate_model(
         settings = _settings(data, run, loaded, _reading_of(trained_with, how), cache_dir, say)
         stores = _stores_of(settings, loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
-    total = sum(part.num_targets for part in batches)
-    chosen = choose_precision(precision, target)
+    total, chosen = sum(part.num_targets for part in batches), choose_precision(precision, target)
     with float32_products(chosen):
         measured = evaluate(
             loaded.model,
