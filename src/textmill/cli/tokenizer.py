@@ -36,7 +36,7 @@ TokenizerPath = Annotated[
 @app.command(sort_key=0)
 @takes_settings(
     *("data", "tokenizer", "vocab_size", "special_tokens", "text_column", "format", "encoding", "encoding_errors"),
-    *("document_separator",),
+    *("document_separator", "newlines"),
     *("dataset_name", "dataset_config", "dataset_split", "cache_dir"),
 )
 def train(*, output: Output, settings: list[Setting]) -> None:

@@ -25,7 +25,7 @@ from textmill.evaluation.evaluate_batches import Unknown, evaluate
 from textmill.evaluation.metrics import Metric
 from textmill.machine.device_choice import choose_device
 from textmill.machine.kernel_choices import limit_threads
-from textmill.machine.precision import choose_precision
+from textmill.machine.precision import choose_precision, float32_products
 from textmill.runs import layout
 from textmill.runs.layout import is_prepared, run_of
 from textmill.runs.read_run import read_environment
@@ -67,8 +67,7 @@ def evaluate_model(
         cache_dir: where prepared text is kept; None: the user's cache. say: called with what is worth knowing.
         reading, progress: called with (bytes, total bytes) of text prepared, and with (targets, total) evaluated.
         interrupted: called before every batch; see `evaluate`.
-        how: text is read, as for `prepare`: text_column, min_length, format, encoding, encoding_errors,
-            document_separator. Column and separator are those of the model's run unless they are given.
+        how: text is read, as for `prepare`: see `Reading`. Column, separator and line ends are the run's unless given.
 
     Raises:
         ConfigError: `data` is missing and the model belongs to no run, or it has no tokenizer for text.
@@ -85,17 +84,18 @@ def evaluate_model(
         settings = _settings(data, run, loaded, _reading_of(trained_with, how), cache_dir, say)
         stores = _stores_of(settings, loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
-    total = sum(part.num_targets for part in batches)
-    measured = evaluate(
-        loaded.model,
-        chain.from_iterable(batches),
-        metrics,
-        num_bytes=sum(store.num_bytes for store in stores) or None,
-        unknown=Unknown.of(loaded.tokenizer),
-        autocast=choose_precision(precision, target).autocast,
-        interrupted=interrupted,
-        progress=(lambda done: progress(done, total)) if progress is not None else None,
-    )
+    total, chosen = sum(part.num_targets for part in batches), choose_precision(precision, target)
+    with float32_products(chosen):
+        measured = evaluate(
+            loaded.model,
+            chain.from_iterable(batches),
+            metrics,
+            num_bytes=sum(store.num_bytes for store in stores) or None,
+            unknown=Unknown.of(loaded.tokenizer),
+            autocast=chosen.autocast,
+            interrupted=interrupted,
+            progress=(lambda done: progress(done, total)) if progress is not None else None,
+        )
     return _finite(measured, loaded.path)
 
 
@@ -135,9 +135,10 @@ def _settings(
 
 
 def _reading_of(trained_with: Config | None, how: Mapping[str, Any]) -> Reading:
-    """Return how text is read: column and separator are those that the run was trained with, unless `how` has them."""
+    """Return how text is read: column, separator and line ends are those of the run, unless `how` has them."""
     data = trained_with.data if trained_with is not None else DataConfig()
-    return Reading(**{"text_column": data.text_column, "document_separator": data.document_separator, **how})
+    named = ("text_column", "document_separator", "newlines")
+    return Reading(**{**{name: getattr(data, name) for name in named}, **how})
 
 
 def _ended_documents(run: Path | None) -> bool | None:
