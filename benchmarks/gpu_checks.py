@@ -22,6 +22,7 @@ from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optim
 from textmill.checkpoint.safetensors_files import load_tensors
 from textmill.config import ModelConfig
 from textmill.data.batches.loader import IGNORED, Batch
+from textmill.engine.compiling import Compiler
 from textmill.engine.single_and_ddp import SingleEngine
 from textmill.engine.world import World
 from textmill.machine.precision import choose_precision
@@ -82,7 +83,16 @@ def make_engine(
         )
 
     world = World(0, 1, device)
-    return SingleEngine(model, make_optimizer, choose_precision(precision, device), world, compile=compile)
+    return SingleEngine(model, make_optimizer, choose_precision(precision, device), world, compile=compiler(compile))
+
+
+def compiler(on: bool) -> Compiler | None:
+    """Return what compiles, unless it is off. What cannot be compiled fails, so that nothing else is measured."""
+
+    def fail(sentence: str) -> None:
+        raise RuntimeError(sentence)
+
+    return Compiler(fail) if on else None
 
 
 def take_step(engine: SingleEngine, loss: Callable[[nn.Module, Batch], Any], batches: list[Batch]) -> Tensor:
@@ -118,7 +128,7 @@ def losses(device: torch.device, *, small: bool) -> list[Measure]:
         if compile:
             torch.compiler.reset()  # what was compiled for the models before this one
         engine = make_engine(build_model(ModelConfig(**shape), seed=1), "adamw", precision, device, compile=compile)
-        loss = causal_loss(compile=compile)
+        loss = causal_loss(compile=compiler(compile))
         found = []
         for step in range(steps):
             batch = counting_batch(rows, shape["max_seq_len"], shape["vocab_size"], step)
@@ -172,6 +182,8 @@ def _attention_error(inputs: list[Tensor], gradient: Tensor, segments: Tensor | 
     if segments is not None:
         allowed = allowed & (segments[:, None, :, None] == segments[:, None, None, :])
     fused = Mask(written_out=False, causal=True) if segments is None else Mask(written_out=False, allowed=allowed)
+    if gradient.device.type == "cuda":  # the mask of a run
+        fused = make_mask(inputs[0], None, heads=heads, kv_heads=kv_heads, segments=segments, dtype=inputs[0].dtype)
     stream = torch.empty(inputs[0].shape[:3])  # on the CPU, where scores are written out
     written = make_mask(
         stream,
@@ -212,7 +224,7 @@ def loss_kernels(device: torch.device, *, small: bool) -> list[Measure]:
     found = []
     for name, compile in (("eager", False),) if small else (("eager", False), ("compiled", True)):
         model = _Logits(logits.to(device))
-        nats = causal_loss(compile=compile)(model, batch)
+        nats = causal_loss(compile=compiler(compile))(model, batch)
         assert isinstance(nats, Tensor)
         nats.backward()
         assert model.logits.grad is not None

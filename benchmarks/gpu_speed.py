@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from gpu_checks import make_engine, take_step
+from gpu_checks import compiler, make_engine, take_step
 from torch import nn
 
 from textmill.config import ModelConfig
@@ -148,7 +148,7 @@ def _measured(size: str, settings: StepSettings, compile: bool, device: torch.de
     accumulation = max(1, SIZES[size].tokens // (rows * shape.max_seq_len))
     batches = _batches(shape, rows, accumulation, device)
     engine = make_engine(model, settings.optimizer, settings.precision, device, compile=compile, rate=1e-4)
-    loss = causal_loss(compile=compile)
+    loss = causal_loss(compile=compiler(compile))
 
     def run(steps: int) -> float:
         """Take the steps and return the seconds that each took; the device is idle before and after."""

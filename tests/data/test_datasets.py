@@ -23,6 +23,7 @@ from textmill.data.sources.file_selection import absolute, absolute_data, absolu
 from textmill.data.sources.hub import dataset_item, dataset_splits, is_dataset
 from textmill.data.sources.named_corpora import NamedFile, fetch, is_named, named_corpora
 from textmill.errors import ConfigError, DataError, MissingExtraError, MissingInputError
+from textmill.planning.fit_memory import Hardware
 from textmill.training.open_corpus import settle_preset
 
 TRAIN = [f"Story {number} of the training split.\nThe end." for number in range(40)]
@@ -99,7 +100,7 @@ def test_a_folder_in_the_layout_of_the_hub(tmp_path: Path, laid_out: Path) -> No
     )
     assert chosen.validation is None and other.train.num_documents == len(VALIDATION)
     settled = load_config({"dataset_name": str(laid_out)})
-    assert settle_preset(settled, "cpu") is not None
+    assert settle_preset(settled, Hardware("cpu", "fp32")) is not None
     assert corpus_size_bytes(items, split="train") > 0
 
 

@@ -237,7 +237,7 @@ END = "<|endoftext|>"
     ("content", "separator", "expected"),
     [
         (f"one\n{END}\ntwo\n{END}\n\n", "auto", ["one\n", "two\n"]),
-        (f"{END}\r\none\r\n{END}\r\ntwo\r\n{END}", "auto", ["one\r\n", "two\r\n"]),
+        (f"{END}\r\none\r\n{END}\r\ntwo\r\n{END}", "auto", ["one\n", "two\n"]),
         (f"one\n{END}\n \n{END}\ntwo", "auto", ["one\n", "two"]),
         (f"one{END}two\n", "auto", [f"one{END}two\n"]),
         (f" {END}\none\n", "auto", [f" {END}\none\n"]),

@@ -105,3 +105,26 @@ def test_few_blocks_are_left_out() -> None:
     ]
     left_out = [block for block in runnable if block.not_run]
     assert len(runnable) > 50 and len(left_out) < len(runnable) / 5
+
+
+def test_windows_installs_what_linux_does() -> None:
+    """The lines for Windows are the command for Linux, with Windows' Python, folders and ends of lines."""
+    for name in ("README.md", "docs/platforms.md"):
+        page = next(page for page in PAGES if page == ROOT / name)
+        linux = [
+            block.text for block in blocks(page) if block.language == "bash" and ".venv/bin/textmill" in block.text
+        ]
+        windows = next(block.text for block in blocks(page) if block.language == "bat")
+        lines = [line.strip() for text in linux for line in re.split(r"&&|\n", text) if line.strip()]
+        assert [re.sub(r"^python3 ", "py ", line).replace(".venv/bin/", ".venv\\Scripts\\") for line in lines] == (
+            windows.splitlines()
+        )
+
+
+def test_platforms_names_files_that_exist() -> None:
+    """The tests and programs by which a platform is simulated are there."""
+    named = re.findall(
+        r"`((?:tests|benchmarks)/[\w./]+)`", (ROOT / "docs" / "platforms.md").read_text(encoding="utf-8")
+    )
+    assert len(named) >= 3
+    assert not [path for path in named if not (ROOT / path).exists()]

@@ -29,7 +29,7 @@ def make_model() -> nn.Module:
 
 def make_engine(model: nn.Module, rate: float = 0.1, precision: Precision = FP32) -> SingleEngine:
     return SingleEngine(
-        model, lambda module: torch.optim.SGD(module.parameters(), lr=rate), precision, ALONE, compile=False
+        model, lambda module: torch.optim.SGD(module.parameters(), lr=rate), precision, ALONE, compile=None
     )
 
 
@@ -81,7 +81,7 @@ def test_a_step_that_is_not_finite_changes_nothing(bad: float) -> None:
     """A gradient that is not finite leaves weights and momentum untouched and is counted; the next step goes on."""
     model = make_model()
     engine = SingleEngine(
-        model, lambda module: torch.optim.AdamW(module.parameters(), lr=0.1, fused=True), FP32, ALONE, compile=False
+        model, lambda module: torch.optim.AdamW(module.parameters(), lr=0.1, fused=True), FP32, ALONE, compile=None
     )
     optimizer = engine.optimizer
     tokens = torch.arange(13)[None]

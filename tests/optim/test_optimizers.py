@@ -14,6 +14,7 @@ from textmill.optim.muon import Muon
 from textmill.optim.optimizer_choice import MuonSettings, build_optimizer
 from textmill.optim.orthogonalise import POLYNOMIALS, orthogonalise
 from textmill.optim.parameter_groups import parameter_groups
+from textmill.optim.skip_on_device import SGD
 
 
 class Small(nn.Module):
@@ -155,3 +156,69 @@ def test_embeddings_beside_muon_have_a_rate_of_their_own() -> None:
         assert rates == pytest.approx(expected)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         assert {id(parameter) for parameter in parameters} == {id(parameter) for parameter in model.parameters()}
+
+
+@pytest.mark.parametrize("skipped", [0, 2])
+@pytest.mark.parametrize("name", ["adamw", "adam", "muon", "sgd"])
+def test_a_flagged_step_changes_nothing(name: str, skipped: int) -> None:
+    """With the flag of PyTorch's loss scaler set, NaN gradients leave all as it is, also in the first step; with the
+    flag unset, and with scaled gradients, steps are those of an optimizer without a flag."""
+    models = [Small(), Small()]
+    models[1].load_state_dict(models[0].state_dict())
+    plain, flagged = (_optimizer(name, model) for model in models)
+    for step in range(4):
+        if step == skipped:
+            before = copy.deepcopy(_moving(models[1], flagged))
+            for parameter in models[1].parameters():
+                parameter.grad = torch.full_like(parameter, torch.nan)
+            flagged.found_inf = torch.ones(())  # type: ignore[attr-defined]
+            flagged.step()
+            after = _moving(models[1], flagged)
+            assert all(torch.equal(after[key], value) for key, value in before.items())
+            assert all(value.isfinite().all() for value in after.values())
+        for one, other in zip(*(model.parameters() for model in models)):
+            one.grad = torch.randn_like(one)
+            other.grad = 8 * one.grad
+        flagged.found_inf, flagged.grad_scale = torch.zeros(()), torch.tensor(8.0)  # type: ignore[attr-defined]
+        plain.step()
+        flagged.step()
+        flagged.grad_scale = None  # type: ignore[attr-defined]
+    for one, other in zip(*(model.parameters() for model in models)):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def _optimizer(name: str, model: nn.Module) -> torch.optim.Optimizer:
+    if name == "sgd":  # on NVIDIA GPUs; elsewhere PyTorch's own is used
+        return SGD(parameter_groups(model, weight_decay=0.1), lr=0.01, momentum=0.9)
+    return build_optimizer(model, name, learning_rate=0.01, weight_decay=0.1)
+
+
+def _moving(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return the weights and the optimizer's state by name."""
+    found = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        found |= {f"{key}/{name}": value for key, value in optimizer.state[parameter].items()}
+    return found
+
+
+def test_sgd_with_a_flag_is_the_sgd_of_pytorch() -> None:
+    """Without the flag and with it, unset: the same bits, and a class of the same name, which checkpoints know."""
+    models = [Small() for _ in range(3)]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    kinds = (torch.optim.SGD, SGD, SGD)
+    optimizers = [
+        kind(parameter_groups(model, weight_decay=0.1), lr=0.01, momentum=0.9) for kind, model in zip(kinds, models)
+    ]
+    optimizers[2].found_inf = torch.zeros(())  # type: ignore[attr-defined]
+    for _ in range(3):
+        for parameters in zip(*(model.parameters() for model in models)):
+            gradient = torch.randn_like(parameters[0])
+            for parameter in parameters:
+                parameter.grad = gradient.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert {type(optimizer).__name__ for optimizer in optimizers} == {"SGD"}
+    for one, other, flagged in zip(*(model.parameters() for model in models)):
+        assert torch.equal(one, other) and torch.equal(one, flagged)
+    assert type(build_optimizer(models[0], "sgd", learning_rate=0.01)) is torch.optim.SGD

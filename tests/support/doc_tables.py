@@ -36,6 +36,7 @@ WHY = {
     "format": "an extension nearly always says it",
     "encoding": "nearly all text is UTF-8",
     "document_separator": "<|endoftext|> on a line of its own is never meant as text",
+    "newlines": "a text made on Windows is the same text, and a carriage return before every line feed costs tokens",
     "encoding_errors": "a wrong encoding should be noticed before training, not after",
     "pack_sequences": "no padding, so no computation is wasted",
     "packing_strategy": "every row is full, and the order of the text is kept",

@@ -249,7 +249,15 @@ def test_memory_that_runs_out_is_explained(
 def test_what_counts_as_memory_running_out() -> None:
     """GPUs, the CPU's allocator and Python say it in their own ways; other errors are left alone."""
     assert all(map(is_out_of_memory, (torch.OutOfMemoryError("CUDA out of memory"), MemoryError())))
-    assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
+    for said in (
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "MPS backend out of memory (MPS allocated: 8.81 GB, other allocations: 1.20 GB, max allowed: 9.07 GB)",
+        "Invalid buffer size: 24.00 GiB",
+    ):
+        assert is_out_of_memory(RuntimeError(said)), said
+    assert not is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"))
     assert not is_out_of_memory(RuntimeError("shapes differ")) and not is_out_of_memory(ValueError("out of memory"))
 
 

@@ -32,8 +32,7 @@ def show(
     textmill config show --config run.yaml --learning-rate 1e-3
     """
     values = shaped_config_of(config, settings, note)
-    if values.training.preset == "auto":
-        _settle(values)
+    _settle(values)
     values.model, said = resolve_shape(values.model)
     for sentence in said:
         note(sentence)
@@ -66,18 +65,21 @@ def schema() -> None:
 
 
 def _settle(values: Config) -> None:
-    """Apply preset auto to `values` if the size of the text can be known, and say so."""
-    from textmill.config.presets import apply_auto_preset
+    """Apply preset auto to `values` if the size of the text can be known, and fit the rows to the memory; say so."""
+    from textmill.cli.plan import likely_hardware
     from textmill.data.batches.text_size import size_of
     from textmill.data.preparing.prepare_settings import PrepareSettings
     from textmill.errors import TextmillError
-    from textmill.machine.devices import likely_device
+    from textmill.planning.fit_memory import fit_rows, settle_auto_preset
 
-    try:
-        size = size_of(PrepareSettings.of(values))
-    except TextmillError as error:
-        note(f"preset: auto is not chosen yet, because {error}")
-        return
-    device = values.training.device.partition(":")[0]
-    if chosen := apply_auto_preset(values, likely_device() if device == "auto" else device, size):
-        note(f"preset: {chosen}")
+    hardware = likely_hardware(values)
+    if values.training.preset == "auto":
+        try:
+            size = size_of(PrepareSettings.of(values))
+        except TextmillError as error:
+            note(f"preset: auto is not chosen yet, because {error}")
+            return
+        if chosen := settle_auto_preset(values, hardware, size):
+            note(f"preset: {chosen}")
+    for sentence in fit_rows(values, hardware) if hardware.processes == 1 else ():
+        note(sentence)

@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from textmill.cli.help_pages import CacheDir, Device, Encoding, FileFormat, Json, Model, RunsSeparator, RunsTextColumn
+from textmill.cli.help_pages import (
+    CacheDir,
+    Device,
+    Encoding,
+    FileFormat,
+    Json,
+    Model,
+    RunsNewlines,
+    RunsSeparator,
+    RunsTextColumn,
+)
 from textmill.config.fields.training import Precision
 from textmill.console.screen import waiting
 from textmill.console.standard_streams import write, write_json
@@ -26,6 +36,7 @@ def evaluate(
     format: FileFormat = None,
     encoding: Encoding = "utf-8",
     document_separator: RunsSeparator = None,
+    newlines: RunsNewlines = None,
     cache_dir: CacheDir = None,
     json: Json = False,
 ) -> None:
@@ -49,6 +60,18 @@ def evaluate(
     textmill evaluate runs/book
     textmill evaluate runs/book other.txt --json
     """
+    how = _how(text_column, document_separator, newlines)
+    how |= {"min_length": min_length, "format": format, "encoding": encoding, "cache_dir": cache_dir}
+    on = {"batch_size": batch_size, "max_seq_len": max_seq_len, "device": device, "precision": precision}
+    measured = _measured(model, list(data) or None, how | on)
+    if json:
+        write_json(measured)
+    else:
+        _print(measured)
+
+
+def _measured(model: Any, data: list[str | Path] | None, settings: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics of the model; show what is under way."""
     with waiting("loading the model") as screen:
         from textmill.evaluation import evaluate_model
         from textmill.training.signals import SignalFlag
@@ -56,23 +79,15 @@ def evaluate(
         with SignalFlag() as signals:
             measured = evaluate_model(
                 model,
-                list(data) or None,
-                batch_size=batch_size,
-                max_seq_len=max_seq_len,
-                device=device,
-                precision=precision,
-                **_how(text_column, document_separator, min_length=min_length, format=format, encoding=encoding),
-                cache_dir=cache_dir,
+                data,
                 say=screen.say,
                 reading=screen.preparing,
                 progress=screen.evaluating,
                 interrupted=signals.check,
+                **settings,
             )
             signals.check()
-    if json:
-        write_json(measured)
-    else:
-        _print(measured)
+    return measured
 
 
 def _print(measured: dict[str, float]) -> None:
@@ -81,10 +96,10 @@ def _print(measured: dict[str, float]) -> None:
         write(f"{name.replace('_', ' '):<16} {shown:>12}  {_UNITS.get(name, '')}".rstrip())
 
 
-def _how(text_column: str | None, document_separator: str | None, **others: Any) -> dict[str, Any]:
+def _how(text_column: str | None, document_separator: str | None, newlines: str | None) -> dict[str, Any]:
     """Return how text is read; what the run has, and was not given, is left out."""
-    if text_column is not None:
-        others["text_column"] = text_column
+    given = {"text_column": text_column, "newlines": newlines}
+    others: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if document_separator is not None:
         others["document_separator"] = None if document_separator == "none" else document_separator
     return others

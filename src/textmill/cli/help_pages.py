@@ -60,6 +60,13 @@ RunsSeparator = Annotated[
         help="What ends a document in plain text; none: nothing. Unset: that of the run, or lines <|endoftext|>.",
     ),
 ]
+RunsNewlines = Annotated[
+    str | None,
+    Parameter(
+        show_default=False,
+        help="Windows line ends of plain text: lf (read as line feeds) or keep. Unset: as the run, or lf.",
+    ),
+]
 """The flags of a verb that reads text as a run did."""
 
 FileFormat = Annotated[

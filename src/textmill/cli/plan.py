@@ -16,6 +16,7 @@ from textmill.errors import ConfigError
 
 if TYPE_CHECKING:
     from textmill.config import Config
+    from textmill.planning.fit_memory import Hardware
     from textmill.planning.plan import Plan
 
 
@@ -43,38 +44,54 @@ def plan(
     textmill plan corpus/ --preset gpt2 --tokens-per-second 12000
     """
     from textmill.config.consistency import free_vocab
-    from textmill.config.presets import apply_auto_preset
     from textmill.data.batches.text_size import estimated_text, is_tokenized, size_of
     from textmill.data.preparing.prepare_settings import PrepareSettings
-    from textmill.machine.devices import likely_device, likely_precision
+    from textmill.planning.fit_memory import settle_auto_preset
     from textmill.planning.plan import plan_run
 
     values = shaped_config_of(config, settings, note)
-    wanted = values.training.device.partition(":")[0]
-    device = likely_device() if wanted == "auto" else wanted
-    precision = values.training.precision
     if tokens_per_second is not None and not 0 < tokens_per_second < math.inf:
         raise ConfigError(f"--tokens-per-second: must be a number above zero, not {tokens_per_second}")
     text = PrepareSettings.of(values)
     size = size_of(text)
-    if values.training.preset == "auto" and (chosen := apply_auto_preset(values, device, size)):
+    hardware = likely_hardware(values)
+    if values.training.preset == "auto" and (chosen := settle_auto_preset(values, hardware, size)):
         note(f"preset: {chosen}")
     free_vocab(values, made=is_tokenized(text))
     made, said = plan_run(
         values,
         estimated_text(values, size),
-        device=device,
-        precision=likely_precision(device) if precision == "auto" else precision,
-        world_size=values.training.world_size or 1,
+        device=hardware.device,
+        precision=hardware.precision,
+        world_size=hardware.processes,
+        free=hardware.free,
         speed=tokens_per_second,
     )
     for sentence in said:
         note(sentence)
-    show(values, made, json=json)
+    show(values, made, json=json, free=hardware.free)
+
+
+def likely_hardware(config: Config) -> Hardware:
+    """Return what the run will most likely compute on. PyTorch is imported where that is a GPU of this machine."""
+    from textmill.machine.device_memory import memory_for_run
+    from textmill.machine.devices import likely_device, likely_precision
+    from textmill.planning.fit_memory import Hardware
+
+    training, here = config.training, likely_device()
+    kind, _, index = training.device.replace("auto", here).partition(":")
+    processes = training.world_size or 1
+    known = kind in ("cpu", here)
+    return Hardware(
+        kind,
+        likely_precision(kind) if training.precision == "auto" else training.precision,
+        processes,
+        memory_for_run(kind, int(index) if index else None, sharing=processes) if known else None,
+    )
 
 
 def show(config: Config, plan: Plan, *, json: bool, free: int | None = None) -> None:
-    """Print the plan as a table or as JSON. free: bytes of memory left on the device."""
+    """Print the plan as a table or as JSON. free: bytes that each process can have on the device, if known."""
     if json:
         write_json(plan.as_dict())
         return
@@ -130,7 +147,7 @@ def _lines(config: Config, plan: Plan) -> list[tuple[str, str]]:
 
 
 def _show_memory(plan: Plan, free: int | None) -> None:
-    from textmill.machine.memory import container_sentence, free_memory
+    from textmill.machine.memory import container_sentence
 
     memory = plan.memory
     terms = [
@@ -148,7 +165,6 @@ def _show_memory(plan: Plan, free: int | None) -> None:
         if number:
             field("", f"{name:<22} {size(number):>10}  {how}")
     field("", f"{'most at once':<22} {size(memory.total):>10}  at the {memory.peak_moment}")
-    free = free_memory() if free is None and plan.device == "cpu" else free
     if free is not None:
         verdict = "it fits" if free > memory.total else "it does NOT fit: lower batch_size or max_seq_len"
         field("", f"{'free here':<22} {size(free):>10}  {verdict}")

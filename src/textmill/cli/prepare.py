@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @takes_settings(
     *("data", "val_data", "val_split", "train_split", "text_column", "min_length"),
-    *("format", "encoding", "encoding_errors", "document_separator"),
+    *("format", "encoding", "encoding_errors", "document_separator", "newlines"),
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "cache_dir"),
     *("tokenizer", "eos_token", "special_tokens", "split_pattern", "vocab_size"),
 )

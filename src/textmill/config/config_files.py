@@ -13,6 +13,7 @@ from textmill.config.field_types import closest_beside, show
 from textmill.config.huggingface import described_settings, from_huggingface
 from textmill.config.setting_lookup import Setting, flatten
 from textmill.errors import ConfigError, MissingInputError
+from textmill.files.byte_order_mark import decode_marked
 from textmill.files.regular_files import NotAFileError, read_bytes
 
 CONFIG_FILE = "config.yaml"
@@ -88,7 +89,7 @@ def _text(file: Path) -> str:
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{file}: is larger than {MAX_BYTES} bytes: too large for a configuration")
     try:
-        return content.decode("utf-8-sig")
+        return decode_marked(content)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: is not UTF-8 at byte {error.start}") from None
 

@@ -1,13 +1,13 @@
 """Presets: the named sets of values in presets.yaml, and the choice of `auto` by device and size of the text."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from textmill.config.field_types import closest
-from textmill.config.run_config import Config
+from textmill.config.run_config import LENGTHS, Config
 from textmill.config.setting_lookup import keywords
 from textmill.console.number_format import size
 from textmill.errors import ConfigError
@@ -73,16 +73,27 @@ def preset_values(name: str) -> dict[str, Any]:
 
 def choose_preset(device_kind: str, corpus_bytes: int) -> tuple[str, dict[str, Any], str]:
     """Return what `auto` means for a device ("cpu", "cuda", "mps") and a corpus: name, settings, a sentence to say."""
-    choices = auto_presets("cpu" if device_kind == "cpu" else "gpu")
-    name = next(name for name, preset in choices.items() if corpus_bytes < preset.text_below)
+    name = _by_text(device_kind, corpus_bytes)[0]
     machine = {"cpu": "a CPU", "cuda": "a CUDA GPU", "mps": "an Apple GPU"}.get(device_kind, device_kind)
     said = f"{name}, for {size(corpus_bytes)} of text on {machine}; --preset NAME or any flag overrides it"
-    return name, dict(choices[name].values), said
+    return name, dict(_choices(device_kind)[name].values), said
 
 
-def apply_auto_preset(config: Config, device_kind: str, corpus_bytes: int) -> str | None:
-    """Set what nobody chose in `config` to what `auto` chooses; return the sentence to say, None if all was chosen."""
+def apply_auto_preset(
+    config: Config, device_kind: str, corpus_bytes: int, shortage: Callable[[Config], str | None] | None = None
+) -> str | None:
+    """Set what nobody chose in `config` to what `auto` chooses; return the sentence to say, None if all was chosen.
+
+    shortage: says of a configuration with its preset what it lacks, or None if nothing. Of the presets for as much text
+    or less, the largest one that lacks nothing is chosen, with the length of the one for the text; that one if none is.
+    """
     name, values, said = choose_preset(device_kind, corpus_bytes)
+    if shortage is not None and (smaller := _sufficient(config, device_kind, corpus_bytes, shortage)) is not None:
+        wanted, (name, lack) = name, smaller
+        length = {setting: value for setting, value in values.items() if setting in LENGTHS}
+        own = _choices(device_kind)[name].values.items()
+        values = {setting: value for setting, value in own if setting not in LENGTHS} | length
+        said = f"{name} instead of {wanted}, which {lack}; --preset NAME or any flag overrides it"
     config.apply_preset(name, values)
     if f"preset {name}" not in config.origins.values():
         return None
@@ -91,6 +102,32 @@ def apply_auto_preset(config: Config, device_kind: str, corpus_bytes: int) -> st
         cause = next(setting for setting in ("optimizer", "learning_rate") if config.given(setting))
         said += f"; with {used} instead of its {values['optimizer']}, because {cause} is given"
     return said
+
+
+def _sufficient(
+    config: Config, device_kind: str, corpus_bytes: int, shortage: Callable[[Config], str | None]
+) -> tuple[str, str] | None:
+    """Return the preset to take instead of the one for the text, and what that lacks; None to take it all the same."""
+    first: str | None = None
+    for name in _by_text(device_kind, corpus_bytes):
+        tried = config.copy()
+        tried.apply_preset(name, _choices(device_kind)[name].values)
+        lack = shortage(tried)
+        if lack is None:
+            return None if first is None else (name, first)
+        first = first or lack
+    return None
+
+
+def _choices(device_kind: str) -> dict[str, Preset]:
+    return auto_presets("cpu" if device_kind == "cpu" else "gpu")
+
+
+def _by_text(device_kind: str, corpus_bytes: int) -> list[str]:
+    """Return the names of the presets for `corpus_bytes` of text or less, the one for so much first."""
+    choices = _choices(device_kind)
+    fitting = [name for name, preset in choices.items() if corpus_bytes < preset.text_below]
+    return [fitting[0], *reversed([name for name in choices if name not in fitting])]
 
 
 def __getattr__(name: str) -> Any:

@@ -162,6 +162,7 @@ class TrainKeywords(TypedDict, total=False):
     n_kv_heads: Any
     n_layer: Any
     n_layers: Any
+    newlines: Any
     norm: Any
     norm_eps: Any
     num_attention_heads: Any

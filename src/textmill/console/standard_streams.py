@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from textmill.console.number_format import CONTROL, in_one_line, printable
 from textmill.errors import ConfigError, DataError
 from textmill.files import plain_values
+from textmill.files.byte_order_mark import decode_marked
 
 NAME_COLUMNS = 12
 """Columns that the name of a field takes."""
@@ -120,6 +121,6 @@ def read_input(what: str) -> str:
     if not piped_in():
         raise ConfigError(f"{what}: give it as an argument or through a pipe")
     try:
-        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+        return decode_marked(sys.stdin.buffer.read()).removesuffix("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"standard input is not UTF-8 at byte {error.start}") from None

@@ -51,6 +51,7 @@ def prepare(
     encoding: str = "utf-8",
     encoding_errors: str = "strict",
     document_separator: str | None = END_OF_TEXT_LINES,
+    newlines: str = "lf",
     dataset_split: str = "train",
     validation_split: str | None = DEFAULT_VALIDATION,
     cleaning: Cleaning | None = None,
@@ -74,8 +75,13 @@ def prepare(
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
+<<<<<<< HEAD
         special_tokens, split_pattern, eos_token, text_column, min_length, format, encoding, encoding_errors,
             document_separator, dataset_split, validation_split: the settings of these names (docs/configuration.md).
+=======
+        special_tokens, eos_token, text_column, min_length, format, encoding, encoding_errors, document_separator,
+            newlines, dataset_split, validation_split: the settings of these names (docs/configuration.md).
+>>>>>>> main
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         say: gets what people should know, one sentence per call.
@@ -85,7 +91,7 @@ def prepare(
     Raises ConfigError for a wrong setting, MissingInputError and DataError for a file, RunExistsError or
     CannotWriteError for `output`.
     """
-    reading = Reading(text_column, encoding_errors, min_length, format, encoding, document_separator)
+    reading = Reading(text_column, encoding_errors, min_length, format, encoding, document_separator, newlines)
     settings = PrepareSettings(
         data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
         special_tokens=special_tokens, split_pattern=split_pattern, eos_token=eos_token, reading=reading,

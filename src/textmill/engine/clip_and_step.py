@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
+from textmill.engine.compiling import Compiler
 from textmill.engine.engine import MakeOptimizer, SkippedSteps
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
@@ -17,11 +18,10 @@ from textmill.machine.precision import Precision
 class TorchUpdate:
     """Scaled backward, clipping, skipping and the optimizer's step over the parameters of `module`.
 
-    model: `module` as the loss calls it. skips_on_device: let the optimizer's kernel skip steps, if it is able to.
+    model: `module` as the loss calls it.
     """
 
     writers = 1
-    skips_on_device = True
 
     def __init__(
         self,
@@ -31,18 +31,17 @@ class TorchUpdate:
         precision: Precision,
         world: World,
         *,
-        compile: bool,
+        compile: Compiler | None,
     ) -> None:
         self.module, self.optimizer = module, make_optimizer(module)
-        # Training has one shape; automatic dynamic shapes would make the kernels depend on which came before.
         # Evaluation, generation and saving, whose shapes vary, use the module, which stays as it is.
-        self.model: nn.Module = torch.compile(model, dynamic=False) if compile else model  # type: ignore[assignment]
+        self.model: nn.Module = compile(model) if compile else model
         self.precision, self.world = precision, world
         self.scaler = precision.scaler()
         self.skipped = SkippedSteps(world.device)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        able = world.device.type == "cuda" and getattr(self.optimizer, "_step_supports_amp_scaling", False)
-        self._skips_on_device = self.skips_on_device and able
+        able = getattr(self.optimizer, "_step_supports_amp_scaling", False)
+        self._skips_on_device = able and world.device.type == "cuda"  # Apple's kernels do not look at the flag
 
     def set_learning_rate(self, learning_rate: float) -> None:
         set_learning_rate(self.optimizer, learning_rate)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from textmill.engine.compiling import Compiler
 from textmill.engine.engine import Engine, MakeOptimizer
 from textmill.engine.single_and_ddp import DDPEngine, SingleEngine
 from textmill.engine.world import World
@@ -72,12 +73,13 @@ def build_engine(
     precision: Precision,
     world: World,
     *,
-    compile: bool,
+    compile: Compiler | None,
     deepspeed: dict[str, Any] | None,
 ) -> Engine:
     """Return the engine called `name` (of `choose_engine`), with `module` on the device or divided among processes.
 
-    deepspeed: the configuration for deepspeed.initialize, where that is the engine.
+    compile: compiles the model; None leaves it as it is. deepspeed: the configuration for deepspeed.initialize, where
+    that is the engine.
     """
     if name == "deepspeed":
         from textmill.engine.deepspeed import DeepSpeedEngine

@@ -15,6 +15,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from textmill.engine.clip_and_step import TorchUpdate
+from textmill.engine.compiling import Compiler
 from textmill.engine.engine import MakeOptimizer
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
@@ -30,10 +31,15 @@ class FSDPEngine(TorchUpdate):
     """
 
     name = "fsdp"
-    skips_on_device = False
 
     def __init__(
-        self, module: nn.Module, make_optimizer: MakeOptimizer, precision: Precision, world: World, *, compile: bool
+        self,
+        module: nn.Module,
+        make_optimizer: MakeOptimizer,
+        precision: Precision,
+        world: World,
+        *,
+        compile: Compiler | None,
     ) -> None:
         self.writers = world.size
         copy_weights_of_first(module, world)

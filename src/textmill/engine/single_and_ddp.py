@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from textmill.engine.clip_and_step import TorchUpdate
+from textmill.engine.compiling import Compiler
 from textmill.engine.engine import MakeOptimizer
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
@@ -17,7 +18,13 @@ class SingleEngine(TorchUpdate):
     name = "single"
 
     def __init__(
-        self, module: nn.Module, make_optimizer: MakeOptimizer, precision: Precision, world: World, *, compile: bool
+        self,
+        module: nn.Module,
+        make_optimizer: MakeOptimizer,
+        precision: Precision,
+        world: World,
+        *,
+        compile: Compiler | None,
     ) -> None:
         super().__init__(module.to(world.device), module, make_optimizer, precision, world, compile=compile)
 
@@ -31,7 +38,13 @@ class DDPEngine(TorchUpdate):
     name = "ddp"
 
     def __init__(
-        self, module: nn.Module, make_optimizer: MakeOptimizer, precision: Precision, world: World, *, compile: bool
+        self,
+        module: nn.Module,
+        make_optimizer: MakeOptimizer,
+        precision: Precision,
+        world: World,
+        *,
+        compile: Compiler | None,
     ) -> None:
         module.to(world.device)
         ids = [world.device.index] if world.device.type == "cuda" else None

@@ -67,8 +67,7 @@ def evaluate_model(
         cache_dir: where prepared text is kept; None: the user's cache. say: called with what is worth knowing.
         reading, progress: called with (bytes, total bytes) of text prepared, and with (targets, total) evaluated.
         interrupted: called before every batch; see `evaluate`.
-        how: text is read, as for `prepare`: text_column, min_length, format, encoding, encoding_errors,
-            document_separator. Column and separator are those of the model's run unless they are given.
+        how: text is read, as for `prepare`: see `Reading`. Column, separator and line ends are the run's unless given.
 
     Raises:
         ConfigError: `data` is missing and the model belongs to no run, or it has no tokenizer for text.
@@ -135,9 +134,10 @@ def _settings(
 
 
 def _reading_of(trained_with: Config | None, how: Mapping[str, Any]) -> Reading:
-    """Return how text is read: column and separator are those that the run was trained with, unless `how` has them."""
+    """Return how text is read: column, separator and line ends are those of the run, unless `how` has them."""
     data = trained_with.data if trained_with is not None else DataConfig()
-    return Reading(**{"text_column": data.text_column, "document_separator": data.document_separator, **how})
+    named = ("text_column", "document_separator", "newlines")
+    return Reading(**{**{name: getattr(data, name) for name in named}, **how})
 
 
 def _ended_documents(run: Path | None) -> bool | None:

@@ -6,7 +6,7 @@ from textmill.errors import ConfigError
 
 
 def launcher_variable(name: str, default: int) -> int:
-    """Return RANK, LOCAL_RANK or WORLD_SIZE. Raises ConfigError if it is not a number."""
+    """Return RANK, LOCAL_RANK, WORLD_SIZE or LOCAL_WORLD_SIZE. Raises ConfigError if it is not a number."""
     text = os.environ.get(name, str(default))
     try:
         return int(text)

@@ -9,6 +9,7 @@ import torch
 
 from textmill.machine.cpu_contention import contention_warning, foreign_load
 from textmill.machine.device_choice import choose_device
+from textmill.machine.device_memory import memory_for_run
 from textmill.machine.devices import cores
 from textmill.machine.kernel_choices import apply_kernels
 from textmill.machine.kernel_notes import findings_here
@@ -50,6 +51,8 @@ def examine(device: str = "auto") -> dict[str, Any]:
     if chosen.type == "cuda":
         free, total = torch.cuda.mem_get_info(chosen)
         found |= {"free_memory": free, "memory": total, "gpus": torch.cuda.device_count()}
+    elif chosen.type == "mps":
+        found["free_memory"] = memory_for_run("mps")
     return found
 
 

@@ -14,9 +14,9 @@ from textmill.machine.devices import processors
 if TYPE_CHECKING:
     import torch
 
-_CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""Occurs in the RuntimeError that PyTorch raises when the memory of the machine ran out."""
-
+_OUT_OF_MEMORY = ("defaultcpuallocator", "out of memory", "_status_alloc_failed", "invalid buffer size")
+"""Words, one of which occurs in PyTorch's RuntimeErrors for memory that ran out: of the machine, of a GPU, of a library
+of NVIDIA's (cuBLAS, cuDNN, cuSOLVER and others allocate by themselves), of Metal where one tensor is too large."""
 
 NO_THREADS = (
     "the system starts no more threads: the limit of processes (ulimit -u, pids.max of a container) or of memory is "
@@ -48,12 +48,17 @@ def container_sentence() -> str | None:
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """Return the most memory used so far in GiB: by PyTorch on a GPU, by the process (resident) on a CPU."""
-    if device.type == "cuda":
-        import torch
+    """Return the most memory used so far in GiB: by PyTorch on a GPU, by the process (resident) on a CPU.
 
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return _peak_resident() / 2**30
+    On an Apple GPU it is what PyTorch has taken from Metal, which it keeps: nothing counts the peak there.
+    """
+    if device.type == "cpu":
+        return _peak_resident() / 2**30
+    import torch
+
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory() / 2**30
+    return torch.cuda.max_memory_allocated(device) / 2**30
 
 
 def _peak_resident() -> int:
@@ -67,13 +72,10 @@ def _peak_resident() -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out: of a GPU, of PyTorch on a CPU, or of Python.
-
-    PyTorch's own error is a RuntimeError with these words.
-    """
+    """Whether `error` says that memory ran out: of a GPU, of PyTorch on a CPU, or of Python."""
     if isinstance(error, MemoryError):
         return True
-    return isinstance(error, RuntimeError) and (_CPU_ALLOCATOR in str(error) or "out of memory" in str(error).lower())
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def is_out_of_threads(error: BaseException) -> bool:

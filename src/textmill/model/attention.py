@@ -2,7 +2,8 @@
 
 Two implementations, same numbers. On a CPU the scores are written out (two batched products and a softmax), which is
 several times faster there than PyTorch's fused kernel in bfloat16 and no slower in float32; elsewhere, and where the
-scores would take too much memory, the fused kernel is used.
+scores would take too much memory, the fused kernel is used. Where a CUDA GPU has no kernel for queries that share keys
+that stores no scores, each query gets keys of its own: a copy of them is small beside T*S scores.
 
 Sources: Vaswani et al. 2017 (arXiv:1706.03762, eq. 1); grouped heads: Ainslie et al. 2023 (arXiv:2305.13245).
 
@@ -16,7 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textmill.planning.memory import WRITTEN_OUT_LIMIT
+from textmill.planning.memory import FLASH, WRITTEN_OUT_LIMIT, groups_heads
+
+_MPS_IS_RIGHT = (2, 13)
+"""Version of PyTorch since which the fused kernel is right on Apple's GPUs: older ones misread transposed views of more
+than one sequence (PyTorch issue 181133), and show float16 and bfloat16 up to three positions of the future (195910).
+"""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,8 @@ class Mask:
 
     With `written_out`, `bias` is added to the scores: 0 or -inf, (G*T, S) or (K*B, G*T, S), or None if nothing is
     masked; `by_hand`: there is no cache, and `attend_on_cpu` computes the rest. Otherwise the fused kernel gets
-    `allowed`, a boolean (T, S) or (B, 1, T, S), or None with `causal`, which masks the future.
+    `allowed`, a boolean (T, S) or (B, 1, T, S), on a CUDA GPU as numbers that are added, or None with `causal`, which
+    masks the future; `repeat`: with keys and values once for each query head.
     """
 
     written_out: bool
@@ -33,6 +40,7 @@ class Mask:
     bias: Tensor | None = None
     allowed: Tensor | None = None
     causal: bool = False
+    repeat: bool = False
 
 
 def make_mask(
@@ -55,19 +63,30 @@ def make_mask(
     by_hand = written_out and past is None and not torch.compiler.is_compiling()
     if segments is None and length == 1:
         return Mask(written_out, by_hand)
-    if segments is None and not written_out and not past:
-        return Mask(written_out, causal=True)
+    early = _mps_errs(x) and dtype != torch.float32  # then the kernel's own causal mask is wrong
+    causal = segments is None and not written_out and not past and not early
+    repeat = heads != kv_heads and x.device.type == "cuda" and not _groups_heads(x.device, dtype, masked=not causal)
+    if causal:
+        return Mask(written_out, causal=True, repeat=repeat)
     allowed = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(total - length)  # (T, S)
     if segments is not None:
-        allowed = allowed & (segments[:, None, :, None] == segments[:, None, None, :])  # (B, 1, T, S)
+        own = segments.unsqueeze(1)  # (B, 1, T)
+        allowed = allowed & (own.unsqueeze(-1) == own.unsqueeze(-2))  # (B, 1, T, S)
+    if not written_out and x.device.type == "cuda":  # once for all layers, where the kernel would do it in each
+        allowed = torch.zeros(allowed.shape, dtype=dtype, device=x.device).masked_fill_(~allowed, float("-inf"))
     if not written_out:
-        return Mask(written_out, allowed=allowed)
+        return Mask(written_out, allowed=allowed, repeat=repeat)
     bias = torch.zeros(allowed.shape, dtype=dtype, device=x.device).masked_fill_(~allowed, float("-inf"))
     group = heads // kv_heads
     if segments is None:
         return Mask(written_out, by_hand, bias.repeat(group, 1))  # (G*T, S)
     bias = bias.expand(kv_heads, batch, group, length, total)  # from (B, 1, T, S)
     return Mask(written_out, by_hand, bias.reshape(kv_heads * batch, group * length, total))
+
+
+def _groups_heads(device: torch.device, dtype: torch.dtype, *, masked: bool) -> bool:
+    flash = torch.cuda.get_device_capability(device) >= FLASH
+    return groups_heads(half=dtype in (torch.float16, torch.bfloat16), masked=masked, flash=flash)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) -> Tensor:
@@ -82,16 +101,25 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) ->
     """
     if mask.written_out:
         return _written_out(q, k, v, mask.bias, dropout)
+    if mask.repeat:
+        k, v = (shared.repeat_interleave(q.shape[2] // k.shape[2], dim=2) for shared in (k, v))
+    heads = [tensor.transpose(1, 2) for tensor in (q, k, v)]  # (B, H, T, E), (B, K, S, E) twice
+    if _mps_errs(q):
+        heads = [tensor.contiguous() for tensor in heads]
     out = F.scaled_dot_product_attention(
-        q.transpose(1, 2),  # (B, H, T, E)
-        k.transpose(1, 2),  # (B, K, S, E)
-        v.transpose(1, 2),
+        *heads,
         attn_mask=mask.allowed,
         is_causal=mask.causal,
         dropout_p=dropout,
         enable_gqa=q.shape[2] != k.shape[2],
     )
     return out.transpose(1, 2)
+
+
+def _mps_errs(tensor: Tensor) -> bool:
+    if tensor.device.type != "mps":
+        return False
+    return tuple(int(number) for number in torch.__version__.split(".")[:2]) < _MPS_IS_RIGHT
 
 
 def _written_out(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from textmill.config import ModelConfig
 from textmill.model.attention import Mask, make_mask
@@ -21,6 +20,7 @@ from textmill.model.kv_cache import Cache
 from textmill.model.linear_and_embedding import Embedding, Linear
 from textmill.model.norm import make_norm
 from textmill.model.positions import Angles, rotary_angles, sinusoids
+from textmill.model.recompute import recomputed
 
 
 class Block(nn.Module):
@@ -125,9 +125,10 @@ class Decoder(nn.Module):
             assert self.config.head_dim is not None
             angles = rotary_angles(positions, self.config.head_dim, self.config.rope_theta, dtype)
         recompute = self.config.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        drops = max(self.config.dropout, self.config.attention_dropout or 0.0) > 0
         for block in self._part(self.names.blocks):
             if recompute:
-                x = checkpoint(block, x, angles, mask, None, use_reentrant=False)
+                x = recomputed(block, x, angles, mask, None, drops=drops)
             else:
                 x = block(x, angles, mask, cache)
         if cache is not None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from textmill.optim.orthogonalise import orthogonalise
+from textmill.optim.skip_on_device import flag_of, local, replace_if
 
 
 class Muon(torch.optim.Optimizer):
@@ -28,7 +29,11 @@ class Muon(torch.optim.Optimizer):
         cost of the orthogonalisation, and learn as much in runs of some hundred steps and more.
     iteration_dtype: number format of the orthogonalisation; bfloat16 is accurate enough, and fast where the
         hardware supports it.
+
+    Steps are skipped by the flag of `skip_on_device`; one that is skipped counts for `every`.
     """
+
+    _step_supports_amp_scaling = True
 
     def __init__(
         self,
@@ -62,17 +67,23 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        found_inf = flag_of(self)
+        if found_inf is not None and found_inf.device.type == "mps":  # whose fused kernels do not look at it
+            if found_inf.item():
+                return loss
+            found_inf = None
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not parameters:
                 continue
             if group["name"] == "matrices":
-                self._step_matrices(parameters, group)
+                self._step_matrices(parameters, group, None if found_inf is None else found_inf == 0)
             else:
-                self._step_adamw(parameters, group)
+                self._step_adamw(parameters, group, found_inf)
         return loss
 
-    def _step_matrices(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+    def _step_matrices(self, parameters: list[Tensor], group: dict[str, Any], taken: Tensor | None) -> None:
+        """Move the matrices, if `taken` is true or None."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         buffers = []
         for parameter in parameters:
@@ -80,9 +91,12 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             buffers.append(state["momentum_buffer"])
+        if taken is not None:  # a gradient equal to the momentum leaves it as it is
+            replace_if(~taken, gradients, buffers)
         torch._foreach_lerp_(buffers, gradients, 1.0 - group["momentum"])
         if group["weight_decay"]:
-            torch._foreach_mul_(parameters, 1.0 - group["lr"] * group["weight_decay"])
+            kept = 1.0 - group["lr"] * group["weight_decay"]
+            torch._foreach_mul_(local(parameters), kept if taken is None else _number(taken, kept, 1.0))
         group["steps"] += 1
         if (group["steps"] - 1) % group["every"] != 0:
             return
@@ -93,6 +107,8 @@ class Muon(torch.optim.Optimizer):
         for shape, indices in shapes.items():
             stacked = torch.stack([_whole(updates[index]) for index in indices])  # (n, A, B)
             directions = orthogonalise(stacked.flatten(2), dtype=self._iteration_dtype)
+            if taken is not None:
+                directions = directions * taken
             scale = 0.2 * math.sqrt(max(directions.shape[-2:]))
             torch._foreach_add_(
                 [parameters[index] for index in indices],
@@ -103,7 +119,7 @@ class Muon(torch.optim.Optimizer):
                 alpha=-group["lr"] * scale,
             )
 
-    def _step_adamw(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+    def _step_adamw(self, parameters: list[Tensor], group: dict[str, Any], found_inf: Tensor | None) -> None:
         for parameter in parameters:
             state = self.state[parameter]
             if not state:
@@ -128,7 +144,13 @@ class Muon(torch.optim.Optimizer):
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=False,
+            found_inf=found_inf,
         )
+
+
+def _number(condition: Tensor, yes: float, no: float) -> Tensor:
+    """Return `yes` or `no` as a tensor () beside `condition`; `torch.where` would copy both to a GPU."""
+    return torch.full((), yes, dtype=torch.float32, device=condition.device).masked_fill_(~condition, no)
 
 
 def _whole(tensor: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from textmill.imports import resolve_callable
 from textmill.optim.lazy_compiler import leave_compiler_out
 from textmill.optim.muon import Muon
 from textmill.optim.parameter_groups import parameter_groups
+from textmill.optim.skip_on_device import SGD
 
 FEW_STEPS = 200
 """Steps of a run below which Muon updates the matrices in every step: each counts there."""
@@ -90,12 +91,14 @@ def build_optimizer(
     if callable(name) or ":" in name:
         factory = name if callable(name) else resolve_callable(name)
         return _made_by(factory, groups, repr(name))
+    devices = {parameter.device.type for parameter in model.parameters()}
     if name in ("adamw", "adam"):
         kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
-        fused = {parameter.device.type for parameter in model.parameters()} <= {"cpu", "cuda"}  # one kernel for all
+        fused = devices <= {"cpu", "cuda", "mps"}  # one kernel for all
         return kind(groups, lr=learning_rate, betas=betas, eps=adam.eps, fused=fused)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9 if momentum is None else momentum)
+        kind = SGD if devices == {"cuda"} else torch.optim.SGD
+        return kind(groups, lr=learning_rate, momentum=0.9 if momentum is None else momentum)
     if name == "muon":
         groups = _with_embedding_rate(model, groups, muon.embedding_rate)
         return Muon(

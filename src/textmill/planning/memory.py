@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from textmill.config import Config, ModelConfig
+from textmill.machine.device_memory import RUNTIME
 from textmill.planning.parameter_count import block_matrices, count_parameters
 
 FLOAT, LONG = 4, 8
@@ -23,11 +24,11 @@ FLOAT, LONG = 4, 8
 WRITTEN_OUT_LIMIT = 64 * 2**20
 """Attention scores of a layer, B*H*T*S, above which a CPU too uses the fused kernel, which does not store them."""
 
+FLASH = (8, 0)
+"""Compute capability of NVIDIA's GPUs from which flash attention runs on them: Ampere."""
+
 EVALUATION_NUMBERS = 2**24
 """Elements of the largest tensor of an evaluation batch (64 MB), unless training's batch is larger."""
-
-RUNTIME = {"cpu": 400 * 10**6, "cuda": 600 * 10**6, "mps": 300 * 10**6}
-"""Allowance for PyTorch itself: resident code and buffers on a CPU, the context and library buffers on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,17 @@ class Memory:
 
 @dataclass(frozen=True)
 class Shape:
-    """A resolved model with the sizes of a micro-batch, for the formulas. element: c."""
+    """A resolved model with the sizes of a micro-batch, for the formulas.
+
+    element: c. masked: a mask keeps documents apart. flash: whether a GPU is new enough for flash attention.
+    """
 
     model: ModelConfig
     rows: int
     element: int
     device: str
+    masked: bool = False
+    flash: bool = True
 
     @property
     def tokens(self) -> int:
@@ -143,6 +149,13 @@ class Shape:
     def half(self) -> bool:
         return self.element < FLOAT
 
+    @property
+    def repeats_keys(self) -> bool:
+        """Whether a GPU gets the keys and values of several queries once for each of them."""
+        heads, kv_heads, _ = self.heads
+        flash = groups_heads(half=self.half, masked=self.masked, flash=self.flash)
+        return self.device == "cuda" and heads != kv_heads and not flash
+
 
 @dataclass(frozen=True)
 class StepSettings:
@@ -151,7 +164,7 @@ class StepSettings:
     batch_size: rows of a micro-batch. accumulation: micro-batches per step. validation_rows: rows of an evaluation
     batch (None: `evaluation_rows`). precision: fp32, bf16 or fp16. device: cpu, cuda or mps. processes: with several,
     gradients are exchanged and stay allocated from the first to the last step. sharded: weights, gradients and
-    optimizer state are divided among the processes.
+    optimizer state are divided among the processes. masked: a mask keeps documents of one row apart.
     """
 
     batch_size: int
@@ -163,6 +176,7 @@ class StepSettings:
     device: str = "cpu"
     processes: int = 1
     sharded: bool = False
+    masked: bool = False
 
     @classmethod
     def of(cls, config: Config, *, precision: str, device: str, processes: int = 1) -> StepSettings:
@@ -178,6 +192,7 @@ class StepSettings:
             device=device,
             processes=processes,
             sharded=training.engine == "fsdp",
+            masked=config.data.pack_sequences and config.data.mask_documents,
         )
 
 
@@ -189,7 +204,14 @@ def estimate_memory(model: ModelConfig, step: StepSettings) -> Memory:
     """
     model = model.resolved()
     count = count_parameters(model).total
-    shape = Shape(model, step.batch_size, FLOAT if step.precision == "fp32" else 2, step.device)
+    shape = Shape(
+        model,
+        step.batch_size,
+        FLOAT if step.precision == "fp32" else 2,
+        step.device,
+        masked=step.masked,
+        flash=step.precision != "fp16",  # which is chosen on a GPU that is too old for bf16, and for flash attention
+    )
     rows = step.validation_rows or evaluation_rows(model, step.batch_size, model.vocab_size or 0)
     block = block_activations(shape)
     stream = shape.tokens * model.d_model * FLOAT
@@ -213,6 +235,17 @@ def estimate_memory(model: ModelConfig, step: StepSettings) -> Memory:
         runtime=RUNTIME.get(step.device, RUNTIME["cpu"]),
         accumulated=step.accumulation > 1 or step.processes > 1,
     )
+
+
+def groups_heads(*, half: bool, masked: bool, flash: bool) -> bool:
+    """Whether a CUDA GPU has a kernel for queries that share keys which does not store the attention scores.
+
+    Flash attention alone: in half precision, without a mask, on a GPU that is new enough (`FLASH`). The other kernel
+    that stores no scores wants as many keys as queries. flash: whether the GPU is new enough.
+
+    Source: sdp_utils.cpp of PyTorch 2.11, can_use_flash_attention and can_use_mem_efficient_attention.
+    """
+    return half and flash and not masked
 
 
 def evaluation_rows(model: ModelConfig, batch_size: int, vocab_size: int) -> int:
@@ -285,14 +318,15 @@ def outer_activations(shape: Shape) -> int:
     final_norm = tokens * (model.d_model * FLOAT + _norm_statistics(model)) if model.pre_norm else 0
     head_input = tokens * model.d_model * shape.element
     angles = 2 * model.max_seq_len * shape.heads[2] * shape.element if model.pos_encoding == "rope" else 0
-    return final_norm + head_input + angles + _dropout(shape, FLOAT)
+    mask = tokens * model.max_seq_len * shape.element if shape.masked and shape.device == "cuda" else 0
+    return final_norm + head_input + angles + mask + _dropout(shape, FLOAT)
 
 
 def _attention(shape: Shape) -> int:
     """Return the bytes of queries, keys and values, and of the weights, B*H*T*T, or of one number per query."""
     heads, kv_heads, size = shape.heads
     c, dropout = shape.element, bool(shape.model.attention_dropout)
-    kept = shape.tokens * (heads + 2 * kv_heads) * size * c
+    kept = shape.tokens * (heads + 2 * (heads if shape.repeats_keys else kv_heads)) * size * c
     if shape.by_hand:  # before and after norms and rotation; stacked once more if several queries share a key
         kept = 2 * kept - (shape.tokens * size * c if kv_heads == 1 else 0)  # a single head of values is not copied
         kept += shape.tokens * heads * size * c if heads != kv_heads else 0

@@ -8,6 +8,7 @@ from textmill.config.consistency import fit_batch, fit_dropout, fit_model, fit_v
 from textmill.config.huggingface import OWN_MODEL_TYPE, export_problem
 from textmill.config.run_config import LENGTHS, Config
 from textmill.errors import ConfigError
+from textmill.planning.fit_memory import Hardware, fit_rows
 from textmill.planning.memory import Memory, StepSettings, estimate_memory, evaluation_rows, optimizer_bytes
 from textmill.planning.parameter_count import ParameterCount, count_parameters, flops_per_token
 from textmill.planning.run_length import KEPT, Length, kept_epochs, plan_length
@@ -86,14 +87,14 @@ def fit_run(
     row_tokens: int,
     vocab_size: int,
     learned: bool,
-    world_size: int = 1,
+    hardware: Hardware,
     own_model: bool = True,
 ) -> tuple[Length, list[str]]:
-    """Fit the values of `config` that nobody chose to the text and each other; return the run's length and the changes.
+    """Fit the values that nobody chose to text, memory and each other; return the run's length and the changes.
 
     num_rows: rows of the training set, of row_tokens targets each. vocab_size: the tokenizer's; learned: a BPE
-    tokenizer was trained on this text and may have fewer tokens than it was asked for. own_model: the configuration
-    describes the model, which was not passed as an object.
+    tokenizer was trained on this text and may have fewer tokens than it was asked for. hardware: what the run computes
+    on. own_model: the configuration describes the model, which was not passed as an object.
 
     Raises:
         ConfigError: a chosen value does not fit.
@@ -102,11 +103,12 @@ def fit_run(
     if own_model and (problem := export_problem(config.model)) is not None:
         said.append(f"model: saved for textmill alone (model_type {OWN_MODEL_TYPE}), because {problem}")
     said += fit_vocab(config, vocab_size, "bpe" if learned else "given")
-    said += fit_batch(config, num_rows, world_size)
+    said += fit_batch(config, num_rows, hardware.processes)
+    said += fit_rows(config, hardware) if own_model else []
     settings = config.training
     length = plan_length(
         rows_per_epoch=num_rows,
-        rows_per_step=settings.batch_size * settings.gradient_accumulation_steps * world_size,
+        rows_per_step=settings.batch_size * settings.gradient_accumulation_steps * hardware.processes,
         row_tokens=row_tokens,
         epochs=settings.epochs,
         max_steps=settings.max_steps,
@@ -121,12 +123,20 @@ def fit_run(
 
 
 def plan_run(
-    config: Config, text: Text, *, device: str, precision: str, world_size: int = 1, speed: float | None = None
+    config: Config,
+    text: Text,
+    *,
+    device: str,
+    precision: str,
+    world_size: int = 1,
+    free: int | None = None,
+    speed: float | None = None,
 ) -> tuple[Plan, list[str]]:
     """Return the plan of the run that `config` describes on `text`, and a sentence per value changed to fit.
 
     config: with its preset applied; values that nobody chose are changed to fit, as training does. device: cpu, cuda or
-    mps. precision: fp32, bf16 or fp16. speed: tokens per second of all processes together, to compute the time.
+    mps. precision: fp32, bf16 or fp16. free: bytes that each process can have, if known. speed: tokens per second of
+    all processes together, to compute the time.
 
     Raises:
         ConfigError: values contradict each other, or do not fit the text.
@@ -142,7 +152,7 @@ def plan_run(
         row_tokens=text.row_tokens or model.max_seq_len,
         vocab_size=text.vocab_size,
         learned=text.learned,
-        world_size=world_size,
+        hardware=Hardware(device, precision, world_size, free),
     )
     if length.total_steps is None and speed is not None and settings.max_time is not None:
         length = length.planned(int(settings.max_time * speed / length.tokens_per_step))

@@ -17,7 +17,7 @@ from textmill.evaluation.metrics import Metric
 from textmill.optim.optimizer_choice import OptimizerFactory
 from textmill.planning.plan import Plan, plan_run
 from textmill.training.given_parts import Parts
-from textmill.training.open_run import open_run
+from textmill.training.open_run import least_free_memory, open_run
 from textmill.training.run import LossFunction, Run
 from textmill.training.start_run import start_run
 
@@ -73,7 +73,7 @@ def assemble(
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run would be: `config` with every value settled, its plan, the bytes free on its device."""
+    """What a run would be: `config` with every value settled, its plan, the bytes that each process can have."""
 
     config: Config
     plan: Plan
@@ -90,4 +90,4 @@ def preview_run(config: Config, *, screen: Screen | None = None) -> Preview:
         config, device = opened.config, opened.world.device
         text, precision = counted_text(config, opened.corpus), opened.precision.name
         plan, _ = plan_run(config, text, device=device.type, precision=precision, world_size=opened.world.size)
-        return Preview(config, plan, torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None)
+        return Preview(config, plan, least_free_memory(opened.world))

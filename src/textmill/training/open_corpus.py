@@ -7,7 +7,6 @@ from typing import Any
 
 from textmill.checkpoint.saved_settings import read_settings_of_model
 from textmill.config import Config
-from textmill.config.presets import apply_auto_preset
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
 from textmill.data.batches.text_size import corpus_size_bytes
@@ -20,6 +19,7 @@ from textmill.data.store.joined_corpus import join
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.files import expand_home
+from textmill.planning.fit_memory import Hardware, settle_auto_preset
 from textmill.runs.layout import TRAIN_LOG
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
 
@@ -78,8 +78,8 @@ def settle_data(
     return live[0], live[1]
 
 
-def settle_preset(config: Config, device_type: str, data: TextDataset | Corpus | None = None) -> str | None:
-    """Set what nobody chose to the preset that fits device and corpus; return the sentence about it.
+def settle_preset(config: Config, hardware: Hardware, data: TextDataset | Corpus | None = None) -> str | None:
+    """Set what nobody chose to the preset that fits device, memory and corpus; return the sentence about it.
 
     data: the text, where it is an object. Does nothing, and returns None, when a preset was named.
     """
@@ -89,11 +89,11 @@ def settle_preset(config: Config, device_type: str, data: TextDataset | Corpus |
         corpus = _corpus_of(data)
         stores = [store for store in (corpus.train, corpus.validation) if store is not None]
         num_bytes = sum(store.num_bytes or store.num_tokens * store.dtype.itemsize for store in stores)
-        return apply_auto_preset(config, device_type, num_bytes)
+        return settle_auto_preset(config, hardware, num_bytes)
     settings = PrepareSettings.of(config)
     items, _ = weighted_items(settings.data)
     num_bytes = corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
-    return apply_auto_preset(config, device_type, num_bytes)
+    return settle_auto_preset(config, hardware, num_bytes)
 
 
 def settle_paths(config: Config, say: Callable[[str], None]) -> None:

@@ -21,8 +21,11 @@ from textmill.engine.deepspeed_json import adopt_deepspeed
 from textmill.engine.engine_choice import choose_engine, refuse_contradictions
 from textmill.engine.world import World, join_world, leave_world
 from textmill.errors import ConfigError
+from textmill.machine.device_memory import memory_for_run
+from textmill.machine.launcher import launcher_variable
 from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import empty_model
+from textmill.planning.fit_memory import Hardware
 from textmill.planning.plan import fit_run
 from textmill.planning.run_length import Length
 from textmill.runs import layout
@@ -80,9 +83,7 @@ _AT_CTRL_C = (
 
 @contextmanager
 def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> Iterator[OpenedRun]:
-    """Open everything that `config` describes, and yield it; close it after the block.
-
-    Text is prepared in the cache. A run that is resumed is locked.
+    """Open all that `config` describes, yield it, close it; text is prepared in the cache, a resumed run is locked.
 
     Raises:
         TextmillError: whatever training would refuse before its first step.
@@ -106,9 +107,11 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         data, validation = settle_data(
             config, (parts.data, parts.validation), world, screen, continued=output.continued, interrupted=signals.check
         )
+        free = None if start else least_free_memory(world)  # a run that is resumed keeps the rows it had
         with screen.during("looking for the text"), world.together():
             kernels, recorded = first_kernels(config, output, world, screen.say)
-            preset = None if start else settle_preset(config, world.device.type, data)
+            hardware = _hardware(config, world, free)
+            preset = None if start else settle_preset(config, hardware, data)
             settle_shape(config, parts)
             consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))
         with screen.during("preparing the text"):
@@ -122,8 +125,9 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
                 _say_new(screen, corpus, _without_effect(config, parts))
             else:
                 split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
-            length, changes = _fit(config, parts, corpus, rows, world)
+            length, changes = _fit(config, parts, corpus, rows, hardware)
             _say_new(screen, corpus, changes)
+            _refuse_unseeded_dropout(config, world)
         if start is None and not recorded and parts.model is None:
             recorded = None  # its kernels are still to be chosen
         with screen.during("trying kernels"):
@@ -199,15 +203,38 @@ def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: boo
     return name, precision
 
 
-def _fit(config: Config, parts: Parts, corpus: Corpus, rows: Rows, world: World) -> tuple[Length, list[str]]:
-    """Fit the settings to the text; return the run's length and the changes. See `fit_run`."""
+def _refuse_unseeded_dropout(config: Config, world: World) -> None:
+    """Raise ConfigError where compiled code could not compute a block again with the same dropout."""
+    model = config.model
+    drops = max(model.dropout, model.attention_dropout or 0.0) > 0
+    if world.device.type == "mps" and config.training.compile and model.gradient_checkpointing and drops:
+        raise ConfigError(
+            "compile, gradient_checkpointing and dropout cannot be combined on mps, where PyTorch would recompute with "
+            "another dropout: leave one of them out"
+        )
+
+
+def least_free_memory(world: World) -> int | None:
+    """Return the bytes that each process of the run can have on its device, or None where a process does not know."""
+    sharing = launcher_variable("LOCAL_WORLD_SIZE", world.size)
+    free = world.gather(memory_for_run(world.device.type, world.device.index, sharing=sharing))
+    return None if None in free else min(free)
+
+
+def _hardware(config: Config, world: World, free: int | None) -> Hardware:
+    precision = choose_precision(config.training.precision, world.device).name
+    return Hardware(world.device.type, precision, world.size, free)
+
+
+def _fit(config: Config, parts: Parts, corpus: Corpus, rows: Rows, hardware: Hardware) -> tuple[Length, list[str]]:
+    """Fit the settings to text and memory; return the run's length and the changes. See `fit_run`."""
     return fit_run(
         config,
         num_rows=len(rows),
         row_tokens=rows.targets_per_row,
         vocab_size=corpus.vocab_size,
         learned=learned(config, corpus),
-        world_size=world.size,
+        hardware=hardware,
         own_model=parts.model is None,
     )
 

@@ -17,7 +17,7 @@ FORBIDDEN = {
     *SHAPE,
     *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "split_pattern", "init_from"),
     *("pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob", "min_length"),
-    *("val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
+    *("val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator", "newlines"),
 }
 """Settings that would make it another run. The data is compared by its fingerprint."""
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.config import ModelConfig
 from textmill.data.batches.loader import Batch
+from textmill.engine.compiling import Compiler
 from textmill.engine.deepspeed_json import for_initialize
 from textmill.engine.engine_choice import build_engine
 from textmill.files import retry_stale
@@ -79,7 +80,7 @@ def _describe(run: Run, opened: OpenedRun) -> None:
 def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
     """Return the run at step 0."""
     config, world, corpus, parts = opened.config, opened.world, opened.corpus, opened.parts
-    settings, say = config.training, opened.screen.say
+    settings, say, compiler = config.training, opened.screen.say, _compiler(opened)
     with world.together():
         model = _model(opened)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())  # an engine may leave a shard of each
@@ -111,10 +112,10 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
             make_optimizer,
             opened.precision,
             world,
-            compile=settings.compile,
+            compile=compiler,
             deepspeed=for_initialize(config, world.size) if opened.engine == "deepspeed" else None,
         ),
-        loss=parts.loss or causal_loss(label_smoothing=settings.label_smoothing, compile=settings.compile),
+        loss=parts.loss or causal_loss(label_smoothing=settings.label_smoothing, compile=compiler),
         loader=make_loader(config, opened.rows, opened.augment, world),
         held_out=held_out_sets(config, corpus, world),
         metrics=parts.metrics or {},
@@ -138,6 +139,10 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
     )
 
 
+def _compiler(opened: OpenedRun) -> Compiler | None:
+    return Compiler(opened.screen.say) if opened.config.training.compile else None
+
+
 def _name_of_own(model: nn.Module) -> str | None:
     """Return the class of a model that the configuration does not describe, else None."""
     return None if isinstance(getattr(model, "config", None), ModelConfig) else type(model).__name__
@@ -155,16 +160,16 @@ def _model(opened: OpenedRun) -> nn.Module:
     return model
 
 
-def causal_loss(*, label_smoothing: float = 0.0, compile: bool = False) -> LossFunction:
+def causal_loss(*, label_smoothing: float = 0.0, compile: Compiler | None = None) -> LossFunction:
     """Return the loss of next-token prediction: from a model and a batch to summed nats over the counted targets.
 
     With label smoothing it is the pair of the smoothed sum, which is minimised, and the plain one, which is reported:
     only the plain loss can be compared with the validation loss and between runs.
 
-    compile: compile what follows the logits, as the engine compiles the model that makes them: the logits are the
+    compile: compiles what follows the logits, as the engine compiles the model that makes them: the logits are the
     largest tensor of a step, and one kernel needs no copy of them in float32.
     """
-    nats_of = torch.compile(cross_entropy_sum, dynamic=False) if compile else cross_entropy_sum
+    nats_of = compile(cross_entropy_sum) if compile else cross_entropy_sum
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         return nats_of(forward(model, batch), batch.targets)

@@ -28,6 +28,7 @@ from textmill.config.field_types import (
 )
 
 EncodingErrors = Literal["strict", "replace"]
+Newlines = Literal["lf", "keep"]
 Format = Literal["text", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "html", "pdf", "epub", "npy", "bin"]
 Packing = Literal["concat", "greedy", "first_fit", "best_fit"]
 Augmentation = Literal["case", "punctuation", "whitespace"]
@@ -74,6 +75,8 @@ class DataFields(Fields):
     """Encoding of plain text, JSON and tables, such as latin-1, cp1252 or utf-16."""
     encoding_errors: Annotated[EncodingErrors, BeforeValidator(one_of(EncodingErrors))] = "strict"
     """Bytes that are not in the encoding: refuse the file (strict) or replace them."""
+    newlines: Annotated[Newlines, BeforeValidator(one_of(Newlines))] = "lf"
+    """Windows line ends (CR LF) of plain text: read them as line feeds (lf) or keep them."""
     document_separator: Annotated[str | None, BeforeValidator(or_none(text))] = "auto"
     """What ends a document in plain text, such as ---; auto: lines <|endoftext|>; none: a file is one document."""
     pack_sequences: Switch = True

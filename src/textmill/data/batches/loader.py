@@ -41,8 +41,14 @@ class Batch:
     segments: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on `device`; a copy to a GPU does not wait if the memory is pinned."""
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        """Return the batch on `device`; a copy from pinned memory to an NVIDIA GPU does not wait.
+
+        PyTorch keeps pinned memory until such copies have happened. On other devices a copy that does not wait may read
+        memory that is in use for something else by then.
+        """
+        device = torch.device(device)
+        asynchronous = device.type == "cuda"
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=asynchronous and tensor.is_pinned()))
 
     def pinned(self) -> Batch:
         """Return the batch in memory that a GPU copies from by itself, so that `to` does not wait."""

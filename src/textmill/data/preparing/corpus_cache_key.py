@@ -63,14 +63,19 @@ def content_key(
 
 
 def _content(path: Path, reading: Reading, tick: Callable[[int], None]) -> tuple[str, str]:
-    digest = hashlib.sha256()
+    digest, returns = hashlib.sha256(), False
     with open_file(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
+            returns = returns or b"\r" in block
             tick(len(block))
     name = kept_under(path)
     if name is not None and not (digest.hexdigest().startswith(name) or sha256(path).startswith(name)):
         raise DataError(
             f"{path} has changed since it was kept (its SHA-256 differs): delete it and give the text again"
         )
-    return "".join(format_of(path, reading.format)) or "text", digest.hexdigest()
+    extension, compression = format_of(path, reading.format)
+    kind = extension + compression or "text"
+    if not extension and reading.newlines == "lf" and (returns or compression):
+        kind += ", line feeds"  # from here on; what was prepared before has carriage returns
+    return kind, digest.hexdigest()

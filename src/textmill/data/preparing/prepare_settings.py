@@ -28,6 +28,7 @@ def reading_of(data: DataConfig) -> Reading:
         format=data.format,
         encoding=data.encoding,
         document_separator=data.document_separator,
+        newlines=data.newlines,
     )
 
 

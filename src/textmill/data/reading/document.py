@@ -21,6 +21,7 @@ class Reading:
         min_length: shorter documents, in characters, are skipped; preparing does that.
         format: what the files are, one of NAMED_FORMATS, whatever their names; None to go by the extension.
         encoding: of plain text, JSON and tables; Python's name for it, which is made canonical.
+        newlines: Windows line ends of plain text, \\r\\n, are read as line feeds (lf) or are left as they are (keep).
         document_separator: what ends a document within a plain text. \\n, \\t and \\r are the characters; None for
             nothing, END_OF_TEXT_LINES for lines that read <|endoftext|>.
     """
@@ -31,11 +32,14 @@ class Reading:
     format: str | None = None
     encoding: str = "utf-8"
     document_separator: str | None = END_OF_TEXT_LINES
+    newlines: str = "lf"
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a value that means nothing."""
         if self.encoding_errors not in ("strict", "replace"):
             raise ConfigError(f"encoding_errors is {self.encoding_errors!r}: choose strict or replace")
+        if self.newlines not in ("lf", "keep"):
+            raise ConfigError(f"newlines is {self.newlines!r}: choose lf or keep")
         if self.format is not None and self.format not in NAMED_FORMATS:
             raise ConfigError(f"format is {self.format!r}: choose one of {', '.join(NAMED_FORMATS)}")
         if self.document_separator == "":
@@ -50,7 +54,10 @@ class Reading:
         object.__setattr__(self, "encoding", codecs.lookup(self.encoding).name)
 
     def identity(self, *, plain_text: bool) -> dict[str, Any]:
-        """Return what the documents of files depend on, some of which may be `plain_text`; formats count with files."""
+        """Return what the documents of files depend on, some of which may be `plain_text`; formats count with files.
+
+        So do Windows line ends, which few files have.
+        """
         values: dict[str, Any] = {
             name: getattr(self, name) for name in ("text_column", "encoding_errors", "min_length")
         }

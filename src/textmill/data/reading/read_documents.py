@@ -17,7 +17,7 @@ from textmill.data.reading.formats import (
     pdf,
     text,
 )
-from textmill.data.reading.formats.other_encodings import as_utf8
+from textmill.data.reading.formats.other_encodings import as_utf8, marked_as_utf8
 from textmill.data.sources.file_extensions import ARCHIVES, FORMATS, IDS, extension_of, format_of
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
@@ -98,8 +98,10 @@ def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> It
             f"{path} is compressed: unpack it first, because a {extension} file is not read from front to back"
         )
     content = compressed.unpack(file, compression, str(path)) if compression else file
-    if reading.encoding != "utf-8" and format in _TEXTUAL:
+    if format in _TEXTUAL and reading.encoding != "utf-8":
         content = as_utf8(content, str(path), reading)
+    elif format in _TEXTUAL:
+        content = marked_as_utf8(content, str(path), reading, notes)
     return READERS[format](content, str(path), reading, notes)
 
 

@@ -2,19 +2,22 @@
 
 
 class Notes:
-    """Collects findings, with the first file, the last and the number of files of each."""
+    """Collects findings, with the first file, the last, the number of files and the number of cases of each."""
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[str, str, int]] = {}
+        self._found: dict[str, tuple[str, str, int, int]] = {}
 
-    def add(self, finding: str, where: str) -> None:
-        """Add `where`, once in succession, to a finding, which is a sentence without a full stop."""
-        first, last, count = self._found.get(finding, (where, "", 0))
-        self._found[finding] = (first, where, count + (where != last))
+    def add(self, finding: str, where: str, number: int = 1) -> None:
+        """Add `where`, once in succession, to a finding, which is a sentence without a full stop.
+
+        number: of cases there; their sum replaces `{number}` in the finding.
+        """
+        first, last, count, cases = self._found.get(finding, (where, "", 0, 0))
+        self._found[finding] = (first, where, count + (where != last), cases + number)
 
     def sentences(self) -> list[str]:
         """Return one line per finding, with the first file and how many more there are."""
         return [
-            f"{finding}: {first}" + (f" and {count - 1:,} more" if count > 1 else "")
-            for finding, (first, _, count) in self._found.items()
+            f"{finding.replace('{number}', f'{cases:,}')}: {first}" + (f" and {count - 1:,} more" if count > 1 else "")
+            for finding, (first, _, count, cases) in self._found.items()
         ]

@@ -21,6 +21,7 @@ from textmill import files
 from textmill.console.number_format import size
 from textmill.data.sources.file_extensions import NAMED_FORMATS
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
+from textmill.files.byte_order_mark import marked_encoding
 from textmill.files.cache_dir import cache_root, naming_cache_dir
 from textmill.files.operating_system import NEW
 from textmill.imports import resolve
@@ -119,7 +120,9 @@ class Keeper:
         if self.format is not None:
             return self.format
         with path.open("rb") as file:
-            start = file.read(_BLOCK).decode(self.encoding, "replace").removeprefix("\ufeff").lstrip()
+            start = file.read(_BLOCK)
+        marked = marked_encoding(start) if self.encoding == "utf-8" else None
+        start = start.decode(marked or self.encoding, "replace").removeprefix("\ufeff").lstrip()
         if not _BEGINS_JSON.match(start):
             return "text"
         first, line_end, _ = start.partition("\n")

@@ -2,12 +2,25 @@
 
 import codecs
 import io
-from typing import Any, BinaryIO
+from dataclasses import replace
+from typing import Any, BinaryIO, cast
 
 from textmill.data.reading.document import Reading
+from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
+from textmill.files.byte_order_mark import MARK_BYTES, marked_encoding
 
 _BLOCK = 1 << 16
+
+
+def marked_as_utf8(content: BinaryIO, name: str, reading: Reading, notes: Notes) -> BinaryIO:
+    """Return `content`, not read yet, in UTF-8: a byte order mark of UTF-16 or UTF-32 says that it is in that."""
+    buffered = content if isinstance(content, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, content))
+    encoding = marked_encoding(buffered.peek(MARK_BYTES))
+    if encoding in (None, "utf-8-sig"):
+        return buffered
+    notes.add(f"{encoding.upper()} by its byte order mark, read as such", name)
+    return as_utf8(buffered, name, replace(reading, encoding=encoding))
 
 
 def as_utf8(content: BinaryIO, name: str, reading: Reading) -> BinaryIO:

@@ -26,14 +26,14 @@ class Separator:
     found_within_line: bool = False
 
     @classmethod
-    def of(cls, document_separator: str | None) -> Separator:
-        """Return the separator of a Reading."""
+    def of(cls, document_separator: str | None, *, keep: bool = False) -> Separator:
+        """Return the separator of a Reading. keep: whether Windows line ends stay as they are."""
         if document_separator == END_OF_TEXT_LINES:
             return cls(END_OF_TEXT, alone=True)
         mark = document_separator or ""
         for escape, character in _ESCAPES.items():
             mark = mark.replace(escape, character)
-        return cls(mark)
+        return cls(mark if keep else mark.replace("\r\n", "\n"))
 
     def find(self, text: str, start: int, *, is_end: bool) -> tuple[int, int] | None:
         """Return where the first separator at or after `start` begins and ends; None if there is none.

@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
@@ -11,14 +11,9 @@ from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 
 PART_BYTES = 1 << 20
+WINDOWS = "Windows line ends (\\r\\n) read as line feeds, {number} of them (--newlines keep leaves them as they are)"
 LONGEST_PART = 8 << 20  # characters; text without a space is cut here
 
-_WIDE = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
 _FOREIGN = {
     rb"%PDF-\d\.\d\s*[\r\n]": "a PDF (give it the extension .pdf)",
     rb"PK\x03\x04": "a zip archive (as .docx, .odt and .npz are; an .epub needs its extension)",
@@ -43,20 +38,23 @@ they go as far as no text does."""
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the file as one document, or as those that `reading.document_separator` separates.
 
-    Long ones come in parts that end before white space. Drop the byte order mark and keep line ends as they are; note
-    both. What is blank between two separators, or after the last, is no document. Bytes that are not UTF-8 raise
-    DataError with their offset, or become U+FFFD and are noted when `reading.encoding_errors` is "replace".
+    Long ones come in parts that end before white space. Drop the byte order mark, and read Windows line ends as
+    `reading.newlines` says; note both. What is blank between two separators, or after the last, is no document. Bytes
+    that are not UTF-8 raise DataError with their offset, or become U+FFFD and are noted when `reading.encoding_errors`
+    is "replace".
     """
-    pieces = decoded_pieces(file, name, reading, notes)
-    separator = Separator.of(reading.document_separator)
+    windows = LineFeeds(decoded_pieces(file, name, reading, notes), keep=reading.newlines == "keep")
+    separator = Separator.of(reading.document_separator, keep=windows.keep)
     number, begun, separated = 1, False, False
-    for text, ends, by_separator in split_documents(pieces, separator, PART_BYTES, LONGEST_PART):
+    for text, ends, by_separator in split_documents(windows, separator, PART_BYTES, LONGEST_PART):
         separated = separated or by_separator
         if separated and ends and not begun and not text.strip():
             continue
         _note(text, name, notes)
         yield Document(text, f"{name}, document {number}" if separated else name, continues=not ends)
         number, begun = number + ends, not ends
+    if windows.num_replaced:
+        notes.add(WINDOWS, name, windows.num_replaced)
     if separated and separator.alone:
         notes.add(f"documents end at lines {separator.mark} (--document-separator none keeps them as text)", name)
     elif separator.mark and not separated and not separator.alone:
@@ -64,6 +62,30 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     if separator.found_within_line:
         how = f"--document-separator '{separator.mark}' ends documents there as well"
         notes.add(f"where other text stands on the line of {separator.mark}, it is plain text ({how})", name)
+
+
+class LineFeeds:
+    """Pieces of text in which Windows line ends, \\r\\n, are line feeds; with `keep`, as they are.
+
+    num_replaced: how many were replaced so far.
+    """
+
+    def __init__(self, pieces: Iterable[str], *, keep: bool) -> None:
+        self._pieces, self.keep = pieces, keep
+        self.num_replaced = 0
+
+    def __iter__(self) -> Iterator[str]:
+        if self.keep:
+            yield from self._pieces
+            return
+        held = ""  # a carriage return whose line feed may begin the next piece
+        for piece in self._pieces:
+            piece = held + piece
+            held = "\r" if piece.endswith("\r") else ""
+            self.num_replaced += piece.count("\r\n")
+            yield piece.removesuffix(held).replace("\r\n", "\n")
+        if held:
+            yield held
 
 
 def decoded_pieces(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[str]:
@@ -88,9 +110,6 @@ def block_start(block: bytes, name: str, reading: Reading, notes: Notes) -> int:
 
     Raises DataError when the bytes are known not to be UTF-8 text; a format that was given is not doubted.
     """
-    for mark, encoding in _WIDE.items():
-        if block.startswith(mark):
-            raise _not_utf8(name, encoding)
     for pattern, what in _FOREIGN.items() if reading.format is None else ():
         if re.match(pattern, block):
             raise DataError(
@@ -121,7 +140,7 @@ def invalid_utf8(where: str, offset: int, error: UnicodeDecodeError) -> DataErro
 def _note(text: str, name: str, notes: Notes) -> None:
     """Note what is unusual in `text`."""
     for character, finding in (
-        ("\r", "carriage returns (Windows line ends) kept as part of the text"),
+        ("\r", "carriage returns kept as part of the text"),
         ("\0", "NUL characters kept as part of the text"),
         ("\ufffd", "U+FFFD, the replacement character, is part of the text"),
     ):

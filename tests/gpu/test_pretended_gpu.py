@@ -1,0 +1,119 @@
+"""Training, resuming, evaluating and generating on a GPU that exists in name only: see support/pretended_gpu.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+
+PROGRAM = "import sys, support.pretended_gpu, support.pretended_runs as runs; runs.main(sys.argv[1])"
+"""The device has to be there before anything imports torch."""
+
+Found = dict[str, Any]
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the pretended GPU is compiled for Linux"),
+    pytest.mark.skipif(shutil.which("g++") is None, reason="the pretended GPU needs g++, which is not installed"),
+]
+
+
+def found_on(kind: str, folder: Path) -> Found:
+    """Return what happened in a process that has the device from its first line."""
+    paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
+    environment = {**os.environ, "TEXTMILL_PRETENDED_GPU": kind, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PROGRAM, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def cuda(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return found_on("cuda", tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture(scope="module")
+def mps(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return found_on("mps", tmp_path_factory.mktemp("mps"))
+
+
+def test_no_step_on_cuda_waits_for_the_device(cuda: Found) -> None:
+    """Every optimizer, family and precision takes its steps without a wait or a copy."""
+    steps = cuda["training_steps"]
+    assert len(steps) == 4 + 4 + 9 - 2
+    assert {name: counts for name, counts in steps.items() if counts} == {}
+
+
+def test_a_step_on_mps_waits_once(mps: Found) -> None:
+    """The kernels of MPS do not look at the flag that skips a step, so the host has to, once."""
+    assert len(mps["training_steps"]) == 4 + 3 - 1
+    for name, counts in mps["training_steps"].items():
+        assert counts == {"wait, engine/clip_and_step.py:step": 1}, name
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
+def test_between_log_lines_the_loop_waits_for_nothing(cuda: Found, optimizer: str) -> None:
+    """Of a run that reports after every third step only that step waits; rows come from pinned memory meanwhile."""
+    rows = {"cpu to cuda, not waiting, data/batches/loader.py:<lambda>": 4}  # ids and targets of two micro-batches
+    first, *others = cuda["whole_runs"][optimizer]
+    assert first.pop("cpu to cuda, engine/single_and_ddp.py:__init__") > 0  # the weights, once
+    assert [first, others[0], *others[2:]] == [rows] * 4
+    assert {what for what in others[1] if what not in rows} == {"synchronize", "wait, training/loss_spikes.py:_sums"}
+
+
+def test_on_mps_every_copy_of_rows_waits(mps: Found) -> None:
+    """A copy that does not wait would read memory that is in use for something else by then."""
+    for steps in mps["whole_runs"].values():
+        for counts in steps:
+            assert counts["cpu to mps, data/batches/loader.py:<lambda>"] == 4
+            assert not [what for what in counts if "not waiting" in what]
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_restored_state_lies_where_a_fresh_optimizer_puts_it(kind: str, request: pytest.FixtureRequest) -> None:
+    """Whichever kernels the run was begun with, and it goes on without copying anything between devices."""
+    resumed = request.getfixturevalue(kind)["resumed"]
+    assert len(resumed) == 4 * 3
+    for name, devices in resumed.items():
+        assert devices["restored"] == devices["fresh"], name
+        assert set(devices["fresh"].values()) == {kind}, name
+        assert devices["copies"] == [], name
+
+
+@pytest.mark.parametrize(("kind", "formats"), [("cuda", 3), ("mps", 1)])
+def test_every_family_is_evaluated_and_generates(kind: str, formats: int, request: pytest.FixtureRequest) -> None:
+    """In every precision; the sums of an evaluation are read at its end, and a token costs one answer of each group."""
+    found = request.getfixturevalue(kind)["evaluation_and_generation"]
+    assert len(found) == 3 * formats
+    for name, counts in found.items():
+        assert counts["new"] == 3, name
+        assert not [what for what in counts["evaluated"] if "not waiting" in what], name
+        if kind == "cuda":
+            assert counts["evaluated"]["wait, evaluation/evaluate_batches.py:<genexpr>"] == 4, name
+        assert counts["generated"]["wait, generation/sampling.py:sample"] == 2 * 3, name
+
+
+def test_a_block_that_is_computed_again_has_its_dropout_again(mps: Found, cuda: Found) -> None:
+    """On MPS each of three blocks is seeded, and the backward pass seeds them alike, last first."""
+    assert mps["recomputed_dropout"] == [0, 1, 2, 2, 1, 0]
+    assert cuda["recomputed_dropout"] == []
+
+
+def test_compiled_blocks_cannot_be_seeded_again(mps: Found) -> None:
+    """On MPS a compiled run with recomputed dropout is refused, and the settings are named."""
+    assert mps["refused"].startswith("compile, gradient_checkpointing and dropout cannot be combined on mps")
+
+
+def test_kernels_of_mps_that_are_wrong_are_avoided(mps: Found, cuda: Found) -> None:
+    """Older versions get contiguous tensors, and in half precision a mask that is written out; the others as before."""
+    assert mps["layouts"]["2.11.0"] == {"contiguous": True, "fp32": ["causal"], "bf16": ["written"]}
+    usual = {"contiguous": False, "fp32": ["causal"], "bf16": ["causal"]}
+    assert mps["layouts"]["2.13.0+cpu"] == cuda["layouts"]["2.11.0"] == usual

@@ -1,0 +1,232 @@
+"""What textmill does on a pretended GPU: `main(folder)` prints it as JSON; `folder` is for the files of the runs.
+
+Import `support.pretended_gpu` first, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from support.pretended_gpu import DEVICE, KIND, pretended_gpu
+from support.small_models import FAMILIES, random_tokens, small_model
+from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
+from textmill.config import load_config
+from textmill.data.batches.loader import Batch
+from textmill.engine.single_and_ddp import SingleEngine
+from textmill.engine.world import World
+from textmill.errors import ConfigError
+from textmill.evaluation.evaluate_batches import evaluate
+from textmill.generation.token_loop import generate
+from textmill.machine.precision import PRECISIONS, choose_precision
+from textmill.optim.optimizer_choice import build_optimizer
+from textmill.training.assemble import assemble
+from textmill.training.loop import steps
+
+OPTIMIZERS = ("adamw", "adam", "sgd", "muon")
+FORMATS = PRECISIONS if KIND == "cuda" else ("fp32",)
+
+Log = Counter[tuple[str, str]]
+
+
+class _Enough(Exception):
+    pass
+
+
+def told(log: Log) -> dict[str, int]:
+    """Return the counts by `what, where`."""
+    return {", ".join(part for part in key if part): count for key, count in sorted(log.items())}
+
+
+def engine_of(optimizer: str, precision: str, **shape: Any) -> SingleEngine:
+    def made(module: torch.nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(module, optimizer, learning_rate=1e-3, weight_decay=0.1)
+
+    model = small_model(**{"num_layers": 1, **shape}).train()
+    world = World(0, 1, DEVICE)
+    return SingleEngine(model, made, choose_precision(precision, DEVICE), world, compile=False)
+
+
+def take_step(engine: SingleEngine) -> None:
+    device = next(engine.module.parameters()).device
+    ids = torch.zeros(4, 24, dtype=torch.int64, device=device)
+    with engine.precision.autocast():
+        logits = engine.model(ids)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids.flatten(), reduction="sum")
+    engine.backward(loss / ids.numel())
+    engine.step(1.0)
+
+
+def training_steps() -> dict[str, Any]:
+    """Waits and copies of a step of each optimizer in fp32 and fp16, and of each family and precision.
+
+    A loss scaler makes a tensor on the device in its first step: then the second one counts.
+    """
+    found = {}
+    chosen = [(optimizer, "llama", "fp32") for optimizer in OPTIMIZERS]
+    chosen += [(optimizer, "llama", "fp16") for optimizer in OPTIMIZERS if "fp16" in FORMATS]
+    chosen += [("adamw", family, precision) for family in FAMILIES for precision in FORMATS]
+    for optimizer, family, precision in dict.fromkeys(chosen):
+        with pretended_gpu(number=0.0) as log:
+            engine = engine_of(optimizer, precision, **FAMILIES[family])
+            if precision == "fp16":
+                take_step(engine)
+            log.clear()
+            take_step(engine)
+            found[f"{optimizer} {family} {precision}"] = told(log)
+    return found
+
+
+def whole_runs(folder: Path) -> dict[str, list[dict[str, int]]]:
+    """Waits and copies of each step of a run of the real loop, whose losses are logged after every third step."""
+    text = folder / "text.txt"
+    text.write_text("All work and no play makes Jack a dull boy.\n" * 400)
+    shape = {"d_model": 32, "num_layers": 1, "num_heads": 4, "max_seq_len": 32, "dropout": 0.1}
+    rows = {"batch_size": 4, "gradient_accumulation_steps": 2, "max_steps": 6}
+    seldom = {"logging_steps": 3, "eval_steps": 1000, "sample_steps": 0, "save_steps": 1000}
+    places = {"data": str(text), "cache_dir": str(folder / "cache"), "tokenizer": "char", "device": KIND}
+    found: dict[str, list[dict[str, int]]] = {}
+    for optimizer in ("adamw", "muon", "sgd") if KIND == "cuda" else ("adamw",):
+        own = {"optimizer": optimizer, "output_dir": str(folder / optimizer)}
+        config = load_config({**shape, **rows, **seldom, **places, **own})
+        found[optimizer] = []
+        try:
+            with pretended_gpu(number=0.0) as log, assemble(config, quiet=True) as run:
+                for step in steps(run):
+                    found[optimizer].append(told(log))
+                    log.clear()
+                    if step.number == 5:
+                        raise _Enough  # a run that fails saves nothing: there are no values
+        except _Enough:
+            pass
+    return found
+
+
+def refused(folder: Path) -> str:
+    """What is said of a run whose dropout could not be repeated inside of compiled code."""
+    shape = {"d_model": 32, "num_layers": 1, "num_heads": 4, "max_seq_len": 32, "dropout": 0.1}
+    own = {"compile": True, "gradient_checkpointing": True, "device": KIND, "output_dir": str(folder / "refused")}
+    places = {"data": str(folder / "text.txt"), "cache_dir": str(folder / "cache"), "tokenizer": "char"}
+    try:
+        with pretended_gpu(), assemble(load_config({**shape, **own, **places, "max_steps": 1}), quiet=True):
+            raise _Enough
+    except ConfigError as error:
+        return str(error)
+    except _Enough:
+        return ""
+
+
+def resumed() -> dict[str, Any]:
+    """Devices of the state of each optimizer: after its first step, and restored from a checkpoint, which is read to
+    the CPU. The settings of older checkpoints contain which kernel was chosen where the run was begun."""
+    found = {}
+    for optimizer in OPTIMIZERS:
+        with pretended_gpu() as log:
+            fresh = engine_of(optimizer, "fp32", architecture="llama")
+            take_step(fresh)
+            tensors, groups = flatten_optimizer(fresh.optimizer, fresh.module)
+            read = {name: torch.zeros_like(tensor, device="cpu") for name, tensor in tensors.items()}
+            for fused, foreach in ((None, None), (True, False), (False, True)):
+                kernels = {} if foreach is None else {"fused": fused, "foreach": foreach}
+                older = [{**group, "settings": {**group["settings"], **kernels}} for group in groups]
+                engine = engine_of(optimizer, "fp32", architecture="llama")
+                restore_optimizer(engine.optimizer, engine.module, read, older)
+                restored = devices_of(engine)
+                log.clear()
+                take_step(engine)
+                found[f"{optimizer}, fused {fused}, foreach {foreach}"] = {
+                    "fresh": devices_of(fresh),
+                    "restored": restored,
+                    "copies": [key for key in told(log) if " to " in key],
+                }
+    return found
+
+
+def devices_of(engine: SingleEngine) -> dict[str, str]:
+    tensors, _ = flatten_optimizer(engine.optimizer, engine.module)
+    return {name: tensor.device.type for name, tensor in tensors.items()}
+
+
+def evaluation_and_generation() -> dict[str, Any]:
+    """Waits and copies of two batches evaluated and three tokens generated, by family and precision."""
+    found = {}
+    for family, shape in FAMILIES.items():
+        for precision in FORMATS:
+            chosen = choose_precision_here(precision)
+            with pretended_gpu() as log:
+                model = small_model(**shape, num_layers=1).to(DEVICE)
+                tokens = random_tokens(3, 24)
+                log.clear()
+                result = evaluate(model, [Batch(tokens, tokens, 72)] * 2, autocast=chosen.autocast, num_bytes=100)
+                evaluated = told(log)
+                log.clear()
+                with chosen.autocast():
+                    new = list(generate(model, [[1, 2, 3], [4, 5]], max_new_tokens=3, top_k=5, top_p=0.9, seed=1))
+                found[f"{family} {precision}"] = {
+                    "evaluated": evaluated,
+                    "loss": result["loss"],
+                    "new": len(new),
+                    "generated": told(log),
+                }
+    return found
+
+
+def choose_precision_here(name: str) -> Any:
+    with pretended_gpu():
+        return choose_precision(name, DEVICE)
+
+
+def recomputed_dropout() -> list[int]:
+    """The seeds that the device is given by a step whose blocks, of which there are 3, are computed twice."""
+    seeds: list[int] = []
+    numbers = itertools.count()
+    with pretended_gpu(), mock.patch.object(torch, "randint", lambda *_, **__: next(numbers)):
+        engine = engine_of("adamw", "fp32", gradient_checkpointing=True, dropout=0.2, num_layers=3)
+        with mock.patch.object(getattr(torch, KIND), "manual_seed", seeds.append):
+            take_step(engine)
+    return seeds
+
+
+def layouts(version: str) -> dict[str, Any]:
+    """Whether the attention of PyTorch `version` gets contiguous tensors, and how it is masked."""
+    seen: list[bool] = []
+    masks: set[str] = set()
+    with pretended_gpu(), mock.patch.object(torch, "__version__", version):
+        kernel = torch.nn.functional.scaled_dot_product_attention
+
+        def watched(*tensors: Tensor, **options: Any) -> Tensor:
+            seen.extend(tensor.is_contiguous() for tensor in tensors)
+            masks.add("causal" if options["is_causal"] else "written")
+            return kernel(*tensors, **options)  # pyright: ignore[reportArgumentType]
+
+        with mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", watched):
+            model = small_model(architecture="llama", num_layers=1).to(DEVICE)
+            model(torch.zeros(2, 24, dtype=torch.int64, device=DEVICE))
+            single = sorted(masks)
+            masks.clear()
+            with torch.autocast(KIND, dtype=torch.bfloat16):
+                model(torch.zeros(2, 24, dtype=torch.int64, device=DEVICE))
+    return {"contiguous": all(seen), "fp32": single, "bf16": sorted(masks)}
+
+
+def main(name: str) -> None:
+    folder = Path(name)
+    os.environ.pop("RANK", None)
+    found = {
+        "training_steps": training_steps(),
+        "whole_runs": whole_runs(folder),
+        "refused": refused(folder) if KIND == "mps" else "",
+        "resumed": resumed(),
+        "evaluation_and_generation": evaluation_and_generation(),
+        "recomputed_dropout": recomputed_dropout(),
+        "layouts": {version: layouts(version) for version in ("2.11.0", "2.13.0+cpu")},
+    }
+    print(json.dumps(found))
