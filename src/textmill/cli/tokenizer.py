@@ -35,13 +35,8 @@ TokenizerPath = Annotated[
 
 @app.command(sort_key=0)
 @takes_settings(
-<<<<<<< HEAD
     *("data", "tokenizer", "vocab_size", "special_tokens", "split_pattern", "text_column"),
-    *("format", "encoding", "encoding_errors", "document_separator"),
-=======
-    *("data", "tokenizer", "vocab_size", "special_tokens", "text_column", "format", "encoding", "encoding_errors"),
-    *("document_separator", "newlines"),
->>>>>>> main
+    *("format", "encoding", "encoding_errors", "document_separator", "newlines"),
     *("dataset_name", "dataset_config", "dataset_split", "cache_dir"),
 )
 def train(*, output: Output, settings: list[Setting]) -> None:
