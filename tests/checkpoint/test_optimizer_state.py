@@ -60,6 +60,8 @@ OPTIMIZERS: dict[str, Build] = {
     "adafactor": lambda m: torch.optim.Adafactor(m.parameters(), lr=0.01),
     "nadam": lambda m: torch.optim.NAdam(m.parameters(), lr=0.01),
 }
+if not hasattr(torch.optim, "Muon"):  # before PyTorch 2.9
+    del OPTIMIZERS["muon"]
 
 
 def train(model: nn.Module, optimizer: Any, steps: range) -> None:

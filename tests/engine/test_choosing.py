@@ -61,3 +61,12 @@ def test_what_an_engine_cannot_do(engine: str, precision: str, optimizer: str, c
             "deepspeed", Precision("fp32", "cpu"), two, optimizer="adamw", compile=False, on_spike="rollback"
         )
     refuse_contradictions("ddp", Precision(precision, "cpu"), two, optimizer=optimizer, compile=compile)
+
+
+def test_fsdp_on_a_cpu_needs_a_newer_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PyTorch's stream of a CPU cannot record an event, as in 2.6, the engine is refused before it fails."""
+    two = World(0, 2, torch.device("cpu"))
+    monkeypatch.setattr(torch.cpu, "Stream", object)
+    with pytest.raises(ConfigError, match=r"engine fsdp does not work on a CPU in PyTorch \S+: use --engine ddp"):
+        refuse_contradictions("fsdp", Precision("fp32", "cpu"), two, optimizer="adamw", compile=False)
+    refuse_contradictions("ddp", Precision("fp32", "cpu"), two, optimizer="adamw", compile=False)

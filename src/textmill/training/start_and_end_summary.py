@@ -91,6 +91,8 @@ def _machine(run: Run) -> str:
     device, processes = run.world.device, run.world.size
     text = f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type}, "
     text += run.engine.precision.name
+    if device.type == "cuda" and run.engine.precision.name == "fp32":
+        text += " without TF32"
     if device.type == "cpu":
         threads = torch.get_num_threads()
         text += f", {plural(threads, 'thread')}"

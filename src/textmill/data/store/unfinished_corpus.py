@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,9 +42,9 @@ class UnfinishedCorpus:
 
     key: str
     folder: Path
-    opened: ExitStack
     before: Path | None = None
     kept: Path | None = None
+    opened: ExitStack = field(default_factory=ExitStack)
 
     def learned(self) -> tuple[Tokenizer, list[str]] | None:
         """Return the tokenizer that was learned for this corpus, and what was said of it, if it was kept."""
@@ -159,12 +159,12 @@ def unfinished(final: Path, key: str, turn: Turn) -> Iterator[UnfinishedCorpus]:
     """Yield the corpus `key` to make; when the block ends without an error it is at `final`, durably."""
     if turn.root is None:
         with files.new_directory(final) as folder, ExitStack() as opened:
-            yield UnfinishedCorpus(key, folder, opened)
+            yield UnfinishedCorpus(key, folder, opened=opened)
         return
     before = _latest(turn.root)
     now = turn.root / _NOW
     with files.new_directory(final, temporary=now, kept_after=_STOPS) as folder, ExitStack() as opened:
-        yield UnfinishedCorpus(key, folder, opened, before, turn.root)
+        yield UnfinishedCorpus(key, folder, before, turn.root, opened)
 
 
 def _latest(root: Path) -> Path | None:
