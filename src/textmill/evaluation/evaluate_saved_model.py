@@ -212,7 +212,7 @@ def _prepared_again(
 ) -> Corpus:
     settings, made = PrepareSettings.of(trained_with), loaded.tokenizer
     if made is not None and not (settings.tokenizer in LEARNED and settings.tokenizer == made.kind):
-        settings = replace(settings, tokenizer=made, special_tokens=(), eos_token=None)  # the given folder may be gone
+        settings = replace(settings, tokenizer=made, special_tokens=(), split_pattern=None, eos_token=None)
     return prepare_corpus(settings, say=say, progress=reading)
 
 
