@@ -175,7 +175,7 @@ def _join(config: Config, stack: ExitStack, check: Callable[[], None]) -> World:
         rendezvous_seconds=settings.rendezvous_timeout,
         check=check,
     )
-    stack.callback(leave_world, world)
+    stack.push(lambda kind, error, trace: leave_world(world, orderly=kind is None))
     with world.together():
         if settings.world_size is not None and settings.world_size != world.size:
             raise ConfigError(
