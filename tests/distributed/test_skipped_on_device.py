@@ -57,7 +57,7 @@ def _compare(name: str) -> None:
                 return kind(module.parameters(), lr=0.01, momentum=0.9, weight_decay=0.1)
             return build_optimizer(module, name, learning_rate=0.01, weight_decay=0.1)
 
-        engines.append(FSDPEngine(model, made, Precision("fp32", "cpu"), world, compile=False))
+        engines.append(FSDPEngine(model, made, Precision("fp32", "cpu"), world, compile=None))
     plain, flagged = engines
     tokens = random_tokens(4, 12)
     for step in range(4):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from support.rank_processes import Ranks, free_port, run_together, values
 from support.run_moments import after_steps
+from textmill.engine import peer_watch
 
 Start = Callable[..., Ranks]
 LONG = ["--max-steps", "100000", "--eval-steps", "100000", "--sample-steps", "0", "--batch-size", "4"]
@@ -93,6 +97,53 @@ def test_a_killed_process_ends_the_others_in_bounded_time(
     if survivor == 0:
         told = status(run)
         assert (told["state"], told["exit_code"]) == ("failed", 69)
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+def test_a_process_that_waits_for_its_device_is_ended_too(
+    small_command: list[str], tmp_path: Path, start_ranks: Start, victim: int
+) -> None:
+    """SIGKILL to one of three while the others are stuck in C, as NCCL leaves them: both exit 69 and name the rank."""
+
+    def before(rank: int) -> None:
+        def at_the_fourth(number: int) -> None:
+            if number == 4 and rank == victim:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if number == 4:
+                ctypes.CDLL(None).sleep(300)
+
+        peer_watch.GRACE_SECONDS = 1.0
+        after_steps(at_the_fourth)
+
+    run = tmp_path / "run"
+    ranks = start_ranks([*small_command, *LONG, *RARELY, "--output-dir", str(run)], 3, before=before)
+    codes = ranks.wait()
+    assert codes == [-signal.SIGKILL if rank == victim else 69 for rank in range(3)], ranks.said()
+    for survivor in {0, 1, 2} - {victim}:
+        last = ranks.said(survivor).strip().splitlines()[-1]
+        lost = f"rank {survivor} of 3 lost another process of the run (rank {victim} has ended"
+        assert last.startswith(f"textmill: error: {lost}") and "--resume" in last
+        if survivor == 0:
+            told = status(run)
+            assert (told["state"], told["exit_code"]) == ("failed", 69) and lost in str(told["reason"])
+
+
+def test_a_stranger_is_not_let_in_and_a_goodbye_is_no_loss() -> None:
+    """A connection without the secret changes nothing; one that leaves in order is not lost, one that breaks is."""
+    port = free_port()
+    store = TCPStore("127.0.0.1", port, 3, is_master=True, wait_for_workers=False)
+    watches = [peer_watch.PeerWatch(rank, 3, store, "127.0.0.1") for rank in range(3)]
+    with socket.create_connection(("127.0.0.1", int(store.get("textmill/watch").split()[0]))) as stranger:
+        stranger.sendall(b"0" * 33)
+    watches[1].leave(orderly=True)
+    time.sleep(0.5)
+    assert [watch.lost for watch in watches] == [None, None, None]
+    watches[2].leave(orderly=False)
+    deadline = time.monotonic() + 10
+    while watches[0].lost is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert watches[0].lost == 2
+    watches[0].leave(orderly=True)
 
 
 def test_a_process_that_fails_alone_takes_the_others_with_it(

@@ -42,7 +42,7 @@ def test_characters_are_shown_when_they_are_whole() -> None:
     pieces: list[tuple[int, str]] = []
     text = write("aé🙂b", max_new_tokens=8, on_text=lambda *piece: pieces.append(piece), include_prompt=False)
     assert pieces == [(0, "a"), (0, "é"), (0, "🙂"), (0, "b")] and text == "aé🙂b"
-    assert write("aé🙂b", max_new_tokens=6, include_prompt=False) == "aé\ufffd"
+    assert write("aé🙂b", max_new_tokens=6, include_prompt=False) == "aé"
 
 
 def test_a_text_ends_at_its_end_token_which_is_not_shown() -> None:

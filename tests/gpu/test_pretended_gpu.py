@@ -107,6 +107,13 @@ def test_a_block_that_is_computed_again_has_its_dropout_again(mps: Found, cuda: 
     assert cuda["recomputed_dropout"] == []
 
 
+def test_fp32_is_float32_wherever_a_gpu_computes(cuda: Found) -> None:
+    """Without TF32 in training and evaluation alike, which is said; TF32 beside half precision; nothing remains set."""
+    exact = {"training": "highest", "evaluation": ["highest"], "afterwards": "highest", "said": True}
+    fast = {"training": "high", "evaluation": ["high"], "afterwards": "highest", "said": False}
+    assert cuda["float32_products"] == {"fp32": exact, "bf16": fast, "fp16": fast}
+
+
 def test_compiled_blocks_cannot_be_seeded_again(mps: Found) -> None:
     """On MPS a compiled run with recomputed dropout is refused, and the settings are named."""
     assert mps["refused"].startswith("compile, gradient_checkpointing and dropout cannot be combined on mps")

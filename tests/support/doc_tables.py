@@ -50,6 +50,7 @@ WHY = {
     "tokenizer": "it can encode any text, and a token is 3 to 4 bytes of English: 3 to 4 times the context",
     "eos_token": "most tokenizers declare one, and new ones have <|endoftext|>",
     "special_tokens": "plain text needs none",
+    "split_pattern": "gpt4o where marks such as vowel signs are part of words, else gpt2",
     # model
     "architecture": "learns most from the same number of tokens in our measurements, and other tools load it",
     "vocab_size": "the presets set it by the size of the text; a given tokenizer has its own",

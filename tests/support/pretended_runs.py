@@ -5,10 +5,12 @@ Import `support.pretended_gpu` first, in a process of its own.
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,8 +18,10 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+import textmill
 from support.pretended_gpu import DEVICE, KIND, pretended_gpu
 from support.small_models import FAMILIES, random_tokens, small_model
+from textmill.checkpoint.model_folder import load_model
 from textmill.checkpoint.optimizer_state import flatten_optimizer, restore_optimizer
 from textmill.config import load_config
 from textmill.data.batches.loader import Batch
@@ -25,6 +29,7 @@ from textmill.engine.single_and_ddp import SingleEngine
 from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.evaluation.evaluate_batches import evaluate
+from textmill.evaluation.evaluate_saved_model import evaluate_model
 from textmill.generation.token_loop import generate
 from textmill.machine.precision import PRECISIONS, choose_precision
 from textmill.optim.optimizer_choice import build_optimizer
@@ -52,7 +57,7 @@ def engine_of(optimizer: str, precision: str, **shape: Any) -> SingleEngine:
 
     model = small_model(**{"num_layers": 1, **shape}).train()
     world = World(0, 1, DEVICE)
-    return SingleEngine(model, made, choose_precision(precision, DEVICE), world, compile=False)
+    return SingleEngine(model, made, choose_precision(precision, DEVICE), world, compile=None)
 
 
 def take_step(engine: SingleEngine) -> None:
@@ -107,6 +112,41 @@ def whole_runs(folder: Path) -> dict[str, list[dict[str, int]]]:
                         raise _Enough  # a run that fails saves nothing: there are no values
         except _Enough:
             pass
+    return found
+
+
+def float32_products(folder: Path) -> dict[str, dict[str, Any]]:
+    """How float32 is multiplied, by precision: in training, in an evaluation and afterwards; and what the run says."""
+    shape = {"d_model": 32, "num_layers": 1, "num_heads": 4, "max_seq_len": 32, "max_steps": 1}
+    places = {"data": str(folder / "text.txt"), "cache_dir": str(folder / "cache"), "tokenizer": "char"}
+    textmill.train({**shape, **places, "output_dir": str(folder / "saved"), "device": "cpu"}, quiet=True)
+    found = {}
+    for precision in FORMATS:
+        seen: set[str] = set()
+
+        def metric(logits: Tensor, batch: Batch, seen: set[str] = seen) -> tuple[float, float]:
+            seen.add(torch.get_float32_matmul_precision())
+            return 1.0, 1.0
+
+        own = {"device": KIND, "precision": precision, "output_dir": str(folder / f"run-{precision}")}
+        config = load_config({**shape, **places, **own})
+        said, trains = io.StringIO(), ""
+        try:
+            with redirect_stdout(said), redirect_stderr(said), pretended_gpu(number=0.0), assemble(config):
+                trains = torch.get_float32_matmul_precision()
+                raise _Enough
+        except _Enough:
+            pass
+        loaded = load_model(folder / "saved")
+        with pretended_gpu(number=1.0):
+            loaded.model.to(DEVICE)
+            evaluate_model(loaded, device=KIND, precision=precision, metrics={"seen": metric}, batch_size=1000)
+        found[precision] = {
+            "training": trains,
+            "evaluation": sorted(seen),
+            "afterwards": torch.get_float32_matmul_precision(),
+            "said": "without TF32" in said.getvalue(),
+        }
     return found
 
 
@@ -223,6 +263,7 @@ def main(name: str) -> None:
     found = {
         "training_steps": training_steps(),
         "whole_runs": whole_runs(folder),
+        "float32_products": float32_products(folder) if KIND == "cuda" else {},
         "refused": refused(folder) if KIND == "mps" else "",
         "resumed": resumed(),
         "evaluation_and_generation": evaluation_and_generation(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from support.awkward_texts import AWKWARD
 from textmill.tokenizers import Tokenizer, load_tokenizer, train_bpe
 from textmill.tokenizers import tiktoken_encoder as ranks
 from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
+from textmill.tokenizers.word_patterns import GPT2, PATTERNS, pattern_of
 
 pytest.importorskip("tiktoken", reason="needs tiktoken, of the extra data")
 
@@ -25,18 +27,18 @@ def backend(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
 
 
 def encoder_of(tokenizer: Tokenizer) -> RankEncoder | None:
-    return rank_encoder(json.loads(tokenizer.content), backend(tokenizer))
+    described = json.loads(tokenizer.content)
+    return rank_encoder(described, backend(tokenizer), PATTERNS[pattern_of(described) or ""])
 
 
 def plain(tokenizer: Tokenizer, text: str) -> list[int]:
     return backend(tokenizer).encode(text, add_special_tokens=False).ids
 
 
-@pytest.fixture(scope="module")
-def trained() -> Tokenizer:
-    return train_bpe(
-        ["the cat sat, on the mat's edge; 1234 äöü 猫が座った \n\n  x = 3.14\t# ok\n" * 30, *AWKWARD * 3], 900
-    )
+@pytest.fixture(scope="module", params=list(PATTERNS))
+def trained(request: pytest.FixtureRequest) -> Tokenizer:
+    text = "the cat sat, on the mat's edge; It'S 1234 äöü 猫が座った। मनुष्यों \n\n  xY = 3.14\t# ok;\n"
+    return train_bpe([text * 30, *AWKWARD * 3], 900, pattern=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,8 @@ def test_every_code_point(encoder: RankEncoder, trained: Tokenizer) -> None:
 
 def test_characters_of_another_kind_are_left_to_the_backend(encoder: RankEncoder, trained: Tokenizer) -> None:
     """Were an e with an accent no letter to one of the two libraries, texts with one would be left to the backend."""
-    words = r" ?[\p{L}--é]+| ?\p{N}+| ?(?:[^\s\p{L}\p{N}]|é)+|\s+"
+    ranked = GPT2.ranked.replace(r"\p{L}++", r"[\p{L}--é]++").replace(r"[^\s\p{L}\p{N}]++", r"(?:[^\s\p{L}\p{N}]|é)++")
+    words = replace(GPT2, ranked=ranked)
     odd = RankEncoder(json.loads(trained.content), backend(trained), words)
     assert odd.encode("no such letter here, ö at most") is not None
     assert odd.encode("café") is None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from textmill.config.setting_lookup import setting_names
+from textmill.console.standard_streams import colors
 
 if TYPE_CHECKING:
     from cyclopts import App, Argument
@@ -140,7 +141,7 @@ def console() -> Console:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    return HelpConsole()
+    return HelpConsole(color_system=colors())
 
 
 def complete(root: App, app: App, chain: Sequence[str], *, everything: bool) -> None:

@@ -35,8 +35,8 @@ TokenizerPath = Annotated[
 
 @app.command(sort_key=0)
 @takes_settings(
-    *("data", "tokenizer", "vocab_size", "special_tokens", "text_column", "format", "encoding", "encoding_errors"),
-    *("document_separator", "newlines"),
+    *("data", "tokenizer", "vocab_size", "special_tokens", "split_pattern", "text_column"),
+    *("format", "encoding", "encoding_errors", "document_separator", "newlines"),
     *("dataset_name", "dataset_config", "dataset_split", "cache_dir"),
 )
 def train(*, output: Output, settings: list[Setting]) -> None:
@@ -65,7 +65,8 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     if kind not in ("byte", *LEARNED):
         raise ConfigError(f"--tokenizer: must be bpe, char or byte to be trained, not {kind!r}")
     wanted = config.model.vocab_size or (DEFAULT_VOCAB_SIZE if kind == "bpe" else None)
-    choice = TokenizerChoice(kind, wanted, config.tokenizer.special_tokens, for_ids=False)
+    asked = config.tokenizer
+    choice = TokenizerChoice(kind, wanted, asked.special_tokens, for_ids=False, split_pattern=asked.split_pattern)
     named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
     notes, reading = Notes(), reading_of(data)
     files = _files(named, reading, data.cache_dir, data.dataset_split)

@@ -229,6 +229,7 @@ class TrainKeywords(TypedDict, total=False):
     seq_length: Any
     sequence_length: Any
     special_tokens: Any
+    split_pattern: Any
     step_size: Any
     temperature: Any
     tensorboard: Any

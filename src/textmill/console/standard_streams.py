@@ -5,12 +5,13 @@ an encoding that lacks most characters.
 """
 
 import json
+import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from textmill.console.number_format import CONTROL, in_one_line, printable
 from textmill.errors import ConfigError, DataError
@@ -104,6 +105,11 @@ def table(rows: Sequence[Sequence[str]], *, right: set[int]) -> str:
         cells = (cell.rjust(w) if at in right else cell.ljust(w) for at, (cell, w) in enumerate(zip(row, widths)))
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def colors() -> Literal["auto"] | None:
+    """Return what rich may use of colours and bold type: nothing under NO_COLOR (https://no-color.org)."""
+    return None if os.environ.get("NO_COLOR") else "auto"
 
 
 def columns() -> int:

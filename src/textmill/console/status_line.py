@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from textmill.console.number_format import printable
-from textmill.console.standard_streams import is_terminal, print_at_once, spelled
+from textmill.console.standard_streams import colors, is_terminal, print_at_once, spelled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
     from rich.text import Text
+
+_DUMB = {"dumb", "unknown"}  # rich, too, draws nothing on them
 
 SHORTEST_BAR = 8
 """Columns that the bar takes at least."""
@@ -41,8 +44,8 @@ class StatusLine:
 
     @property
     def visible(self) -> bool:
-        """Whether there is a terminal to draw on."""
-        return not self._lost and is_terminal(self.stream)
+        """Whether there is a terminal to draw on: one that says of itself that it is dumb only takes lines."""
+        return not self._lost and is_terminal(self.stream) and os.environ.get("TERM", "") not in _DUMB
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -103,7 +106,7 @@ class StatusLine:
             return
         with self._writing():
             if self._live is None:
-                console = Console(file=self.stream)
+                console = Console(file=self.stream, color_system=colors())
                 self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
                 self._live.start()
                 console.show_cursor()  # nobody would show it again after a second Ctrl-C or a kill

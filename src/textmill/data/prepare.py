@@ -43,6 +43,7 @@ def prepare(
     tokenizer: str | Path | Tokenizer = "bpe",
     vocab_size: int | None = None,
     special_tokens: Sequence[str] = (),
+    split_pattern: str | None = None,
     eos_token: str | None = None,
     text_column: str = "text",
     min_length: int = 0,
@@ -74,8 +75,8 @@ def prepare(
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
-        special_tokens, eos_token, text_column, min_length, format, encoding, encoding_errors, document_separator,
-            newlines, dataset_split, validation_split: the settings of these names (docs/configuration.md).
+        special_tokens, split_pattern, eos_token, text_column, min_length, format, encoding, encoding_errors,
+            document_separator, newlines, dataset_split, validation_split: these settings (docs/configuration.md).
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         say: gets what people should know, one sentence per call.
@@ -88,7 +89,8 @@ def prepare(
     reading = Reading(text_column, encoding_errors, min_length, format, encoding, document_separator, newlines)
     settings = PrepareSettings(
         data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
-        special_tokens=special_tokens, eos_token=eos_token, reading=reading, dataset_split=dataset_split,
+        special_tokens=special_tokens, split_pattern=split_pattern, eos_token=eos_token, reading=reading,
+        dataset_split=dataset_split,
         validation_split=validation_split, cleaning=cleaning or Cleaning(), cache_dir=cache_dir, workers=workers,
     )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
@@ -192,7 +194,12 @@ def _tokenizer_choice(settings: PrepareSettings, files: Files) -> TokenizerChoic
     """Return the tokenizer of the settings. Raises ConfigError for settings that have no effect on token ids."""
     ids = contains_ids(files, settings.reading)
     choice = TokenizerChoice(
-        settings.tokenizer, settings.vocab_size, settings.special_tokens, for_ids=ids, eos_token=settings.eos_token
+        settings.tokenizer,
+        settings.vocab_size,
+        settings.special_tokens,
+        for_ids=ids,
+        eos_token=settings.eos_token,
+        split_pattern=settings.split_pattern,
     )
     if ids and files.weights:
         raise ConfigError("weights are for text, and the data is token ids: mix the ids yourself")

@@ -33,6 +33,11 @@ class Meeting:
     seconds: float
     check: Callable[[], None]
 
+    @property
+    def host(self) -> str:
+        """The machine of the first process. Raises ConfigError if no launcher has set it."""
+        return _variable("MASTER_ADDR")
+
     def wait_for_all(self) -> dist.Store:
         """Return the store that all processes are connected to, once all of them are.
 

@@ -4,14 +4,16 @@ import datetime
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from textmill import errors
+from textmill.engine.peer_watch import PeerWatch
 from textmill.engine.rendezvous import Meeting
 from textmill.errors import ConfigError, Interrupted, PeerLostError, TextmillError
 from textmill.machine.device_choice import choose_device
@@ -31,7 +33,7 @@ class World:
     """This process's rank among the `size` processes that train together; rank 0 of 1 when it is alone.
 
     device: what this process computes on. control, patient: gloo groups for values of the host, which never touch the
-    device; calls of `patient` may take hours.
+    device; calls of `patient` may take hours. peers: notices processes that end while this one waits for its device.
     """
 
     rank: int
@@ -39,6 +41,7 @@ class World:
     device: torch.device
     control: dist.ProcessGroup | None = None
     patient: dist.ProcessGroup | None = None
+    peers: PeerWatch | None = None
 
     @property
     def is_first(self) -> bool:
@@ -120,6 +123,24 @@ class World:
                 f"rank {self.rank} of {self.size} lost another process of the run ({reason}); start again with --resume"
             ) from error
 
+    def ending(self, last_words: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Return a context in which this process ends with 69, soon after another one has ended, even if it is stuck.
+
+        last_words: called before, with the reason.
+        """
+        if self.peers is None:
+            return nullcontext()
+        return self.peers.ending(
+            lambda peer: last_words(
+                f"rank {self.rank} of {self.size} lost another process of the run (rank {peer} has ended, and this one "
+                "waited for it); start again with --resume"
+            )
+        )
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Return a context for work that needs no other process: it is not ended when another one ends."""
+        return nullcontext() if self.peers is None else self.peers.held()
+
     def _reduce(self, value: int | float, operation: dist.ReduceOp.RedOpType) -> int | float:
         tensor = torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
         with self.watched():
@@ -193,7 +214,11 @@ def join_world(
     meeting = Meeting(rank, size, rendezvous_seconds, check)
     store = None if dist.is_initialized() else meeting.wait_for_all()
     control, patient = meeting.do(lambda: _connect(rank, size, chosen, backend, store, timeout_seconds))
-    return World(rank, size, chosen, control, patient)
+    peers = None
+    if store is not None:
+        with suppress(OSError, dist.DistError):  # without it, a loss is noticed by gloo, or by NCCL's timeout
+            peers = meeting.do(partial(PeerWatch, rank, size, store, meeting.host))
+    return World(rank, size, chosen, control, patient, peers)
 
 
 def _connect(
@@ -217,7 +242,9 @@ def _connect(
     return control, patient
 
 
-def leave_world(world: World) -> None:
-    """Leave the process group that `join_world` joined."""
+def leave_world(world: World, *, orderly: bool = True) -> None:
+    """Leave the process group that `join_world` joined; `orderly`: not because of an error of this process alone."""
+    if world.peers is not None:
+        world.peers.leave(orderly=orderly)
     if world.size > 1 and dist.is_initialized():
         dist.destroy_process_group()

@@ -25,7 +25,7 @@ from textmill.evaluation.evaluate_batches import Unknown, evaluate
 from textmill.evaluation.metrics import Metric
 from textmill.machine.device_choice import choose_device
 from textmill.machine.kernel_choices import limit_threads
-from textmill.machine.precision import choose_precision
+from textmill.machine.precision import choose_precision, float32_products
 from textmill.runs import layout
 from textmill.runs.layout import is_prepared, run_of
 from textmill.runs.read_run import read_environment
@@ -84,17 +84,18 @@ def evaluate_model(
         settings = _settings(data, run, loaded, _reading_of(trained_with, how), cache_dir, say)
         stores = _stores_of(settings, loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
-    total = sum(part.num_targets for part in batches)
-    measured = evaluate(
-        loaded.model,
-        chain.from_iterable(batches),
-        metrics,
-        num_bytes=sum(store.num_bytes for store in stores) or None,
-        unknown=Unknown.of(loaded.tokenizer),
-        autocast=choose_precision(precision, target).autocast,
-        interrupted=interrupted,
-        progress=(lambda done: progress(done, total)) if progress is not None else None,
-    )
+    total, chosen = sum(part.num_targets for part in batches), choose_precision(precision, target)
+    with float32_products(chosen):
+        measured = evaluate(
+            loaded.model,
+            chain.from_iterable(batches),
+            metrics,
+            num_bytes=sum(store.num_bytes for store in stores) or None,
+            unknown=Unknown.of(loaded.tokenizer),
+            autocast=chosen.autocast,
+            interrupted=interrupted,
+            progress=(lambda done: progress(done, total)) if progress is not None else None,
+        )
     return _finite(measured, loaded.path)
 
 
@@ -211,7 +212,7 @@ def _prepared_again(
 ) -> Corpus:
     settings, made = PrepareSettings.of(trained_with), loaded.tokenizer
     if made is not None and not (settings.tokenizer in LEARNED and settings.tokenizer == made.kind):
-        settings = replace(settings, tokenizer=made, special_tokens=(), eos_token=None)  # the given folder may be gone
+        settings = replace(settings, tokenizer=made, special_tokens=(), split_pattern=None, eos_token=None)
     return prepare_corpus(settings, say=say, progress=reading)
 
 

@@ -16,6 +16,7 @@ from textmill.generation.sampling import Sampling
 from textmill.generation.stop_strings import StopStrings
 from textmill.generation.token_loop import Decoding, decode
 from textmill.tokenizers import Tokenizer, load_tokenizer
+from textmill.tokenizers.detokenizer import INCOMPLETE
 
 Say = Callable[[str], None]
 
@@ -104,7 +105,8 @@ class _Writer:
         self._write(self.stop.push(self._stream.push(token)))
 
     def flush(self) -> None:
-        self._write(self.stop.push(self._stream.flush()) + self.stop.flush())
+        rest = self._stream.flush().rstrip(INCOMPLETE)  # a text that ends at its limit may end within a character
+        self._write(self.stop.push(rest) + self.stop.flush())
 
     def _write(self, text: str) -> None:
         self.text += text

@@ -1,7 +1,9 @@
 """Peak rates of GPUs, and what this machine has, found without PyTorch."""
 
+import importlib.util
 import os
 import platform
+import re
 from pathlib import Path
 
 from textmill.machine.container_limits import container_limits, whole_cores
@@ -10,6 +12,7 @@ from textmill.machine.container_limits import container_limits, whole_cores
 PEAK_BF16_FLOPS = {
     "B200": 2250e12,
     "H200": 989e12,
+    "H200 NVL": 835e12,
     "GH200": 989e12,
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
@@ -20,6 +23,7 @@ PEAK_BF16_FLOPS = {
     "A40": 150e12,
     "A30": 165e12,
     "A10": 125e12,
+    "A10G": 70e12,
     "L40S": 362e12,
     "L40": 181e12,
     "L4": 121e12,
@@ -37,6 +41,10 @@ def processors() -> int:
     return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
+_SAYS_NOTHING = re.compile(r"nvidia|tesla|geforce|sxm\d*|hbm\d\w*|\d+gb?", re.IGNORECASE)
+"""Words in the name of a GPU that leave its throughput as it is: makers, sockets, memory."""
+
+
 def cores() -> int:
     """Return how many threads can compute at once: one per processor, or as many as a container gives time for."""
     limit = container_limits().cores
@@ -46,17 +54,47 @@ def cores() -> int:
 def peak_flops(device_name: str) -> float | None:
     """Return the dense bf16 (fp16 before Ampere) FLOP/s of the GPU with this name, or None when it is not known.
 
-    The longest known name contained in `device_name` wins, so that "H100 PCIe" is not taken for the SXM card.
+    What is left of `device_name` without maker, socket and memory has to be a known name: an RTX A4000 is no A40, a
+    laptop's RTX 4090 and a part of an A100 are slower than the whole card. With PCIe and without it, a card has one
+    throughput unless it is listed twice.
     """
-    known = [name for name in PEAK_BF16_FLOPS if name.lower() in device_name.lower()]
-    return PEAK_BF16_FLOPS[max(known, key=len)] if known else None
+    words = [word for word in re.split(r"[\s-]+", device_name) if word and not _SAYS_NOTHING.fullmatch(word)]
+    known = {name.lower(): flops for name, flops in PEAK_BF16_FLOPS.items()}
+    named = " ".join(words).lower()
+    without = " ".join(word for word in words if word.lower() != "pcie").lower()
+    return known.get(named, known.get(without))
 
 
-def likely_device() -> str:
-    """Return the device that `auto` will most likely mean on this machine, found without PyTorch: cuda, mps or cpu."""
-    if any(Path("/proc/driver/nvidia/gpus").glob("*")):
+def likely_device(root: Path = Path("/"), torch: Path | None = None) -> str:
+    """Return the device that `auto` will most likely mean on this machine, found without PyTorch: cuda, mps or cpu.
+
+    root: where the machine's files are. torch: the folder of PyTorch, which is not imported (None: the installed one).
+    """
+    if _has_nvidia_gpu(root) and _is_for_cuda(torch):
         return "cuda"
     return "mps" if platform.system() == "Darwin" and platform.machine() == "arm64" else "cpu"
+
+
+def _has_nvidia_gpu(root: Path) -> bool:
+    """Whether files tell of an NVIDIA GPU that this process may see."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    dev = root / "dev"
+    if any((root / "proc/driver/nvidia/gpus").glob("*")) or any(dev.glob("nvidia[0-9]*")):
+        return True
+    if (dev / "nvhost-gpu").exists():  # Jetson
+        return True
+    if (dev / "dxg").exists():  # Linux inside of Windows: the driver is that of Windows
+        return any((root / "usr/lib/wsl/lib").glob("libcuda.so*"))
+    return (root / "Windows/System32/nvcuda.dll").exists()
+
+
+def _is_for_cuda(torch: Path | None) -> bool:
+    """Whether PyTorch was built for NVIDIA GPUs: without, it computes on the CPU whatever the machine has."""
+    if torch is None:
+        spec = importlib.util.find_spec("torch")
+        torch = Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+    return torch is not None and any((torch / "lib").glob("*torch_cuda.*"))
 
 
 def likely_precision(device: str) -> str:

@@ -37,8 +37,6 @@ def apply_kernels(
         torch.set_num_threads(threads)
     else:
         limit_threads()
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
     keep_large_blocks()
     use_onednn = (device.type == "cpu" and prefers_onednn()) if onednn is None else onednn
     set_onednn(use_onednn)

@@ -145,7 +145,7 @@ def _sample(row: Row, note: str = "") -> str:
     step = row.get("step")
     heading = f"step {step:,}{note}" if isinstance(step, int) else "step ?"
     text = escape(str(row.get("text", "")))
-    return f'<figure class="sample"><figcaption>{heading}</figcaption><pre>{text}</pre></figure>'
+    return f'<figure class="sample"><figcaption>{heading}</figcaption><pre dir="auto">{text}</pre></figure>'
 
 
 def _evaluations(rows: Sequence[Row]) -> str:
@@ -199,7 +199,7 @@ def _repeat(record: Record) -> str:
     commands = {
         "Repeat the run": f"textmill train --config {quoted(record.folder / layout.CONFIG)}",
         "Resume it": f"textmill train --output-dir {folder} --resume",
-        "Generate text": f"textmill generate {folder} --prompt Once",
+        "Generate text": f"textmill generate {folder}",
         "Evaluate it on other text": f"textmill evaluate {folder} other.txt",
     }
     if not record.status.get("resumable"):

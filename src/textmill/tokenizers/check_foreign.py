@@ -17,6 +17,7 @@ from typing import Any
 
 from textmill.errors import DataError, TextmillError, one_line
 from textmill.files.cache_dir import cache_root
+from textmill.tokenizers.word_patterns import PATTERNS, pattern_of
 
 MOST_BYTES = 1 << 27
 """Size of a tokenizer.json; the largest in use have a quarter of it."""
@@ -40,7 +41,10 @@ _HARMLESS = {
 
 def check_foreign(path: Path, content: str, described: dict[str, Any]) -> None:
     """Raise DataError if the tokenizer.json at `path`, which reads `content`, cannot be used safely."""
-    if all(_type(described.get(part)) in types for part, types in _HARMLESS.items()):
+    parts = {part: _type(described.get(part)) for part in _HARMLESS}
+    if pattern_of(described) in PATTERNS:
+        parts["pre_tokenizer"] = None
+    if all(kind in _HARMLESS[part] for part, kind in parts.items()):
         return
     note = _note(content)
     if note is not None and note.is_file():

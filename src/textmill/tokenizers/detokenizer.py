@@ -3,7 +3,8 @@
 import codecs
 from collections.abc import Callable, Sequence
 
-_REPLACEMENT = "\ufffd"
+INCOMPLETE = "\ufffd"
+"""What stands for bytes that are no character, or not yet."""
 
 
 class ByteDetokenizer:
@@ -41,7 +42,7 @@ class TextDetokenizer:
         """Return the characters that `token_id` completed."""
         self._window.append(token_id)
         before, after = self._decode(self._window[: self._given]), self._decode(self._window)
-        if len(after) <= len(before) or after.endswith(_REPLACEMENT):
+        if len(after) <= len(before) or after.endswith(INCOMPLETE):
             return ""
         self._window = self._window[self._given :]
         self._given = len(self._window)

@@ -10,6 +10,7 @@ from textmill.errors import ConfigError, DataError
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE
 from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.tokenizer import Tokenizer
+from textmill.tokenizers.word_patterns import GPT2, pre_tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<unk>"
@@ -52,12 +53,15 @@ def make_char(texts: Iterable[str], special_tokens: Sequence[str] = ()) -> Token
     return Tokenizer.from_backend(backend)
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int, special_tokens: Sequence[str] = ()) -> Tokenizer:
-    """Return a byte-level BPE tokenizer with GPT-2's word pattern, trained on `texts`.
+def train_bpe(
+    texts: Iterable[str], vocab_size: int, special_tokens: Sequence[str] = (), *, pattern: str = GPT2.name
+) -> Tokenizer:
+    """Return a byte-level BPE tokenizer trained on `texts`, which are cut into words by `pattern`.
 
     Its vocabulary is <|endoftext|> (id 0), the 256 bytes, merges of pairs seen at least twice, and `special_tokens`; so
     it spells every text, and it is smaller than `vocab_size` when the texts do not support as many merges. An exception
-    raised by `texts` passes through. Raises ConfigError if `vocab_size` is too small for the bytes.
+    raised by `texts` passes through. Raises ConfigError if `vocab_size` is too small for the bytes, and for a `pattern`
+    that is neither a name in PATTERNS nor a regular expression.
     """
     smallest = 257 + len(special_tokens)
     if vocab_size < smallest:
@@ -66,7 +70,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, special_tokens: Sequence[st
             f"tokens need {smallest}"
         )
     backend = Backend(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.pre_tokenizer = pre_tokenizer(pattern)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(special_tokens),

@@ -1,15 +1,15 @@
 """Where a long text may be cut so that its parts, tokenised one by one, give the ids of the whole.
 
-The word pattern of GPT-2 matches either a run of white space or a word with at most one space before it. So a match
-always ends where white space follows something else, and no earlier match looks past that position: cutting there
-changes nothing.
+The known word patterns match white space, or a word with at most one character before it, after which some take line
+breaks. So a match always ends where a space follows something else, and where a line ends whose neighbours are no white
+space; and no earlier match looks past that position: cutting there changes nothing.
 """
 
 import re
 from collections.abc import Iterator
 
 # Python counts a few control characters as white space that the pattern does not; leaving them out is the safe side.
-_BEFORE_SPACE = re.compile(r"\S(?=[ \n])")
+_CUT = re.compile(r"\S(?= )|(?<=\S)\n(?=\S)")
 _TAIL = 4096
 
 
@@ -17,7 +17,7 @@ def last_cut(text: str) -> int:
     """Return the last position where `text` may be cut, 0 if there is none."""
     for start in (max(len(text) - _TAIL, 0), 0):
         end = 0
-        for found in _BEFORE_SPACE.finditer(text, start):
+        for found in _CUT.finditer(text, start):
             end = found.end()
         if end:
             return end
@@ -25,13 +25,13 @@ def last_cut(text: str) -> int:
 
 
 def pieces(text: str, size: int) -> Iterator[str]:
-    """Yield `text` in parts of about `size` characters that end before white space; together they are `text`.
+    """Yield `text` in parts of about `size` characters that end where words do; together they are `text`.
 
     A part without a position to cut may be longer.
     """
     start = 0
     while len(text) - start > size:
-        found = _BEFORE_SPACE.search(text, start + size - 1)
+        found = _CUT.search(text, start + size - 1)
         if not found:
             break
         yield text[start : found.end()]

@@ -1,7 +1,7 @@
-"""The ids of byte-level BPE with GPT-2's word pattern by tiktoken, which is several times as fast as the backend.
+"""The ids of byte-level BPE with a known word pattern by tiktoken, which is several times as fast as the backend.
 
 Two conditions are needed for the ids to be the same, and both are tested: the two libraries, each with its own Unicode
-tables, classify every character of the text alike (letter, number, space, other); and for this vocabulary, merging by
+tables, cut words around every character of the text alike; and for this vocabulary, merging by
 the rank of the result is the same as merging by pairs.
 """
 
@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Backend
-from tokenizers import models, pre_tokenizers
+from tokenizers import models
 
 from textmill.imports import optional
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.split_long_text import pieces
-
-WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-"""GPT-2's word pattern without backtracking; the last two alternatives are its `\\s+`."""
+from textmill.tokenizers.word_patterns import GPT2, WordPattern, pre_tokenizer
 
 _OTHERWISE = (
     "dropout",
@@ -39,14 +37,14 @@ _COMPARED = 1 << 16  # characters of the first text that both libraries encode
 class RankEncoder:
     """Encodes text if it can verify that the ids are the backend's, and leaves the rest to the backend."""
 
-    def __init__(self, described: dict[str, Any], backend: Backend, words: str = WORDS) -> None:
+    def __init__(self, described: dict[str, Any], backend: Backend, words: WordPattern = GPT2) -> None:
         """`described` is the content of tokenizer.json and `backend` what it makes; use `rank_encoder`.
 
-        words: the pattern by which tiktoken splits text.
+        words: the pattern by which both cut text.
         """
         self._backend = backend
         self._ids, ranks = token_ranks(described["model"])
-        self._encoding = _encoding(ranks, words)
+        self._encoding = _encoding(ranks, words.ranked)
         self._kinds = _Kinds(words)
         self._compared = False
 
@@ -77,8 +75,8 @@ class RankEncoder:
         return self._join(some).tolist() == [number for encoding in expected for number in encoding.ids]
 
 
-def rank_encoder(described: dict[str, Any], backend: Backend) -> RankEncoder | None:
-    """Return the encoder of a tokenizer that splits words as GPT-2 does, None if its merges cannot be ranks.
+def rank_encoder(described: dict[str, Any], backend: Backend, words: WordPattern = GPT2) -> RankEncoder | None:
+    """Return the encoder of a tokenizer that cuts text by `words`, None if its merges cannot be ranks.
 
     None also where tiktoken is not installed: it is faster, and nothing else.
     """
@@ -88,7 +86,7 @@ def rank_encoder(described: dict[str, Any], backend: Backend) -> RankEncoder | N
     merged = [_merged(merge) for merge in model["merges"]]
     if len(set(merged)) < len(merged) or not model["vocab"].keys() >= {*CHARACTER_OF_BYTE.values(), *merged}:
         return None
-    return RankEncoder(described, backend)
+    return RankEncoder(described, backend, words)
 
 
 def _merged(merge: str | list[str]) -> str:
@@ -108,21 +106,23 @@ def _encoding(ranks: dict[bytes, int], words: str) -> Any:
 
 
 class _Kinds:
-    """Which characters both libraries classify alike; each is tested when a text first contains it.
+    """Around which characters both libraries cut alike; each is tested when a text first contains it.
 
-    In the vocabulary of the trial a letter, a digit or a mark merges with whatever byte follows it. So the ids tell
-    whether a character joins a word of letters, of digits or of marks, or none of them, as white space does.
+    In the vocabulary of the trial a letter, a digit or a sign merges with whatever byte stands before or after it. So
+    the ids tell whether a character joins a word of letters, of digits or of signs, or none, as white space does.
     """
 
-    _BEFORE = "a1!"
+    _BESIDE = "aA1!"
 
-    def __init__(self, words: str) -> None:
+    def __init__(self, words: WordPattern) -> None:
         alphabet = list(CHARACTER_OF_BYTE.values())
-        merges = [(before, after) for before in self._BEFORE for after in alphabet]
+        merges = [(before, after) for before in self._BESIDE for after in alphabet]
+        merges += [(before, after) for before in alphabet if before not in self._BESIDE for after in self._BESIDE]
         vocabulary = {token: number for number, token in enumerate([*alphabet, *map("".join, merges)])}
         self._backend = Backend(models.BPE(vocab=vocabulary, merges=merges))
-        self._backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-        self._encoding = _encoding({token_bytes(token): number for token, number in vocabulary.items()}, words)
+        self._backend.pre_tokenizer = pre_tokenizer(words.name)
+        ranks = {token_bytes(token): number for token, number in vocabulary.items()}
+        self._encoding = _encoding(ranks, words.ranked)
         self._tried = np.zeros(0x110000, dtype=bool)
         self._differ = np.zeros(0x110000, dtype=bool)
         self._ascii_agrees = self._all_agree("".join(map(chr, range(128))))
@@ -135,7 +135,7 @@ class _Kinds:
         code_points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
         new = np.unique(code_points[~self._tried[code_points]])
         if new.size:
-            trials = ["".join(f"{before}{chr(code)} " for before in self._BEFORE) for code in new.tolist()]
+            trials = ["".join(f"{one}{chr(code)} {chr(code)}{one} " for one in self._BESIDE) for code in new.tolist()]
             expected = self._backend.encode_batch_fast(trials, add_special_tokens=False)
             for code, trial, encoding in zip(new.tolist(), trials, expected):
                 self._differ[code] = self._encoding.encode_ordinary(trial) != encoding.ids

@@ -26,6 +26,7 @@ from textmill.tokenizers.check_foreign import backend_errors
 from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
 from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
+from textmill.tokenizers.word_patterns import PATTERNS, pattern_of
 
 ROLES = ("eos_token", "bos_token", "unk_token", "pad_token")
 """The keys of tokenizer_config.json that name a token."""
@@ -46,7 +47,7 @@ class Tokenizer:
         unk_id: the id of what the vocabulary cannot spell, or None when it can spell everything.
         prefix_ids, suffix_ids: the ids that belong before and after every document and prompt, such as a BOS token, as
             the post-processor of tokenizer.json says.
-        exact_in_parts: a text cut before white space (see `pieces`) gives, part by part, the ids of the whole.
+        exact_in_parts: a text cut between words (see `pieces`) gives, part by part, the ids of the whole.
         content: the text of tokenizer.json.
         fingerprint: the SHA-256 of `content`, hexadecimal.
     """
@@ -81,8 +82,8 @@ class Tokenizer:
         elif self.kind == "char" and self.unk_id is not None:
             self._direct = CharacterIds({c: i for c, i in vocabulary.items() if len(c) == 1}, self.unk_id)
         spaced = any(character.isspace() for word in self._words for character in word)
-        self._splits_like_gpt2 = _splits_like_gpt2(described)
-        self.exact_in_parts = not spaced and (self._direct is not None or self._splits_like_gpt2)
+        self._pattern = PATTERNS.get(pattern_of(described) or "")
+        self.exact_in_parts = not spaced and (self._direct is not None or self._pattern is not None)
 
     @classmethod
     def from_backend(cls, backend: Backend, roles: Mapping[str, str] | None = None) -> Tokenizer:
@@ -125,13 +126,14 @@ class Tokenizer:
         if plain and self._direct is not None:
             return [self._direct(text) for text in texts]
         worth_ranks = "_by_rank" in vars(self) or sum(map(len, texts)) >= _WORTH_RANKS
-        if plain and self._splits_like_gpt2 and worth_ranks and self._by_rank is not None:
+        if plain and self._pattern is not None and worth_ranks and self._by_rank is not None:
             return self._encode_by_rank(texts, self._by_rank, workers)
         return self._encode_in_parallel(texts, workers)
 
     @cached_property
     def _by_rank(self) -> RankEncoder | None:
-        return rank_encoder(json.loads(self.content), self._backend)
+        assert self._pattern is not None
+        return rank_encoder(json.loads(self.content), self._backend, self._pattern)
 
     def _encode_by_rank(self, texts: Sequence[str], by_rank: RankEncoder, workers: int | None) -> list[np.ndarray]:
         if workers == 1:
@@ -256,14 +258,3 @@ def _kind(described: dict[str, Any]) -> str:
     if not model["merges"] and not splitter and unknown and not model.get("fuse_unk"):
         return "char" if all(len(t) == 1 for t in vocabulary if t not in added and t != unknown) else "pretrained"
     return "bpe" if (described.get("decoder") or {}).get("type") == "ByteLevel" else "pretrained"
-
-
-def _splits_like_gpt2(described: dict[str, Any]) -> bool:
-    """Return whether words are split by GPT-2's pattern alone."""
-    splitter = described.get("pre_tokenizer") or {}
-    return (
-        described.get("normalizer") is None
-        and splitter.get("type") == "ByteLevel"
-        and splitter.get("use_regex", True)
-        and not splitter.get("add_prefix_space", True)
-    )

@@ -3,8 +3,10 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from textmill.console.command_line import program
+from textmill.console.standard_streams import note
 from textmill.errors import CannotWriteError, Interrupted, TextmillError
 from textmill.files import retry_stale
 from textmill.tracking.training_curves import draw_training_curves
@@ -31,7 +33,7 @@ def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
     status, code, reason = "failed", 70, "an error"
     try:
         try:
-            with run.world.watched():
+            with run.world.ending(partial(_last_words, run)), run.world.watched():
                 yield
             with run.reporting.screen.during("saving"):
                 save(run, last=True)
@@ -55,6 +57,14 @@ def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
             _close(run, status, code, reason)
         if status != "failed":
             run.world.barrier()  # nobody leaves before the run's files are complete
+
+
+def _last_words(run: Run, reason: str) -> None:
+    """Say and write why a process ends that waits in vain for another one."""
+    note(f"textmill: error: {reason}")
+    if run.world.is_first:
+        resumable = bool(run.saving.checkpoints.steps())
+        write_status(run.folder, "failed", exit_code=69, reason=reason, resumable=resumable, step=run.progress.step)
 
 
 def _open(run: Run, log_sizes: dict[str, int]) -> None:

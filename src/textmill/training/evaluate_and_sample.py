@@ -2,6 +2,7 @@
 
 import re
 
+from textmill.console.whole_characters import cut
 from textmill.data.store.corpus import Corpus
 from textmill.evaluation import evaluate_batches as evaluation
 from textmill.generation.text_generation import generate_text
@@ -82,4 +83,4 @@ def first_words(prompt: str | None, corpus: Corpus) -> str:
     if text[:1].islower():  # perhaps the end of a word: the held-out part of a single text begins anywhere
         text = re.sub(r"^\S{1,20}\s+(?=\S)", "", text)
     words = re.match(rf"(?s).{{1,{_PROMPT_CHARACTERS}}}(?!\S)", text)
-    return words[0] if words else text[:_PROMPT_CHARACTERS]
+    return words[0] if words else cut(text, _PROMPT_CHARACTERS)

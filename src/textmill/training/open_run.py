@@ -80,6 +80,13 @@ _AT_CTRL_C = (
 )
 """What is said at the first and at the second Ctrl-C."""
 
+_AT_INTERRUPT = ("stopping and saving; a second interrupt ends at once", "")
+"""The same in a program or a notebook, where a button may have sent it, and an exception says the rest."""
+
+
+def _words(signals: SignalFlag) -> tuple[str, str]:
+    return _AT_CTRL_C if signals.ends_process else _AT_INTERRUPT
+
 
 @contextmanager
 def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> Iterator[OpenedRun]:
@@ -94,7 +101,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         world = _join(config, stack, signals.check)
         stack.enter_context(world.watched())
         screen = _shown(screen, world, stack)
-        signals.notice, signals.last_words = _AT_CTRL_C if world.is_first else ("", "")
+        signals.notice, signals.last_words = _words(signals) if world.is_first else ("", "")
         with world.together():
             refuse_foreign_settings(config)
         settle_paths(config, screen.say)
@@ -168,7 +175,7 @@ def _join(config: Config, stack: ExitStack, check: Callable[[], None]) -> World:
         rendezvous_seconds=settings.rendezvous_timeout,
         check=check,
     )
-    stack.callback(leave_world, world)
+    stack.push(lambda kind, error, trace: leave_world(world, orderly=kind is None))
     with world.together():
         if settings.world_size is not None and settings.world_size != world.size:
             raise ConfigError(

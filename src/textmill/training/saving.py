@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from textmill.checkpoint.best_and_final import is_linked, link_model
 from textmill.checkpoint.manifest import manifest_problems
@@ -34,7 +34,8 @@ def save(run: Run, *, last: bool = False) -> None:
     with _tried_again_later(run, last=last):
         if new:
             sizes = run.reporting.log_sizes(on_disk=True)
-            retry_stale(lambda: save_checkpoint(run, progress, sizes, interrupted=run.signal is not None))
+            with run.world.alone() if run.engine.writers == 1 else nullcontext():
+                retry_stale(lambda: save_checkpoint(run, progress, sizes, interrupted=run.signal is not None))
             saving.last_saved_step = progress.step
         if last:
             _link(run, layout.FINAL, layout.BEST_MODEL)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
+from textmill.console.standard_streams import print_at_once
 from textmill.errors import Interrupted, TextmillError
 
 _SAME_PRESS = 0.3
@@ -113,8 +116,15 @@ class SignalFlag(_Handlers):
 
 
 def _write(line: str) -> None:
-    """Write a line to standard error; not with print, which may be what was interrupted."""
+    """Write a line to standard error; not with print, which may be what was interrupted.
+
+    A notebook has put a stream of its own there, whose text is shown in the cell; descriptor 2 may be a log file then.
+    """
     if not line:
+        return
+    if not isinstance(sys.stderr, io.TextIOWrapper | None):
+        with suppress(OSError, ValueError, AttributeError, RuntimeError):  # the last: it was interrupted while it wrote
+            print_at_once(line, sys.stderr)
         return
     with suppress(OSError):  # nobody reads it, or it is closed
         after_the_key = "\n" if os.isatty(2) else ""  # a terminal shows ^C

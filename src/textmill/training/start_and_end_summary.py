@@ -7,6 +7,7 @@ import torch
 
 from textmill.console.command_line import program, quoted
 from textmill.console.number_format import count, duration, plural, size
+from textmill.console.whole_characters import phrases
 from textmill.data.store.corpus import Corpus
 from textmill.machine.cpu_contention import contention_warning
 from textmill.machine.memory import container_sentence
@@ -90,6 +91,8 @@ def _machine(run: Run) -> str:
     device, processes = run.world.device, run.world.size
     text = f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type}, "
     text += run.engine.precision.name
+    if device.type == "cuda" and run.engine.precision.name == "fp32":
+        text += " without TF32"
     if device.type == "cpu":
         threads = torch.get_num_threads()
         text += f", {plural(threads, 'thread')}"
@@ -190,6 +193,10 @@ def closing_lines(run: Run, reason: str) -> Lines:
     return [*lines, ("next", next_command(run, reason, return_to=return_to, advised=advice is not None, longer=longer))]
 
 
+_LONGEST_PROMPT = 32
+"""Characters of the prompt that a person is told to try."""
+
+
 def _prompt(run: Run, tokenizer: Tokenizer) -> str:
     """Return the flag with a prompt to try: the one that was set, else the first words of the samples' prompt.
 
@@ -200,7 +207,7 @@ def _prompt(run: Run, tokenizer: Tokenizer) -> str:
     if not text.isprintable() or not text:
         plain = re.sub("<[^<>]*>", "", run.sample_prompt)
         lines = [max(plain.splitlines(), key=len, default=""), plain]
-        words = [phrase for line in lines for phrase in re.findall(r"[^\W\d_]{2,}(?: [^\W\d_]+){0,2}", line)]
+        words = [phrase for line in lines for phrase in phrases(line, _LONGEST_PROMPT)]
         text = next((phrase for phrase in words if tokenizer.decode(tokenizer.encode(phrase)) == phrase), "")
     known = text and tokenizer.decode(tokenizer.encode(text)) == text
     return f" --prompt {quoted(text)}" if known else ""

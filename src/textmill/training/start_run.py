@@ -14,6 +14,7 @@ from textmill.engine.deepspeed_json import for_initialize
 from textmill.engine.engine_choice import build_engine
 from textmill.files import retry_stale
 from textmill.machine.devices import peak_flops
+from textmill.machine.precision import float32_products
 from textmill.model.cross_entropy import cross_entropy_sum, forward
 from textmill.model.from_config import build_model
 from textmill.optim.optimizer_choice import AdamSettings, MuonSettings, build_optimizer
@@ -51,6 +52,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
             overwrite = opened.config.training.overwrite
             stack.enter_context(claim(opened.output, world, screen, overwrite=overwrite))
         stack.enter_context(memory_explained(opened.config, world.device, world.size))
+        stack.enter_context(float32_products(opened.precision))
         folder = OpenFolder(opened.output.folder)
         stack.callback(folder.close)
         with screen.during("building the model"):

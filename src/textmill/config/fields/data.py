@@ -108,3 +108,5 @@ class TokenizerFields(Fields):
     """Token that follows every document, such as </s>. Unset: the one that the tokenizer declares."""
     special_tokens: Texts = Field(default_factory=list)
     """Additional tokens that are never split, such as <|user|>."""
+    split_pattern: MaybeText = None
+    """How text is cut into words before BPE: gpt2, gpt4o or a regular expression. Unset: by the script."""

@@ -41,7 +41,7 @@ class PrepareSettings:
         val_split: the share of the text for validation. None is DEFAULT_SHARE and the same as giving that number.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn, for others an upper bound to check.
-        special_tokens: for a new tokenizer.
+        special_tokens, split_pattern: for a new tokenizer.
         reading: how files become documents.
         dataset_split, validation_split: the splits of datasets to train and to validate on.
         cleaning: what is repaired and left out.
@@ -56,6 +56,7 @@ class PrepareSettings:
     tokenizer: str | Path | Tokenizer = "bpe"
     vocab_size: int | None = None
     special_tokens: Sequence[str] = ()
+    split_pattern: str | None = None
     reading: Reading = field(default_factory=Reading)
     dataset_split: str = "train"
     validation_split: str | None = DEFAULT_VALIDATION
@@ -86,6 +87,7 @@ class PrepareSettings:
             tokenizer=config.tokenizer.tokenizer,
             vocab_size=config.model.asked("vocab_size"),
             special_tokens=config.tokenizer.special_tokens,
+            split_pattern=config.tokenizer.split_pattern,
             eos_token=config.tokenizer.eos_token,
             reading=reading_of(data),
             dataset_split=data.dataset_split,

@@ -1,17 +1,27 @@
 """The tokenizer of a corpus: ready, or learned from its training text."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from textmill.config.consistency import fewer_pieces
+from textmill.console.whole_characters import is_mark
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.reading_progress import ReadProgress
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
+from textmill.tokenizers.word_patterns import GPT2, GPT4O, SEPARATORS
 
 MOST_TEXT_FOR_BPE = 1 << 26
 """Characters. Of a larger training text BPE learns from parts spread evenly over it."""
+
+_LOOKED_AT = 1 << 20
+"""Characters from the beginning of a text that decide how its words are cut."""
+
+_MANY_MARKS = 0.01
+"""Share of characters from which on marks are part of the words of a text, and not a rare exception."""
 
 LEARNED = ("char", "bpe")
 """Tokenizers that are learned from the text."""
@@ -45,10 +55,12 @@ class TokenizerChoice:
         *,
         for_ids: bool,
         eos_token: str | None = None,
+        split_pattern: str | None = None,
     ) -> None:
         """Load what exists. `for_ids`: the data is ids already, so "char" and "bpe" have nothing to learn from.
 
         eos_token: the token to follow every document, in place of the one that the tokenizer declares.
+        split_pattern: how BPE that is learned cuts text into words; None: as `suitable_pattern` says.
 
         Raises ConfigError when a setting cannot take effect, and what `load_tokenizer` raises.
         """
@@ -65,12 +77,15 @@ class TokenizerChoice:
             self.ready = self.ready.with_eos(eos_token)
         if special_tokens and (for_ids or (self.kind is None and name != "byte")):
             raise ConfigError("special_tokens has no effect here: the tokens are made already")
+        if split_pattern is not None and (for_ids or name != "bpe"):
+            raise ConfigError("split_pattern has no effect here: it is for BPE that is learned from the text")
         self.for_ids = for_ids
         self.learns = self.kind is not None and not for_ids
         self.bound = vocab_size if self.ready is None else self.ready.vocab_size
         self._vocab_size = vocab_size
         self._special_tokens = list(special_tokens)
         self._eos_token = eos_token
+        self._pattern = split_pattern
         self.identity: dict[str, Any] = {}
         if self.ready is not None:
             self.identity = {"fingerprint": self.ready.fingerprint, "eos_id": self.ready.eos_id}
@@ -78,6 +93,8 @@ class TokenizerChoice:
             size = vocab_size if self.kind == "bpe" else None
             self.identity = {"kind": self.kind, "vocab_size": size, "special_tokens": self._special_tokens}
             self.identity |= {} if eos_token is None else {"eos_token": eos_token}
+            if self.kind == "bpe" and split_pattern != GPT2.name:  # which corpora from before there was a choice have
+                self.identity["split_pattern"] = split_pattern or "by its marks"
 
     def make(self, texts: Iterator[str], characters: int, say: Callable[[str], None]) -> Tokenizer:
         """Return the tokenizer, learned from `texts`, of a corpus of so many `characters`, unless it is ready."""
@@ -94,7 +111,12 @@ class TokenizerChoice:
             say(f"BPE learns from {share:.1%} of the text, spread evenly over it")
             texts = spread(texts, share)
         wanted = self._vocab_size or suitable_vocab_size(characters)
-        made = train_bpe(texts, wanted, self._special_tokens)
+        pattern = self._pattern
+        if pattern is None:
+            pattern, texts = suitable_pattern(texts)
+            if pattern != GPT2.name:
+                say(f"words are cut by the pattern {pattern}, so that marks are part of them; --split-pattern sets it")
+        made = train_bpe(texts, wanted, self._special_tokens, pattern=pattern)
         if self._vocab_size is not None and made.vocab_size < wanted:
             say(fewer_pieces(made.vocab_size, wanted))
         return made
@@ -127,6 +149,25 @@ def learn_once(
 def suitable_vocab_size(characters: int) -> int:
     """Return a BPE vocabulary for a text of this size: small enough that most of its tokens are seen often."""
     return next((size for below, size in _VOCABULARY_BELOW if characters < below), 32768)
+
+
+def suitable_pattern(texts: Iterator[str]) -> tuple[str, Iterator[str]]:
+    """Return the pattern that cuts `texts` into words, and the same texts again.
+
+    The one of GPT-2, which is best for English and code, ends a word at each mark; so where the beginning of the texts
+    has many marks, such as vowel signs, or signs between words that are no spaces, it is that of GPT-4o
+    (docs/decisions.md).
+    """
+    seen: Counter[str] = Counter()
+    first: list[str] = []
+    for text in texts:
+        first.append(text)
+        seen.update(text)
+        if seen.total() >= _LOOKED_AT:
+            break
+    marks = sum(number for character, number in seen.items() if is_mark(character) or character in SEPARATORS)
+    pattern = GPT4O if marks > _MANY_MARKS * seen.total() else GPT2
+    return pattern.name, chain(first, texts)
 
 
 def spread(texts: Iterator[str], share: float) -> Iterator[str]:

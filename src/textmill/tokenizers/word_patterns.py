@@ -1,0 +1,88 @@
+"""Patterns that cut text into words before BPE: no token is learned across the end of a word.
+
+Sources: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2); o200k_base of OpenAI's tiktoken
+(GPT-4o). Both go into tokenizer.json as transformers reads them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Regex, pre_tokenizers
+
+from textmill.errors import ConfigError, one_line
+
+
+@dataclass(frozen=True)
+class WordPattern:
+    """A pattern whose matches, one after the other, are a whole text.
+
+    regex: in the syntax of the library tokenizers. ranked: the same for tiktoken, where it can be faster spelled so.
+    """
+
+    name: str
+    regex: str
+    ranked: str
+
+
+GPT2 = WordPattern(
+    "gpt2",
+    r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""",
+    # Without backtracking; the last two alternatives are its `\s+`.
+    r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s""",
+)
+"""Words of letters; a mark, such as a vowel sign of Khmer or Hindi, ends them."""
+
+_GPT4O = "|".join(
+    [
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""\p{N}{1,3}""",
+        r""" ?[^\s\p{L}\p{N}]+[\r\n/]*""",
+        r"""\s*[\r\n]+""",
+        r"""\s+(?!\S)""",
+        r"""\s+""",
+    ]
+)
+GPT4O = WordPattern("gpt4o", _GPT4O, _GPT4O)
+"""Words of letters and marks, with one character before them, such as a space or the tsheg of Tibetan; three digits."""
+
+SEPARATORS = "\u0f0b\u1361"
+"""The tsheg of Tibetan and the word space of Ethiopic: they stand between words, as spaces do elsewhere."""
+
+PATTERNS = {pattern.name: pattern for pattern in (GPT2, GPT4O)}
+
+
+def pre_tokenizer(pattern: str) -> Any:
+    """Return the part of a tokenizer that cuts text by `pattern`: a name in PATTERNS or a regular expression.
+
+    Raises ConfigError for an expression that the library does not understand.
+    """
+    if pattern == GPT2.name:
+        return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    regex = PATTERNS[pattern].regex if pattern in PATTERNS else pattern
+    try:
+        cut = pre_tokenizers.Split(Regex(regex), behavior="isolated")
+    except Exception as error:  # the library raises plain Exception
+        names = " or ".join(PATTERNS)
+        raise ConfigError(f"split_pattern must be {names} or a regular expression: {one_line(error)}") from error
+    return pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def pattern_of(described: dict[str, Any]) -> str | None:
+    """Return the pattern by which a byte-level tokenizer.json cuts text, by its name if it has one, else None."""
+    parts = described.get("pre_tokenizer") or {}
+    if described.get("normalizer") is not None:
+        return None
+    if parts.get("type") == "ByteLevel":
+        plain = parts.get("use_regex", True) and not parts.get("add_prefix_space", True)
+        return GPT2.name if plain else None
+    steps = parts.get("pretokenizers", [])
+    if parts.get("type") != "Sequence" or [step.get("type") for step in steps] != ["Split", "ByteLevel"]:
+        return None
+    cut, spelled = steps
+    if spelled.get("use_regex", True) or spelled.get("add_prefix_space", True):
+        return None
+    regex = cut.get("pattern", {}).get("Regex")
+    if regex is None or cut.get("behavior") != "Isolated" or cut.get("invert"):
+        return None
+    return next((name for name, known in PATTERNS.items() if known.regex == regex), regex)
