@@ -98,7 +98,8 @@ def test_the_unknown_token_of_unigram(folder: Callable[..., Path]) -> None:
 def test_evaluation_is_that_of_transformers(
     transformers: Any, folder: Callable[..., Path], tmp_path: Path, backend: Callable[[], Backend]
 ) -> None:
-    """The loss of a text is that of transformers' model on the ids that its tokenizer gives by default."""
+    """The loss of a text is that of transformers' model on the ids that its tokenizer gives by default; in bits per byte
+    where no unknown token hides text, as it hides the line break from one of the two."""
     path = folder(backend())
     (tmp_path / "text.txt").write_text("the lighting in the hall\nlate at night")
     model = transformers.AutoModelForCausalLM.from_pretrained(path).eval()
@@ -108,7 +109,8 @@ def test_evaluation_is_that_of_transformers(
     measured = evaluate_model(path, tmp_path / "text.txt", cache_dir=tmp_path / "cache", precision="fp32")
     assert measured["tokens"] == len(ids) - 1
     assert measured["loss"] == pytest.approx(loss, abs=1e-4)
-    assert measured["bits_per_byte"] == pytest.approx(loss * (len(ids) - 1) / math.log(2) / 38, abs=1e-3)
+    bits = loss * (len(ids) - 1) / math.log(2) / 38
+    assert measured.get("bits_per_byte") == (pytest.approx(bits, abs=1e-3) if backend is byte_backend else None)
 
 
 def test_every_document_begins_with_the_token(folder: Callable[..., Path], tmp_path: Path) -> None:
