@@ -100,11 +100,12 @@ def encoders(tokenizer_folder: Path, files: list[Path], blocks: int) -> dict[str
 
     from textmill.tokenizers import load_tokenizer
     from textmill.tokenizers.split_long_text import pieces
-    from textmill.tokenizers.tiktoken_encoder import WORDS, token_ranks
+    from textmill.tokenizers.tiktoken_encoder import token_ranks
+    from textmill.tokenizers.word_patterns import GPT2
 
     ours = load_tokenizer(tokenizer_folder)
     _, ranks = token_ranks(json.loads(ours.content)["model"])
-    other = tiktoken.Encoding("same", pat_str=WORDS, mergeable_ranks=ranks, special_tokens={})
+    other = tiktoken.Encoding("same", pat_str=GPT2.ranked, mergeable_ranks=ranks, special_tokens={})
     backend = Tokenizer.from_str(ours.content)
     documents = [path.read_text(encoding="utf-8") for path in files]
     parts = [part for text in documents for part in pieces(text, 16384)]

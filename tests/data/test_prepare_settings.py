@@ -105,6 +105,7 @@ OTHER_VALUES: dict[str, Any] = {
     "tokenizer": "char",
     "eos_token": "<|end|>",
     "special_tokens": ["<|user|>"],
+    "split_pattern": "gpt4o",
     "vocab_size": 300,
 }
 

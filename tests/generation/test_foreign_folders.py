@@ -60,7 +60,7 @@ def test_greedy_text_is_that_of_transformers(transformers: Any, folder: Callable
     before, after = their_ids(transformers, path)
     assert before[0] == BOS and len(after) == 20
     text = transformers.AutoTokenizer.from_pretrained(path).decode([*before, *after], skip_special_tokens=True)
-    assert our_text(path) == text
+    assert our_text(path) == text.rstrip("\ufffd")  # half a character at the end
     assert text != generate_text(loaded.model, make_byte(), prompt=PROMPT, temperature=0, max_new_tokens=20)
 
 
@@ -98,8 +98,10 @@ def test_the_unknown_token_of_unigram(folder: Callable[..., Path]) -> None:
 def test_evaluation_is_that_of_transformers(
     transformers: Any, folder: Callable[..., Path], tmp_path: Path, backend: Callable[[], Backend]
 ) -> None:
-    """The loss of a text is that of transformers' model on the ids that its tokenizer gives by default; in bits per byte
-    where no unknown token hides text, as it hides the line break from one of the two."""
+    """The loss of a text is that of transformers' model on the ids that its tokenizer gives by default.
+
+    It is in bits per byte too, where no unknown token hides text, as one of the two hides the line break.
+    """
     path = folder(backend())
     (tmp_path / "text.txt").write_text("the lighting in the hall\nlate at night")
     model = transformers.AutoModelForCausalLM.from_pretrained(path).eval()

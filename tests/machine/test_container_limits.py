@@ -148,7 +148,8 @@ def test_plan_doctor_and_train_say_it_once(
     said = sentence(inside.limits, memory, processors())
     assert said is not None and f"0.5 of {processors()} core" in said
     small = ["--device", "cpu", "--preset", "tiny", "--d-model", "16", "--num-layers", "1", "--num-heads", "2"]
-    assert main(["plan", str(book), *small]) == 0
+    large = ["--device", "cpu", "--preset", "tiny", "--d-model", "512", "--num-heads", "2"]
+    assert main(["plan", str(book), *large]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "it does NOT fit" in shown and shown.count(said) == 1
     assert main(["doctor", "--device", "cpu"]) == 0

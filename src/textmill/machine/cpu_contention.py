@@ -17,7 +17,8 @@ def foreign_load(seconds: float = 0.1) -> float:
     busy_before, all_before = _processor_seconds()
     time.sleep(seconds)
     busy, total = _processor_seconds()
-    return (busy - busy_before) / (total - all_before) * (os.cpu_count() or 1) if total > all_before else 0.0
+    busy, total = max(0.0, busy - busy_before), total - all_before  # differences of large numbers are rounded
+    return busy / total * (os.cpu_count() or 1) if total > 0 else 0.0
 
 
 def contention_warning(threads: int, load: float | None = None) -> str | None:
