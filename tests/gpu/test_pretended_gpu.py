@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -35,14 +36,23 @@ def found_on(kind: str, folder: Path) -> Found:
     return json.loads(done.stdout)
 
 
+def found_once(kind: str, factory: pytest.TempPathFactory) -> Found:
+    """Return what `found_on` returns; of several processes that run these tests one asks, and the others wait."""
+    shared = factory.getbasetemp().parent / f"pretended-{kind}-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            shared.write_text(json.dumps(found_on(kind, factory.mktemp(kind))))
+        return json.loads(shared.read_text())
+
+
 @pytest.fixture(scope="module")
 def cuda(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    return found_on("cuda", tmp_path_factory.mktemp("cuda"))
+    return found_once("cuda", tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def mps(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    return found_on("mps", tmp_path_factory.mktemp("mps"))
+    return found_once("mps", tmp_path_factory)
 
 
 def test_no_step_on_cuda_waits_for_the_device(cuda: Found) -> None:

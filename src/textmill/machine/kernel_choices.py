@@ -118,13 +118,15 @@ def refuse_random_order() -> None:
 @contextmanager
 def random_order_allowed() -> Iterator[None]:
     """Allow any kernel inside, for results that nothing is learned from; outside it is as before."""
-    refused = torch.are_deterministic_algorithms_enabled()
+    if not torch.are_deterministic_algorithms_enabled():  # setting what is set imports the compiler, for two seconds
+        yield
+        return
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(False)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(refused, warn_only=warned)
+        torch.use_deterministic_algorithms(True, warn_only=warned)
 
 
 def keep_large_blocks() -> None:
