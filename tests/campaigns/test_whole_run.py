@@ -11,7 +11,7 @@ from support.interrupted_runs import assert_goes_on, quietly
 from textmill.checkpoint.checkpoint_store import CheckpointStore
 from textmill.runs.layout import checkpoint_step
 
-CHANGES_BETWEEN = 24
+CHANGES_BETWEEN = 36
 """The default suite tries one change in so many, the campaign every one."""
 
 

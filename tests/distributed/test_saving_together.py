@@ -93,7 +93,7 @@ def test_a_process_killed_while_it_writes(
     assert values(run / "steps.jsonl", "step") == list(range(1, 13))
 
 
-@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+@pytest.mark.parametrize("engine", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_processes_that_come_apart_to_a_save_wait_for_each_other(
     small_command: list[str], tmp_path: Path, engine: str
 ) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from textmill.engine.compiling import Compiler
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_a_compiler(tmp_path: Path) -> None:
     """With a C++ compiler that fails, --compile says so once, and the run learns and ends with 0."""
     text = tmp_path / "book.txt"
