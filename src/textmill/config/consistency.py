@@ -165,7 +165,7 @@ def fit_warmup(config: Config, total_steps: int) -> list[str]:
     return [f"warmup_steps: {after} instead of {before}, because the run has {total_steps} steps"]
 
 
-def fit_dropout(config: Config, epochs: float) -> list[str]:
+def fit_dropout(config: Config, epochs: float, *, estimated: bool = False) -> list[str]:
     """Lower a dropout that `auto` chose for the epochs of its preset to what fits a run of fewer `epochs`.
 
     Dropout helps against text that is read again and again, and slows the learning of text that is new: it grows from
@@ -180,7 +180,8 @@ def fit_dropout(config: Config, epochs: float) -> list[str]:
     if after == before:
         return []
     config.model.derive("dropout", after, force=True)
-    return [f"dropout: {after:g} instead of {before:g}, because the text is read {epochs:.3g} times, not {usual} times"]
+    read = f"about {epochs:.2g}" if estimated else f"{epochs:.3g}"
+    return [f"dropout: {after:g} instead of {before:g}, because the text is read {read} times, not {usual} times"]
 
 
 def replaced(config: Config) -> list[str]:

@@ -249,10 +249,10 @@ def _fit(config: Config, parts: Parts, corpus: Corpus, rows: Rows, hardware: Har
 def _expected(
     config: Config, length: Length, world: World, precision: Precision, kernels: dict[str, Any], screen: Screen
 ) -> Length:
-    """Return the length that a limit of time allows, about, with the dropout that fits it. It may be out of memory."""
+    """Return the length that a limit of time allows, about, with the dropout that fits it. Raises OutOfMemoryError."""
     with screen.during("measuring a step"), memory_explained(config, world.device, world.size):
         expected = expected_length(config, length, world, precision, kernels["muon"])
-    for sentence in consistency.fit_dropout(config, expected.epochs or 0.0):
+    for sentence in consistency.fit_dropout(config, expected.epochs or 0.0, estimated=True):
         screen.note(sentence)
     return expected
 

@@ -154,9 +154,8 @@ def suitable_vocab_size(characters: int) -> int:
 def suitable_pattern(texts: Iterator[str]) -> tuple[str, Iterator[str]]:
     """Return the pattern that cuts `texts` into words, and the same texts again.
 
-    The one of GPT-2, which is best for English and code, ends a word at each mark; so where the beginning of the texts
-    has many marks, such as vowel signs, or signs between words that are no spaces, it is that of GPT-4o
-    (docs/decisions.md).
+    That of GPT-2 ends a word at each mark. So where the beginning of the texts has many marks, such as vowel signs, or
+    signs between words that are no spaces, it is that of GPT-4o (docs/decisions.md).
     """
     seen: Counter[str] = Counter()
     first: list[str] = []
