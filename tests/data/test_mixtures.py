@@ -146,10 +146,10 @@ def words(letters: str, count: int) -> str:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a text of Latin letters, and one of Ethiopic letters, a thirtieth as long."""
+    """A folder with a text of Latin letters, and one of Ethiopic letters, far shorter."""
     folder = tmp_path_factory.mktemp("two")
-    (folder / "latin.txt").write_text(words("abcdefghijklm", 60_000), encoding="utf-8")
-    (folder / "ethiopic.txt").write_text(words("ሀለሐመሠረሰሸቀበተቸ", 2_000), encoding="utf-8")
+    (folder / "latin.txt").write_text(words("abcdefghijklm", 20_000), encoding="utf-8")
+    (folder / "ethiopic.txt").write_text(words("ሀለሐመሠረሰሸቀበተቸ", 800), encoding="utf-8")
     return folder
 
 
@@ -182,7 +182,7 @@ def test_weights_count_when_merges_are_learned(two: Path, tmp_path: Path, capsys
     def ethiopic_tokens(weights: Sequence[str]) -> int:
         said: list[str] = []
         items = [f"{path}{weight}" for path, weight in zip(names, weights)]
-        tokenizer = prepare(items, vocab_size=600, val_split=0.1, cache_dir=tmp_path, say=said.append).tokenizer
+        tokenizer = prepare(items, vocab_size=600, val_split=0, cache_dir=tmp_path, say=said.append).tokenizer
         assert tokenizer is not None
         assert any("BPE learns from" in sentence and "so that each has its share" in sentence for sentence in said) == (
             "" not in weights
@@ -194,7 +194,7 @@ def test_weights_count_when_merges_are_learned(two: Path, tmp_path: Path, capsys
             len(each.encode((two / "ethiopic.txt").read_text(encoding="utf-8")))
             for each in (tokenizer, load_tokenizer(output))
         ]
-        assert found[0] == pytest.approx(found[1], rel=0.03)  # one was learned without the validation text
+        assert found[0] == found[1]
         return found[0]
 
     plain, half, most = (ethiopic_tokens(weights) for weights in (["", ""], ["=1", "=1"], ["=1", "=9"]))

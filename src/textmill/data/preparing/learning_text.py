@@ -45,7 +45,8 @@ class CorpusTally:
         """The training files of `files` will be read, one after the other."""
         self._files = files
         self._opened = 0
-        self._beginnings = ["" for _ in files.weights]
+        self._beginnings: list[list[str]] = [[] for _ in files.weights]
+        self._room = [LOOKED_AT // len(files.weights) for _ in files.weights]  # characters that a beginning lacks
         self.documents = [0 for _ in files.weights]
         self.sizes = [0 for _ in files.weights]
 
@@ -60,20 +61,20 @@ class CorpusTally:
 
     def count(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yield `documents` unchanged."""
-        most = LOOKED_AT // max(1, len(self.documents))
         for part in documents:
             if self.documents:
                 corpus = self.corpus
                 self.documents[corpus] += not part.continues
                 self.sizes[corpus] += utf8_size(part.text)
-                if (room := most - len(self._beginnings[corpus])) > 0:
-                    self._beginnings[corpus] += part.text[:room]
+                if self._room[corpus] > 0:
+                    self._beginnings[corpus].append(part.text[: self._room[corpus]])
+                    self._room[corpus] -= len(part.text)
             yield part
 
     def shares(self, sizes: Sequence[int]) -> list[CorpusShare]:
         """Return the corpora as a tokenizer learns from them; `sizes` are the bytes of their training text."""
         return [
-            CorpusShare(name, weight, size, beginning)
+            CorpusShare(name, weight, size, "".join(beginning))
             for (name, weight, _), size, beginning in zip(self._files.weights, sizes, self._beginnings)
         ]
 
