@@ -68,8 +68,12 @@ def survey(documents: Iterable[Document], min_length: int = 0) -> Survey:
         keys.append(int.from_bytes(content.digest(), "big"))
         kept.append(not blank and length >= min_length)
         length, size, blank, content = 0, 0, True, hashlib.blake2b(digest_size=8)
-    numbers = (np.array(found, dtype=np.int64) for found in (characters, sizes))
-    return Survey(*numbers, np.array(keys, dtype=np.uint64), np.array(kept, dtype=bool))
+    return Survey(
+        np.array(characters, dtype=np.int64),
+        np.array(sizes, dtype=np.int64),
+        np.array(keys, dtype=np.uint64),
+        np.array(kept, dtype=bool),
+    )
 
 
 @dataclass(frozen=True)
