@@ -254,7 +254,7 @@ def test_what_is_around_the_text_of_a_page_is_counted(tmp_path: Path) -> None:
     nav = "<nav><a href='/'>Home</a> <a href='/x'>About us</a></nav>"
     (tmp_path / "a.html").write_text(as_page("می‌خواهم").replace("<article>", f"{nav}<article>"))
     text, notes = read(tmp_path / "a.html")
-    left_out = re.fullmatch(r"menus, footers .* left out, (\d+) characters: .*", notes[0])
+    left_out = re.fullmatch(r"text of web pages that is not .* left out, (\d+) characters: .*", notes[0])
     assert text == "می‌خواهم" and left_out is not None and int(left_out[1]) == len("HomeAboutus")
 
 

@@ -26,7 +26,7 @@ from textmill.imports import optional
 LARGEST_PAGE = 64 << 20
 """Bytes. A page is read into memory as a whole."""
 
-_AROUND = "menus, footers and the like around the main text of web pages left out, {number} characters"
+_AROUND = "text of web pages that is not taken for their main text, as menus and footers, left out, {number} characters"
 _NOT_IN_XML = re.compile("[\0-\x08\x0b\x0e-\x1f\ufffe\uffff]")  # dropped, or an error, in the library
 _OF_CODE = re.compile(r"[\n\t\f]|  +")  # white space of preformatted text that would be lost
 
