@@ -28,22 +28,22 @@ def invalid_utf8(where: str, offset: int, error: UnicodeDecodeError, following: 
     following: the bytes of the file after those that `error` knows.
     """
     bad = error.object[error.start]
-    remedy = _remedy(_around(error, following))
-    return DataError(f"{where} is not UTF-8: byte 0x{bad:02X} at offset {offset:,} ({error.reason}); {remedy}")
+    mend = remedy(error, following)
+    return DataError(f"{where} is not UTF-8: byte 0x{bad:02X} at offset {offset:,} ({error.reason}); {mend}")
 
 
 def invalid_in(name: str, encoding: str, offset: int, error: UnicodeDecodeError, following: bytes) -> DataError:
     """As `invalid_utf8`, for bytes that are not in the encoding that was given."""
     bad = error.object[error.start]
     sample = _around(error, following)
-    remedy = "name another --encoding, or use --encoding-errors replace"
+    mend = "name another --encoding, or use --encoding-errors replace"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(sample)
-        remedy = "it is UTF-8: leave --encoding out"
+        mend = "it is UTF-8: leave --encoding out"
     except UnicodeDecodeError:
         if (found := probable_encoding(sample)) and codecs.lookup(found[0]).name != encoding:
-            remedy = _named(*found)
-    return DataError(f"{name} is not {encoding}: byte 0x{bad:02X} at offset {offset:,} ({error.reason}); {remedy}")
+            mend = _named(*found)
+    return DataError(f"{name} is not {encoding}: byte 0x{bad:02X} at offset {offset:,} ({error.reason}); {mend}")
 
 
 def _around(error: UnicodeDecodeError, following: bytes) -> bytes:
@@ -51,7 +51,9 @@ def _around(error: UnicodeDecodeError, following: bytes) -> bytes:
     return known + following[: LOOKED_AT - len(known)] if len(known) < LOOKED_AT else known
 
 
-def _remedy(sample: bytes) -> str:
+def remedy(error: UnicodeDecodeError, following: bytes = b"") -> str:
+    """Return what to do about bytes that are not UTF-8, which depends on what is around them."""
+    sample = _around(error, following)
     if is_damaged_utf8(sample):
         return "nearly all around it is UTF-8, so a few bytes are damaged: repair it, or use --encoding-errors replace"
     found = probable_encoding(sample)

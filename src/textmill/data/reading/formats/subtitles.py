@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from textmill.data.reading.document import Document, Reading
+from textmill.data.reading.formats.page_text import closes_up
 from textmill.data.reading.formats.utf8_lines import read_lines
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
@@ -19,8 +20,6 @@ PART = 1 << 16  # characters
 _SENTENCE_ENDS = tuple('.!?…。！？؟।።:;」』"”»)]♪')
 _SPEAKERS = ("-", "–", "—")  # before what each of several says
 _COMMAS = (",", "،", "、", "，", "፣")
-_WITHOUT_SPACES = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff66-\uff9f\u3000-\u3002\uff0c]")
-"""Characters of Japanese and Chinese, between which a line end is no space."""
 
 REPEATED = "lines of subtitles that repeat those before without a pause are left out, {number} of them"
 
@@ -131,4 +130,4 @@ def _goes_on(text: str, line: str) -> bool:
 
 
 def _between(text: str, line: str) -> str:
-    return "" if _WITHOUT_SPACES.match(text[-1]) and _WITHOUT_SPACES.match(line[0]) else " "
+    return "" if closes_up(text[-1], line[0]) else " "

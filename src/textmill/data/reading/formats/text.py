@@ -56,7 +56,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
             continue
         if number == 1 and not begun and _NUMBERED.match(text):
             notes.add(NUMBERED, name)
-        _note(text, name, notes)
+        note_unusual(text, name, notes)
         yield Document(text, f"{name}, document {number}" if separated else name, continues=not ends)
         number, begun = number + ends, not ends
     if windows.num_replaced:
@@ -138,7 +138,7 @@ def _not_utf8(name: str, encoding: str) -> DataError:
     return DataError(f"{name} is {encoding} and not UTF-8 (byte 0): read it with --encoding {encoding.lower()}")
 
 
-def _note(text: str, name: str, notes: Notes) -> None:
+def note_unusual(text: str, name: str, notes: Notes) -> None:
     """Note what is unusual in `text`."""
     for character, finding in (
         ("\r", "carriage returns kept as part of the text"),
