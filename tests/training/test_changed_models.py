@@ -99,7 +99,7 @@ def test_a_changed_model_is_recorded_as_what_it_is(
 ) -> None:
     """Its run is whole, is measured and resumed only with it, and goes on where it was."""
     run = tmp_path / "run"
-    settings = {**SETTINGS, "data": str(book), "cache_dir": str(tmp_path / "cache"), "output_dir": run}
+    settings: dict[str, Any] = {**SETTINGS, "data": str(book), "cache_dir": str(tmp_path / "cache"), "output_dir": run}
     tm.train(model=changed_model(), **settings)
     assert "textmill generate" not in capsys.readouterr().out
     described = json.loads((run / "final" / "config.json").read_text(encoding="utf-8"))
@@ -118,7 +118,7 @@ def test_a_changed_model_is_recorded_as_what_it_is(
 
 def test_a_changed_model_takes_no_step_in_the_run_of_another(book: Path, tmp_path: Path) -> None:
     """A run of a model of the settings is not continued with a changed one."""
-    settings = {
+    settings: dict[str, Any] = {
         **SETTINGS,
         **SHAPE,
         "data": str(book),
@@ -132,7 +132,7 @@ def test_a_changed_model_takes_no_step_in_the_run_of_another(book: Path, tmp_pat
 
 def test_a_loss_of_ones_own_is_asked_for_again(book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run with a loss from Python is resumed with one, and one without it without."""
-    settings = {
+    settings: dict[str, Any] = {
         **SETTINGS,
         **SHAPE,
         "data": str(book),
@@ -141,11 +141,11 @@ def test_a_loss_of_ones_own_is_asked_for_again(book: Path, tmp_path: Path, capsy
     }
     tm.train(loss=doubled, **settings)
     assert "--resume" not in capsys.readouterr().out
-    longer = {**settings, "max_steps": 6, "resume": True}
+    longer: dict[str, Any] = {**settings, "max_steps": 6, "resume": True}
     with pytest.raises(ResumeError, match="the run has the loss doubled, given from Python"):
         tm.train(**longer)
     assert tm.train(loss=doubled, **longer).total_steps == 6
-    plain = {**settings, "output_dir": tmp_path / "plain"}
+    plain: dict[str, Any] = {**settings, "output_dir": tmp_path / "plain"}
     tm.train(**plain)
     with pytest.raises(ResumeError, match="begun without the loss doubled"):
         tm.train(loss=doubled, **{**plain, "max_steps": 6, "resume": True})
