@@ -27,6 +27,11 @@ def relu2(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
 
+def longer(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that resume the run for two more steps."""
+    return {**settings, "max_steps": 6, "resume": True}
+
+
 def changed_model() -> nn.Module:
     """Return a qwen3 whose feed-forward layers have another activation."""
     model = build_model(load_config(**SHAPE).model, seed=3)
@@ -110,8 +115,8 @@ def test_a_changed_model_is_recorded_as_what_it_is(
     assert main(["train", "--output-dir", str(run), "--resume", "--max-steps", "6"]) == 78
     assert "resume it there, with model=" in capsys.readouterr().err
     with pytest.raises(ResumeError, match="the model would be of the class"):
-        tm.train(model=nn.Sequential(nn.Embedding(257, 257)), **{**settings, "max_steps": 6, "resume": True})
-    tm.train(model=changed_model(), **{**settings, "max_steps": 6, "resume": True})
+        tm.train(model=nn.Sequential(nn.Embedding(257, 257)), **longer(settings))
+    tm.train(model=changed_model(), **longer(settings))
     evaluations = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in evaluations] == [4, 6]
 
@@ -127,7 +132,7 @@ def test_a_changed_model_takes_no_step_in_the_run_of_another(book: Path, tmp_pat
     }
     tm.train(**settings)
     with pytest.raises(ResumeError, match="is the one that the configuration describes"):
-        tm.train(model=changed_model(), **{**settings, "max_steps": 6, "resume": True})
+        tm.train(model=changed_model(), **longer(settings))
 
 
 def test_a_loss_of_ones_own_is_asked_for_again(book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,14 +146,13 @@ def test_a_loss_of_ones_own_is_asked_for_again(book: Path, tmp_path: Path, capsy
     }
     tm.train(loss=doubled, **settings)
     assert "--resume" not in capsys.readouterr().out
-    longer: dict[str, Any] = {**settings, "max_steps": 6, "resume": True}
     with pytest.raises(ResumeError, match="the run has the loss doubled, given from Python"):
-        tm.train(**longer)
-    assert tm.train(loss=doubled, **longer).total_steps == 6
+        tm.train(**longer(settings))
+    assert tm.train(loss=doubled, **longer(settings)).total_steps == 6
     plain: dict[str, Any] = {**settings, "output_dir": tmp_path / "plain"}
     tm.train(**plain)
     with pytest.raises(ResumeError, match="begun without the loss doubled"):
-        tm.train(loss=doubled, **{**plain, "max_steps": 6, "resume": True})
+        tm.train(loss=doubled, **longer(plain))
 
 
 def test_a_changed_model_is_not_loaded_as_the_plain_one(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.reading.document import Reading
 from textmill.data.reading.formats.token_ids import open_token_ids
 from textmill.data.reading.read_documents import open_file
-from textmill.data.sources.file_extensions import IDS, format_of
+from textmill.data.sources.file_extensions import FORMATS, IDS, format_of
 from textmill.data.sources.file_selection import Files
 from textmill.data.sources.one_time_texts import kept_under
 from textmill.errors import DataError
@@ -78,4 +78,6 @@ def _content(path: Path, reading: Reading, tick: Callable[[int], None]) -> tuple
     kind = extension + compression or "text"
     if not extension and reading.newlines == "lf" and (returns or compression):
         kind += ", line feeds"  # from here on; what was prepared before has carriage returns
+    elif FORMATS.get(extension) in ("html", "epub"):
+        kind += ", every character"  # before, some were left out or changed
     return kind, digest.hexdigest()
