@@ -16,6 +16,7 @@ from textmill.cli.main import main
 from textmill.config import load_config
 from textmill.errors import DataError, ResumeError
 from textmill.model.from_config import build_model
+from textmill.model.llama import LlamaAttention
 from textmill.model.mlp import GatedMLP
 from textmill.model.own_parts import name_of_own
 
@@ -66,7 +67,7 @@ def test_a_model_that_was_used_is_still_what_its_settings_describe(shape: dict[s
 def test_every_kind_of_change_is_seen() -> None:
     """Another function, a subclassed part, a part more, a number, another head."""
 
-    class Attention(type(build_model(load_config(**SHAPE).model).model.layers[0].self_attn)):
+    class Attention(LlamaAttention):
         pass
 
     def change(what: str) -> nn.Module:

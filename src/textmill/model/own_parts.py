@@ -57,6 +57,6 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 def _same(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, ModelConfig) and isinstance(theirs, ModelConfig):
         return mine.values() == theirs.values()
-    if isinstance(mine, torch.Tensor) or isinstance(theirs, torch.Tensor):
-        return type(mine) is type(theirs) and mine.shape == theirs.shape
+    if isinstance(mine, torch.Tensor) and isinstance(theirs, torch.Tensor):
+        return mine.shape == theirs.shape
     return mine is theirs or (type(mine) is type(theirs) and bool(mine == theirs))

@@ -1,9 +1,8 @@
 """Whether a configuration may continue a run: what must not differ, and what is reported when it does."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from textmill.checkpoint.saved_settings import read_settings
 from textmill.config import Config, load_config
@@ -38,8 +37,7 @@ FREE = {
 """Settings that do not change what is learned from a batch. Settings in no list may change, which is reported."""
 
 
-@dataclass(frozen=True)
-class Continued:
+class Continued(NamedTuple):
     """The configuration that a run goes on with. changes: setting -> (value so far, value from here on)."""
 
     config: Config

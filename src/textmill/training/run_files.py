@@ -100,7 +100,7 @@ def write_environment(
 
 
 def _changes(run: Run, new: Mapping[str, tuple[Any, Any]]) -> list[dict[str, Any]]:
-    """Return all changes of settings since step 0; those after the step that the run goes on from were undone."""
+    """Return all changes of settings since step 0; those after the step that it continues at were undone."""
     step = run.progress.step
     earlier = [change for change in changes_of_settings(run.folder) if change["after_step"] < step]
     now = [{"setting": name, "was": was, "is": value, "after_step": step} for name, (was, value) in new.items()]

@@ -138,15 +138,7 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
         reporting=Reporting(opened.screen, opened.trackers, Advice(say)),
         saving=Saving(
             checkpoints=CheckpointStore(opened.output.checkpoints, keep=settings.save_total_limit or KEPT, say=say),
-            identity={
-                "data": corpus.fingerprint,
-                "tokenizer": corpus.tokenizer.fingerprint if corpus.tokenizer is not None else None,
-                "global_batch": opened.length.rows_per_step,
-                "parameters": num_parameters,
-                "model": None if parts.model is None else name_of_own(model),
-                "loss": _name(parts.loss),
-                "optimizer": None if ":" in settings.optimizer else _name(parts.optimizer),
-            },
+            identity=_identity(opened, num_parameters),
             end_ids=opened.initial.end_ids if opened.initial is not None else frozenset(),
         ),
         opened_folder=folder,
@@ -156,6 +148,21 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
 
 def _compiler(opened: OpenedRun) -> Compiler | None:
     return Compiler(opened.screen.say) if opened.config.training.compile else None
+
+
+def _identity(opened: OpenedRun, num_parameters: int) -> dict[str, Any]:
+    """Return what a run that resumes must have in common with this one; see `check_identity`."""
+    parts, tokenizer = opened.parts, opened.corpus.tokenizer
+    named = ":" in opened.config.training.optimizer
+    return {
+        "data": opened.corpus.fingerprint,
+        "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
+        "global_batch": opened.length.rows_per_step,
+        "parameters": num_parameters,
+        "model": None if parts.model is None else name_of_own(parts.model),
+        "loss": _name(parts.loss),
+        "optimizer": None if named else _name(parts.optimizer),
+    }
 
 
 def _name(part: Any) -> str | None:

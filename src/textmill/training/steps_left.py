@@ -25,7 +25,7 @@ class StepsLeft:
 
 
 def steps_left(run: Run, changes: Mapping[str, Any]) -> StepsLeft:
-    """Return what is left to do of a run at the step that it goes on from. All processes call it.
+    """Return what is left to do of a run at the step of its checkpoint. All processes call it.
 
     changes: the settings that are not those of the steps so far.
     """
