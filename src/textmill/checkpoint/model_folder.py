@@ -95,7 +95,9 @@ def describe_model(
         if eos_id is not None and eos_id >= (config.vocab_size or 0):
             eos_id = None
         described = to_huggingface(config, eos_id, dtype=_dtype_name(stored_weights(model).values()))
-    elif not isinstance(config, ModelConfig) and hasattr(config, "to_json_string"):  # a configuration of transformers
+    elif (
+        config is not None and not isinstance(config, ModelConfig) and hasattr(config, "to_json_string")
+    ):  # a configuration of transformers
         names = {"architectures": [type(model).__name__], "dtype": _dtype_name(stored_weights(model).values())}
         described = {**files.parse_json(config.to_json_string()), **names}
         if eos_id is not None:

@@ -110,7 +110,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         output = choose_output(config, world)
         if not output.fresh:
             stack.enter_context(claim(output, world, screen, trust=trusts(config)))
-        (config, changes), start = find_start(config, output, world, screen)
+        (config, changed), start = find_start(config, output, world, screen)
         with screen.during("reading the model that the run starts from"), world.together():
             initial = _initial_model(config, parts, screen) if start is None else None
         data, validation = settle_data(
@@ -149,7 +149,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             parts = with_named(parts, config, model=_empty_model(parts, config))
         yield OpenedRun(
             config, parts, world, signals, screen, output, start, initial, kernels, tried, preset,
-            corpus, rows, augment, engine, precision, length, expected, trackers, changes,
+            corpus, rows, augment, engine, precision, length, expected, trackers, changed,
         )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def check_identity(
         if name in saved:  # not written by an older textmill
             _check_part(name, saved[name], current[name], say)
     words = {
-        "data": "the data has changed since the run began (the fingerprints differ)",
+        "data": "the data, or how it is prepared, has changed since the run began (the fingerprints differ)",
         "tokenizer": "the tokenizer is not that of the run (the fingerprints differ)",
         "global_batch": "the global batch would be {new} rows and was {old}",
         "model": "the model would be of the class {new} and is {old}",
