@@ -258,6 +258,19 @@ def test_what_is_around_the_text_of_a_page_is_counted(tmp_path: Path) -> None:
     assert text == "می‌خواهم" and left_out is not None and int(left_out[1]) == len("HomeAboutus")
 
 
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_text_that_a_page_has_in_its_data_alone(tmp_path: Path, ascii_only: bool) -> None:
+    """An article that scripts would show, as JSON in the page, keeps its characters too, escaped or not."""
+    needs("a.html")
+    hard = [*(text for what, text in HARD.items() if text.isascii() is False and "\n" not in text), "a\U00020000b"]
+    hard = [re.sub(r"[\0-\x1f\x7f]", "", text) for text in hard if "&" not in text]
+    article = "A paragraph, long enough to be taken for text. " * 3 + " ".join(hard) + " m\u200cn p&zwnj;q"
+    data = json.dumps({"@type": "NewsArticle", "articleBody": article}, ensure_ascii=ascii_only)
+    script = f'<script type="application/ld+json">{data}</script>'
+    (tmp_path / "a.html").write_text(f"<html><head>{script}</head><body><div id='app'></div></body></html>")
+    assert read(tmp_path / "a.html")[0] == article.replace("&zwnj;", "\u200c").replace("  ", " ")
+
+
 def test_books_as_people_have_them(tmp_path: Path) -> None:
     """Cells do not run together, a head may stay open, a section of CDATA is text, each chapter has its encoding."""
     first = "<html><head><title>no</title><body><table><tr><td>a</td><td>b</td></tr></table><![CDATA[x < y]]>"

@@ -73,6 +73,9 @@ def _make_safe(tree: Any, shield: Shield, left_out: LeftOut) -> Counter[str]:
         inner = any(outer.tag in ANNOTATIONS for outer in annotation.iterancestors())
         left_out.annotations += annotation.tag != "rp" and not inner and bool(annotation.text_content().strip())
         annotation.drop_tree()
+    for script in tree.iter("script"):  # from which the library takes the text of a page that has it nowhere else
+        if script.get("type") == "application/ld+json" and script.text:
+            script.text = shield.exchange_json(script.text)
     there = Counter[str]()
     for slots, preformatted in _lines(tree):
         pieces = [getattr(element, which) for element, which in slots]
