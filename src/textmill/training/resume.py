@@ -89,7 +89,7 @@ def check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], *, same
     A run that only starts from another run's checkpoint (`same_run` false) needs the same tokenizer and model size.
     """
     words = {
-        "data": "the data has changed since the run began (the fingerprints differ)",
+        "data": "the data, or how it is prepared, has changed since the run began (the fingerprints differ)",
         "tokenizer": "the tokenizer is not that of the run (the fingerprints differ)",
         "global_batch": "the global batch would be {new} rows and was {old}",
         "model": "the model would be of the class {new} and is {old}",
