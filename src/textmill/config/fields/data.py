@@ -30,7 +30,22 @@ from textmill.config.field_types import (
 EncodingErrors = Literal["strict", "replace"]
 Newlines = Literal["lf", "keep"]
 Format = Literal[
-    "text", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "html", "pdf", "epub", "srt", "vtt", "tmx", "npy", "bin"
+    "text",
+    "jsonl",
+    "json",
+    "csv",
+    "tsv",
+    "parquet",
+    "arrow",
+    "html",
+    "mhtml",
+    "pdf",
+    "epub",
+    "srt",
+    "vtt",
+    "tmx",
+    "npy",
+    "bin",
 ]
 Packing = Literal["concat", "greedy", "first_fit", "best_fit"]
 Augmentation = Literal["case", "punctuation", "whitespace"]

@@ -21,6 +21,12 @@ from textmill.files import sha256
 _BLOCK = 1 << 20
 _TABLES = (".csv", ".tsv")
 
+_MIXING = 2
+"""How corpora with weights become one: since 2, merges are learned in their shares, and the tail of each validates."""
+
+_SEQUENCES = 2
+"""How documents are measured and compared: since 2, by characters where a script puts no space between words."""
+
 
 def key_settings(version: int, files: Files, settings: PrepareSettings, choice: TokenizerChoice) -> dict[str, Any]:
     """Return the settings that can change a corpus, as plain values: where and how fast it is prepared do not."""
@@ -32,10 +38,13 @@ def key_settings(version: int, files: Files, settings: PrepareSettings, choice: 
     reading = settings.reading
     plain_text = any(format_of(path, reading.format)[0] == "" for path in files.every())
     described |= reading.identity(plain_text=plain_text) | vars(settings.cleaning)
+    if settings.cleaning.measures or settings.cleaning.dedup == "near":
+        described["sequences"] = _SEQUENCES
     if settings.ends_documents is not None:
         described["ends_documents"] = settings.ends_documents
     if files.weights:
         described["weights"] = [[weight, count] for _, weight, count in files.weights]
+        described["mixing"] = _MIXING
     if choice.for_ids:  # how wide the ids of a .bin file are is not part of its content
         described["types"] = [open_token_ids(path, settings.reading, choice.bound).dtype.str for path in files.every()]
     return described

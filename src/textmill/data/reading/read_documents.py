@@ -18,6 +18,7 @@ from textmill.data.reading.formats import (
     subtitles,
     text,
     translations,
+    web_archive,
 )
 from textmill.data.reading.formats.other_encodings import given_as_utf8, marked_as_utf8
 from textmill.data.sources.file_extensions import ARCHIVES, FORMATS, IDS, extension_of, format_of
@@ -35,6 +36,7 @@ READERS: dict[str, Read] = {
     "parquet": parquet_and_arrow.read_parquet,
     "arrow": parquet_and_arrow.read_arrow,
     "html": markup.read,
+    "mhtml": web_archive.read,
     "pdf": pdf.read,
     "epub": epub.read,
     "srt": subtitles.read_srt,

@@ -94,11 +94,15 @@ def _declared(page: bytes) -> tuple[str, str | None]:
     if found is None:
         return "", None
     label = found[1].decode("ascii", "replace")
-    if re.fullmatch("(?i)utf-?16.*", label):
-        return label, "utf-8"  # it could not have been found otherwise
+    # What was found is in ASCII, so it is not in UTF-16.
+    return label, "utf-8" if re.fullmatch("(?i)utf-?16.*", label) else python_encoding(label)
+
+
+def python_encoding(label: str) -> str | None:
+    """Return Python's name for the encoding of a page that calls it so; None if there is no such encoding of pages."""
     try:
         name = codecs.lookup(_ALSO_CALLED.get(label.lower(), label)).name
         "".encode(name)  # some of Python's encodings are not of text
     except (LookupError, ValueError):
-        return label, None
-    return label, None if _NOT_OF_PAGES.match(name) else _LARGER.get(name, name)
+        return None
+    return None if _NOT_OF_PAGES.match(name) else _LARGER.get(name, name)
