@@ -7,9 +7,13 @@ import gzip
 import html
 import io
 import json
+import quopri
 import re
 import zipfile
 from collections.abc import Callable
+from email.mime.image import MIMEImage
+from email.mime.multipart import MIMEMultipart
+from email.mime.nonmultipart import MIMENonMultipart
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,6 +79,18 @@ def as_page(text: str, escape: Callable[[str], str] = html.escape) -> str:
     return f"<!DOCTYPE html><html><head><title>t</title></head><body><article>\n{body}</article></body></html>"
 
 
+def as_archive(page: bytes, charset: str, *more: bytes) -> bytes:
+    """A page as a browser saves it, with a picture, and with `more` pages in frames."""
+    archive = MIMEMultipart("related", type="text/html")
+    for each in (page, *more):
+        part = MIMENonMultipart("text", "html", charset=charset)
+        part.set_payload(quopri.encodestring(each).decode("ascii"))
+        part["Content-Transfer-Encoding"] = "quoted-printable"
+        archive.attach(part)
+    archive.attach(MIMEImage(b"GIF89a", "gif"))
+    return archive.as_bytes()
+
+
 def as_book(*chapters: bytes) -> bytes:
     numbers = range(len(chapters))
     items = "".join(f'<item id="c{n}" href="c{n}.xhtml" media-type="application/xhtml+xml"/>' for n in numbers)
@@ -113,6 +129,8 @@ CONTAINERS: dict[str, tuple[Callable[[str], bytes], str]] = {
     "a.arrow": (lambda text: as_table(text, parquet=False), "pyarrow"),
     "a.html": (lambda text: as_page(text).encode(), "trafilatura"),
     "references.html": (lambda text: as_page(text, by_number).encode(), "trafilatura"),
+    "packed.html.gz": (lambda text: gzip.compress(as_page(text).encode()), "trafilatura"),
+    "a.mhtml": (lambda text: as_archive(as_page(text).encode(), "utf-8"), "trafilatura"),
     "a.epub": (lambda text: as_book(chapter(text)), ""),
     "wide.epub": (lambda text: as_book(chapter(text, "utf-16")), ""),
     "references.epub": (lambda text: as_book(chapter(text, escape=by_number)), ""),
@@ -124,7 +142,7 @@ def read(path: Path, **how: Any) -> tuple[str, list[str]]:
     """Return the text of a file, of a page without what stands around it, and what was noted."""
     notes = Notes()
     text = "".join(document.text for document in read_documents([path], Reading(**how), notes))
-    if path.suffix == ".html":
+    if ".html" in path.name or path.suffix == ".mhtml":
         text = text.removeprefix("\n".join(AROUND[:3]) + "\n").removesuffix("\n".join(AROUND[3:]) + "\n")
     return text.removesuffix("\n"), notes.sentences()
 
@@ -256,6 +274,31 @@ def test_what_is_around_the_text_of_a_page_is_counted(tmp_path: Path) -> None:
     text, notes = read(tmp_path / "a.html")
     left_out = re.fullmatch(r"text of web pages that is not .* left out, (\d+) characters: .*", notes[0])
     assert text == "می‌خواهم" and left_out is not None and int(left_out[1]) == len("HomeAboutus")
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_text_that_a_page_has_in_its_data_alone(tmp_path: Path, ascii_only: bool) -> None:
+    """An article that scripts would show, as JSON in the page, keeps its characters too, escaped or not."""
+    needs("a.html")
+    hard = [*(text for what, text in HARD.items() if text.isascii() is False and "\n" not in text), "a\U00020000b"]
+    hard = [re.sub(r"[\0-\x1f\x7f]", "", text) for text in hard if "&" not in text]
+    article = "A paragraph, long enough to be taken for text. " * 3 + " ".join(hard) + " m\u200cn p&zwnj;q"
+    data = json.dumps({"@type": "NewsArticle", "articleBody": article}, ensure_ascii=ascii_only)
+    script = f'<script type="application/ld+json">{data}</script>'
+    (tmp_path / "a.html").write_text(f"<html><head>{script}</head><body><div id='app'></div></body></html>")
+    assert read(tmp_path / "a.html")[0] == article.replace("&zwnj;", "\u200c").replace("  ", " ")
+
+
+def test_saved_pages(tmp_path: Path) -> None:
+    """The encoding of the part counts where the page declares none; frames are counted; no page is an error."""
+    needs("a.html")
+    page, frame = as_page(JAPANESE), as_page("another page")
+    (tmp_path / "a.mht").write_bytes(as_archive(page.encode("shift_jis"), "shift_jis", frame.encode()))
+    assert JAPANESE in read(tmp_path / "a.mht")[0]
+    assert f"frames of saved web pages left out, 1 of them: {tmp_path / 'a.mht'}" in read(tmp_path / "a.mht")[1]
+    (tmp_path / "a.mht").write_bytes(b"Subject: hello\n\nA mail.")
+    with pytest.raises(DataError, match="is a web archive without a web page"):
+        read(tmp_path / "a.mht")
 
 
 def test_books_as_people_have_them(tmp_path: Path) -> None:

@@ -34,11 +34,18 @@ _OF_CODE = re.compile(r"[\n\t\f]|  +")  # white space of preformatted text that 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the main text of the page; a page without any is an empty document and noted.
 
+    Raises what `main_text` raises.
+    """
+    yield Document(main_text(file.read(LARGEST_PAGE + 1), name, reading, notes), name)
+
+
+def main_text(page: bytes, name: str, reading: Reading, notes: Notes) -> str:
+    """Return the main text of a page with a line end behind it; "" where there is none.
+
     Ruby annotations and what is around the main text are left out, counted and noted. Raises DataError for a page
     beyond LARGEST_PAGE or not in its encoding (see `decoded_page`), MissingExtraError without trafilatura.
     """
     trafilatura = optional("trafilatura", f"reading {name}")
-    page = file.read(LARGEST_PAGE + 1)
     if len(page) > LARGEST_PAGE:
         raise DataError(f"{name} is larger than {LARGEST_PAGE >> 20} MiB: split it, or extract its text first")
     source = decoded_page(page, name, reading, notes)
@@ -54,7 +61,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     if around := sum(count for one, count in (there - Counter(text)).items() if one not in HTML_SPACE):
         notes.add(_AROUND, name, around)
     note_unusual(text, name, notes)
-    yield Document(text + "\n" if text else "", name)
+    return text + "\n" if text else ""
 
 
 def _parsed(source: str, name: str) -> Any:
@@ -73,6 +80,9 @@ def _make_safe(tree: Any, shield: Shield, left_out: LeftOut) -> Counter[str]:
         inner = any(outer.tag in ANNOTATIONS for outer in annotation.iterancestors())
         left_out.annotations += annotation.tag != "rp" and not inner and bool(annotation.text_content().strip())
         annotation.drop_tree()
+    for script in tree.iter("script"):  # from which the library takes the text of a page that has it nowhere else
+        if script.get("type") == "application/ld+json" and script.text:
+            script.text = shield.exchange_json(script.text)
     there = Counter[str]()
     for slots, preformatted in _lines(tree):
         pieces = [getattr(element, which) for element, which in slots]
