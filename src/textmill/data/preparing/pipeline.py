@@ -5,6 +5,7 @@ memory. Where ids are written, and what was encoded before, is the destination's
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from textmill.data.preparing.chunks import Encoding
 from textmill.data.preparing.corpus_report import CorpusNotes
 from textmill.data.preparing.document_filter import FilterResult
 from textmill.data.preparing.encode_in_parallel import encode_and_write
-from textmill.data.preparing.learning_text import CorpusTally, LearningText
+from textmill.data.preparing.learning_text import CorpusTally, LearningText, marks_in_files
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.reading_progress import ReadProgress
@@ -73,7 +74,8 @@ def prepare_text(
 
     found = filtered[TRAIN].found
     texts = ((part.corpus, part.text) for part in fragments(progress.tick) if part.side == TRAIN)
-    text = LearningText(texts, found.kept_characters, tally.shares(training_bytes(split, found, tally.documents)))
+    marks, shares = partial(marks_in_files, files, settings.reading), training_bytes(split, found, tally.documents)
+    text = LearningText(texts, found.kept_characters, marks, tally.shares(shares))
     tokenizer = learn_once(choice, text, destination, progress, notes.add)
     # A single text needs no EOS token, and one that training never saw must not be in the validation text either.
     several = found.kept_documents > 1 if settings.ends_documents is None else settings.ends_documents
