@@ -5,16 +5,16 @@ memory. Where ids are written, and what was encoded before, is the destination's
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from textmill.console.number_format import size
 from textmill.data.preparing.chunks import Encoding
 from textmill.data.preparing.corpus_report import CorpusNotes
 from textmill.data.preparing.document_filter import FilterResult
 from textmill.data.preparing.encode_in_parallel import encode_and_write
+from textmill.data.preparing.learning_text import CorpusTally, LearningText, marks_in_files
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.reading_progress import ReadProgress
@@ -28,6 +28,7 @@ from textmill.data.preparing.split import (
     kept_on,
     leaked_documents,
     plan_split,
+    training_bytes,
     whole_documents,
     with_beginnings,
 )
@@ -57,10 +58,9 @@ def prepare_text(
     less than two tokens.
     """
     sets = text_sets(files, settings.share)
-    filtered = filter_sets(sets, settings.reading, settings.cleaning, notes.add, progress.tick)
-    split = _split(files, settings, filtered[TRAIN], notes.add)
-
-    ends = np.cumsum([count for *_, count in files.weights])  # files of a mixture's corpora, each with those before it
+    tally = CorpusTally(files)
+    filtered = filter_sets(sets, settings.reading, settings.cleaning, tally, notes.add, progress.tick)
+    split = _split(files, settings, filtered[TRAIN], tally.documents, notes.add)
 
     def fragments(tick: Callable[[int], None]) -> Iterator[Fragment]:
         for text_set in [text_set for text_set in sets if not text_set.split_off]:
@@ -69,12 +69,14 @@ def prepare_text(
             documents = read_documents(text_set.files, settings.reading, None, tick, opened.append)
             documents = result.note_examples(settings.cleaning.repaired(documents))
             for fragment in divide(documents, split if training else everything(VALIDATION, result.found)):
-                corpus = int(np.searchsorted(ends, len(opened) - 1, side="right")) if training and ends.size else 0
+                corpus = files.corpus_of(len(opened) - 1) if training else 0
                 yield fragment._replace(side=max(text_set.side, fragment.side), corpus=corpus, file=opened[-1])
 
     found = filtered[TRAIN].found
-    training_text = (fragment.text for fragment in fragments(progress.tick) if fragment.side == TRAIN)
-    tokenizer = learn_once(choice, training_text, found.kept_characters, destination, progress, notes.add)
+    texts = ((part.corpus, part.text) for part in fragments(progress.tick) if part.side == TRAIN)
+    marks, shares = partial(marks_in_files, files, settings.reading), training_bytes(split, found, tally.documents)
+    text = LearningText(texts, found.kept_characters, marks, tally.shares(shares))
+    tokenizer = learn_once(choice, text, destination, progress, notes.add)
     # A single text needs no EOS token, and one that training never saw must not be in the validation text either.
     several = found.kept_documents > 1 if settings.ends_documents is None else settings.ends_documents
     marked = tokenizer.eos_id is not None or tokenizer.prefix_ids or tokenizer.suffix_ids
@@ -119,11 +121,20 @@ def _without_eos(tokenizer: Tokenizer) -> str:
     return f"nothing marks where a document ends: the tokenizer declares no EOS token; --eos-token names one{such}"
 
 
-def _split(files: Files, settings: PrepareSettings, training: FilterResult, say: Callable[[str], None]) -> Split:
-    """Return which training documents, or which characters of them, validate; none if there are files for that."""
+def _split(
+    files: Files,
+    settings: PrepareSettings,
+    training: FilterResult,
+    documents: Sequence[int],
+    say: Callable[[str], None],
+) -> Split:
+    """Return which training documents, or which characters of them, validate; none if there are files for that.
+
+    documents: how many each corpus of a mixture has.
+    """
     if files.validation is None:
-        split = plan_split(training.found, settings.share, say)
-        say_leaks(leaked_documents(training.found, split), say, removed=False)
+        split = plan_split(training.found, settings.share, say, documents)
+        say_leaks(leaked_documents(training.found, split), say, removed=False, split_off=True)
         return split
     say_leaks(training.leaked, say, removed=settings.cleaning.dedup is not None)
     return everything(TRAIN, training.found)
