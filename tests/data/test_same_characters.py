@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from support.awkward_texts import AWKWARD
 from support.hypothesis_campaign import campaign, few_or_many
+from textmill.data import prepare
 from textmill.data.reading.document import Reading
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.findings import Notes
@@ -184,6 +185,13 @@ def test_hard_lines_are_the_same_in_subtitles_and_translations(tmp_path: Path, n
         if "\n" not in text and "\0" not in text and not (name == "a.srt" and "<" in text):
             (tmp_path / name).write_bytes(OF_LINES[name](text))
             assert read(tmp_path / name)[0] == text, what
+
+
+def test_hard_texts_are_the_same_from_a_program_and_in_the_ids(tmp_path: Path) -> None:
+    """What a generator yields is kept and tokenized as it is: the bytes of the texts are the ids."""
+    corpus = prepare(lambda: iter(HARD.values()), tokenizer="byte", val_split=0, cache_dir=tmp_path)
+    assert corpus.tokenizer is not None
+    assert corpus.tokenizer.decode(corpus.train.read(0, corpus.train.num_tokens)) == "".join(HARD.values())
 
 
 lines = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r\f "), min_size=1, max_size=20)
