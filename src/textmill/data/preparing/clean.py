@@ -12,6 +12,8 @@ from textmill.imports import optional
 
 REPAIRS = ("ftfy",)
 DEDUPS = ("exact", "near")
+FORM_OF_COPIES = "nfc"
+"""The normal form of Unicode in which documents are compared."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,9 @@ class Cleaning:
 
     Attributes:
         repair: "ftfy" repairs text that was decoded with the wrong encoding ("schÃ¶n" for "schön"), and nothing else.
-        dedup: "exact" keeps one of several equal documents, "near" one of several that share most of their words' order
-            (see `NearDuplicates`). Of a training and a validation document, the validation one stays.
+        dedup: "exact" keeps one of several documents that are equal in NFC, "near" one of several that share most of
+            their words' order (see `NearDuplicates`). Of a training and a validation document, the validation one
+            stays.
         max_repetition: the largest share of repeated five-word sequences that a document may have.
         max_symbols: the largest share of characters that are neither letters, digits nor ordinary punctuation.
         min_alphabetic: the smallest share of letters among the characters that are not white space.

@@ -7,6 +7,7 @@ have the same smallest element estimates their Jaccard similarity. The library r
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 
 from textmill.imports import optional
@@ -21,7 +22,10 @@ _WORD = re.compile(r"\w+")
 
 
 class NearDuplicates:
-    """An index of documents by their five-word sequences, case and punctuation left out. Memory: about 2 kB each."""
+    """An index of documents by their five-word sequences in NFC, case and punctuation left out.
+
+    Memory: about 2 kB each.
+    """
 
     def __init__(self) -> None:
         """Raises MissingExtraError without rensa."""
@@ -58,7 +62,7 @@ class Sketch:
 
     def add(self, text: str) -> None:
         """Add a further part of the document."""
-        words = self._before + _WORD.findall(text.lower())
+        words = self._before + _WORD.findall(unicodedata.normalize("NFC", text).lower())
         if len(words) >= _SEQUENCE:
             self._update([" ".join(words[at : at + _SEQUENCE]) for at in range(len(words) - _SEQUENCE + 1)])
         self._before = words[-(_SEQUENCE - 1) :]

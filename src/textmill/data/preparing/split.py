@@ -6,6 +6,7 @@ none.
 """
 
 import hashlib
+import unicodedata
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ import numpy as np
 
 from textmill.data.reading.document import Document
 from textmill.errors import DataError
+from textmill.tokenizers.normal_forms import begins_unit
 
 FEW_DOCUMENTS = 20
 DEFAULT_SHARE = 0.1
@@ -47,14 +49,18 @@ class Survey:
         return int(self.kept.sum())
 
 
-def survey(documents: Iterable[Document], min_length: int = 0) -> Survey:
-    """Read `documents` once and return their lengths, content hashes, and which are worth keeping."""
+def survey(documents: Iterable[Document], min_length: int = 0, normal_form: str | None = None) -> Survey:
+    """Read `documents` once and return their lengths, content hashes, and which are worth keeping.
+
+    normal_form: of Unicode, "nfc" and the like; the hashes of texts that are equal in it are equal.
+    """
     characters, keys, kept = array("q"), array("Q"), bytearray()
     length, blank, content = 0, True, hashlib.blake2b(digest_size=8)
     for part in documents:
         length += len(part.text)
         blank = blank and (not part.text or part.text.isspace())
-        content.update(part.text.encode("utf-8"))
+        text = part.text if normal_form is None else unicodedata.normalize(normal_form.upper(), part.text)
+        content.update(text.encode("utf-8"))
         if part.continues:
             continue
         characters.append(length)
@@ -72,11 +78,13 @@ class Split:
         kept: bool (documents,): the others are skipped.
         validates: bool (documents,) when whole documents change sides, else None.
         cut: the number of kept characters that train, the rest validates; used when `validates` is None.
+        whole_units: whether the cut moves on where it would separate what a normal form of Unicode joins.
     """
 
     kept: np.ndarray
     validates: np.ndarray | None
     cut: int
+    whole_units: bool = False
 
 
 def kept_on(split: Split, found: Survey, side: int) -> tuple[int, int]:
@@ -188,12 +196,14 @@ def divide(documents: Iterable[Document], split: Split) -> Iterator[Fragment]:
             if split.validates is not None:
                 yield Fragment(int(split.validates[number]), part.text, not part.continues)
             else:
-                yield from _divide_at(split.cut - characters, part)
+                yield from _divide_at(split.cut - characters, part, split.whole_units)
                 characters += len(part.text)
         number += not part.continues
 
 
-def _divide_at(cut: int, part: Document) -> Iterator[Fragment]:
+def _divide_at(cut: int, part: Document, whole_units: bool) -> Iterator[Fragment]:
+    while whole_units and 0 < cut < len(part.text) and not begins_unit(part.text[cut]):
+        cut += 1
     if cut <= 0:
         yield Fragment(VALIDATION, part.text, not part.continues)
     elif cut >= len(part.text):

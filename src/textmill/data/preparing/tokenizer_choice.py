@@ -12,6 +12,7 @@ from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.reading_progress import ReadProgress
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
+from textmill.tokenizers.normal_forms import normalized
 from textmill.tokenizers.word_patterns import GPT2, GPT4O, SEPARATORS
 
 MOST_TEXT_FOR_BPE = 1 << 26
@@ -44,6 +45,7 @@ class TokenizerChoice:
         for_ids: whether the data is token ids already.
         learns: whether it is learned from the text.
         bound: ids must be below it; None if that is not known.
+        normal_form: the form of Unicode that it brings text into; None for none.
         identity: what its ids depend on besides the text, as plain values.
     """
 
@@ -56,11 +58,13 @@ class TokenizerChoice:
         for_ids: bool,
         eos_token: str | None = None,
         split_pattern: str | None = None,
+        normalize: str | None = None,
     ) -> None:
         """Load what exists. `for_ids`: the data is ids already, so "char" and "bpe" have nothing to learn from.
 
         eos_token: the token to follow every document, in place of the one that the tokenizer declares.
         split_pattern: how BPE that is learned cuts text into words; None: as `suitable_pattern` says.
+        normalize: the form of Unicode into which text is brought first; None: as an existing tokenizer does it.
 
         Raises ConfigError when a setting cannot take effect, and what `load_tokenizer` raises.
         """
@@ -75,6 +79,10 @@ class TokenizerChoice:
             self.ready = load_tokenizer(wanted)
         if self.ready is not None and eos_token is not None:
             self.ready = self.ready.with_eos(eos_token)
+        if self.ready is not None:
+            self.ready = self.ready.with_normal_form(None if for_ids else normalize)
+        if normalize is not None and for_ids:
+            raise ConfigError("normalize has no effect here: the data is token ids")
         if special_tokens and (for_ids or (self.kind is None and name != "byte")):
             raise ConfigError("special_tokens has no effect here: the tokens are made already")
         if split_pattern is not None and (for_ids or name != "bpe"):
@@ -86,6 +94,7 @@ class TokenizerChoice:
         self._special_tokens = list(special_tokens)
         self._eos_token = eos_token
         self._pattern = split_pattern
+        self.normal_form = self.ready.normal_form if self.ready is not None else normalize
         self.identity: dict[str, Any] = {}
         if self.ready is not None:
             self.identity = {"fingerprint": self.ready.fingerprint, "eos_id": self.ready.eos_id}
@@ -95,12 +104,15 @@ class TokenizerChoice:
             self.identity |= {} if eos_token is None else {"eos_token": eos_token}
             if self.kind == "bpe" and split_pattern != GPT2.name:  # which corpora from before there was a choice have
                 self.identity["split_pattern"] = split_pattern or "by its marks"
+            self.identity |= {} if normalize is None else {"normalize": normalize}
 
     def make(self, texts: Iterator[str], characters: int, say: Callable[[str], None]) -> Tokenizer:
         """Return the tokenizer, learned from `texts`, of a corpus of so many `characters`, unless it is ready."""
         if self.ready is not None:
             return self.ready
-        made = self._learn(texts, characters, say)
+        form = self.normal_form
+        normal = texts if form is None else (normalized(text, form) for text in texts)
+        made = self._learn(normal, characters, say).with_normal_form(form)
         return made if self._eos_token is None else made.with_eos(self._eos_token)
 
     def _learn(self, texts: Iterator[str], characters: int, say: Callable[[str], None]) -> Tokenizer:
