@@ -186,12 +186,17 @@ def _open_prepared(folder: Path, settings: PrepareSettings, output: str | Path |
     if settings.val_data or output is not None:
         raise ConfigError(f"{folder} is a prepared corpus: it takes neither other validation data nor an output folder")
     corpus = open_corpus(folder, say=say)
-    form = corpus.tokenizer.normal_form if corpus.tokenizer is not None else None
-    if settings.normalize not in (None, form):
-        raise ConfigError(f"{folder} was prepared without --normalize {settings.normalize}: prepare its text with it")
+    refuse_other_form(corpus, settings.normalize)
     for note in corpus.notes:
         say(note)
     return corpus
+
+
+def refuse_other_form(corpus: Corpus, normalize: str | None) -> None:
+    """Raise ConfigError if the text of a prepared corpus is not in the normal form that was asked for, if any was."""
+    form = corpus.tokenizer.normal_form if corpus.tokenizer is not None else None
+    if normalize not in (None, form):
+        raise ConfigError(f"{corpus.folder} was prepared without --normalize {normalize}: prepare its text with it")
 
 
 def _say_idle_share(settings: PrepareSettings, files: Files, say: Say) -> None:

@@ -16,8 +16,7 @@ from textmill.tokenizers import Tokenizer
 from textmill.tokenizers.char_and_byte import LONGEST_CHARACTER
 
 DEFAULT_MAX_UNKNOWN = 0.01
-"""Share of characters. A rare sign that a text has now and then stays far below it; another script, or capital letters
-that a vocabulary lacks, are far above (docs/decisions.md)."""
+"""Share of characters: more text of the same kind stays far below it, other languages are above (docs/decisions.md)."""
 
 _EXAMPLES = 3
 
