@@ -159,6 +159,19 @@ def test_a_longer_run_goes_on(copy: Path, capsys: pytest.CaptureFixture[str]) ->
     assert json.loads((copy / "status.json").read_text())["step"] == 15
 
 
+def test_an_interrupt_while_the_curves_are_drawn_hides_no_end(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """status.json says that the run has finished, although the picture was not waited for."""
+
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("textmill.training.around_the_loop.draw_training_curves", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tm.train(load_config(copy / "config.yaml"), output_dir=copy, resume=True, max_steps=14, quiet=True)
+    status = json.loads((copy / "status.json").read_text(encoding="utf-8"))
+    assert (status["state"], status["step"]) == ("finished", 14)
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [

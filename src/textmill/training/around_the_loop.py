@@ -89,21 +89,36 @@ def _say_left_out(run: Run) -> None:
 
 def _close(run: Run, status: str, code: int, reason: str) -> None:
     """Close what was opened, and write in the run's files how it ended."""
-    screen = run.reporting.screen
     run.reporting.close_logs()
+    try:
+        _show_the_end(run, status)
+    finally:  # also when a second Ctrl-C ends a tracker's last upload, or the picture
+        if not run.opened_folder.is_gone:
+            _write_the_end(run, status, code, reason)
+    if run.opened_folder.is_gone:
+        return
+    if status != "failed":
+        for name, text in retry_stale(lambda: closing_lines(run, reason)):
+            screen = run.reporting.screen
+            (screen.command if text.startswith(program()) else screen.field)(name, text)
+
+
+def _show_the_end(run: Run, status: str) -> None:
+    """End the trackers and draw the curves."""
     run.reporting.trackers.finish(status)
     if run.opened_folder.is_gone:
         return
     try:
-        with screen.during("drawing the curves"):
+        with run.reporting.screen.during("drawing the curves"):
             draw_training_curves(run.folder)
     except Exception as error:  # a picture is never worth a run
-        screen.say(f"the curves are not drawn: {error}")
+        run.reporting.screen.say(f"the curves are not drawn: {error}")
+
+
+def _write_the_end(run: Run, status: str, code: int, reason: str) -> None:
+    """Write in status.json how the run ended."""
     resumable = bool(run.saving.checkpoints.steps()) and status != "finished"
     try:
         write_status(run.folder, status, exit_code=code, reason=reason, resumable=resumable, step=run.progress.step)
     except (CannotWriteError, OSError) as error:  # it must not hide why the run ended
-        screen.say(str(error))
-    if status != "failed":
-        for name, text in retry_stale(lambda: closing_lines(run, reason)):
-            (screen.command if text.startswith(program()) else screen.field)(name, text)
+        run.reporting.screen.say(str(error))
