@@ -5,7 +5,7 @@ transformers.
 """
 
 import unicodedata
-from typing import Any
+from typing import Any, Literal
 
 from tokenizers import normalizers
 
@@ -14,6 +14,9 @@ from textmill.tokenizers.split_long_text import pieces
 NORMAL_FORMS = {"nfc": normalizers.NFC, "nfd": normalizers.NFD, "nfkc": normalizers.NFKC}
 """nfc: composed where a composed character exists. nfd: letters and marks apart. nfkc: as nfc, and variants such as
 full-width letters and ligatures become the plain ones."""
+
+STANDARD_NAMES: dict[str, Literal["NFC", "NFD", "NFKC"]] = {"nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC"}
+"""As the module `unicodedata` calls them; its tables are newer than the backend's."""
 
 _PIECE_CHARACTERS = 16384  # the backend keeps track of every byte; pieces keep its memory small
 

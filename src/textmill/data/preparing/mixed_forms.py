@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from textmill.data.reading.document import Document
 from textmill.tokenizers import Tokenizer
@@ -28,7 +29,7 @@ class MixedForms:
         self._owed = 0.0
         self._words: Counter[str] = Counter()
         self._characters = 0
-        self._one_form: set[str] = {"NFC", "NFD"}
+        self._one_form: set[Literal["NFC", "NFD"]] = {"NFC", "NFD"}
 
     def watch(self, documents: Iterator[Document]) -> Iterator[Document]:
         """Yield `documents` unchanged."""

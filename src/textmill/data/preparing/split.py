@@ -18,7 +18,7 @@ import numpy as np
 
 from textmill.data.reading.document import Document
 from textmill.errors import DataError
-from textmill.tokenizers.normal_forms import begins_unit
+from textmill.tokenizers.normal_forms import STANDARD_NAMES, begins_unit
 
 FEW_DOCUMENTS = 20
 DEFAULT_SHARE = 0.1
@@ -55,11 +55,12 @@ def survey(documents: Iterable[Document], min_length: int = 0, normal_form: str 
     normal_form: of Unicode, "nfc" and the like; the hashes of texts that are equal in it are equal.
     """
     characters, keys, kept = array("q"), array("Q"), bytearray()
+    form = None if normal_form is None else STANDARD_NAMES[normal_form]
     length, blank, content = 0, True, hashlib.blake2b(digest_size=8)
     for part in documents:
         length += len(part.text)
         blank = blank and (not part.text or part.text.isspace())
-        text = part.text if normal_form is None else unicodedata.normalize(normal_form.upper(), part.text)
+        text = part.text if form is None else unicodedata.normalize(form, part.text)
         content.update(text.encode("utf-8"))
         if part.continues:
             continue
