@@ -86,7 +86,13 @@ def test_copies_on_both_sides_of_one_text_are_said(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [*texts, texts[0]])
     said: list[str] = []
     prepare(path, tokenizer="byte", val_split=0.2, cache_dir=tmp_path, say=said.append)
-    assert any(sentence.startswith("1 training document is in the validation text") for sentence in said)
+    (leak,) = [sentence for sentence in said if sentence.startswith("1 training document is in the validation text")]
+    assert "--dedup exact keeps only the first of equal documents" in leak
+    said.clear()
+    clean = prepare(
+        path, val_split=0.2, cache_dir=tmp_path, tokenizer="byte", cleaning=Cleaning(dedup="exact"), say=said.append
+    )
+    assert kept(clean)[0] == texts[0] and not any("validation text" in sentence for sentence in said)
 
 
 def test_broken_encodings_are_mended(tmp_path: Path, articles: list[str]) -> None:

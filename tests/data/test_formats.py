@@ -262,6 +262,12 @@ def test_pdf(tmp_path: Path) -> None:
     notes = Notes()
     assert "".join(document.text for document in read_documents([tmp_path / "scan.pdf"], notes=notes)).strip() == ""
     assert "OCR" in notes.sentences()[0]
+    (tmp_path / "lines.pdf").write_bytes(small_pdf(["the exam-) Tj 0 -14 Td (ple of a hy-) Tj 0 -14 Td (phen"]))
+    notes = Notes()
+    assert "".join(document.text for document in read_documents([tmp_path / "lines.pdf"], notes=notes)) == (
+        "the example of a hyphen\n"
+    )
+    assert "hyphens at line ends of PDF pages left out and the words joined, 2 of them" in notes.sentences()[0]
     (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.4\nnot really")
     assert "or no .pdf file" in refusal(tmp_path / "bad.pdf")
 

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.small_corpora import end_document
+from textmill.cli.main import main
 from textmill.data import Rows, TrainLoader, prepare
-from textmill.data.sources.file_selection import select_files, weighted_items
+from textmill.data.batches.packed_rows import PackedRows
+from textmill.data.batches.packing import STRATEGIES
+from textmill.data.preparing.clean import Cleaning
+from textmill.data.preparing.learning_text import (
+    ENOUGH_TEXT,
+    CorpusShare,
+    CorpusTally,
+    LearningText,
+    in_shares,
+    repetitions,
+)
+from textmill.data.preparing.tokenizer_choice import TokenizerChoice
+from textmill.data.reading.document import Document
+from textmill.data.sources.file_selection import Files, select_files, weighted_items
 from textmill.data.store.mixture import Mixture, Part
 from textmill.data.store.token_shards import ShardWriter, TokenStore
 from textmill.errors import ConfigError, DataError
+from textmill.tokenizers import load_tokenizer
+from textmill.tokenizers.word_patterns import pattern_of
 
 
 def store_of(folder: Path, documents: list[list[int]]) -> TokenStore:
@@ -100,17 +119,168 @@ def test_weights_are_part_of_the_identity(tmp_path: Path) -> None:
 
 
 def test_weights_that_cannot_be_meant(tmp_path: Path) -> None:
-    """Some without, zero, ids, a corpus of which validation took everything; a file of such a name is a file."""
+    """Some without, zero, ids, a corpus that is a copy of another one; a file of such a name is a file."""
     (tmp_path / "a.txt").write_text("some words " * 30)
-    (tmp_path / "b.txt").write_text("x y")
+    (tmp_path / "b.txt").write_text("some words " * 30)
     with pytest.raises(ConfigError, match="has no weight, but others have"):
         weighted_items([f"{tmp_path / 'a.txt'}=1", tmp_path / "b.txt"])
     with pytest.raises(ConfigError, match="above zero"):
         weighted_items(f"{tmp_path / 'a.txt'}=0")
     with pytest.raises(DataError, match=r"no text of .*b\.txt is left to train on"):
-        prepare([f"{tmp_path / 'a.txt'}=1", f"{tmp_path / 'b.txt'}=1"], tokenizer="byte", cache_dir=tmp_path)
+        items = [f"{tmp_path / 'a.txt'}=1", f"{tmp_path / 'b.txt'}=1"]
+        prepare(items, tokenizer="byte", cache_dir=tmp_path, cleaning=Cleaning(dedup="exact"))
     np.save(tmp_path / "ids.npy", np.arange(50, dtype=np.uint16))
     with pytest.raises(ConfigError, match="weights are for text"):
         prepare(f"{tmp_path / 'ids.npy'}=1", cache_dir=tmp_path)
     (tmp_path / "c=0.5").write_text("a file")
     assert select_files(tmp_path / "c=0.5").weights == []
+
+
+def words(letters: str, count: int) -> str:
+    """Words of these letters, always the same, a line after every tenth."""
+    chance = random.Random(7)
+    known = ["".join(chance.choices(letters, k=chance.randint(2, 6))) for _ in range(300)]
+    drawn = [chance.choice(known) for _ in range(count)]
+    return "\n".join(" ".join(drawn[at : at + 10]) for at in range(0, count, 10)) + "\n"
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text of Latin letters, and one of Ethiopic letters, far shorter."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "latin.txt").write_text(words("abcdefghijklm", 20_000), encoding="utf-8")
+    (folder / "ethiopic.txt").write_text(words("ሀለሐመሠረሰሸቀበተቸ", 800), encoding="utf-8")
+    return folder
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    sizes=st.lists(st.integers(200, 3_000), min_size=1, max_size=3),
+    weights=st.lists(st.floats(0.1, 10), min_size=3, max_size=3),
+)
+def test_text_to_learn_from_is_in_the_shares(sizes: list[int], weights: list[float]) -> None:
+    """Bytes of every corpus are within 1 % of its weight, whatever its size; the same pieces again."""
+    text = "a word or 12 of them\n" * 50
+    kilobyte = [f"{'abc'[number] * 9} " * 100 for number in range(3)]
+    corpora = [CorpusShare("", weight, 1000 * size, "") for weight, size in zip(weights, sizes)]
+    rates = repetitions(corpora)
+    texts = [(number, kilobyte[number]) for number, size in enumerate(sizes) for _ in range(size)]
+    bytes_of = [0] * len(corpora)
+    for piece in in_shares(texts, rates):
+        bytes_of[ord(piece[0]) - 97] += len(piece)
+    total = sum(part.weight for part in corpora)
+    for part, found in zip(corpora, bytes_of):
+        assert found / sum(bytes_of) == pytest.approx(part.weight / total, abs=0.01)
+    assert sum(bytes_of) <= 1.01 * max(ENOUGH_TEXT, 1000 * sum(sizes))
+    assert "".join(in_shares([(0, text)], [1.0])) == text and not list(in_shares([(0, text)], [0.0]))
+
+
+def test_weights_count_when_merges_are_learned(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The small text has fewer tokens if it counts as much as the large one, in prepare and in tokenizer train."""
+    names = [two / "latin.txt", two / "ethiopic.txt"]
+
+    def ethiopic_tokens(weights: Sequence[str]) -> int:
+        said: list[str] = []
+        items = [f"{path}{weight}" for path, weight in zip(names, weights)]
+        tokenizer = prepare(items, vocab_size=600, val_split=0, cache_dir=tmp_path, say=said.append).tokenizer
+        assert tokenizer is not None
+        assert any("BPE learns from" in sentence and "so that each has its share" in sentence for sentence in said) == (
+            "" not in weights
+        )
+        output = tmp_path / f"tok{''.join(weights)}"
+        assert main(["tokenizer", "train", *items, "--vocab-size", "600", "--output", str(output)]) == 0
+        assert ("learns from" in capsys.readouterr().err) == ("" not in weights)
+        found = [
+            len(each.encode((two / "ethiopic.txt").read_text(encoding="utf-8")))
+            for each in (tokenizer, load_tokenizer(output))
+        ]
+        assert found[0] == found[1]
+        return found[0]
+
+    plain, half, most = (ethiopic_tokens(weights) for weights in (["", ""], ["=1", "=1"], ["=1", "=9"]))
+    assert half < 0.8 * plain and most < half
+
+
+def test_weights_choose_no_characters(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A char tokenizer has all characters of a text that hardly counts; tokenizer train says so."""
+    names = [str(two / "latin.txt"), str(two / "ethiopic.txt")]
+    weighted = [f"{names[0]}=0.9999", f"{names[1]}=0.0001"]
+    made = prepare(weighted, tokenizer="char", val_split=0, cache_dir=tmp_path).tokenizer
+    assert made is not None
+    for items in (names, weighted):
+        assert main(["tokenizer", "train", *items, "--tokenizer", "char", "--output", str(tmp_path / "char")]) == 0
+        assert ("the weights have no effect" in capsys.readouterr().err) == (items is weighted)
+        assert load_tokenizer(tmp_path / "char").content == made.content
+
+
+def test_the_word_pattern_follows_the_weights(tmp_path: Path) -> None:
+    """A text with vowel signs that counts for half decides the pattern, though another one comes first."""
+    documents = [Document("plain words " * 100, "a"), Document("ខ្មែរ " * 20, "b")]
+    tally = CorpusTally(Files([Path("a"), Path("b")], weights=[("a", 1.0, 1), ("b", 1.0, 1)]))
+    for number, document in enumerate(documents):
+        tally.opened(Path(document.source))
+        assert tally.corpus == number
+        assert list(tally.count([document])) == [document]
+    text = LearningText(enumerate(document.text for document in documents), 1320, tally.shares(tally.sizes))
+    said: list[str] = []
+    made = TokenizerChoice("bpe", 300, [], for_ids=False).make(text, said.append)
+    assert pattern_of(json.loads(made.content)) == "gpt4o" and tally.documents == [1, 1]
+
+
+def test_the_tail_of_each_corpus_validates(tmp_path: Path) -> None:
+    """Two books: a tenth of each validates, each ends for training where it is cut, and shares are exact."""
+    (tmp_path / "a.txt").write_text("a" * 10_000)
+    (tmp_path / "b.txt").write_text("b" * 500)
+    corpus = prepare([f"{tmp_path / 'a.txt'}=0.9", f"{tmp_path / 'b.txt'}=0.1"], tokenizer="byte", cache_dir=tmp_path)
+    assert corpus.validation is not None and corpus.tokenizer is not None
+    held_out = corpus.tokenizer.decode(corpus.validation.read(0, len(corpus.validation)), skip_special_tokens=False)
+    assert held_out == "a" * 1000 + "<|endoftext|>" + "b" * 50 + "<|endoftext|>"
+    stream = corpus.train.read(0, len(corpus.train)).tolist()
+    a, b = [*[97] * 9000, 256], [*[98] * 450, 256]
+    assert stream == a + (b * 3)[:1000]
+    kept = {name: (found["kept_documents"], found["kept_characters"]) for name, found in corpus.report.items()}
+    assert kept == {"train": (2, 9450), "validation": (2, 1050)}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared mixture of 90 % documents of "a" and 10 % of "b", of other sizes."""
+    folder, chance = tmp_path_factory.mktemp("mixed"), random.Random(3)
+    for name, documents, longest in (("a", 300, 400), ("b", 40, 90)):
+        rows = (json.dumps({"text": name * chance.randint(30, longest)}) + "\n" for _ in range(documents))
+        (folder / f"{name}.jsonl").write_text("".join(rows))
+    data = [f"{folder / 'a.jsonl'}=0.9", f"{folder / 'b.jsonl'}=0.1"]
+    prepare(data, tokenizer="byte", val_split=0, cache_dir=folder, output=folder / "out")
+    return folder / "out"
+
+
+@pytest.mark.parametrize("strategy", ["concat", *STRATEGIES])
+def test_an_epoch_trains_on_the_shares_over_a_resume(mixed: Path, strategy: str) -> None:
+    """Targets of an epoch, the second half from another loader: the share is the weight, within 1 % of all tokens."""
+
+    def targets(first: int, last: int) -> np.ndarray:
+        store = prepare(mixed).train
+        rows = Rows(store, 64) if strategy == "concat" else PackedRows(store, 64, strategy)
+        loader = TrainLoader(rows, batch_size=4, seed=1)
+        steps = range(first, len(rows) // 4 if last < 0 else last)
+        return np.concatenate([loader.batches(step)[0].targets.numpy().ravel() for step in steps])
+
+    seen = np.concatenate([targets(0, 100), targets(100, -1)])
+    a, b = ((seen == ord(letter)).sum() for letter in "ab")
+    assert seen.size > 50_000 and b / (a + b) == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_share_of_the_text_is_said_where_it_is_another(two: Path, tmp_path: Path) -> None:
+    """A tenth of the tokens may be less of the bytes: the sentence has both, and both are true."""
+    said: list[str] = []
+    data = [f"{two / 'latin.txt'}=0.9", f"{two / 'ethiopic.txt'}=0.1"]
+    corpus = prepare(data, vocab_size=400, val_split=0, cache_dir=tmp_path, say=said.append)
+    (sentence,) = [each for each in said if "ethiopic.txt is 10.0% of the training tokens" in each]
+    assert corpus.tokenizer is not None
+    latin, ethiopic = (
+        len(path.read_bytes()) / len(corpus.tokenizer.encode(path.read_text()))
+        for path in sorted(two.glob("*.txt"))[::-1]
+    )
+    share = 0.1 * ethiopic / (0.1 * ethiopic + 0.9 * latin)
+    found = re.search(r"tokens, ([0-9.]+)% of their bytes: an epoch reads it", sentence)
+    assert found is not None and float(found[1]) / 100 == pytest.approx(share, abs=0.002)

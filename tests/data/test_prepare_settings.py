@@ -71,7 +71,7 @@ def test_fresh_resumed_repeated_and_evaluated_runs_ask_for_one_corpus(
         return
     made = corpus.folder.stat()
     saved_by_a_run(config, corpus.vocab_size, folder)
-    resumed = merge_with_saved(Config(), folder, None, lambda sentence: None)
+    resumed = merge_with_saved(Config(), folder, None, lambda sentence: None).config
     repeated = load_config(folder / "config.yaml")
     for later in (resumed, repeated):
         assert PrepareSettings.of(later) == fresh

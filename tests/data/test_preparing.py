@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from textmill.data import Corpus, corpus_size_bytes, open_corpus, prepare
-from textmill.data.preparing import tokenizer_choice as vocabulary
-from textmill.data.preparing.tokenizer_choice import spread, suitable_vocab_size
+from textmill.data.preparing import learning_text
+from textmill.data.preparing.learning_text import spread
+from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
 from textmill.data.store.corpus import corpus_problems
 from textmill.errors import CannotWriteError, ConfigError, DataError, Interrupted, MissingInputError, RunExistsError
 from textmill.tokenizers import make_char
@@ -301,7 +302,7 @@ def test_a_large_text_is_sampled_for_bpe(tmp_path: Path, stories: Path, monkeypa
     texts = ["x" * size for size in (5, 1, 9, 3) * 100]
     sampled = list(spread(iter(texts), 0.25))
     assert abs(sum(map(len, sampled)) / 1800 - 0.25) < 0.02
-    monkeypatch.setattr(vocabulary, "MOST_TEXT_FOR_BPE", 500)
+    monkeypatch.setattr(learning_text, "MOST_TEXT_FOR_BPE", 500)
     said: list[str] = []
     prepare(stories, cache_dir=tmp_path, say=said.append)
     assert any("BPE learns from" in sentence for sentence in said)

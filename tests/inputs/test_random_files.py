@@ -67,6 +67,11 @@ def _html() -> bytes:
     return f"<html><head><title>Bears</title></head><body><article>{body}</article></body></html>".encode()
 
 
+def _mhtml() -> bytes:
+    head = b"MIME-Version: 1.0\nContent-Type: multipart/related; boundary=x\n\n--x\nContent-Type: text/html\n\n"
+    return head + _html() + b"\n--x--\n"
+
+
 def _epub() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as book:
@@ -112,6 +117,7 @@ GOOD: dict[str, tuple[Callable[[], bytes], str]] = {
     "a.csv.xz": (lambda: lzma.compress(_csv()), ""),
     "a.txt.zst": (_zst, "zstandard"),
     "a.html": (_html, "trafilatura"),
+    "a.mhtml": (_mhtml, "trafilatura"),
     "a.pdf": (_pdf, "pypdfium2"),
     "a.epub": (_epub, ""),
 }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
 from support.awkward_texts import AWKWARD
+from textmill.data.preparing.learning_text import LearningText
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice, suitable_pattern
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, train_bpe
@@ -95,7 +96,7 @@ def test_the_pattern_follows_the_marks(text: str, pattern: str) -> None:
     said: list[str] = []
     choice = TokenizerChoice("bpe", 300, [], for_ids=False)
     if text:
-        made = choice.make(iter([text] * 3), 3 * len(text), said.append)
+        made = choice.make(LearningText(iter([(0, text)] * 3), 3 * len(text)), said.append)
         assert pattern_of(json.loads(made.content)) == pattern
         assert any("gpt4o" in sentence for sentence in said) == (pattern == "gpt4o")
 

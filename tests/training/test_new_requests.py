@@ -118,7 +118,7 @@ def test_the_same_deepspeed_file_is_the_same_setting(tmp_path: Path) -> None:
     adopt_deepspeed(config, 1, resumed=False)
     (run / "config.yaml").write_text(yaml.safe_dump(config.dump(as_asked=True)))
     said: list[str] = []
-    merged = merge_with_saved(load_config({"deepspeed_config": str(file)}), run, None, said.append)
+    merged = merge_with_saved(load_config({"deepspeed_config": str(file)}), run, None, said.append).config
     assert said == []
     assert merged.training.batch_size == 2
 

@@ -20,6 +20,7 @@ from textmill.config.model_shape import SHAPE
 from textmill.errors import DataError, MissingInputError
 from textmill.model.decoder import Decoder
 from textmill.model.from_config import empty_model
+from textmill.model.own_parts import name_of_own
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer, load_tokenizer
 
@@ -59,38 +60,50 @@ def save_model_folder(folder: Path, model: nn.Module, tokenizer: Tokenizer | Non
     Raises:
         CannotWriteError: the folder cannot be written.
     """
-    describe_model(folder, model, tokenizer)
+    own = name_of_own(model)
+    describe_model(folder, model, tokenizer, own=own)
     save_tensors(Path(folder) / WEIGHTS, stored_weights(model))
 
 
 def stored_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return the model's state as a folder contains it: a tied head is not repeated."""
     tensors = dict(model.state_dict())
-    config = getattr(model, "config", None)
-    if isinstance(config, ModelConfig) and config.tie_embeddings:
+    if _ties_head(model):
         tensors.pop(_HEAD, None)
     return tensors
 
 
-def describe_model(folder: Path, model: nn.Module, tokenizer: Tokenizer | None, end_ids: Iterable[int] = ()) -> None:
+def _ties_head(model: nn.Module) -> bool:
+    """Whether the model's configuration ties the head to the embedding, and it is tied."""
+    if not isinstance(model, Decoder) or not model.config.tie_embeddings:
+        return False
+    return model.lm_head.weight is model.token_embedding.weight
+
+
+def describe_model(
+    folder: Path, model: nn.Module, tokenizer: Tokenizer | None, end_ids: Iterable[int] = (), *, own: str | None
+) -> None:
     """Write to `folder`, created if needed, all that `save_model_folder` writes but the weights.
 
+    own: the name of a model that its configuration does not describe (see `name_of_own`), else None.
     end_ids: the tokens that end a text besides the tokenizer's EOS token, such as those of the model it started from.
     """
     folder = files.make_directory(Path(folder))
     config = getattr(model, "config", None)
     eos_id = tokenizer.eos_id if tokenizer is not None else None
-    if isinstance(config, ModelConfig):
+    if isinstance(config, ModelConfig) and own is None:
         if eos_id is not None and eos_id >= (config.vocab_size or 0):
             eos_id = None
         described = to_huggingface(config, eos_id, dtype=_dtype_name(stored_weights(model).values()))
-    elif config is not None and hasattr(config, "to_json_string"):  # a configuration of transformers
+    elif (
+        config is not None and not isinstance(config, ModelConfig) and hasattr(config, "to_json_string")
+    ):  # a configuration of transformers
         names = {"architectures": [type(model).__name__], "dtype": _dtype_name(stored_weights(model).values())}
         described = {**files.parse_json(config.to_json_string()), **names}
         if eos_id is not None:
             described["eos_token_id"] = eos_id
     else:
-        described = {"architectures": [type(model).__name__], "model_type": UNKNOWN_MODEL_TYPE}
+        described = {"architectures": [own or type(model).__name__], "model_type": UNKNOWN_MODEL_TYPE}
     files.write_json(folder / layout.MODEL_CONFIG, described)
     ends = list(dict.fromkeys(([] if eos_id is None else [eos_id]) + sorted({*end_ids, *own_end_ids(model)})))
     if ends:  # the first is the tokenizer's own
@@ -189,7 +202,10 @@ def _refuse_other_constants(model: nn.Module, folder: Path) -> None:
     if not isinstance(config, ModelConfig) or not described.is_file():
         return
     with files.report_damage(described, "get the model again"):
-        there = from_huggingface(files.read_json(described), str(described)).values()
+        found = files.read_json(described)
+        if isinstance(found, dict) and found.get("model_type") == UNKNOWN_MODEL_TYPE:
+            return  # of a model that no configuration describes
+        there = from_huggingface(found, str(described)).values()
     here = config.resolved().values()
     names = [name for name in SHAPE if name not in ("vocab_size", "max_seq_len") and here[name] != there[name]]
     if names:
@@ -200,8 +216,7 @@ def _refuse_other_constants(model: nn.Module, folder: Path) -> None:
 def set_weights(model: nn.Module, stored: dict[str, Tensor], folder: Path) -> None:
     """Copy the weights `stored` in `folder` into the model; see `load_weights`. A copy of a tied head is dropped."""
     wanted = dict(model.state_dict())
-    tied = isinstance(config := getattr(model, "config", None), ModelConfig) and bool(config.tie_embeddings)
-    if tied:
+    if _ties_head(model):
         wanted.pop(_HEAD, None)
         _drop_tied_head(model, stored, folder)
     _compare(wanted, stored, folder)

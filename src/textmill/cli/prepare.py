@@ -48,9 +48,9 @@ def prepare(
     repair
         ftfy: repair text that was once decoded with the wrong encoding.
     dedup
-        Leave out copies of documents: exact ones, or near ones too. Validation text wins over training text.
+        Leave out copies of documents: exact ones, or near ones too. Validation files win over training files.
     max_repetition
-        Leave out documents with a larger share of repeated five-word sequences, such as 0.3.
+        Leave out documents with a larger share of repeated sequences of words or characters, such as 0.3.
     max_symbols
         Leave out documents with a larger share of symbols, such as 0.1.
     min_alphabetic

@@ -88,7 +88,8 @@ def compare(
         measured[ON_TEXT] = on_one_text(records, on, cache_dir=cache_dir, say=note)
     if json:
         names = [str(record.folder) for record in records]
-        write_json({"runs": names, "same_data": same, "settings": differing, "results": measured})
+        changes = [record.changes for record in records]
+        write_json({"runs": names, "same_data": same, "settings": differing, "changes": changes, "results": measured})
         return
     rows = [("", *(record.name for record in records))]
     rows += [(setting, *map(as_text, values)) for setting, values in differing.items()]

@@ -22,6 +22,7 @@ from textmill.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from textmill.data.reading.document import Reading
+    from textmill.data.sources.file_selection import Files
     from textmill.tokenizers import Tokenizer
 
 app = App(name="tokenizer", help="Train, use and inspect tokenizers.")
@@ -54,9 +55,9 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     --------
     textmill tokenizer train corpus/ --vocab-size 8000 --output tok/
     """
+    from textmill.data.preparing.learning_text import text_of_files
     from textmill.data.preparing.prepare_settings import reading_of
     from textmill.data.preparing.tokenizer_choice import LEARNED, TokenizerChoice
-    from textmill.data.reading.read_documents import read_documents
     from textmill.data.sources.file_selection import data_or_dataset
     from textmill.data.sources.findings import Notes
 
@@ -71,31 +72,33 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
     notes, reading = Notes(), reading_of(data)
     files = _files(named, reading, data.cache_dir, data.dataset_split)
-    with _progress(files) as tick:
-        texts = (document.text for document in read_documents(files, reading, notes, tick))
-        made = choice.make(texts, sum(path.stat().st_size for path in files), note)
+    mixed = bool(files.weights) and kind == "bpe"
+    if files.weights and not mixed:
+        note(f"the weights have no effect: a {kind} tokenizer is the same in whatever proportion it sees the text")
+    with _progress(files.train, passes=1 + mixed) as tick:
+        made = choice.make(text_of_files(files, reading, notes, tick, mixed=mixed), note)
     for sentence in notes.sentences():
         note(sentence)
     made.save_alone(output)
     write(f"{made.kind} tokenizer with {plural(made.vocab_size, 'token')} in {output}")
 
 
-def _files(data: Any, reading: Reading, cache_dir: str | Path | None, dataset_split: str = "train") -> Sequence[Path]:
+def _files(data: Any, reading: Reading, cache_dir: str | Path | None, dataset_split: str = "train") -> Files:
     from textmill.data.sources.file_selection import select_files
     from textmill.data.sources.one_time_texts import Keeper
 
     keeper = Keeper(reading.text_column, cache_dir, note, format=reading.format, encoding=reading.encoding)
     kept = keeper.keep(data)
-    return select_files(kept, validation_split=None, dataset_split=dataset_split, cache_dir=cache_dir, say=note).train
+    return select_files(kept, validation_split=None, dataset_split=dataset_split, cache_dir=cache_dir, say=note)
 
 
 @contextmanager
-def _progress(files: Sequence[Path]) -> Iterator[Callable[[int], None]]:
-    """Yield what counts the bytes read of `files`, and show how far it is."""
+def _progress(files: Sequence[Path], passes: int = 1) -> Iterator[Callable[[int], None]]:
+    """Yield what counts the bytes read of `files`, which is done so often, and show how far it is."""
     from textmill.data.preparing.reading_progress import ReadProgress
 
     screen = Screen(stream=sys.stderr)
-    yield ReadProgress(files, 1, screen.reading, None).tick
+    yield ReadProgress(files, passes, screen.reading, None).tick
     screen.end()
 
 
@@ -215,7 +218,7 @@ def _use(tokenizer: Tokenizer, data: list[str | Path], reading: Reading, cache_d
     """Return what the tokenizer makes of `data`, as plain values."""
     from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
 
-    files = _files(data, reading, cache_dir)
+    files = _files(data, reading, cache_dir).train
     with _progress(files) as tick:
         use = tokenizer_statistics(tokenizer, files, reading, tick)
     if not use.tokens:

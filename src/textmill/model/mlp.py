@@ -37,10 +37,9 @@ class GatedMLP(nn.Module):
         self.up_proj = Linear(d_model, d_ff, bias)
         self.down_proj = Linear(d_ff, d_model, bias)
         self.activation = ACTIVATIONS[activation]
-        self.swiglu = activation == "silu"
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.swiglu and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        if self.activation is F.silu and x.device.type == "cpu" and not torch.compiler.is_compiling():
             inside = _SwiGLUOnCPU.apply(side_by_side(x, self.gate_proj, self.up_proj))  # (B, T, 2F) -> (B, T, F)
         else:
             inside = self.activation(self.gate_proj(x)) * self.up_proj(x)  # (B, T, F)

@@ -14,10 +14,9 @@ RESULTS = ("state", "step", "best_val_loss", "best_step", "bits_per_byte", "toke
 
 
 def differences(records: Sequence[Record]) -> dict[str, list[Any]]:
-    """Return setting -> its value in each run, for the settings in which the runs differ."""
-    values = [record.values for record in records]
-    names = dict.fromkeys(setting for one in values for setting in one if setting not in WHERE)
-    rows = {setting: [one.get(setting) for one in values] for setting in names}
+    """Return setting -> its value in each run, for the settings in which the runs differ; see `Record.shown_value`."""
+    names = dict.fromkeys(setting for record in records for setting in record.values if setting not in WHERE)
+    rows = {setting: [record.shown_value(setting) for record in records] for setting in names}
     return {setting: row for setting, row in rows.items() if any(value != row[0] for value in row[1:])}
 
 

@@ -174,9 +174,9 @@ def _configuration(record: Record) -> str:
         return ""
     chosen, others = [], []
     for section, settings in record.config.items():
-        for setting, value in settings.items():
-            origin = record.origin(setting)
-            (others if origin == "default" else chosen).append((f"{section}.{setting}", as_text(value), origin))
+        for setting in settings:
+            origin, value = record.origin(setting), as_text(record.shown_value(setting))
+            (others if origin == "default" else chosen).append((f"{section}.{setting}", value, origin))
     head = ("setting", "value", "where from")
     tables = _table(chosen, head) if chosen else ""
     if others:
@@ -188,7 +188,7 @@ def _configuration(record: Record) -> str:
 def _environment(record: Record) -> str:
     rows = []
     for name, value in record.environment.items():
-        if name != "origins":
+        if name not in ("origins", "changes"):
             nested = value.items() if isinstance(value, dict) else [("", value)]
             rows += [(f"{name} {inner}".strip(), as_text(one)) for inner, one in nested]
     return f"<section><h2>Machine and data</h2>{_table(rows)}</section>" if rows else ""

@@ -10,10 +10,17 @@ from statistics import median
 from typing import Any
 
 from textmill.config.field_types import closest_beside
+from textmill.console.number_format import as_text
 from textmill.errors import MissingInputError
 from textmill.files import is_locked, read_object, read_rows, read_text
 from textmill.runs import layout
-from textmill.runs.read_run import read_environment, read_measurements, read_sections, read_status
+from textmill.runs.read_run import (
+    changes_of_settings,
+    read_environment,
+    read_measurements,
+    read_sections,
+    read_status,
+)
 from textmill.runs.recorded_files import has_own_hash
 
 Row = dict[str, Any]
@@ -59,6 +66,22 @@ class Record:
     def values(self) -> dict[str, Any]:
         """Return setting -> value of all sections."""
         return {setting: value for section in self.config.values() for setting, value in section.items()}
+
+    @cached_property
+    def changes(self) -> dict[str, list[Row]]:
+        """Return setting -> its changes, `was`, `is` and `after_step`, for settings that changed during the run."""
+        found: dict[str, list[Row]] = {}
+        for change in changes_of_settings(self.folder):
+            found.setdefault(str(change["setting"]), []).append(change)
+        return found
+
+    def shown_value(self, setting: str) -> Any:
+        """Return a setting's value, or `0.004, 0.001 after step 100` where it changed during the run."""
+        changes = self.changes.get(setting)
+        if not changes:
+            return self.values.get(setting)
+        later = [f"{as_text(change['is'])} after step {change['after_step']:,}" for change in changes]
+        return ", ".join([as_text(changes[0]["was"]), *later])
 
     def origin(self, setting: str) -> str:
         """Return where a setting's value came from, as far as the run recorded it."""

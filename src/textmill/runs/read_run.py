@@ -11,7 +11,8 @@ from textmill.runs.layout import CONFIG, ENVIRONMENT, STATUS
 from textmill.runs.recorded_files import damage
 
 _STATUS_TYPES = {"state": str, "reason": str, "step": int, "time": str, "files": dict}
-_ENVIRONMENT_TYPES = {"identity": dict, "origins": dict, "kernels": dict, "store": str}
+_ENVIRONMENT_TYPES = {"identity": dict, "origins": dict, "kernels": dict, "store": str, "changes": list}
+_CHANGE = {"setting", "was", "is", "after_step"}
 
 
 def read_status(run: Path) -> dict[str, Any]:
@@ -22,6 +23,16 @@ def read_status(run: Path) -> dict[str, Any]:
 def read_environment(run: Path) -> dict[str, Any]:
     """Return environment.json: what the run was made with; empty if it has changed since (see `damage`)."""
     return {} if ENVIRONMENT in damage(run) else _of_types(read_object(run / ENVIRONMENT), _ENVIRONMENT_TYPES)
+
+
+def changes_of_settings(run: Path) -> list[dict[str, Any]]:
+    """Return the settings that a resumed run changed, in order: `setting`, `was`, `is`, `after_step`."""
+    found = read_environment(run).get("changes", [])
+    return [
+        each
+        for each in found
+        if isinstance(each, dict) and each.keys() >= _CHANGE and isinstance(each["after_step"], int)
+    ]
 
 
 def read_sections(run: Path) -> dict[str, dict[str, Any]]:

@@ -32,6 +32,13 @@ def config_changed(path: Path) -> bool | None:
     return hashlib.sha256(values).hexdigest().encode() != digest
 
 
+def is_as_written(path: Path) -> bool:
+    """Whether a configuration is there, and as textmill wrote it."""
+    with suppress(OSError):
+        return config_changed(path) is False
+    return False
+
+
 def record_files(run: Path, *, with_logs: bool) -> dict[str, dict[str, Any]]:
     """Return size and hash of the files that describe the run, by name; of the logs too when nothing writes to them."""
     names = [CONFIG, ENVIRONMENT, *(LOGS if with_logs else ())]

@@ -9,6 +9,8 @@ from textmill.console.command_line import program
 from textmill.console.standard_streams import note
 from textmill.errors import CannotWriteError, Interrupted, TextmillError
 from textmill.files import retry_stale
+from textmill.runs import layout
+from textmill.runs.recorded_files import is_as_written
 from textmill.tracking.training_curves import draw_training_curves
 from textmill.training.run import LEFT, Run
 from textmill.training.run_files import write_config, write_status
@@ -17,16 +19,17 @@ from textmill.training.start_and_end_summary import closing_lines
 
 
 @contextmanager
-def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
+def running(run: Run, log_sizes: dict[str, int], *, trains: bool = True) -> Iterator[None]:
     """Open logs and trackers; after the block save the last state, link the models, draw the curves, tell the person.
 
     log_sizes: sizes to cut the logs of an earlier session to, by name; what was written later is written again.
+    trains: whether a step is left to take. Without one config.yaml stays: it says how the steps were taken.
     Interrupted ends the block quietly, after saving, with `run.stop_reason` set.
     """
     first = run.world.is_first
     with run.world.together():
         if first:
-            _open(run, log_sizes)
+            _open(run, log_sizes, trains=trains)
     compiles = run.config.training.compile
     first_step = "compiling the model, which the first step waits for" if compiles else "training"
     run.reporting.screen.begin(run.progress.step, run.progress.total_steps, first_step)
@@ -59,6 +62,18 @@ def running(run: Run, log_sizes: dict[str, int]) -> Iterator[None]:
             run.world.barrier()  # nobody leaves before the run's files are complete
 
 
+@contextmanager
+def looking(run: Run) -> Iterator[None]:
+    """For a run with nothing left to do and a whole record: none of its files is written, the person is told."""
+    yield
+    run.stop_reason = run.stop_reason or LEFT
+    save(run, last=True)  # which only links a model that is missing
+    run.reporting.screen.end()
+    if run.world.is_first:
+        _tell(run, run.stop_reason)
+    run.world.barrier()
+
+
 def _last_words(run: Run, reason: str) -> None:
     """Say and write why a process ends that waits in vain for another one."""
     note(f"textmill: error: {reason}")
@@ -67,10 +82,11 @@ def _last_words(run: Run, reason: str) -> None:
         write_status(run.folder, "failed", exit_code=69, reason=reason, resumable=resumable, step=run.progress.step)
 
 
-def _open(run: Run, log_sizes: dict[str, int]) -> None:
+def _open(run: Run, log_sizes: dict[str, int], *, trains: bool) -> None:
     """Open logs and trackers, and write in the run's files that it is under way."""
     run.reporting.open_logs(run.folder, log_sizes)
-    write_config(run.folder, run.config, run.saving.identity["model"])
+    if trains or not is_as_written(run.folder / layout.CONFIG):
+        write_config(run.folder, run.config, run.saving.identity["model"])
     write_status(run.folder, "running", exit_code=None, reason="", resumable=True, step=run.progress.step)
     run.reporting.trackers.start(run.described())
 
@@ -98,9 +114,14 @@ def _close(run: Run, status: str, code: int, reason: str) -> None:
     if run.opened_folder.is_gone:
         return
     if status != "failed":
-        for name, text in retry_stale(lambda: closing_lines(run, reason)):
-            screen = run.reporting.screen
-            (screen.command if text.startswith(program()) else screen.field)(name, text)
+        _tell(run, reason)
+
+
+def _tell(run: Run, reason: str) -> None:
+    """Tell the person how the run stands, and what to do with it."""
+    screen = run.reporting.screen
+    for name, text in retry_stale(lambda: closing_lines(run, reason)):
+        (screen.command if text.startswith(program()) else screen.field)(name, text)
 
 
 def _show_the_end(run: Run, status: str) -> None:

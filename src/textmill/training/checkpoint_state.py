@@ -78,7 +78,8 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int], *, 
         folder.write_tensors(layout.OPTIMIZER, moments)
         with folder.together():
             if run.world.is_first:
-                describe_model(folder.path, model, run.tokenizer, saving.end_ids)
+                own = saving.identity["model"]
+                describe_model(folder.path, model, run.tokenizer, saving.end_ids, own=own)
                 content = json.dumps(state, allow_nan=False, indent=1)
                 (folder.path / layout.STATE).write_bytes(content.encode())
 

@@ -11,7 +11,7 @@ def next_command(run: Run, reason: str, *, return_to: int | None, advised: bool,
         return return_command(run, return_to)
     twice = 2 * run.progress.step
     unfinished = reason.startswith("SIG") or reason == LEFT
-    if run.saving.identity["model"] is not None and (unfinished or longer):
+    if run.saving.has_given_parts and (unfinished or longer):
         return resuming_call(run) if unfinished else f"{resuming_call(run)} and max_steps={twice}"
     if unfinished and (not advised or longer):
         return resuming_call(run)
@@ -21,8 +21,8 @@ def next_command(run: Run, reason: str, *, return_to: int | None, advised: bool,
 
 
 def resuming_call(run: Run) -> str:
-    """Return what resumes the run: a command, or, where no command knows the model, the call from Python in words."""
-    if run.saving.identity["model"] is not None:
+    """Return what resumes the run: a command, or, where no command knows its parts, the call from Python in words."""
+    if run.saving.has_given_parts:
         return "the same call from Python, with resume=True"
     trust = " --trust" if needs_trust(run.config) else ""
     return f"{resume_command(run.folder)}{trust}"
@@ -31,7 +31,7 @@ def resuming_call(run: Run) -> str:
 def return_command(run: Run, step: int) -> str:
     """Return what continues the run from its checkpoint of `step` with a third of the learning rate."""
     rate = f"{run.config.training.learning_rate / 3:.1g}"
-    if run.saving.identity["model"] is not None:  # a model from Python, which no command knows
+    if run.saving.has_given_parts:
         return f"the same call from Python, with resume_from='step-{step}', learning_rate={rate}"
     trust = " --trust" if needs_trust(run.config) else ""
     folder = quoted(run.folder)

@@ -1,6 +1,6 @@
 """The first phase of a run: open everything that can be refused. No file of a new run is written yet."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,7 @@ class OpenedRun:
     start: the checkpoint to start from, or None for step 0. initial: the model whose weights step 0 has, if any.
     kernels: the choices in force, for environment.json. tried, preset: the sentences about the kernels that a trial
     found fastest, and about the preset that was chosen. expected: the length, or about what a limit of time allows.
+    changes: setting -> (value before the checkpoint, value after it), of a run that goes on with other settings.
     """
 
     config: Config
@@ -72,6 +73,7 @@ class OpenedRun:
     length: Length
     expected: Length
     trackers: Trackers
+    changes: Mapping[str, tuple[Any, Any]]
 
 
 _AT_CTRL_C = (
@@ -108,7 +110,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         output = choose_output(config, world)
         if not output.fresh:
             stack.enter_context(claim(output, world, screen, trust=trusts(config)))
-        config, start = find_start(config, output, world, screen)
+        (config, changed), start = find_start(config, output, world, screen)
         with screen.during("reading the model that the run starts from"), world.together():
             initial = _initial_model(config, parts, screen) if start is None else None
         data, validation = settle_data(
@@ -147,7 +149,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             parts = with_named(parts, config, model=_empty_model(parts, config))
         yield OpenedRun(
             config, parts, world, signals, screen, output, start, initial, kernels, tried, preset,
-            corpus, rows, augment, engine, precision, length, expected, trackers,
+            corpus, rows, augment, engine, precision, length, expected, trackers, changed,
         )  # fmt: skip
 
 

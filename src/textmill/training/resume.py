@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from textmill.checkpoint.saved_settings import read_settings
 from textmill.config import Config, load_config
@@ -38,7 +38,14 @@ FREE = {
 """Settings that do not change what is learned from a batch. Settings in no list may change, which is reported."""
 
 
-def merge_with_saved(config: Config, folder: Path, start: Path | None, say: Callable[[str], None]) -> Config:
+class Continued(NamedTuple):
+    """The configuration that a run goes on with. changes: setting -> (value so far, value from here on)."""
+
+    config: Config
+    changes: Mapping[str, tuple[Any, Any]]
+
+
+def merge_with_saved(config: Config, folder: Path, start: Path | None, say: Callable[[str], None]) -> Continued:
     """Return the configuration of the run in `folder`, overridden by what is given now; say each change that matters.
 
     A length that is given now replaces all lengths of the saved run. `start` is the checkpoint to continue from.
@@ -67,11 +74,13 @@ def merge_with_saved(config: Config, folder: Path, start: Path | None, say: Call
     merged = load_config(saved, given)
     settle_cache_dir(merged, folder, say)
     refuse_foreign_settings(merged, folder)
-    _compare(read.at_checkpoint.values(), merged.values(), say)
-    return merged
+    return Continued(merged, _compare(read.at_checkpoint.values(), merged.values(), say))
 
 
-def _compare(saved: Mapping[str, Any], merged: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def _compare(
+    saved: Mapping[str, Any], merged: Mapping[str, Any], say: Callable[[str], None]
+) -> dict[str, tuple[Any, Any]]:
+    """Return the changes of what is learned from a batch or of how long; say them. Raises ResumeError."""
     changed = {name: (saved[name], value) for name, value in merged.items() if value != saved[name]}
     refused = [f"{name} is {new!r}, was {old!r}" for name, (old, new) in changed.items() if name in FORBIDDEN]
     if refused:
@@ -82,15 +91,22 @@ def _compare(saved: Mapping[str, Any], merged: Mapping[str, Any], say: Callable[
             say(f"{name}: {new} instead of {old}; the schedule is planned again")
         elif name not in FREE and name not in BATCH:
             say(f"{name}: {new!r} instead of {old!r} from here on")
+    return {name: values for name, values in changed.items() if name in LENGTHS or name not in FREE | {*BATCH}}
 
 
-def check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], *, same_run: bool) -> None:
-    """Raises ResumeError unless data, tokenizer, global batch and model size are those of the checkpoint.
+def check_identity(
+    saved: Mapping[str, Any], current: Mapping[str, Any], *, same_run: bool, say: Callable[[str], None]
+) -> None:
+    """Raises ResumeError unless data, tokenizer, global batch, model and given parts are those of the checkpoint.
 
-    A run that only starts from another run's checkpoint (`same_run` false) needs the same tokenizer and model size.
+    A run that only starts from another run's checkpoint (`same_run` false) may have another loss and optimizer, and
+    needs the same tokenizer and model size.
     """
+    for name in ("loss", "optimizer") if same_run else ():
+        if name in saved:  # not written by an older textmill
+            _check_part(name, saved[name], current[name], say)
     words = {
-        "data": "the data has changed since the run began (the fingerprints differ)",
+        "data": "the data, or how it is prepared, has changed since the run began (the fingerprints differ)",
         "tokenizer": "the tokenizer is not that of the run (the fingerprints differ)",
         "global_batch": "the global batch would be {new} rows and was {old}",
         "model": "the model would be of the class {new} and is {old}",
@@ -103,9 +119,24 @@ def check_identity(saved: Mapping[str, Any], current: Mapping[str, Any], *, same
         if name == "model" and (old is None or new is None):
             if old is not None:
                 raise ResumeError(f"the run trains {old}, a model given from Python: resume it there, with model=")
-            continue  # written before the class was recorded, or checked by the number of parameters
+            if new is not None and name in saved:
+                raise ResumeError(
+                    f"the model would be {new} and is the one that the configuration describes: this would not be the "
+                    "same run; leave out model="
+                )
+            continue  # written before the class was recorded
         if old != new:
             raise ResumeError(f"{text.format(old=old, new=new)}: this would not be the same run")
+
+
+def _check_part(name: str, old: str | None, new: str | None, say: Callable[[str], None]) -> None:
+    """Raises ResumeError where only one of the sessions has a part of its own of this kind; say another name."""
+    if old is not None and new is None:
+        raise ResumeError(f"the run has the {name} {old}, given from Python: resume it there, with {name}=")
+    if old is None and new is not None:
+        raise ResumeError(f"the run was begun without the {name} {new}: this would not be the same run; leave it out")
+    if old != new:
+        say(f"{name}: {new} instead of {old} from here on")
 
 
 def split_batch(config: Config, saved_global_batch: int, world_size: int) -> None:

@@ -71,6 +71,11 @@ class Saving:
     before_actions: Progress = field(default_factory=Progress)
     log_sizes: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def has_given_parts(self) -> bool:
+        """Whether the run has parts that were given from Python, which no command knows."""
+        return any(self.identity[name] is not None for name in ("model", "loss", "optimizer"))
+
 
 @dataclass
 class Run:

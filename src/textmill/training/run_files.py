@@ -1,8 +1,10 @@
 """The files that describe a run: config.yaml, environment.json and status.json."""
 
+import json
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from textmill.config import Config
 from textmill.console.command_line import quoted
 from textmill.data.store.corpus import Corpus
 from textmill.runs import layout
-from textmill.runs.read_run import read_environment, read_status
+from textmill.runs.read_run import changes_of_settings, read_environment, read_status
 from textmill.runs.recorded_files import record_files, with_hash
 from textmill.training.run import Run
 from textmill.version import VERSION
@@ -68,8 +70,13 @@ def _write_status(folder: Path, status: dict[str, Any]) -> None:
     files.write_json(folder / layout.STATUS, files.with_own_hash(status))
 
 
-def write_environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> None:
-    """Write environment.json: machine, versions, data and command."""
+def write_environment(
+    run: Run, corpus: Corpus, kernels: dict[str, Any], changes: Mapping[str, tuple[Any, Any]]
+) -> None:
+    """Write environment.json: machine, versions, data and command, and which settings changed after which step.
+
+    changes: setting -> (value so far, value from here on), in addition to those of earlier sessions.
+    """
     device = run.world.device
     described = {
         "textmill": VERSION,
@@ -83,12 +90,21 @@ def write_environment(run: Run, corpus: Corpus, kernels: dict[str, Any]) -> None
         "kernels": kernels,
         "identity": run.saving.identity,
         "origins": _origins(run),
+        "changes": _changes(run, changes),
         "store": str(corpus.folder),
         "ends_documents": corpus.train.eos_id is not None,
         "vocab_size": run.config.model.vocab_size,
         "command": quoted(*sys.argv),
     }
     files.write_json(run.folder / layout.ENVIRONMENT, described)
+
+
+def _changes(run: Run, new: Mapping[str, tuple[Any, Any]]) -> list[dict[str, Any]]:
+    """Return all changes of settings since step 0; those after the step that it continues at were undone."""
+    step = run.progress.step
+    earlier = [change for change in changes_of_settings(run.folder) if change["after_step"] < step]
+    now = [{"setting": name, "was": was, "is": value, "after_step": step} for name, (was, value) in new.items()]
+    return earlier + json.loads(json.dumps(now, default=str))
 
 
 def _origins(run: Run) -> dict[str, str]:

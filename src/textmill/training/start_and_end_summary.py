@@ -59,7 +59,7 @@ def opening_lines(run: Run, corpus: Corpus, *, kernels: str | None, preset: str 
     lines += _epochs_kept(run)
     lines.append(("output", str(run.folder)))
     done, total = run.progress.step, run.length.total_steps
-    if (longer := _LONGER.get(run.should_stop() or "")) is not None:
+    if (longer := LONGER.get(run.should_stop() or "")) is not None:
         lines.append(("finished", f"at step {done:,}: nothing to do; {longer} continues from here"))
     elif done:
         lines.append(("resumed", f"at step {done:,} of {f'{total:,}' if total is not None else '?'}"))
@@ -79,7 +79,7 @@ def _precision_note(run: Run) -> str | None:
     return f"{flag} has no effect: half precision is not faster on this {device}, so it trains in fp32{forced}"
 
 
-_LONGER = {
+LONGER = {
     "finished": "a larger --max-steps or --epochs",
     "early stopping": "a larger --early-stopping-patience (0: none), --max-steps or --epochs",
     "max_time": "a longer --max-time",

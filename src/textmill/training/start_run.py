@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from textmill.checkpoint.checkpoint_store import CheckpointStore
-from textmill.config import ModelConfig
 from textmill.data.batches.loader import Batch
 from textmill.engine.compiling import Compiler
 from textmill.engine.deepspeed_json import for_initialize
@@ -17,13 +17,15 @@ from textmill.machine.devices import peak_flops
 from textmill.machine.precision import float32_products
 from textmill.model.cross_entropy import cross_entropy_sum, forward
 from textmill.model.from_config import build_model
+from textmill.model.own_parts import name_of_own
 from textmill.optim.optimizer_choice import AdamSettings, MuonSettings, build_optimizer
 from textmill.planning.parameter_count import flops_per_token
 from textmill.planning.run_length import KEPT
 from textmill.runs import layout
 from textmill.runs.deleted_folder import OpenFolder
+from textmill.runs.read_run import read_environment
 from textmill.training.advice import Advice
-from textmill.training.around_the_loop import running
+from textmill.training.around_the_loop import looking, running
 from textmill.training.checkpoint_state import load_state, restore
 from textmill.training.evaluate_and_sample import first_words
 from textmill.training.initial_model import load_initial
@@ -36,6 +38,7 @@ from textmill.training.run_files import forget_hashes, write_environment
 from textmill.training.saving import repair_models
 from textmill.training.start_and_end_summary import opening_lines
 from textmill.training.starting_point import claim
+from textmill.training.steps_left import steps_left
 from textmill.training.training_rows import held_out_sets, make_loader
 
 
@@ -58,23 +61,31 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
         with screen.during("building the model"):
             run = _build(opened, folder)
             log_sizes = _restore(run, opened)
+        left = steps_left(run, opened.changes)
         with world.together():
-            if world.is_first:
-                retry_stale(lambda: _describe(run, opened))
+            if world.is_first and not left.untouched:
+                retry_stale(lambda: _describe(run, opened, trains=left.trains))
         given_model = opened.parts.model is not None
         for name, text in opening_lines(
             run, corpus, kernels=opened.tried, preset=opened.preset, given_model=given_model
         ):
             screen.field(name, text)
-        stack.enter_context(running(run, log_sizes))
+        if left.without_effect:
+            screen.say(left.without_effect)
+        if left.untouched:
+            stack.enter_context(looking(run))
+        else:
+            stack.enter_context(running(run, log_sizes, trains=left.trains))
         stack.enter_context(memory_explained(opened.config, world.device, world.size))  # for status.json to say it too
         yield run
 
 
-def _describe(run: Run, opened: OpenedRun) -> None:
-    """Write what the run runs on, and its tokenizer."""
+def _describe(run: Run, opened: OpenedRun, *, trains: bool) -> None:
+    """Write what the run runs on if it `trains`, and its tokenizer."""
+    kept = not trains and bool(read_environment(run.folder))  # it says how the steps were taken
     forget_hashes(run.folder)
-    write_environment(run, opened.corpus, opened.kernels)
+    if not kept:
+        write_environment(run, opened.corpus, opened.kernels, opened.changes)
     if opened.corpus.tokenizer is not None:
         opened.corpus.tokenizer.save_alone(run.folder / layout.TOKENIZER)
 
@@ -127,13 +138,7 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
         reporting=Reporting(opened.screen, opened.trackers, Advice(say)),
         saving=Saving(
             checkpoints=CheckpointStore(opened.output.checkpoints, keep=settings.save_total_limit or KEPT, say=say),
-            identity={
-                "data": corpus.fingerprint,
-                "tokenizer": corpus.tokenizer.fingerprint if corpus.tokenizer is not None else None,
-                "global_batch": opened.length.rows_per_step,
-                "parameters": num_parameters,
-                "model": _name_of_own(model),
-            },
+            identity=_identity(opened, num_parameters),
             end_ids=opened.initial.end_ids if opened.initial is not None else frozenset(),
         ),
         opened_folder=folder,
@@ -145,9 +150,24 @@ def _compiler(opened: OpenedRun) -> Compiler | None:
     return Compiler(opened.screen.say) if opened.config.training.compile else None
 
 
-def _name_of_own(model: nn.Module) -> str | None:
-    """Return the class of a model that the configuration does not describe, else None."""
-    return None if isinstance(getattr(model, "config", None), ModelConfig) else type(model).__name__
+def _identity(opened: OpenedRun, num_parameters: int) -> dict[str, Any]:
+    """Return what a run that resumes must have in common with this one; see `check_identity`."""
+    parts, tokenizer = opened.parts, opened.corpus.tokenizer
+    named = ":" in opened.config.training.optimizer
+    return {
+        "data": opened.corpus.fingerprint,
+        "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
+        "global_batch": opened.length.rows_per_step,
+        "parameters": num_parameters,
+        "model": None if parts.model is None else name_of_own(parts.model),
+        "loss": _name(parts.loss),
+        "optimizer": None if named else _name(parts.optimizer),
+    }
+
+
+def _name(part: Any) -> str | None:
+    """Return the name of a part that was given as an object, which no setting describes; None for none."""
+    return None if part is None else getattr(part, "__qualname__", type(part).__qualname__)
 
 
 def _model(opened: OpenedRun) -> nn.Module:
@@ -198,7 +218,7 @@ def _restore(run: Run, opened: OpenedRun) -> dict[str, int]:
     if opened.start is None:
         return {}
     state, fork = load_state(opened.start), opened.output.fork
-    check_identity(state["identity"], run.saving.identity, same_run=not fork)
+    check_identity(state["identity"], run.saving.identity, same_run=not fork, say=run.reporting.screen.say)
     restore(run, opened.start, state)
     run.plan_resumed()
     if fork:

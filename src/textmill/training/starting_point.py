@@ -17,7 +17,7 @@ from textmill.runs.layout import CHECKPOINTS, CONFIG, ENVIRONMENT, LOCK, RUN_FIL
 from textmill.runs.read_run import read_environment
 from textmill.runs.recorded_files import LOGS, damage
 from textmill.runs.run_lock import run_lock
-from textmill.training.resume import merge_with_saved
+from textmill.training.resume import Continued, merge_with_saved
 
 
 @dataclass(frozen=True)
@@ -211,10 +211,10 @@ def claim(
         yield
 
 
-def find_start(config: Config, output: Output, world: World, screen: Screen) -> tuple[Config, Path | None]:
+def find_start(config: Config, output: Output, world: World, screen: Screen) -> tuple[Continued, Path | None]:
     """Return the configuration to run with and the checkpoint to start from, or None for step 0."""
     if output.resume_from is None:
-        return config, None
+        return Continued(config, {}), None
 
     def found() -> str | None:
         assert output.resume_from is not None

@@ -29,7 +29,9 @@ from textmill.config.field_types import (
 
 EncodingErrors = Literal["strict", "replace"]
 Newlines = Literal["lf", "keep"]
-Format = Literal["text", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "html", "pdf", "epub", "npy", "bin"]
+Format = Literal[
+    "text", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "html", "mhtml", "pdf", "epub", "npy", "bin"
+]
 Packing = Literal["concat", "greedy", "first_fit", "best_fit"]
 Augmentation = Literal["case", "punctuation", "whitespace"]
 Normalize = Literal["nfc", "nfd", "nfkc"]

@@ -22,11 +22,12 @@ class Cleaning:
 
     Attributes:
         repair: "ftfy" repairs text that was decoded with the wrong encoding ("schÃ¶n" for "schön"), and nothing else.
-        dedup: "exact" keeps one of several documents that are equal in NFC, "near" one of several that share most of
-            their words' order (see `NearDuplicates`). Of a training and a validation document, the validation one
-            stays.
-        max_repetition: the largest share of repeated five-word sequences that a document may have.
-        max_symbols: the largest share of characters that are neither letters, digits nor ordinary punctuation.
+        dedup: "exact" keeps the first of several documents that are equal in NFC, "near" of several that share most of
+            their words' order (see `NearDuplicates`). Where validation text has files of its own, its documents stay in
+            any case.
+        max_repetition: the largest share of repeated sequences, of five words or some characters (see `word_units`),
+            that a document may have.
+        max_symbols: the largest share of visible characters that are neither letters, digits nor ordinary punctuation.
         min_alphabetic: the smallest share of letters among the characters that are not white space.
     """
 

@@ -13,13 +13,19 @@ from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.reading.document import Reading
 from textmill.data.reading.formats.token_ids import open_token_ids
 from textmill.data.reading.read_documents import open_file
-from textmill.data.sources.file_extensions import IDS, format_of
+from textmill.data.sources.file_extensions import FORMATS, IDS, format_of
 from textmill.data.sources.file_selection import Files
 from textmill.data.sources.one_time_texts import kept_under
 from textmill.errors import DataError
 from textmill.files import sha256
 
 _BLOCK = 1 << 20
+
+_MIXING = 2
+"""How corpora with weights become one: since 2, merges are learned in their shares, and the tail of each validates."""
+
+_SEQUENCES = 2
+"""How documents are measured and compared: since 2, by characters where a script puts no space between words."""
 
 
 def key_settings(version: int, files: Files, settings: PrepareSettings, choice: TokenizerChoice) -> dict[str, Any]:
@@ -34,10 +40,13 @@ def key_settings(version: int, files: Files, settings: PrepareSettings, choice: 
     described |= reading.identity(plain_text=plain_text) | vars(settings.cleaning)
     if settings.cleaning.dedup is not None:  # copies were once compared letter by letter
         described["copies"] = FORM_OF_COPIES
+    if settings.cleaning.measures or settings.cleaning.dedup == "near":
+        described["sequences"] = _SEQUENCES
     if settings.ends_documents is not None:
         described["ends_documents"] = settings.ends_documents
     if files.weights:
         described["weights"] = [[weight, count] for _, weight, count in files.weights]
+        described["mixing"] = _MIXING
     if choice.for_ids:  # how wide the ids of a .bin file are is not part of its content
         described["types"] = [open_token_ids(path, settings.reading, choice.bound).dtype.str for path in files.every()]
     return described
@@ -81,4 +90,6 @@ def _content(path: Path, reading: Reading, tick: Callable[[int], None]) -> tuple
     kind = extension + compression or "text"
     if not extension and reading.newlines == "lf" and (returns or compression):
         kind += ", line feeds"  # from here on; what was prepared before has carriage returns
+    elif FORMATS.get(extension) in ("html", "epub"):
+        kind += ", every character"  # before, some were left out or changed
     return kind, digest.hexdigest()

@@ -96,8 +96,9 @@ class DocumentFilter:
     def filter(self, documents: Iterable[Document], *, validates: bool) -> FilterResult:
         """Read `documents` once and return which of them stay."""
         repaired: list[str] = []
-        inspector = _Inspector(self._cleaning, self._validation_index, validates)
-        found = survey(inspector.inspect(self._cleaning.repaired(documents, repaired)), self._min_length, self._form)
+        inspector = _Inspector(self._cleaning, self._validation_index, self._min_length, validates=validates)
+        inspected = inspector.inspect(self._cleaning.repaired(documents, repaired))
+        found = survey(inspected, self._min_length, self._form)
         faults = np.frombuffer(inspector.faults, dtype=np.uint8)
         kept = np.ones(found.kept.size, dtype=bool)
         dropped: dict[str, np.ndarray] = {}
@@ -130,8 +131,11 @@ class DocumentFilter:
 class _Inspector:
     """Looks at documents as they pass, at no more than the cleaning asks for. `faults` has a byte for each."""
 
-    def __init__(self, cleaning: Cleaning, validation: NearDuplicates | None, validates: bool) -> None:
+    def __init__(
+        self, cleaning: Cleaning, validation: NearDuplicates | None, min_length: int, *, validates: bool
+    ) -> None:
         self._cleaning, self._validation, self._validates = cleaning, validation, validates
+        self._min_length = min_length
         self._measure = Measure() if cleaning.measures else None
         self._index = NearDuplicates() if cleaning.dedup == "near" else None
         self.faults = bytearray()
@@ -140,7 +144,9 @@ class _Inspector:
         """Yield `documents` unchanged."""
         measure, index = self._measure, self._index
         sketch = index.sketch() if index is not None else None
+        length = 0
         for part in documents:
+            length += len(part.text)
             if measure is not None:
                 measure.add(part.text)
             if sketch is not None:
@@ -151,9 +157,11 @@ class _Inspector:
             fault = self._quality(measure.finish()) if measure is not None else _FINE
             if sketch is not None and index is not None:
                 sketch.finish()
-                fault = fault or self._likeness(sketch)
+                if length >= self._min_length:  # a shorter one is left out, so none is a copy of it
+                    fault = fault or self._likeness(sketch)
                 sketch = index.sketch()
             self.faults.append(fault)
+            length = 0
 
     def _quality(self, shares: Shares) -> int:
         limits = self._cleaning

@@ -6,26 +6,21 @@ have the same smallest element estimates their Jaccard similarity. The library r
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from typing import Any
 
+from textmill.data.preparing.word_units import LONGEST, compared_units
 from textmill.imports import optional
 
 SIMILAR = 0.7
-"""Jaccard similarity of the sets of five-word sequences from which on two documents count as copies."""
+"""Jaccard similarity of the sets of word sequences from which on two documents count as copies."""
 
 _PERMUTATIONS = 128
 _BANDS = 32
-_SEQUENCE = 5
-_WORD = re.compile(r"\w+")
 
 
 class NearDuplicates:
-    """An index of documents by their five-word sequences in NFC, case and punctuation left out.
-
-    Memory: about 2 kB each.
-    """
+    """An index of documents by their sequences of words or characters (see `word_units`). Memory: about 2 kB each."""
 
     def __init__(self) -> None:
         """Raises MissingExtraError without rensa."""
@@ -58,20 +53,32 @@ class Sketch:
     def __init__(self, minhash: Any) -> None:
         self.minhash = minhash
         self.empty = True
-        self._before: list[str] = []
+        self._units: list[str] = []  # with which no sequence has begun yet
+        self._lengths: list[int] = []
 
     def add(self, text: str) -> None:
         """Add a further part of the document."""
-        words = self._before + _WORD.findall(unicodedata.normalize("NFC", text).lower())
-        if len(words) >= _SEQUENCE:
-            self._update([" ".join(words[at : at + _SEQUENCE]) for at in range(len(words) - _SEQUENCE + 1)])
-        self._before = words[-(_SEQUENCE - 1) :]
+        units, lengths = compared_units(unicodedata.normalize("NFC", text))
+        self._units += units
+        self._lengths += lengths
+        self._begin_sequences(len(self._units) - LONGEST + 1)
 
     def finish(self) -> None:
         """Complete the document; one of fewer words than a sequence is a sequence by itself."""
-        if self.empty and self._before:
-            self._update([" ".join(self._before)])
+        whole = " ".join(self._units)
+        self._begin_sequences(len(self._units))
+        if self.empty and whole:
+            self._update([whole])
+
+    def _begin_sequences(self, count: int) -> None:
+        """Add the sequences that begin with the first `count` units, if they are whole, and forget these units."""
+        if count <= 0:
+            return
+        ends = [at + length for at, length in enumerate(self._lengths[:count])]
+        self._update([" ".join(self._units[at:end]) for at, end in enumerate(ends) if end <= len(self._units)])
+        del self._units[:count], self._lengths[:count]
 
     def _update(self, sequences: list[str]) -> None:
-        self.minhash.update(sequences)
-        self.empty = False
+        if sequences:
+            self.minhash.update(sequences)
+            self.empty = False

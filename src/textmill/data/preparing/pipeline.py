@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from textmill.console.number_format import size
 from textmill.data.preparing.chunks import Encoding
 from textmill.data.preparing.corpus_report import CorpusNotes
 from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
 from textmill.data.preparing.encode_in_parallel import encode_and_write
+from textmill.data.preparing.learning_text import CorpusTally, LearningText
 from textmill.data.preparing.mixed_forms import MixedForms
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.prepare_settings import PrepareSettings
@@ -31,6 +30,7 @@ from textmill.data.preparing.split import (
     kept_on,
     leaked_documents,
     plan_split,
+    training_bytes,
     whole_documents,
     with_beginnings,
 )
@@ -59,15 +59,16 @@ def prepare_text(
     bytes] of training text by corpus of a mixture. Raises DataError when the text is unusable, leaves a side with less
     than two tokens, or has more than `max_unknown` that a tokenizer made for other text does not know.
     """
-    sets, forms = text_sets(files, settings.share), MixedForms(files.every())
+    sets, forms, tally = text_sets(files, settings.share), MixedForms(files.every()), CorpusTally(files)
     document_filter = DocumentFilter(settings.cleaning, settings.reading.min_length, choice.normal_form)
-    filtered = filter_sets(sets, settings.reading, document_filter, forms.watch, notes.add, progress.tick)
-    split = _split(files, settings, filtered[TRAIN], notes.add)
+    filtered = filter_sets(sets, settings.reading, document_filter, tally, forms.watch, notes.add, progress.tick)
+    split = _split(files, settings, filtered[TRAIN], tally.documents, notes.add)
     split = replace(split, whole_units=choice.normal_form is not None)
     fragments = partial(_fragments, sets, files, settings, filtered, split)
     found = filtered[TRAIN].found
-    training_text = (fragment.text for fragment in fragments(progress.tick) if fragment.side == TRAIN)
-    tokenizer = learn_once(choice, training_text, found.kept_characters, destination, progress, notes.add)
+    texts = ((part.corpus, part.text) for part in fragments(progress.tick) if part.side == TRAIN)
+    text = LearningText(texts, found.kept_characters, tally.shares(training_bytes(split, found, tally.documents)))
+    tokenizer = learn_once(choice, text, destination, progress, notes.add)
     if (mixed := forms.sentence(tokenizer)) is not None:
         notes.add(mixed)
     # A single text needs no EOS token, and one that training never saw must not be in the validation text either.
@@ -110,14 +111,13 @@ def _fragments(
     tick: Callable[[int], None],
 ) -> Iterator[Fragment]:
     """Read what stays of all sets, each piece with its side, the corpus of a mixture that it is from, and its file."""
-    ends = np.cumsum([count for *_, count in files.weights])  # files of a mixture's corpora, each with those before it
     for text_set in [text_set for text_set in sets if not text_set.split_off]:
         training, result = text_set.side == TRAIN, filtered[text_set.side]
         opened: list[Path] = []
         documents = read_documents(text_set.files, settings.reading, None, tick, opened.append)
         documents = result.note_examples(settings.cleaning.repaired(documents))
         for fragment in divide(documents, split if training else everything(VALIDATION, result.found)):
-            corpus = int(np.searchsorted(ends, len(opened) - 1, side="right")) if training and ends.size else 0
+            corpus = files.corpus_of(len(opened) - 1) if training else 0
             yield fragment._replace(side=max(text_set.side, fragment.side), corpus=corpus, file=opened[-1])
 
 
@@ -164,11 +164,20 @@ def _without_eos(tokenizer: Tokenizer) -> str:
     return f"nothing marks where a document ends: the tokenizer declares no EOS token; --eos-token names one{such}"
 
 
-def _split(files: Files, settings: PrepareSettings, training: FilterResult, say: Callable[[str], None]) -> Split:
-    """Return which training documents, or which characters of them, validate; none if there are files for that."""
+def _split(
+    files: Files,
+    settings: PrepareSettings,
+    training: FilterResult,
+    documents: Sequence[int],
+    say: Callable[[str], None],
+) -> Split:
+    """Return which training documents, or which characters of them, validate; none if there are files for that.
+
+    documents: how many each corpus of a mixture has.
+    """
     if files.validation is None:
-        split = plan_split(training.found, settings.share, say)
-        say_leaks(leaked_documents(training.found, split), say, removed=False)
+        split = plan_split(training.found, settings.share, say, documents)
+        say_leaks(leaked_documents(training.found, split), say, removed=False, split_off=True)
         return split
     say_leaks(training.leaked, say, removed=settings.cleaning.dedup is not None)
     return everything(TRAIN, training.found)

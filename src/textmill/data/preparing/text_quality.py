@@ -1,7 +1,7 @@
 """What a document consists of, as three shares that separate text from what is hardly text.
 
 The rules are those of the filters in Rae et al., "Scaling Language Models" (Gopher), appendix A, reduced to shares of
-characters and of five-word sequences, so that they suit any language that puts spaces between words.
+characters and of sequences of words, or of characters where a script puts no space between words.
 """
 
 import unicodedata
@@ -10,11 +10,12 @@ from functools import cache
 
 import numpy as np
 
-MOST_WORDS = 1 << 20
-"""Repetition is measured on so many words from the start of a document."""
+from textmill.data.preparing.word_units import LONGEST, written_units
 
-_SEQUENCE = 5
-_LETTER, _SYMBOL, _SPACE, _OTHER = range(4)
+MOST_WORDS = 1 << 20
+"""Repetition is measured on so many words, or characters, from the start of a document."""
+
+_LETTER, _SYMBOL, _UNSEEN, _OTHER = range(4)
 _CODE_CHARACTERS = "#%&*@\\_/{}[]<>|"
 
 
@@ -33,31 +34,42 @@ class Measure:
     def __init__(self) -> None:
         self._counts = np.zeros(4, dtype=np.int64)
         self._words: list[int] = []
+        self._lengths: list[int] = []
 
     def add(self, text: str) -> None:
         """Count a further part of the document."""
         code_points = np.frombuffer(text.encode("utf-32-le", "replace"), dtype="<u4")
         self._counts += np.bincount(_kinds()[code_points], minlength=4)
         if len(self._words) < MOST_WORDS:
-            self._words.extend(map(hash, text.split()[: MOST_WORDS - len(self._words)]))
+            words, lengths = written_units(text)
+            room = MOST_WORDS - len(self._words)
+            self._words.extend(map(hash, words[:room]))
+            self._lengths.extend(lengths[:room])
 
     def finish(self) -> Shares:
         """Return the shares of the document, and begin the next one."""
         counts, words = self._counts, np.array(self._words, dtype=np.int64).astype(np.uint64)
-        self._counts, self._words = np.zeros(4, dtype=np.int64), []
-        visible = int(counts.sum() - counts[_SPACE]) or 1
-        return Shares(_repetition(words), int(counts[_SYMBOL]) / visible, int(counts[_LETTER]) / visible)
+        repetition = _repetition(words, np.array(self._lengths, dtype=np.int64))
+        self._counts, self._words, self._lengths = np.zeros(4, dtype=np.int64), [], []
+        visible = int(counts.sum() - counts[_UNSEEN]) or 1
+        return Shares(repetition, int(counts[_SYMBOL]) / visible, int(counts[_LETTER]) / visible)
 
 
-def _repetition(words: np.ndarray) -> float:
-    """Return the share of five-word sequences that occurred in the document before; `words` are hashes (words,)."""
-    count = words.size - _SEQUENCE + 1
+def _repetition(words: np.ndarray, lengths: np.ndarray) -> float:
+    """Return the share of sequences that occurred in the document before.
+
+    words: hashes (words,). lengths: of the sequence that begins with each (words,), at most LONGEST.
+    """
+    whole = np.arange(words.size) + lengths <= words.size
+    count = int(whole.sum())
     if count < 2:
         return 0.0
-    sequences = np.zeros(count, dtype=np.uint64)
-    for offset in range(_SEQUENCE):
-        sequences = sequences * np.uint64(0x9E3779B97F4A7C15) + words[offset : offset + count]
-    return 1 - np.unique(sequences).size / count
+    padded = np.concatenate([words, np.zeros(LONGEST, dtype=np.uint64)])
+    sequences = np.zeros(words.size, dtype=np.uint64)
+    for offset in range(int(lengths.max())):
+        longer = sequences * np.uint64(0x9E3779B97F4A7C15) + padded[offset : offset + words.size]
+        sequences = np.where(offset < lengths, longer, sequences)
+    return 1 - np.unique(sequences[whole]).size / count
 
 
 @cache
@@ -69,8 +81,8 @@ def _kinds() -> np.ndarray:
         category = unicodedata.category(character)
         if category[0] in "LM":
             kinds[code_point] = _LETTER
-        elif character.isspace():
-            kinds[code_point] = _SPACE
+        elif character.isspace() or category == "Cf":  # such as joiners, spaces without width, marks of direction
+            kinds[code_point] = _UNSEEN
         elif category[0] in "SC" or character in _CODE_CHARACTERS:
             kinds[code_point] = _SYMBOL
     return kinds

@@ -1,25 +1,17 @@
 """The tokenizer of a corpus: ready, or learned from its training text."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from textmill.config.consistency import fewer_pieces
-from textmill.console.whole_characters import is_mark
+from textmill.data.preparing.learning_text import LOOKED_AT, LearningText, share_of_marks
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.reading_progress import ReadProgress
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
-from textmill.tokenizers.normal_forms import normalized
-from textmill.tokenizers.word_patterns import GPT2, GPT4O, SEPARATORS
-
-MOST_TEXT_FOR_BPE = 1 << 26
-"""Characters. Of a larger training text BPE learns from parts spread evenly over it."""
-
-_LOOKED_AT = 1 << 20
-"""Characters from the beginning of a text that decide how its words are cut."""
+from textmill.tokenizers.word_patterns import GPT2, GPT4O
 
 _MANY_MARKS = 0.01
 """Share of characters from which on marks are part of the words of a text, and not a rare exception."""
@@ -106,26 +98,22 @@ class TokenizerChoice:
                 self.identity["split_pattern"] = split_pattern or "by its marks"
             self.identity |= {} if normalize is None else {"normalize": normalize}
 
-    def make(self, texts: Iterator[str], characters: int, say: Callable[[str], None]) -> Tokenizer:
-        """Return the tokenizer, learned from `texts`, of a corpus of so many `characters`, unless it is ready."""
+    def make(self, text: LearningText, say: Callable[[str], None]) -> Tokenizer:
+        """Return the tokenizer, learned from `text`, unless it is ready."""
         if self.ready is not None:
             return self.ready
         form = self.normal_form
-        normal = texts if form is None else (normalized(text, form) for text in texts)
-        made = self._learn(normal, characters, say).with_normal_form(form)
+        made = self._learn(text if form is None else text.in_normal_form(form), say).with_normal_form(form)
         return made if self._eos_token is None else made.with_eos(self._eos_token)
 
-    def _learn(self, texts: Iterator[str], characters: int, say: Callable[[str], None]) -> Tokenizer:
+    def _learn(self, text: LearningText, say: Callable[[str], None]) -> Tokenizer:
         if self.kind == "char":
-            return make_char(texts, self._special_tokens)
-        if characters > MOST_TEXT_FOR_BPE:
-            share = MOST_TEXT_FOR_BPE / characters
-            say(f"BPE learns from {share:.1%} of the text, spread evenly over it")
-            texts = spread(texts, share)
-        wanted = self._vocab_size or suitable_vocab_size(characters)
+            return make_char(text.every(), self._special_tokens)
+        texts = text.for_bpe(say)
+        wanted = self._vocab_size or suitable_vocab_size(text.characters)
         pattern = self._pattern
         if pattern is None:
-            pattern, texts = suitable_pattern(texts)
+            pattern, texts = suitable_pattern(texts, text.share_of_marks())
             if pattern != GPT2.name:
                 say(f"words are cut by the pattern {pattern}, so that marks are part of them; --split-pattern sets it")
         made = train_bpe(texts, wanted, self._special_tokens, pattern=pattern)
@@ -136,22 +124,21 @@ class TokenizerChoice:
 
 def learn_once(
     choice: TokenizerChoice,
-    training_text: Iterator[str],
-    characters: int,
+    text: LearningText,
     destination: Destination,
     progress: ReadProgress,
     say: Callable[[str], None],
 ) -> Tokenizer:
     """Return the tokenizer: ready, or learned by an earlier process that was stopped, or learned now and kept."""
     if not choice.learns:
-        return choice.make(training_text, characters, say)
+        return choice.make(text, say)
     kept = destination.learned()
     if kept is not None:
         tokenizer, said = kept
         progress.advance(1)
     else:
         said = []
-        tokenizer = choice.make(training_text, characters, said.append)
+        tokenizer = choice.make(text, said.append)
         destination.keep_learned(tokenizer, said)
     for sentence in said:
         say(sentence)
@@ -163,29 +150,21 @@ def suitable_vocab_size(characters: int) -> int:
     return next((size for below, size in _VOCABULARY_BELOW if characters < below), 32768)
 
 
-def suitable_pattern(texts: Iterator[str]) -> tuple[str, Iterator[str]]:
+def suitable_pattern(texts: Iterator[str], marks: float | None = None) -> tuple[str, Iterator[str]]:
     """Return the pattern that cuts `texts` into words, and the same texts again.
 
     That of GPT-2 ends a word at each mark. So where the beginning of the texts has many marks, such as vowel signs, or
     signs between words that are no spaces, it is that of GPT-4o (docs/decisions.md).
+
+    marks: their share, if it is known.
     """
-    seen: Counter[str] = Counter()
     first: list[str] = []
-    for text in texts:
-        first.append(text)
-        seen.update(text)
-        if seen.total() >= _LOOKED_AT:
+    characters = 0
+    while marks is None and characters < LOOKED_AT:
+        text = next(texts, None)
+        if text is None:
             break
-    marks = sum(number for character, number in seen.items() if is_mark(character) or character in SEPARATORS)
-    pattern = GPT4O if marks > _MANY_MARKS * seen.total() else GPT2
-    return pattern.name, chain(first, texts)
-
-
-def spread(texts: Iterator[str], share: float) -> Iterator[str]:
-    """Yield about `share` of `texts`, by their length, evenly spread."""
-    owed = 0.0
-    for text in texts:
-        owed += share * len(text)
-        if owed > 0:
-            yield text
-            owed -= len(text)
+        first.append(text)
+        characters += len(text)
+    found = share_of_marks("".join(first)) if marks is None else marks
+    return (GPT4O if found > _MANY_MARKS else GPT2).name, chain(first, texts)

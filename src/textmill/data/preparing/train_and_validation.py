@@ -6,6 +6,7 @@ from pathlib import Path
 
 from textmill.console.number_format import plural
 from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
+from textmill.data.preparing.learning_text import CorpusTally
 from textmill.data.preparing.pipeline_output import Writer
 from textmill.data.preparing.split import TRAIN, VALIDATION
 from textmill.data.reading.document import Document, Reading
@@ -62,19 +63,24 @@ def filter_sets(
     sets: Sequence[TextSet],
     reading: Reading,
     document_filter: DocumentFilter,
+    tally: CorpusTally,
     watch: Callable[[Iterator[Document]], Iterator[Document]],
     say: Say,
     tick: Callable[[int], None],
 ) -> dict[int, FilterResult]:
     """Read all sets once and return, by side, which documents stay. Raises DataError for a set of which nothing stays.
 
-    A set that is split off another one has no documents of its own. All documents pass through `watch`.
+    A set that is split off another one has no documents of its own. `tally` counts the training documents; all
+    documents pass through `watch`.
     """
     notes = Notes()
     results = {}
     for text_set in reversed([text_set for text_set in sets if not text_set.split_off]):
-        documents = watch(read_documents(text_set.files, reading, notes, tick))
-        result = document_filter.filter(documents, validates=text_set.side != TRAIN)
+        if text_set.side == TRAIN:
+            documents = tally.count(read_documents(text_set.files, reading, notes, tick, tally.opened))
+        else:
+            documents = read_documents(text_set.files, reading, notes, tick)
+        result = document_filter.filter(watch(documents), validates=text_set.side != TRAIN)
         for sentence in result.sentences():
             say(sentence)
         if not result.found.kept_documents:
@@ -96,16 +102,17 @@ def _nothing_left(result: FilterResult, min_length: int) -> str:
     return f"every document was left out ({'; '.join(reasons)})"
 
 
-def say_leaks(count: int, say: Say, *, removed: bool) -> None:
-    """Say how many training documents are validation documents too, if any."""
+def say_leaks(count: int, say: Say, *, removed: bool, split_off: bool = False) -> None:
+    """Say how many training documents are validation documents too, if any. split_off: of the same text."""
     documents = plural(count, "training document")
+    remedy = "keeps only the first of equal documents" if split_off else "removes them from training"
     if count and removed:
         verb = "was" if count == 1 else "were"
         say(f"{documents} {verb} in the validation text too and {verb} removed from training")
     elif count:
         say(
             f"{documents} {'is' if count == 1 else 'are'} in the validation text too: the validation loss does not "
-            "tell how the model does on new text (textmill prepare --dedup exact removes them from training)"
+            f"tell how the model does on new text (textmill prepare --dedup exact {remedy})"
         )
 
 

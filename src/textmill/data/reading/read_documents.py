@@ -16,6 +16,7 @@ from textmill.data.reading.formats import (
     parquet_and_arrow,
     pdf,
     text,
+    web_archive,
 )
 from textmill.data.reading.formats.other_encodings import as_utf8, marked_as_utf8
 from textmill.data.sources.file_extensions import ARCHIVES, FORMATS, IDS, extension_of, format_of
@@ -33,6 +34,7 @@ READERS: dict[str, Read] = {
     "parquet": parquet_and_arrow.read_parquet,
     "arrow": parquet_and_arrow.read_arrow,
     "html": markup.read,
+    "mhtml": web_archive.read,
     "pdf": pdf.read,
     "epub": epub.read,
 }

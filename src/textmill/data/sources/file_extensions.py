@@ -14,6 +14,8 @@ FORMATS = {
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
+    ".mhtml": "mhtml",
+    ".mht": "mhtml",
     ".pdf": "pdf",
     ".epub": "epub",
 }
@@ -51,6 +53,7 @@ _PACKAGES = {
     "parquet": "pyarrow",
     "arrow": "pyarrow",
     "html": "trafilatura",
+    "mhtml": "trafilatura",
     "pdf": "pypdfium2",
     ".zst": "zstandard",
 }

@@ -2,8 +2,11 @@
 
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 from textmill.data.sources.file_listing import default_corpus, list_files
@@ -43,6 +46,14 @@ class Files:
     def every(self) -> list[Path]:
         """Return all files, training files first."""
         return [*self.train, *(self.validation or []), *(path for paths in self.further.values() for path in paths)]
+
+    def corpus_of(self, number: int) -> int:
+        """Return the number of the corpus of a mixture that the training file of that number is from."""
+        return bisect_right(self._ends_of_corpora, number)
+
+    @cached_property
+    def _ends_of_corpora(self) -> list[int]:
+        return list(accumulate(count for *_, count in self.weights))
 
 
 def select_files(

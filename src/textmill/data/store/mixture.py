@@ -104,8 +104,13 @@ class Mixture(TokenStore):
 
     def sentences(self) -> list[str]:
         """Return how often an epoch reads each part, one sentence each."""
-        shares = [count / self.num_tokens for count in self.counts]
-        return [
-            f"{part.name} is {share:.1%} of the training tokens: an epoch reads it {self.repeats(number):.3g} times"
-            for number, (part, share) in enumerate(zip(self.parts, shares))
-        ]
+        found = []
+        for number, (part, count) in enumerate(zip(self.parts, self.counts)):
+            share = f"{count / self.num_tokens:.1%}"
+            of_text = f"{part.bytes * self.repeats(number) / max(self.num_bytes, 1):.1%}"
+            bytes_too = f", {of_text} of their bytes" if of_text != share else ""
+            found.append(
+                f"{part.name} is {share} of the training tokens{bytes_too}: "
+                f"an epoch reads it {self.repeats(number):.3g} times"
+            )
+        return found

@@ -9,6 +9,7 @@ from textmill.data.reading.formats.utf8_lines import read_lines
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, listed
 
+_BLANK = " \t\r\n"  # what JSON calls white space
 WITHOUT_TEXT = "rows without a text (null) skipped"
 
 
@@ -20,7 +21,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     kind = "a .jsonl file has one object per line"
     for number, line in read_lines(file, name, reading, notes, kind):
         line = line.removeprefix("\ufeff")  # of a file that was appended to another
-        if line.strip():
+        if line.strip(_BLANK):
             where = f"{name}, line {number}"
             try:
                 row = json.loads(line)

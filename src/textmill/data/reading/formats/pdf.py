@@ -7,6 +7,12 @@ from textmill.data.reading.document import Document, Reading
 from textmill.data.sources.findings import Notes
 from textmill.imports import optional
 
+_NO_CHARACTERS = {
+    "\ufffe": "hyphens at line ends of PDF pages left out and the words joined, {number} of them",
+    "\uffff": "signs of PDF pages whose font does not tell the character left out, {number} of them",
+}
+"""What pdfium writes -> what it means."""
+
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
     """Yield the pages as parts of one document, a blank line between them.
@@ -17,15 +23,18 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     pages = optional("pypdfium2", f"reading {name}").PdfDocument(file)
     count, found = len(pages), False
     for number in range(count):
-        text = _page_text(pages[number])
+        text = _page_text(pages[number], name, notes)
         found = found or bool(text.strip())
         yield Document(text + ("\n\n" if number < count - 1 else "\n"), name, continues=number < count - 1)
     if not found:
         notes.add("no text in the PDF (scanned pages need OCR first)", name)
 
 
-def _page_text(page: object) -> str:
+def _page_text(page: object, name: str, notes: Notes) -> str:
     text = page.get_textpage().get_text_range()  # type: ignore[attr-defined]
-    # Line ends are \r\n; what the font has no character for is U+FFFE or U+FFFF; lone surrogates are possible.
-    text = text.replace("\r\n", "\n").replace("\ufffe", "").replace("\uffff", "")
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    for character, finding in _NO_CHARACTERS.items():
+        if number := text.count(character):
+            notes.add(finding, name, number)
+            text = text.replace(character, "")
+    # Line ends are \r\n; lone surrogates are possible.
+    return text.replace("\r\n", "\n").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -50,7 +50,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
         separated = separated or by_separator
         if separated and ends and not begun and not text.strip():
             continue
-        _note(text, name, notes)
+        note_unusual(text, name, notes)
         yield Document(text, f"{name}, document {number}" if separated else name, continues=not ends)
         number, begun = number + ends, not ends
     if windows.num_replaced:
@@ -137,7 +137,7 @@ def invalid_utf8(where: str, offset: int, error: UnicodeDecodeError) -> DataErro
     )
 
 
-def _note(text: str, name: str, notes: Notes) -> None:
+def note_unusual(text: str, name: str, notes: Notes) -> None:
     """Note what is unusual in `text`."""
     for character, finding in (
         ("\r", "carriage returns kept as part of the text"),

@@ -1,0 +1,209 @@
+"""The text that a tokenizer is learned from: all, or parts spread evenly over it; of a mixture, a share of each corpus.
+
+Text is read once, in order: a corpus that counts more than its size is repeated piece by piece, another one is thinned.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from textmill.console.whole_characters import is_mark
+from textmill.data.preparing.chunks import utf8_size
+from textmill.data.reading.document import Document, Reading
+from textmill.data.reading.read_documents import read_documents
+from textmill.data.sources.file_selection import Files
+from textmill.data.sources.findings import Notes
+from textmill.errors import DataError
+from textmill.tokenizers.normal_forms import normalized
+from textmill.tokenizers.split_long_text import pieces
+from textmill.tokenizers.word_patterns import SEPARATORS
+
+MOST_TEXT_FOR_BPE = 1 << 26
+"""Characters. Of a larger training text BPE learns from parts spread evenly over it."""
+
+ENOUGH_TEXT = 1 << 22
+"""Bytes. A mixture with less text is repeated up to this size before a corpus of it is thinned."""
+
+LOOKED_AT = 1 << 20
+"""Characters from the beginning of a text that decide how its words are cut; of a mixture, of all its corpora."""
+
+_PIECE = 1024
+_LONGEST_PIECE = 8 * _PIECE
+
+
+class CorpusTally:
+    """Counts the documents of each corpus of a mixture as they pass by.
+
+    Attributes:
+        documents: their number, by corpus; empty where nothing is mixed.
+        sizes: their bytes in UTF-8, by corpus.
+    """
+
+    def __init__(self, files: Files) -> None:
+        """The training files of `files` will be read, one after the other."""
+        self._files = files
+        self._opened = 0
+        self._beginnings: list[list[str]] = [[] for _ in files.weights]
+        self._room = [LOOKED_AT // len(files.weights) for _ in files.weights]  # characters that a beginning lacks
+        self.documents = [0 for _ in files.weights]
+        self.sizes = [0 for _ in files.weights]
+
+    def opened(self, path: Path) -> None:
+        """Note that the next documents are those of the next file, `path`."""
+        self._opened += 1
+
+    @property
+    def corpus(self) -> int:
+        """The number of the corpus whose file was opened last."""
+        return self._files.corpus_of(self._opened - 1)
+
+    def count(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Yield `documents` unchanged."""
+        for part in documents:
+            if self.documents:
+                corpus = self.corpus
+                self.documents[corpus] += not part.continues
+                self.sizes[corpus] += utf8_size(part.text)
+                if self._room[corpus] > 0:
+                    self._beginnings[corpus].append(part.text[: self._room[corpus]])
+                    self._room[corpus] -= len(part.text)
+            yield part
+
+    def shares(self, sizes: Sequence[int]) -> list[CorpusShare]:
+        """Return the corpora as a tokenizer learns from them; `sizes` are the bytes of their training text."""
+        return [
+            CorpusShare(name, weight, size, "".join(beginning))
+            for (name, weight, _), size, beginning in zip(self._files.weights, sizes, self._beginnings)
+        ]
+
+
+@dataclass(frozen=True)
+class CorpusShare:
+    """How much of the text to learn from a corpus of a mixture is.
+
+    Attributes:
+        name: as it was given.
+        weight: relative to the other weights.
+        size: bytes of its training text.
+        beginning: some of its text.
+    """
+
+    name: str
+    weight: float
+    size: int
+    beginning: str
+
+
+@dataclass(frozen=True)
+class LearningText:
+    """The training text as a tokenizer learns it.
+
+    Attributes:
+        texts: the number of the corpus, and a text of it.
+        characters: of all texts.
+        corpora: the corpora of a mixture; empty where nothing is mixed.
+    """
+
+    texts: Iterator[tuple[int, str]]
+    characters: int
+    corpora: Sequence[CorpusShare] = field(default_factory=list)
+
+    def in_normal_form(self, form: str) -> LearningText:
+        """Return the same text, brought into a normal form of Unicode."""
+        corpora = [replace(part, beginning=normalized(part.beginning, form)) for part in self.corpora]
+        return LearningText(((corpus, normalized(text, form)) for corpus, text in self.texts), self.characters, corpora)
+
+    def every(self) -> Iterator[str]:
+        """Yield all text, whatever the weights are."""
+        return (text for _, text in self.texts)
+
+    def for_bpe(self, say: Callable[[str], None]) -> Iterator[str]:
+        """Yield at most MOST_TEXT_FOR_BPE of the text, of a mixture so much of each corpus as its weight says."""
+        if self.corpora:
+            rates = repetitions(self.corpora)
+            read = ", ".join(f"{part.name} {rate:.3g} times" for part, rate in zip(self.corpora, rates))
+            say(f"BPE learns from {read}, so that each has its share")
+            return in_shares(self.texts, rates)
+        if self.characters <= MOST_TEXT_FOR_BPE:
+            return self.every()
+        share = MOST_TEXT_FOR_BPE / self.characters
+        say(f"BPE learns from {share:.1%} of the text, spread evenly over it")
+        return spread(self.every(), share)
+
+    def share_of_marks(self) -> float | None:
+        """Return the share of the characters of a mixture that are marks or stand between words, None without one."""
+        if not self.corpora:
+            return None
+        total = sum(part.weight for part in self.corpora)
+        return sum(part.weight / total * share_of_marks(part.beginning) for part in self.corpora)
+
+
+def text_of_files(
+    files: Files, reading: Reading, notes: Notes, tick: Callable[[int], None], *, mixed: bool
+) -> LearningText:
+    """Return all training text of `files`, to learn from their corpora in their shares if `mixed`.
+
+    Then the files are read once before, to know how much text each corpus has. Raises DataError for one without any.
+    """
+    tally = CorpusTally(files)
+    if mixed:
+        for _ in tally.count(read_documents(files.train, reading, None, tick, tally.opened)):
+            pass
+    corpora = tally.shares(tally.sizes) if mixed else []
+    if empty := [part.name for part in corpora if not part.size]:
+        raise DataError(f"there is no text in {empty[0]}: leave it out")
+    opened: list[Path] = []
+    documents = read_documents(files.train, reading, notes, tick, opened.append)
+    texts = ((files.corpus_of(len(opened) - 1), document.text) for document in documents)
+    return LearningText(texts, sum(path.stat().st_size for path in files.train), corpora)
+
+
+def repetitions(corpora: Sequence[CorpusShare]) -> list[float]:
+    """Return how often each corpus is read to learn from; less than once where only a part of it is.
+
+    All of the text would be read as often as Mixture does. It is not more than without weights, or ENOUGH_TEXT.
+    """
+    total = sum(part.weight for part in corpora)
+    longest = max(part.size * total / part.weight for part in corpora)
+    length = min(longest, MOST_TEXT_FOR_BPE, max(ENOUGH_TEXT, sum(part.size for part in corpora)))
+    return [length * part.weight / total / part.size if part.size else 0.0 for part in corpora]
+
+
+def in_shares(texts: Iterable[tuple[int, str]], rates: Sequence[float]) -> Iterator[str]:
+    """Yield every text in pieces, each as often as the rate of its corpus says; below 1 some of them, evenly spread."""
+    owed = [0.0 for _ in rates]
+    for corpus, text in texts:
+        for piece in _short_pieces(text):
+            size = utf8_size(piece)
+            owed[corpus] += rates[corpus] * size
+            while size and owed[corpus] >= size / 2:
+                yield piece
+                owed[corpus] -= size
+
+
+def _short_pieces(text: str) -> Iterator[str]:
+    """Yield `text` in pieces that end where words do, unless it has no such position for long."""
+    for piece in pieces(text, _PIECE):
+        for at in range(0, len(piece), _LONGEST_PIECE):
+            yield piece[at : at + _LONGEST_PIECE]
+
+
+def share_of_marks(text: str) -> float:
+    """Return the share of characters that belong to the one before, or stand between words and are no spaces."""
+    if text.isascii():
+        return 0.0
+    seen = Counter(text)
+    return sum(count for character, count in seen.items() if is_mark(character) or character in SEPARATORS) / len(text)
+
+
+def spread(texts: Iterator[str], share: float) -> Iterator[str]:
+    """Yield about `share` of `texts`, by their length, evenly spread."""
+    owed = 0.0
+    for text in texts:
+        owed += share * len(text)
+        if owed > 0:
+            yield text
+            owed -= len(text)
