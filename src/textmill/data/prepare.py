@@ -79,9 +79,7 @@ def prepare(
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
-        special_tokens, split_pattern, normalize, max_unknown, eos_token, text_column, min_length, format, encoding,
-            encoding_errors, document_separator, newlines, dataset_split, validation_split: these settings
-            (docs/configuration.md).
+        special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         say: gets what people should know, one sentence per call.

@@ -64,12 +64,10 @@ def evaluate_model(
             EOS token follows every document exactly if one did in training.
         batch_size: rows per batch; None for about 8,192 tokens. Does not change the result.
         max_seq_len: tokens that the model sees at once, at most those of the text; None: as many as it was trained on.
-        device, precision: see `choose_device` and `choose_precision`.
-        metrics: additional metrics by name.
+        device, precision, interrupted: see `choose_device`, `choose_precision` and `evaluate`. metrics: more, by name.
         cache_dir: where prepared text is kept; None: the user's cache. say: called with what is worth knowing.
         max_unknown: the largest share of the characters of `data` that the tokenizer may not know.
         reading, progress: called with (bytes, total bytes) of text prepared, and with (targets, total) evaluated.
-        interrupted: called before every batch; see `evaluate`.
         how: text is read, as for `prepare`: see `Reading`. Column, separator and line ends are the run's unless given.
 
     Raises:
@@ -85,11 +83,10 @@ def evaluate_model(
         stores = [_validation_of_run(run, trained_with, loaded, cache_dir, say, reading)]
     else:
         settings = _settings(data, run, loaded, _reading_of(trained_with, how), cache_dir, say)
-        settings = replace(settings, max_unknown=max_unknown)
-        stores = _stores_of(settings, loaded, say, reading)
+        stores = _stores_of(replace(settings, max_unknown=max_unknown), loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
-    total, chosen = sum(part.num_targets for part in batches), choose_precision(precision, target)
-    with float32_products(chosen):
+    total = sum(part.num_targets for part in batches)
+    with float32_products(chosen := choose_precision(precision, target)):
         measured = evaluate(
             loaded.model,
             chain.from_iterable(batches),

@@ -37,7 +37,7 @@ def normalized(text: str, form: str | None) -> str:
 
 
 def begins_unit(character: str) -> bool:
-    """Return whether text may be cut before `character`: in no form does it join, or change places with, what precedes.
+    """Return whether text may be cut before `character`: no form joins it with, or moves it before, what precedes.
 
     Marks, vowels and final consonants of Korean written as letters, and what decomposes to them, do.
     """
