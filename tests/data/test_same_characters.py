@@ -213,6 +213,18 @@ def test_readings_and_line_ends_within_words(page: Path) -> None:
     assert "line ends between Chinese or Japanese characters are no spaces, 5 of them" in said
 
 
+@pytest.mark.parametrize("where", ["<p>{}</p>", "<table><tr><td>{}</td></tr></table>", "<ul><li>{}</li></ul>"])
+def test_sentences_with_marks_in_them(page: Path, where: str) -> None:
+    """Emphasis, links, times, quotations, code: no part is dropped or parted from the rest by a space."""
+    names = "b i em strong u s del mark small sub sup span q code kbd cite abbr dfn time data font bdi var meter output"
+    parts = [f"<{name}>語</{name}>文" for name in names.split()]
+    sentence = "日本" + "".join(parts) + "<a href='x'>語</a>と<a href='y'>語</a>です。"
+    write(page, where.format(sentence))
+    assert re.sub("<.*?>", "", sentence) in read(page)[0]
+    write(page, where.format("<a href='x'>日本</a>と<a href='y'>中国</a>です。"))
+    assert "日本と中国です。" in read(page)[0] or "<td>" in where
+
+
 def test_white_space_of_preformatted_text(page: Path) -> None:
     """Poems and code keep their lines, their indents and the blank lines between them."""
     write(page, "<p>a   b</p><pre>\ndef f():\n    return 1\n\n\n  x = 2 # a  b\n</pre><p>c</p>")

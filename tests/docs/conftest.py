@@ -76,6 +76,11 @@ def write_inputs(folder: Path) -> None:
     (folder / "stories.txt").write_text("\n---\n".join(sentences(6 + number) for number in range(30)), encoding="utf-8")
     table = "text\n" + "".join(json.dumps(sentences(9 + number) + " – äöü") + "\n" for number in range(30))
     (folder / "table.dat").write_bytes(table.replace("\\", "").encode("cp1252", "replace"))
+    lines = [f"{number}\teng\t{line}\n" for number, line in enumerate(sentences(90).split("\n")) if line]
+    (folder / "sentences.tsv").write_text("".join(lines), encoding="utf-8")
+    (folder / "news-sentences.txt").write_text("".join(lines).replace("\teng", ""), encoding="utf-8")
+    rows = [{"title": sentences(1), "body": sentences(3 + number)} for number in range(30)]
+    (folder / "articles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (folder / "examples").symlink_to(Path(__file__).resolve().parents[2] / "examples")
 
 

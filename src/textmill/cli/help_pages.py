@@ -45,7 +45,9 @@ Device = Annotated[
 ]
 """The flag of every verb that computes."""
 
-TextColumn = Annotated[str, Parameter(help="Field that contains the text in JSON Lines, CSV and Parquet.")]
+TextColumn = Annotated[
+    str, Parameter(help="Field with the text in JSON Lines, CSV and Parquet: name, number or '{title}: {body}'.")
+]
 """The flag of every verb that reads text and takes none of the settings of a run."""
 
 RunsTextColumn = Annotated[
@@ -78,7 +80,9 @@ FileFormat = Annotated[
         help="What the files are, whatever their names: text, jsonl, json, csv, tsv, parquet ... Unset: by extension.",
     ),
 ]
-Encoding = Annotated[str, Parameter(help="Encoding of plain text, JSON and tables, such as latin-1, cp1252 or utf-16.")]
+Encoding = Annotated[
+    str, Parameter(help="Encoding of plain text, JSON, tables and subtitles, such as latin-1, cp1252 or utf-16.")
+]
 """The flags of the same verbs that say what the files are."""
 
 

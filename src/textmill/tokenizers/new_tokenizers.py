@@ -10,7 +10,7 @@ from textmill.errors import ConfigError, DataError
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE
 from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.tokenizer import Tokenizer
-from textmill.tokenizers.word_patterns import GPT2, pre_tokenizer
+from textmill.tokenizers.word_patterns import GPT2, cut_long_words, pre_tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<unk>"
@@ -60,8 +60,9 @@ def train_bpe(
 
     Its vocabulary is <|endoftext|> (id 0), the 256 bytes, merges of pairs seen at least twice, and `special_tokens`; so
     it spells every text, and it is smaller than `vocab_size` when the texts do not support as many merges. An exception
-    raised by `texts` passes through. Raises ConfigError if `vocab_size` is too small for the bytes, and for a `pattern`
-    that is neither a name in PATTERNS nor a regular expression.
+    raised by `texts` passes through. What is learned from a word of more than LONGEST_WORD characters is learned from
+    its parts. Raises ConfigError if `vocab_size` is too small for the bytes, and for a `pattern` that is neither a name
+    in PATTERNS nor a regular expression.
     """
     smallest = 257 + len(special_tokens)
     if vocab_size < smallest:
@@ -79,7 +80,7 @@ def train_bpe(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(_without(special_tokens, texts), trainer)
+    backend.train_from_iterator(cut_long_words(_without(special_tokens, texts), pattern), trainer)
     _add(backend, special_tokens)
     return Tokenizer.from_backend(backend, {"eos_token": END_OF_TEXT})
 

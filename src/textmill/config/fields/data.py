@@ -30,7 +30,22 @@ from textmill.config.field_types import (
 EncodingErrors = Literal["strict", "replace"]
 Newlines = Literal["lf", "keep"]
 Format = Literal[
-    "text", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "html", "mhtml", "pdf", "epub", "npy", "bin"
+    "text",
+    "jsonl",
+    "json",
+    "csv",
+    "tsv",
+    "parquet",
+    "arrow",
+    "html",
+    "mhtml",
+    "pdf",
+    "epub",
+    "srt",
+    "vtt",
+    "tmx",
+    "npy",
+    "bin",
 ]
 Packing = Literal["concat", "greedy", "first_fit", "best_fit"]
 Augmentation = Literal["case", "punctuation", "whitespace"]
@@ -61,7 +76,7 @@ class DataFields(Fields):
     val_split: Number = Field(default=0.1, ge=0, lt=1)
     """Share of the text used for validation; 0 for none."""
     text_column: Text = "text"
-    """Field with the text in JSON Lines, CSV and Parquet."""
+    """Field with the text in JSON Lines, CSV and Parquet: a name, a number, or a template such as '{title}: {body}'."""
     dataset_name: MaybeText = None
     """Hugging Face dataset, such as wikitext, or a dataset folder."""
     dataset_config: MaybeText = None
@@ -75,7 +90,7 @@ class DataFields(Fields):
     format: Annotated[Format | None, BeforeValidator(or_none(one_of(Format)))] = None
     """What the files are, whatever their names: text, jsonl, json, csv, tsv, parquet ... Unset: by extension."""
     encoding: Text = "utf-8"
-    """Encoding of plain text, JSON and tables, such as latin-1, cp1252 or utf-16."""
+    """Encoding of plain text, JSON, tables and subtitles, such as latin-1, cp1252 or utf-16."""
     encoding_errors: Annotated[EncodingErrors, BeforeValidator(one_of(EncodingErrors))] = "strict"
     """Bytes that are not in the encoding: refuse the file (strict) or replace them."""
     newlines: Annotated[Newlines, BeforeValidator(one_of(Newlines))] = "lf"

@@ -20,6 +20,7 @@ from textmill.errors import DataError
 from textmill.files import sha256
 
 _BLOCK = 1 << 20
+_TABLES = (".csv", ".tsv")
 
 _MIXING = 2
 """How corpora with weights become one: since 2, merges are learned in their shares, and the tail of each validates."""
@@ -75,11 +76,12 @@ def content_key(
 
 
 def _content(path: Path, reading: Reading, tick: Callable[[int], None]) -> tuple[str, str]:
-    digest, returns = hashlib.sha256(), False
+    digest, returns, quotes = hashlib.sha256(), False, False
     with open_file(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
             returns = returns or b"\r" in block
+            quotes = quotes or b'"' in block
             tick(len(block))
     name = kept_under(path)
     if name is not None and not (digest.hexdigest().startswith(name) or sha256(path).startswith(name)):
@@ -92,4 +94,6 @@ def _content(path: Path, reading: Reading, tick: Callable[[int], None]) -> tuple
         kind += ", line feeds"  # from here on; what was prepared before has carriage returns
     elif FORMATS.get(extension) in ("html", "epub"):
         kind += ", every character"  # before, some were left out or changed
+    if extension in _TABLES and (quotes or compression):
+        kind += ", quotes as the table has them"  # what was prepared before took them around fields everywhere
     return kind, digest.hexdigest()

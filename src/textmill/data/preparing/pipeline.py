@@ -15,7 +15,7 @@ from textmill.data.preparing.chunks import Encoding
 from textmill.data.preparing.corpus_report import CorpusNotes
 from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
 from textmill.data.preparing.encode_in_parallel import encode_and_write
-from textmill.data.preparing.learning_text import CorpusTally, LearningText
+from textmill.data.preparing.learning_text import CorpusTally, LearningText, marks_in_files
 from textmill.data.preparing.mixed_forms import MixedForms
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.prepare_settings import PrepareSettings
@@ -67,7 +67,8 @@ def prepare_text(
     fragments = partial(_fragments, sets, files, settings, filtered, split)
     found = filtered[TRAIN].found
     texts = ((part.corpus, part.text) for part in fragments(progress.tick) if part.side == TRAIN)
-    text = LearningText(texts, found.kept_characters, tally.shares(training_bytes(split, found, tally.documents)))
+    marks, shares = partial(marks_in_files, files, settings.reading), training_bytes(split, found, tally.documents)
+    text = LearningText(texts, found.kept_characters, marks, tally.shares(shares))
     tokenizer = learn_once(choice, text, destination, progress, notes.add)
     if (mixed := forms.sentence(tokenizer)) is not None:
         notes.add(mixed)

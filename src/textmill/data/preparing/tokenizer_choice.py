@@ -1,12 +1,11 @@
 """The tokenizer of a corpus: ready, or learned from its training text."""
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from textmill.config.consistency import fewer_pieces
-from textmill.data.preparing.learning_text import LOOKED_AT, LearningText, share_of_marks
+from textmill.data.preparing.learning_text import LearningText
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.reading_progress import ReadProgress
 from textmill.errors import ConfigError
@@ -95,7 +94,7 @@ class TokenizerChoice:
             self.identity = {"kind": self.kind, "vocab_size": size, "special_tokens": self._special_tokens}
             self.identity |= {} if eos_token is None else {"eos_token": eos_token}
             if self.kind == "bpe" and split_pattern != GPT2.name:  # which corpora from before there was a choice have
-                self.identity["split_pattern"] = split_pattern or "by its marks"
+                self.identity["split_pattern"] = split_pattern or "by the marks of all files"
             self.identity |= {} if normalize is None else {"normalize": normalize}
 
     def make(self, text: LearningText, say: Callable[[str], None]) -> Tokenizer:
@@ -113,7 +112,7 @@ class TokenizerChoice:
         wanted = self._vocab_size or suitable_vocab_size(text.characters)
         pattern = self._pattern
         if pattern is None:
-            pattern, texts = suitable_pattern(texts, text.share_of_marks())
+            pattern = suitable_pattern(text.share_of_marks(self.normal_form))
             if pattern != GPT2.name:
                 say(f"words are cut by the pattern {pattern}, so that marks are part of them; --split-pattern sets it")
         made = train_bpe(texts, wanted, self._special_tokens, pattern=pattern)
@@ -150,21 +149,10 @@ def suitable_vocab_size(characters: int) -> int:
     return next((size for below, size in _VOCABULARY_BELOW if characters < below), 32768)
 
 
-def suitable_pattern(texts: Iterator[str], marks: float | None = None) -> tuple[str, Iterator[str]]:
-    """Return the pattern that cuts `texts` into words, and the same texts again.
+def suitable_pattern(share_of_marks: float) -> str:
+    """Return the pattern that cuts a text into words in which so many characters are marks, or stand between words.
 
-    That of GPT-2 ends a word at each mark. So where the beginning of the texts has many marks, such as vowel signs, or
-    signs between words that are no spaces, it is that of GPT-4o (docs/decisions.md).
-
-    marks: their share, if it is known.
+    That of GPT-2 ends a word at each mark, such as a vowel sign. So where there are many, or many signs between words
+    that are no spaces, it is that of GPT-4o (docs/decisions.md).
     """
-    first: list[str] = []
-    characters = 0
-    while marks is None and characters < LOOKED_AT:
-        text = next(texts, None)
-        if text is None:
-            break
-        first.append(text)
-        characters += len(text)
-    found = share_of_marks("".join(first)) if marks is None else marks
-    return (GPT4O if found > _MANY_MARKS else GPT2).name, chain(first, texts)
+    return (GPT4O if share_of_marks > _MANY_MARKS else GPT2).name

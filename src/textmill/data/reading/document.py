@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from textmill.data.sources.file_extensions import NAMED_FORMATS
+from textmill.data.sources.text_columns import TextColumns
 from textmill.errors import ConfigError, one_line
 
 END_OF_TEXT_LINES = "auto"
@@ -16,7 +17,8 @@ class Reading:
     """How files are read.
 
     Attributes:
-        text_column: the field of a JSON object, the column of a table, with the text.
+        text_column: the field of a JSON object, the column of a table, with the text: a name; in a table without names
+            a number, from 1; or several of them in a template, see `TextColumns`. In translations, the language.
         encoding_errors: "strict" refuses bytes that are not in the encoding, "replace" turns them into U+FFFD.
         min_length: shorter documents, in characters, are skipped; preparing does that.
         format: what the files are, one of NAMED_FORMATS, whatever their names; None to go by the extension.
@@ -36,6 +38,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a value that means nothing."""
+        TextColumns.of(self.text_column)
         if self.encoding_errors not in ("strict", "replace"):
             raise ConfigError(f"encoding_errors is {self.encoding_errors!r}: choose strict or replace")
         if self.newlines not in ("lf", "keep"):

@@ -15,10 +15,12 @@ from textmill.data.reading.formats import (
     markup,
     parquet_and_arrow,
     pdf,
+    subtitles,
     text,
+    translations,
     web_archive,
 )
-from textmill.data.reading.formats.other_encodings import as_utf8, marked_as_utf8
+from textmill.data.reading.formats.other_encodings import given_as_utf8, marked_as_utf8
 from textmill.data.sources.file_extensions import ARCHIVES, FORMATS, IDS, extension_of, format_of
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
@@ -37,12 +39,17 @@ READERS: dict[str, Read] = {
     "mhtml": web_archive.read,
     "pdf": pdf.read,
     "epub": epub.read,
+    "srt": subtitles.read_srt,
+    "vtt": subtitles.read_vtt,
+    "tmx": translations.read,
 }
 """Format -> how it is read. `sources.file_extensions` says which extension has which format."""
 
-_TEXTUAL = {"text", "jsonl", "json", "csv", "tsv"}  # in the encoding that is given
+_TEXTUAL = {"text", "jsonl", "json", "csv", "tsv", "srt", "vtt"}  # in the encoding that is given
 
 _SEEKING = {"parquet", "arrow", "pdf", "epub"}  # read in any order, so not from a compressed file
+
+REPLACEMENTS = "U+FFFD, which stands for what was lost when text was decoded, is part of the text, {number} of them"
 
 _REPORT_EVERY = 1 << 18  # characters
 
@@ -66,7 +73,8 @@ def read_documents(
         with open_file(path) as file:
             in_order = FORMATS.get(format_of(path, reading.format)[0]) not in _SEEKING
             size, reported, unreported = path.stat().st_size, 0, 0
-            for document in _guarded(_documents(file, path, reading, notes), path, reading):
+            documents = _guarded(_documents(file, path, reading, notes), path, reading)
+            for document in _noting_replacements(documents, notes):
                 yield document
                 unreported += len(document.text)
                 if unreported >= _REPORT_EVERY:
@@ -74,6 +82,20 @@ def read_documents(
                     on_bytes(more)
                     reported, unreported = reported + more, 0
             on_bytes((file.tell() if in_order else size) - reported)
+
+
+def _noting_replacements(documents: Iterator[Document], notes: Notes) -> Iterator[Document]:
+    """Yield `documents`; note how often and where U+FFFD stands for what was lost when they were decoded."""
+    line, where = 1, ""
+    for document in documents:
+        if (number := document.text.count("\ufffd")) > 0:
+            inside = document.continues or line > 1
+            line_of_first = line + document.text.count("\n", 0, document.text.index("\ufffd"))
+            where = where or document.source + (f", line {line_of_first}" if inside or line_of_first > 1 else "")
+            notes.add(REPLACEMENTS, where, number)
+        yield document
+        line += document.text.count("\n") if document.continues else 1 - line
+        where = where if document.continues else ""
 
 
 def _guarded(documents: Iterator[Document], path: Path, reading: Reading) -> Iterator[Document]:
@@ -101,7 +123,7 @@ def _documents(file: BinaryIO, path: Path, reading: Reading, notes: Notes) -> It
         )
     content = compressed.unpack(file, compression, str(path)) if compression else file
     if format in _TEXTUAL and reading.encoding != "utf-8":
-        content = as_utf8(content, str(path), reading)
+        content = given_as_utf8(content, str(path), reading, notes)
     elif format in _TEXTUAL:
         content = marked_as_utf8(content, str(path), reading, notes)
     return READERS[format](content, str(path), reading, notes)

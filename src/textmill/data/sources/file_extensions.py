@@ -18,6 +18,9 @@ FORMATS = {
     ".mht": "mhtml",
     ".pdf": "pdf",
     ".epub": "epub",
+    ".srt": "srt",
+    ".vtt": "vtt",
+    ".tmx": "tmx",
 }
 """Extension -> format. Every other extension is plain text. `reading.read` has one reader per format."""
 
@@ -40,7 +43,7 @@ ARCHIVES = frozenset({".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".zip", ".7z", "
 SETTINGS = frozenset({".csv", ".tsv", ".json"})
 """Extensions that a folder is read for only when it has nothing else: beside text such files are mostly settings."""
 
-_PROSE = ".txt .text .md .markdown .rst .org .adoc .tex .srt .log"
+_PROSE = ".txt .text .md .markdown .rst .org .adoc .tex .log"
 _CODE = (
     ".py .pyi .c .h .cc .cpp .hpp .cs .java .kt .scala .swift .go .rs .zig .js .jsx .ts .tsx .rb .php .pl .lua .r .jl "
     ".hs .ml .ex .erl .clj .lisp .el .sh .sql .f90 .pas .toml .yaml .yml .ini .cfg"

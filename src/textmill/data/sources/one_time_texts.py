@@ -20,6 +20,7 @@ from typing import Any
 from textmill import files
 from textmill.console.number_format import size
 from textmill.data.sources.file_extensions import NAMED_FORMATS
+from textmill.data.sources.text_columns import TextColumns
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
 from textmill.files.byte_order_mark import marked_encoding
 from textmill.files.cache_dir import cache_root, naming_cache_dir
@@ -273,13 +274,20 @@ class _JsonLines:
             ) from error
 
     def _text(self, item: Any, where: str) -> str | None:
-        if isinstance(item, Mapping):
-            column = "input_ids" if self._column not in item and "input_ids" in item else self._column
+        if not isinstance(item, Mapping):
+            return self._string(item, where)
+        columns = TextColumns.of(self._column, item)
+        if len(columns.names) == 1 and columns.names[0] not in item and "input_ids" in item:
+            columns = TextColumns.of("input_ids")  # which are no text
+        values: list[str | None] = []
+        for column in columns.names:
             if column not in item:
                 raise DataError(f"{where} has no {column!r}, it has {listed(item)}: name the text with text_column")
-            where, item = f"{where}, {column!r}", item[column]
-            if item is None:
-                return None
+            value = item[column]
+            values.append(None if value is None else self._string(value, f"{where}, {column!r}"))
+        return columns.fill(values)
+
+    def _string(self, item: Any, where: str) -> str:
         text = item if isinstance(item, str) else getattr(item, "text", None)
         if isinstance(text, str):
             return text

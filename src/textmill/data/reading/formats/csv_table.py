@@ -1,15 +1,17 @@
-"""Comma-separated values (.csv, .tsv): the first line names the columns, one of which is the text."""
+"""Tables as text (.csv, .tsv): one or several columns of every row are a document."""
 
-import csv
-import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.reading.formats.utf8_lines import LONGEST_LINE, read_lines
+from textmill.data.reading.formats.table_rows import TableRows
+from textmill.data.reading.formats.utf8_lines import read_lines
 from textmill.data.sources.findings import Notes
+from textmill.data.sources.text_columns import TextColumns
 from textmill.errors import DataError, listed
+
+_SHOWN = 40  # characters of a field in an error
 
 
 def read_tsv(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
@@ -18,51 +20,50 @@ def read_tsv(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Itera
 
 
 def read(file: BinaryIO, name: str, reading: Reading, notes: Notes, separator: str | None = None) -> Iterator[Document]:
-    """Yield the field of column `reading.text_column` of every row; quoted fields may contain commas and line breaks.
+    """Yield the text in `reading.text_column` of every row; see `TableRows` for separators and quotes.
 
-    The separator, unless given, is comma, semicolon or tab, whichever the first line has most of outside quotes. Raises
-    DataError, naming the line, for a row of another width than the first, for a quote that does not close, and for a
-    missing column.
+    The first line names the columns. If columns are given by numbers alone, it is a row like the others, which is
+    noted, unless it numbers the columns itself (0, 1, 2). Raises DataError for a missing column.
     """
-    csv.field_size_limit(LONGEST_LINE)  # otherwise fields of 128 KiB are refused; set for the whole process
-    last_line = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal last_line
-        kind = "a table has one row per line"
-        for last_line, line in read_lines(file, name, reading, notes, kind):  # noqa: B007
-            yield line
-
-    source = lines()
-    first = next(source, "")
-    if not first.strip():
+    lines = read_lines(file, name, reading, notes, "a table has one row per line")
+    rows = iter(TableRows(lines, name, separator, notes))
+    first = next(rows, None)
+    if first is None:
         return
-    unquoted = re.sub(r'"[^"]*("|$)', "", first)
-    rows = csv.reader(chain([first], source), delimiter=separator or max(",;\t", key=unquoted.count), strict=True)
-    names: list[str] | None = None
-    column, started = 0, 1
-    while True:
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            reason = str(error).partition(" - ")[0]
-            raise DataError(f"{name}, line {started}: broken row ({reason}): check its quotes") from error
-        if row is None:
-            return
-        if names is None:
-            names, column = row, _index(row, name, reading.text_column)
-        elif row and len(row) != len(names):
-            raise DataError(
-                f"{name}, line {started} has {len(row)} fields and the first line {len(names)}: check its quotes"
-            )
-        elif row:
-            yield Document(row[column], f"{name}:{started}")
-        started = last_line + 1
+    _, names = first
+    columns = TextColumns.of(reading.text_column, names)
+    has_names = _numbers_columns(names) or not all(map(_is_number, columns.names))
+    if not has_names:
+        notes.add("the first line is a row, not names of columns, as --text-column gives numbers", name)
+        rows = chain([first], rows)
+    indices = [_index(column, names, name, by_name=has_names) for column in columns.names]
+    for started, fields in rows:
+        yield Document(columns.fill([fields[index] for index in indices]) or "", f"{name}:{started}")
 
 
-def _index(names: list[str], file: str, wanted: str) -> int:
-    if wanted not in names:
-        raise DataError(f"{file} has no column {wanted!r}, it has {listed(names)}: name the column with --text-column")
-    if names.count(wanted) > 1:
-        raise DataError(f"{file} repeats the column {wanted!r}")
-    return names.index(wanted)
+def _is_number(column: str) -> bool:
+    return column.isascii() and column.isdigit()
+
+
+def _numbers_columns(names: list[str]) -> bool:
+    """Whether the first line reads 0, 1, 2 ..., perhaps after an empty field, as pandas writes it."""
+    counted = names[1:] if names[0] == "" else names
+    return counted == [str(number) for number in range(len(counted))]
+
+
+def _index(column: str, names: list[str], file: str, *, by_name: bool) -> int:
+    """Return where a column is: by its name, or, if it has none, by its number from 1."""
+    if by_name and column in names:
+        if names.count(column) > 1:
+            raise DataError(f"{file} repeats the column {column!r}")
+        return names.index(column)
+    by_number = _is_number(column) and not _numbers_columns(names)
+    if by_number and 1 <= int(column) <= len(names):
+        return int(column) - 1
+    if by_number:
+        raise DataError(f"{file} has {len(names)} columns, and no column {column}: the first one is 1")
+    shown = listed(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names)
+    raise DataError(
+        f"{file} has no column {column!r}, it has {shown}: name the column with --text-column, or give its number, "
+        "such as 2, if the first line is a row"
+    )

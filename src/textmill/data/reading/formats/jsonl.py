@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.utf8_lines import read_lines
 from textmill.data.sources.findings import Notes
+from textmill.data.sources.text_columns import TextColumns
 from textmill.errors import DataError, listed
 
 _BLANK = " \t\r\n"  # what JSON calls white space
@@ -37,22 +38,23 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
 def text_of_object(source_text: str, row: Any, where: str, reading: Reading) -> str | None:
     """Return the text in `reading.text_column` of `row`, the value that the JSON text `source_text` stands for.
 
-    None for null, as in a table: a row without a text. Raises DataError, beginning with `where`, when the row is not an
-    object with such a text.
+    None for null, as in a table: a row without a text; in a template null is empty. Raises DataError, beginning with
+    `where`, when the row is not an object with such a text.
     """
-    column = reading.text_column
+    columns = TextColumns.of(reading.text_column, row if isinstance(row, dict) else ())
     if not isinstance(row, dict):
-        raise DataError(f'{where} is {_kind_of(row)}, not an object: a row reads {{"{column}": "..."}}')
-    if column not in row:
-        raise DataError(f"{where} has no field {column!r}, it has {listed(row)}: name the field with --text-column")
-    text = row[column]
-    if text is None:
-        return None
-    if not isinstance(text, str):
-        raise DataError(f"{where}: the field {column!r} is {_kind_of(text)}, not text")
-    if source_text.count(json.dumps(column)) > 1:
-        _refuse_repeated(source_text, where, column)
-    return _encodable(text, where, reading.encoding_errors)
+        raise DataError(f'{where} is {_kind_of(row)}, not an object: a row reads {{"{columns.names[0]}": "..."}}')
+    values: list[str | None] = []
+    for column in columns.names:
+        if column not in row:
+            raise DataError(f"{where} has no field {column!r}, it has {listed(row)}: name the field with --text-column")
+        value = row[column]
+        if value is not None and not isinstance(value, str):
+            raise DataError(f"{where}: the field {column!r} is {_kind_of(value)}, not text")
+        if value is not None and source_text.count(json.dumps(column)) > 1:
+            _refuse_repeated(source_text, where, column)
+        values.append(None if value is None else _encodable(value, where, reading.encoding_errors))
+    return columns.fill(values)
 
 
 def _encodable(text: str, where: str, errors: str) -> str:

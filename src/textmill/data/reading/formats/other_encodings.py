@@ -6,16 +6,27 @@ from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 from textmill.data.reading.document import Reading
+from textmill.data.reading.formats.invalid_bytes import LOOKED_AT, invalid_in, note_valid_utf8
 from textmill.data.sources.findings import Notes
-from textmill.errors import DataError
 from textmill.files.byte_order_mark import MARK_BYTES, marked_encoding
 
 _BLOCK = 1 << 16
 
 
+def given_as_utf8(content: BinaryIO, name: str, reading: Reading, notes: Notes) -> BinaryIO:
+    """Return `content`, not read yet and in the encoding that was given, in UTF-8."""
+    buffered = _buffered(content)
+    note_valid_utf8(name, buffered.peek(LOOKED_AT), reading, notes)
+    return as_utf8(buffered, name, reading)
+
+
+def _buffered(content: BinaryIO) -> io.BufferedReader:
+    return content if isinstance(content, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, content))
+
+
 def marked_as_utf8(content: BinaryIO, name: str, reading: Reading, notes: Notes) -> BinaryIO:
     """Return `content`, not read yet, in UTF-8: a byte order mark of UTF-16 or UTF-32 says that it is in that."""
-    buffered = content if isinstance(content, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, content))
+    buffered = _buffered(content)
     encoding = marked_encoding(buffered.peek(MARK_BYTES))
     if encoding in (None, "utf-8-sig"):
         return buffered
@@ -54,10 +65,7 @@ class _AsUtf8(io.RawIOBase):
         try:
             text = self._decoder.decode(block, self._ended)
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{self._name} is not {self._encoding}: byte 0x{error.object[error.start]:02X} at offset "
-                f"{self._offset - waiting + error.start:,} ({error.reason}); name another --encoding, or use "
-                "--encoding-errors replace"
-            ) from error
+            offset = self._offset - waiting + error.start
+            raise invalid_in(self._name, self._encoding, offset, error, self._content.read(LOOKED_AT)) from error
         self._offset += len(block)
         return text.encode("utf-8", "replace")

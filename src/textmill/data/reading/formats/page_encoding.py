@@ -4,10 +4,12 @@ import codecs
 import re
 
 from textmill.data.reading.document import Reading
+from textmill.data.reading.formats.invalid_bytes import remedy
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 from textmill.files.byte_order_mark import marked_encoding
 
+_UNDECLARED = "it declares no encoding"
 _DECLARED_WITHIN = 4096  # bytes
 _COMMENT = re.compile(rb"<!--.*?(-->|$)", re.DOTALL)
 _IN_XML = re.compile(rb"""\s*<\?xml\b[^>]*?\bencoding\s*=\s*["']\s*([\w.:-]+)""")
@@ -49,10 +51,11 @@ def decoded_page(page: bytes, file: str, reading: Reading, notes: Notes, member:
     try:
         text = page.decode(encoding, reading.encoding_errors)
     except UnicodeDecodeError as error:
+        mend = "mend what it declares, name the --encoding of pages that declare none, or use --encoding-errors replace"
         raise DataError(
             f"{file}{', ' + member if member else ''} is not {encoding} ({why}): byte "
-            f"0x{error.object[error.start]:02X} at offset {error.start:,} ({error.reason}); mend what it declares, "
-            "name the --encoding of pages that declare none, or use --encoding-errors replace"
+            f"0x{error.object[error.start]:02X} at offset {error.start:,} ({error.reason}); "
+            f"{remedy(error) if why == _UNDECLARED and encoding == 'utf-8' else mend}"
         ) from error
     if encoding == "utf-8-sig":
         notes.add("byte order mark dropped", file)
@@ -73,7 +76,7 @@ def _encoding(page: bytes, reading: Reading) -> tuple[str, str]:
         return "utf-8", "by its bytes" if declared in (None, "utf-8") else f"although it declares {label}"
     if declared:
         return declared, f"as it declares, {label}"
-    return reading.encoding, f"it declares {label}, which is unknown" if label else "it declares no encoding"
+    return reading.encoding, f"it declares {label}, which is unknown" if label else _UNDECLARED
 
 
 def _is_utf8(page: bytes) -> bool:

@@ -60,7 +60,7 @@ ANNOTATIONS = frozenset({"rt", "rtc", "rp"})
 """Readings above or beside words, and the parentheses around them where they cannot be shown so."""
 
 HTML_SPACE = " \t\n\r\f"
-_SPACES = re.compile(f"[{HTML_SPACE}]+")
+_SPACES = re.compile(f"[{HTML_SPACE}]{{2,}}|[\t\n\r\f]")  # all but one space alone
 _ANNOTATED = "ruby annotations, the readings above words, left out, {number} of them"
 _JOINED = "line ends between Chinese or Japanese characters are no spaces, {number} of them"
 
@@ -95,7 +95,7 @@ def collapse(pieces: Sequence[str], left_out: LeftOut) -> list[str]:
     def replacement(run: re.Match[str]) -> str:
         start, end = run.span()
         space = " "
-        if "\n" in run[0] and start and end < len(text) and _closes_up(text[start - 1], text[end]):
+        if "\n" in run[0] and start and end < len(text) and closes_up(text[start - 1], text[end]):
             space = ""
             left_out.line_ends += 1
         if characters is not None:
@@ -112,7 +112,7 @@ def collapse(pieces: Sequence[str], left_out: LeftOut) -> list[str]:
     return found
 
 
-def _closes_up(before: str, after: str) -> bool:
+def closes_up(before: str, after: str) -> bool:
     """Whether a line end between these characters is nothing: in scripts that put no space between words."""
     if "\u200b" in (before, after):
         return True

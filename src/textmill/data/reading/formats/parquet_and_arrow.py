@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.formats.jsonl import WITHOUT_TEXT
 from textmill.data.sources.findings import Notes
+from textmill.data.sources.text_columns import TextColumns
 from textmill.errors import DataError, listed
 from textmill.imports import optional
 
@@ -13,16 +14,16 @@ _ROWS_AT_ONCE = 1024
 
 
 def read_parquet(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
-    """Yield the value of column `reading.text_column` of every row; skip and note rows without one (null).
+    """Yield the text in `reading.text_column` of every row; skip and note rows without one (null).
 
-    Only that column is read, a thousand rows at a time. Raises DataError for a missing column or one that is not text,
-    the library's errors for a damaged file; MissingExtraError without pyarrow.
+    Only the columns of the text are read, a thousand rows at a time. Raises DataError for a missing column or one that
+    is not text, the library's errors for a damaged file; MissingExtraError without pyarrow.
     """
     arrow, parquet = optional("pyarrow", f"reading {name}"), optional("pyarrow.parquet", f"reading {name}")
     table = parquet.ParquetFile(file)
-    _check_column(arrow, table.schema_arrow, name, reading.text_column)
-    batches = table.iter_batches(_ROWS_AT_ONCE, columns=[reading.text_column])
-    yield from _texts(batches, name, reading.text_column, notes)
+    columns = _columns(arrow, table.schema_arrow, name, reading.text_column)
+    batches = table.iter_batches(_ROWS_AT_ONCE, columns=list(dict.fromkeys(columns.names)))
+    yield from _texts(batches, name, columns, notes)
 
 
 def read_arrow(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
@@ -36,8 +37,16 @@ def read_arrow(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Ite
     else:
         opened = arrow.ipc.open_stream(file)
         batches = iter(opened)
-    _check_column(arrow, opened.schema, name, reading.text_column)
-    yield from _texts(batches, name, reading.text_column, notes)
+    columns = _columns(arrow, opened.schema, name, reading.text_column)
+    yield from _texts(batches, name, columns, notes)
+
+
+def _columns(arrow: Any, schema: Any, name: str, text_column: str) -> TextColumns:
+    """Return the columns with the text. Raises DataError for one that is missing or is not text."""
+    columns = TextColumns.of(text_column, schema.names)
+    for column in columns.names:
+        _check_column(arrow, schema, name, column)
+    return columns
 
 
 def _check_column(arrow: Any, schema: Any, name: str, column: str) -> None:
@@ -52,18 +61,23 @@ def _check_column(arrow: Any, schema: Any, name: str, column: str) -> None:
         raise DataError(f"{name}: the column {column!r} contains {kind}, not text: name another with --text-column")
 
 
-def _texts(batches: Iterator[Any], name: str, column: str, notes: Notes) -> Iterator[Document]:
+def _texts(batches: Iterator[Any], name: str, columns: TextColumns, notes: Notes) -> Iterator[Document]:
     number = 0
     for batch in batches:
-        values = batch.column(column)
-        values.validate(full=True)  # a damaged offset would otherwise end the whole process
-        for value in values:
+        values = [batch.column(column) for column in columns.names]
+        for column in values:
+            column.validate(full=True)  # a damaged offset would otherwise end the whole process
+        for row in zip(*values):
             number += 1
-            try:
-                text = value.as_py()
-            except UnicodeDecodeError as error:
-                raise DataError(f"{name}, row {number}: the column {column!r} is not UTF-8") from error
+            text = columns.fill([_text(value, column, name, number) for value, column in zip(row, columns.names)])
             if text is None:
                 notes.add(WITHOUT_TEXT, f"{name}:{number}")
             else:
                 yield Document(text, f"{name}:{number}")
+
+
+def _text(value: Any, column: str, name: str, number: int) -> str | None:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}, row {number}: the column {column!r} is not UTF-8") from error

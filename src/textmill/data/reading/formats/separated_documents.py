@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 from textmill.data.reading.document import END_OF_TEXT_LINES
+from textmill.data.sources.text_columns import with_escapes
 from textmill.tokenizers.new_tokenizers import END_OF_TEXT
 from textmill.tokenizers.normal_forms import begins_unit
 from textmill.tokenizers.split_long_text import last_cut
-
-_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 
 
 @dataclass
@@ -31,9 +30,7 @@ class Separator:
         """Return the separator of a Reading. keep: whether Windows line ends stay as they are."""
         if document_separator == END_OF_TEXT_LINES:
             return cls(END_OF_TEXT, alone=True)
-        mark = document_separator or ""
-        for escape, character in _ESCAPES.items():
-            mark = mark.replace(escape, character)
+        mark = with_escapes(document_separator or "")
         return cls(mark if keep else mark.replace("\r\n", "\n"))
 
     def find(self, text: str, start: int, *, is_end: bool) -> tuple[int, int] | None:

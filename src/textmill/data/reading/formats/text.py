@@ -6,13 +6,17 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
+from textmill.data.reading.formats.invalid_bytes import LOOKED_AT, invalid_utf8, note_replaced
 from textmill.data.reading.formats.separated_documents import Separator, split_documents
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 
 PART_BYTES = 1 << 20
 WINDOWS = "Windows line ends (\\r\\n) read as line feeds, {number} of them (--newlines keep leaves them as they are)"
+NUMBERED = "each line begins with a number and a tab (--format tsv --text-column 2 reads what follows them)"
 LONGEST_PART = 8 << 20  # characters; text without a space is cut here
+
+_NUMBERED = re.compile(r"(?:\d+\t[^\n]*\n){5}")  # as the corpora of Leipzig have it, in files that end in .txt
 
 _FOREIGN = {
     rb"%PDF-\d\.\d\s*[\r\n]": "a PDF (give it the extension .pdf)",
@@ -50,6 +54,8 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
         separated = separated or by_separator
         if separated and ends and not begun and not text.strip():
             continue
+        if number == 1 and not begun and _NUMBERED.match(text):
+            notes.add(NUMBERED, name)
         note_unusual(text, name, notes)
         yield Document(text, f"{name}, document {number}" if separated else name, continues=not ends)
         number, begun = number + ends, not ends
@@ -90,7 +96,7 @@ class LineFeeds:
 
 def decoded_pieces(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[str]:
     """Yield the text of a file without its byte order mark, PART_BYTES at a time; see `read` for what it raises."""
-    decoder = codecs.getincrementaldecoder("utf-8")(reading.encoding_errors)
+    decoder = codecs.getincrementaldecoder("utf-8")()
     offset, ended = 0, False
     while not ended:
         block = file.read(PART_BYTES)
@@ -98,10 +104,13 @@ def decoded_pieces(file: BinaryIO, name: str, reading: Reading, notes: Notes) ->
         start = block_start(block, name, reading, notes) if offset == 0 else 0
         begin = offset + start - len(decoder.getstate()[0])
         try:
-            piece = decoder.decode(block[start:], ended)
+            yield decoder.decode(block[start:], ended)
         except UnicodeDecodeError as error:
-            raise invalid_utf8(name, begin + error.start, error) from error
-        yield piece
+            if reading.encoding_errors != "replace":
+                raise invalid_utf8(name, begin + error.start, error, file.read(LOOKED_AT)) from error
+            note_replaced(name, error, b"", notes)
+            decoder.errors = "replace"
+            yield decoder.decode(block[start:], ended)
         offset += len(block)
 
 
@@ -129,20 +138,11 @@ def _not_utf8(name: str, encoding: str) -> DataError:
     return DataError(f"{name} is {encoding} and not UTF-8 (byte 0): read it with --encoding {encoding.lower()}")
 
 
-def invalid_utf8(where: str, offset: int, error: UnicodeDecodeError) -> DataError:
-    """Return the error for bytes that are not UTF-8 at byte `offset` of a file."""
-    return DataError(
-        f"{where} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {offset:,} ({error.reason}); "
-        "name its --encoding, such as latin-1, or use --encoding-errors replace"
-    )
-
-
 def note_unusual(text: str, name: str, notes: Notes) -> None:
     """Note what is unusual in `text`."""
     for character, finding in (
         ("\r", "carriage returns kept as part of the text"),
         ("\0", "NUL characters kept as part of the text"),
-        ("\ufffd", "U+FFFD, the replacement character, is part of the text"),
     ):
         if character in text:
             notes.add(finding, name)

@@ -1,10 +1,12 @@
 """The lines of a UTF-8 file, one at a time, numbered from 1."""
 
+import io
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from textmill.data.reading.document import Reading
-from textmill.data.reading.formats.text import block_start, invalid_utf8
+from textmill.data.reading.formats.invalid_bytes import LOOKED_AT, invalid_utf8, note_replaced
+from textmill.data.reading.formats.text import block_start
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 
@@ -18,7 +20,7 @@ def read_lines(file: BinaryIO, name: str, reading: Reading, notes: Notes, kind: 
     Raises DataError, naming line and byte, for what is not UTF-8, and for a line beyond LONGEST_LINE: then `kind` says
     what a line should be, as in "a .jsonl file has one object per line".
     """
-    number, offset = 0, 0
+    number, offset, replaces = 0, 0, False
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
         where = f"{name}, line {number}"
@@ -26,8 +28,11 @@ def read_lines(file: BinaryIO, name: str, reading: Reading, notes: Notes, kind: 
             raise DataError(f"{where} is longer than {LONGEST_LINE >> 20} MiB: {kind}")
         start = block_start(line, name, reading, notes) if number == 1 else 0
         try:
-            decoded = line[start:].decode("utf-8", reading.encoding_errors)
+            decoded = line[start:].decode("utf-8", "replace" if replaces else "strict")
         except UnicodeDecodeError as error:
-            raise invalid_utf8(where, offset + start + error.start, error) from error
+            if reading.encoding_errors != "replace":
+                raise invalid_utf8(where, offset + start + error.start, error, file.read(LOOKED_AT)) from error
+            note_replaced(name, error, cast(io.BufferedReader, file).peek(LOOKED_AT), notes)
+            decoded, replaces = line[start:].decode("utf-8", "replace"), True
         offset += len(line)
         yield number, decoded
