@@ -24,12 +24,12 @@ from textmill.data.preparing.learning_text import (
     ENOUGH_TEXT,
     CorpusShare,
     CorpusTally,
-    LearningText,
     in_shares,
+    marks_in_files,
     repetitions,
 )
-from textmill.data.preparing.tokenizer_choice import TokenizerChoice
-from textmill.data.reading.document import Document
+from textmill.data.preparing.tokenizer_choice import suitable_pattern
+from textmill.data.reading.document import Document, Reading
 from textmill.data.sources.file_selection import Files, select_files, weighted_items
 from textmill.data.store.mixture import Mixture, Part
 from textmill.data.store.token_shards import ShardWriter, TokenStore
@@ -162,7 +162,7 @@ def test_text_to_learn_from_is_in_the_shares(sizes: list[int], weights: list[flo
     """Bytes of every corpus are within 1 % of its weight, whatever its size; the same pieces again."""
     text = "a word or 12 of them\n" * 50
     kilobyte = [f"{'abc'[number] * 9} " * 100 for number in range(3)]
-    corpora = [CorpusShare("", weight, 1000 * size, "") for weight, size in zip(weights, sizes)]
+    corpora = [CorpusShare("", weight, 1000 * size) for weight, size in zip(weights, sizes)]
     rates = repetitions(corpora)
     texts = [(number, kilobyte[number]) for number, size in enumerate(sizes) for _ in range(size)]
     bytes_of = [0] * len(corpora)
@@ -213,18 +213,32 @@ def test_weights_choose_no_characters(two: Path, tmp_path: Path, capsys: pytest.
         assert load_tokenizer(tmp_path / "char").content == made.content
 
 
-def test_the_word_pattern_follows_the_weights(tmp_path: Path) -> None:
-    """A text with vowel signs that counts for half decides the pattern, though another one comes first."""
-    documents = [Document("plain words " * 100, "a"), Document("ខ្មែរ " * 20, "b")]
-    tally = CorpusTally(Files([Path("a"), Path("b")], weights=[("a", 1.0, 1), ("b", 1.0, 1)]))
-    for number, document in enumerate(documents):
-        tally.opened(Path(document.source))
-        assert tally.corpus == number
-        assert list(tally.count([document])) == [document]
-    text = LearningText(enumerate(document.text for document in documents), 1320, tally.shares(tally.sizes))
-    said: list[str] = []
-    made = TokenizerChoice("bpe", 300, [], for_ids=False).make(text, said.append)
-    assert pattern_of(json.loads(made.content)) == "gpt4o" and tally.documents == [1, 1]
+def test_the_word_pattern_is_that_of_all_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text with vowel signs decides it by its size, or weight, though another comes first; in tokenizer train too."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("plain words " * 100_000)
+    Path("b.txt").write_text("ខ្មែរ " * 10_000, encoding="utf-8")
+    mixed = ["a.txt=0.5", "b.txt=0.5"]
+    cases = [(["a.txt", "b.txt"], "gpt4o"), (mixed, "gpt4o"), (["a.txt=0.9999", "b.txt=0.0001"], "gpt2")]
+    for items, pattern in [*cases, (["a.txt"], "gpt2")]:
+        assert suitable_pattern(marks_in_files(select_files(items), Reading())) == pattern
+    assert main(["tokenizer", "train", *mixed, "--vocab-size", "280", "--output", "tok"]) == 0
+    made = prepare(mixed, vocab_size=280, val_split=0, cache_dir=tmp_path).tokenizer
+    assert made is not None
+    assert [pattern_of(json.loads(each.content)) for each in (made, load_tokenizer("tok"))] == ["gpt4o"] * 2
+
+
+def test_a_tally_counts_by_corpus() -> None:
+    """Documents and bytes of UTF-8 of each corpus, whatever its number of files, a document in parts once."""
+    files = Files([Path(name) for name in "abc"], weights=[("x", 1.0, 2), ("y", 3.0, 1)])
+    tally = CorpusTally(files)
+    parts = {"a": [Document("ab", "a")], "b": [Document("é", "b", continues=True), Document("c", "b")], "c": []}
+    for name, documents in parts.items():
+        tally.opened(Path(name))
+        assert list(tally.count(documents)) == documents
+    assert (tally.documents, tally.sizes) == ([2, 0], [5, 0])
+    assert tally.shares([7, 8]) == [CorpusShare("x", 1.0, 7), CorpusShare("y", 3.0, 8)]
+    assert [files.corpus_of(number) for number in range(3)] == [0, 0, 1]
 
 
 def test_the_tail_of_each_corpus_validates(tmp_path: Path) -> None:

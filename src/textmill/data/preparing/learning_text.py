@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from textmill.console.whole_characters import is_mark
@@ -17,6 +18,7 @@ from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
+from textmill.tokenizers.normal_forms import normalized
 from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.word_patterns import SEPARATORS
 
@@ -27,7 +29,10 @@ ENOUGH_TEXT = 1 << 22
 """Bytes. A mixture with less text is repeated up to this size before a corpus of it is thinned."""
 
 LOOKED_AT = 1 << 20
-"""Characters from the beginning of a text that decide how its words are cut; of a mixture, of all its corpora."""
+"""Characters from the beginnings of the files that decide how words are cut, and _LEAST of each besides."""
+
+_LEAST = 4096
+_MOST_FILES = 128
 
 _PIECE = 1024
 _LONGEST_PIECE = 8 * _PIECE
@@ -45,8 +50,6 @@ class CorpusTally:
         """The training files of `files` will be read, one after the other."""
         self._files = files
         self._opened = 0
-        self._beginnings: list[list[str]] = [[] for _ in files.weights]
-        self._room = [LOOKED_AT // len(files.weights) for _ in files.weights]  # characters that a beginning lacks
         self.documents = [0 for _ in files.weights]
         self.sizes = [0 for _ in files.weights]
 
@@ -66,17 +69,11 @@ class CorpusTally:
                 corpus = self.corpus
                 self.documents[corpus] += not part.continues
                 self.sizes[corpus] += utf8_size(part.text)
-                if self._room[corpus] > 0:
-                    self._beginnings[corpus].append(part.text[: self._room[corpus]])
-                    self._room[corpus] -= len(part.text)
             yield part
 
     def shares(self, sizes: Sequence[int]) -> list[CorpusShare]:
         """Return the corpora as a tokenizer learns from them; `sizes` are the bytes of their training text."""
-        return [
-            CorpusShare(name, weight, size, "".join(beginning))
-            for (name, weight, _), size, beginning in zip(self._files.weights, sizes, self._beginnings)
-        ]
+        return [CorpusShare(name, weight, size) for (name, weight, _), size in zip(self._files.weights, sizes)]
 
 
 @dataclass(frozen=True)
@@ -87,13 +84,11 @@ class CorpusShare:
         name: as it was given.
         weight: relative to the other weights.
         size: bytes of its training text.
-        beginning: some of its text.
     """
 
     name: str
     weight: float
     size: int
-    beginning: str
 
 
 @dataclass(frozen=True)
@@ -103,12 +98,18 @@ class LearningText:
     Attributes:
         texts: the number of the corpus, and a text of it.
         characters: of all texts.
+        share_of_marks: returns the share of them, in a normal form, that are marks or stand between words.
         corpora: the corpora of a mixture; empty where nothing is mixed.
     """
 
     texts: Iterator[tuple[int, str]]
     characters: int
+    share_of_marks: Callable[[str | None], float]
     corpora: Sequence[CorpusShare] = field(default_factory=list)
+
+    def in_normal_form(self, form: str) -> LearningText:
+        """Return the same text, brought into a normal form of Unicode."""
+        return replace(self, texts=((corpus, normalized(text, form)) for corpus, text in self.texts))
 
     def every(self) -> Iterator[str]:
         """Yield all text, whatever the weights are."""
@@ -126,13 +127,6 @@ class LearningText:
         share = MOST_TEXT_FOR_BPE / self.characters
         say(f"BPE learns from {share:.1%} of the text, spread evenly over it")
         return spread(self.every(), share)
-
-    def share_of_marks(self) -> float | None:
-        """Return the share of the characters of a mixture that are marks or stand between words, None without one."""
-        if not self.corpora:
-            return None
-        total = sum(part.weight for part in self.corpora)
-        return sum(part.weight / total * share_of_marks(part.beginning) for part in self.corpora)
 
 
 def text_of_files(
@@ -152,7 +146,8 @@ def text_of_files(
     opened: list[Path] = []
     documents = read_documents(files.train, reading, notes, tick, opened.append)
     texts = ((files.corpus_of(len(opened) - 1), document.text) for document in documents)
-    return LearningText(texts, sum(path.stat().st_size for path in files.train), corpora)
+    size = sum(path.stat().st_size for path in files.train)
+    return LearningText(texts, size, partial(marks_in_files, files, reading), corpora)
 
 
 def repetitions(corpora: Sequence[CorpusShare]) -> list[float]:
@@ -183,6 +178,37 @@ def _short_pieces(text: str) -> Iterator[str]:
     for piece in pieces(text, _PIECE):
         for at in range(0, len(piece), _LONGEST_PIECE):
             yield piece[at : at + _LONGEST_PIECE]
+
+
+def marks_in_files(files: Files, reading: Reading, form: str | None = None) -> float:
+    """Return the share of marks (see `share_of_marks`) by the beginnings of the training files of `files`.
+
+    Each counts by its size; those of a corpus with a weight together by that. Of many files some are read.
+
+    form: the normal form of Unicode that the text is brought into, None for none.
+    """
+    total = sum(weight for _, weight, _ in files.weights)
+    corpora = [(weight / total, count) for _, weight, count in files.weights] or [(1.0, len(files.train))]
+    found, first = 0.0, 0
+    for share, count in corpora:
+        some = files.train[first : first + count : 1 + count * len(corpora) // _MOST_FILES]
+        sizes = [path.stat().st_size for path in some]
+        for path, size in zip(some, sizes):
+            weight = share * size / max(sum(sizes), 1)
+            beginning = _beginning(path, reading, _LEAST + round(weight * LOOKED_AT))
+            found += weight * share_of_marks(normalized(beginning, form))
+        first += count
+    return found
+
+
+def _beginning(path: Path, reading: Reading, characters: int) -> str:
+    parts: list[str] = []
+    for part in read_documents([path], reading):
+        parts.append(part.text[:characters])
+        characters -= len(part.text)
+        if characters <= 0:
+            break
+    return "".join(parts)
 
 
 def share_of_marks(text: str) -> float:
