@@ -212,6 +212,10 @@ def _prompt(run: Run, tokenizer: Tokenizer) -> str:
         plain = re.sub("<[^<>]*>", "", run.sample_prompt)
         lines = [max(plain.splitlines(), key=len, default=""), plain]
         words = [phrase for line in lines for phrase in phrases(line, _LONGEST_PROMPT)]
-        text = next((phrase for phrase in words if tokenizer.decode(tokenizer.encode(phrase)) == phrase), "")
-    known = text and tokenizer.decode(tokenizer.encode(text)) == text
+        text = next((phrase for phrase in words if _spells(tokenizer, phrase)), "")
+    known = text and _spells(tokenizer, text)
     return f" --prompt {quoted(text)}" if known else ""
+
+
+def _spells(tokenizer: Tokenizer, text: str) -> bool:
+    return tokenizer.decode(tokenizer.encode(text)) == tokenizer.normalized(text)
