@@ -26,9 +26,12 @@ def test_ruff_has_nothing_to_say() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_types_are_right() -> None:
+@pytest.mark.parametrize(
+    "folders", [["src"], pytest.param(["tests", "examples", "benchmarks"], marks=pytest.mark.slow)], ids=" ".join
+)
+def test_types_are_right(folders: list[str]) -> None:
     """The type checker finds no error."""
-    done = run("pyright", "--pythonpath", sys.executable)
+    done = run("pyright", "--pythonpath", sys.executable, *folders)
     assert done.returncode == 0, done.stdout
 
 

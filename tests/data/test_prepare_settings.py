@@ -106,6 +106,8 @@ OTHER_VALUES: dict[str, Any] = {
     "eos_token": "<|end|>",
     "special_tokens": ["<|user|>"],
     "split_pattern": "gpt4o",
+    "normalize": "nfc",
+    "max_unknown": 0.5,
     "vocab_size": 300,
 }
 
@@ -150,6 +152,8 @@ def test_where_and_how_fast_do_not_enter_the_key(tmp_path: Path, stories: Path, 
         {"tokenizer": "char"},
         {"vocab_size": 300, "tokenizer": "bpe"},
         {"special_tokens": ["<|user|>"]},
+        {"normalize": "nfd"},
+        {"normalize": "nfc", "tokenizer": "char"},
         {"text_column": "body"},
         {"encoding_errors": "replace"},
         {"encoding": "latin-1"},

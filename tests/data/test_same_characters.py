@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from support.awkward_texts import AWKWARD
 from support.hypothesis_campaign import campaign, few_or_many
+from textmill.data import prepare
 from textmill.data.reading.document import Reading
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.findings import Notes
@@ -161,6 +162,38 @@ def test_hard_texts_are_the_same_in_every_container(tmp_path: Path, name: str) -
         assert read(tmp_path / name)[0] == text, what
 
 
+def as_memory(text: str) -> bytes:
+    segment = f'<tu><tuv xml:lang="x"><seg>{html.escape(text)}</seg></tuv></tu>'
+    return f'<?xml version="1.0" encoding="utf-16"?><tmx><body>{segment}</body></tmx>'.encode("utf-16")
+
+
+def cue(point: str, text: str) -> str:
+    return f"00:00:01{point}000 --> 00:00:02{point}000\n{text}\n\n"
+
+
+OF_LINES: dict[str, Callable[[str], bytes]] = {
+    "a.srt": lambda text: f"1\n{cue(',', text)}".encode(),
+    "a.vtt": lambda text: f"WEBVTT\n\n{cue('.', html.escape(text, quote=False))}".encode(),
+    "a.tmx": as_memory,
+}
+
+
+@pytest.mark.parametrize("name", OF_LINES)
+def test_hard_lines_are_the_same_in_subtitles_and_translations(tmp_path: Path, name: str) -> None:
+    """Nothing of a line is dropped there either, but for what these formats cannot contain: tags and controls."""
+    for what, text in HARD.items():
+        if "\n" not in text and "\0" not in text and not (name == "a.srt" and "<" in text):
+            (tmp_path / name).write_bytes(OF_LINES[name](text))
+            assert read(tmp_path / name)[0] == text, what
+
+
+def test_hard_texts_are_the_same_from_a_program_and_in_the_ids(tmp_path: Path) -> None:
+    """What a generator yields is kept and tokenized as it is: the bytes of the texts are the ids."""
+    corpus = prepare(lambda: iter(HARD.values()), tokenizer="byte", val_split=0, cache_dir=tmp_path)
+    assert corpus.tokenizer is not None
+    assert corpus.tokenizer.decode(corpus.train.read(0, corpus.train.num_tokens)) == "".join(HARD.values())
+
+
 lines = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r\f "), min_size=1, max_size=20)
 any_lines = st.lists(lines.map("x{}".format), min_size=1, max_size=3).map("\n".join)
 
@@ -179,6 +212,7 @@ def test_any_text_is_the_same_in_every_container(tmp_path: Path, name: str, exam
 
 
 JAPANESE = "すべての人間は、\n生れながらにして自由であり、\n「尊厳」と　権利とについて\n平等である。"
+GERMAN = "Über die Größe der Bäume und die Schönheit der Wälder haben früher viele Dichter geschrieben."
 RUBY = (
     "<ruby>漢字<rp>(</rp><rt>かんじ</rt><rp>)</rp></ruby>と<ruby>仮<rt>か</rt>名<rt>な</rt></ruby>と"
     "<ruby><rb>文</rb><rtc><rt>ぶん</rt></rtc></ruby>章"
@@ -211,6 +245,18 @@ def test_readings_and_line_ends_within_words(page: Path) -> None:
     said = [note.removesuffix(f": {page}") for note in notes]
     assert "ruby annotations, the readings above words, left out, 4 of them" in said
     assert "line ends between Chinese or Japanese characters are no spaces, 5 of them" in said
+
+
+@pytest.mark.parametrize("where", ["<p>{}</p>", "<table><tr><td>{}</td></tr></table>", "<ul><li>{}</li></ul>"])
+def test_sentences_with_marks_in_them(page: Path, where: str) -> None:
+    """Emphasis, links, times, quotations, code: no part is dropped or parted from the rest by a space."""
+    names = "b i em strong u s del mark small sub sup span q code kbd cite abbr dfn time data font bdi var meter output"
+    parts = [f"<{name}>語</{name}>文" for name in names.split()]
+    sentence = "日本" + "".join(parts) + "<a href='x'>語</a>と<a href='y'>語</a>です。"
+    write(page, where.format(sentence))
+    assert re.sub("<.*?>", "", sentence) in read(page)[0]
+    write(page, where.format("<a href='x'>日本</a>と<a href='y'>中国</a>です。"))
+    assert "日本と中国です。" in read(page)[0] or "<td>" in where
 
 
 def test_white_space_of_preformatted_text(page: Path) -> None:
@@ -251,19 +297,28 @@ def test_declarations_that_are_out_of_date(page: Path) -> None:
 
 
 def test_bytes_that_are_not_in_the_encoding(page: Path) -> None:
-    """Refused with page and byte; replaced where that is asked for, and noted; another encoding can be given."""
-    write(page, "<p>Größe</p>", "latin-1", "utf-8")
-    with pytest.raises(
-        DataError, match=r"is not utf-8 \(as it declares, utf-8\): byte 0xF6 at offset [\d,]+ "
-    ) as caught:
+    """Refused with page, byte and what it probably is; that can be given, or they are replaced, and both is noted."""
+    write(page, f"<p>{GERMAN}</p>", "latin-1", "utf-8")
+    refused = r"is not utf-8 \(as it declares, utf-8\): byte 0xDC at offset [\d,]+ .* it is probably cp1252 \('"
+    with pytest.raises(DataError, match=refused) as caught:
         read(page)
     assert caught.value.exit_code == 65 and str(page) in str(caught.value)
+    text, notes = read(page, encoding="cp1252")
+    assert text == GERMAN
+    assert f"CP1252 as given, because it is not utf-8 (as it declares, utf-8), read as such: {page}" in notes
     text, notes = read(page, encoding_errors="replace")
-    assert text == "Gr\ufffd\ufffde" and any("U+FFFD" in note for note in notes)
-    write(page, "<p>Größe</p>", "latin-1", "x-of-1995")
-    with pytest.raises(DataError, match="it declares x-of-1995, which is unknown"):
+    assert text.startswith("\ufffdber die Gr\ufffd\ufffde") and any("U+FFFD" in note for note in notes)
+
+
+def test_pages_that_declare_no_encoding(page: Path) -> None:
+    """UTF-8, or refused; one that is given counts, but not for those that are UTF-8."""
+    write(page, f"<p>{GERMAN}</p>", "latin-1", "x-of-1995")
+    with pytest.raises(DataError, match=r"it declares x-of-1995, which is unknown.* probably cp1252"):
         read(page)
-    assert read(page, encoding="latin-1")[0] == "Größe"
+    text, notes = read(page, encoding="latin-1")
+    assert text == GERMAN and f"ISO8859-1 as given, read as such: {page}" in notes
+    write(page, f"<p>{GERMAN}</p>", "utf-8", "x-of-1995")
+    assert read(page, encoding="latin-1")[0] == GERMAN
 
 
 def test_what_is_around_the_text_of_a_page_is_counted(tmp_path: Path) -> None:

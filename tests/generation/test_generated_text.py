@@ -16,7 +16,7 @@ from support.small_models import small_model
 from textmill.checkpoint.model_folder import load_model, save_model_folder
 from textmill.errors import ConfigError, MissingInputError
 from textmill.generation.stop_strings import StopStrings
-from textmill.generation.text_generation import generate_text, unprintable_ids
+from textmill.generation.text_generation import generate_text, prompt_ids, unprintable_ids
 from textmill.tokenizers import make_byte, make_char
 
 BYTE = make_byte()
@@ -111,6 +111,19 @@ def test_the_unknown_token_is_never_written() -> None:
     text = generate_text(model, tokenizer, "aßc", max_new_tokens=20, seed=1, say=said.append)
     assert text.startswith("aßc") and set(text[3:]) <= {"a", "b"} and len(text) == 23
     assert said == ["2 of the prompt's 3 tokens are unknown to the tokenizer"]
+
+
+@pytest.mark.parametrize("form", ["nfc", "nfd"])
+def test_prompts_and_stop_strings_are_in_the_normal_form_of_the_tokenizer(form: str) -> None:
+    """However é is typed, the model sees one spelling, and its own spelling of the stop string ends the text."""
+    spellings = {"nfc": "\u00e9", "nfd": "e\u0301"}
+    tokenizer = make_byte().with_normal_form(form)
+    script = [*spellings[form].encode(), ord("x")]
+    for typed in spellings.values():
+        assert prompt_ids(tokenizer, typed) == [*spellings[form].encode()]
+        options: dict[str, Any] = {"max_new_tokens": 3 + len(script), "stop": [f"x{typed}"], "temperature": 0}
+        model = Scripted([*b"ax", *script], 1, vocab_size=257)
+        assert generate_text(model, tokenizer, "p", **options) == "pa"
 
 
 def test_a_stored_model_is_named_by_its_path(tmp_path: Path) -> None:

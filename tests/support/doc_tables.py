@@ -51,6 +51,8 @@ WHY = {
     "eos_token": "most tokenizers declare one, and new ones have <|endoftext|>",
     "special_tokens": "plain text needs none",
     "split_pattern": "gpt4o where marks such as vowel signs are part of words, else gpt2",
+    "normalize": "text comes back as it was; where it mixes forms, the run says which one mends it",
+    "max_unknown": "a rare sign stays far below it; text of another script is far above, and a model cannot learn it",
     # model
     "architecture": "learns most from the same number of tokens in our measurements, and other tools load it",
     "vocab_size": "the presets set it by the size of the text; a given tokenizer has its own",
@@ -102,7 +104,7 @@ WHY = {
     "on_spike": "most spikes pass by themselves; rolling back changes what the run learns from",
     "label_smoothing": "the loss stays the true cross-entropy",
     "precision": "bf16 is about twice as fast where the hardware multiplies it, and needs no loss scaling",
-    "compile": "costs 10 to 60 seconds at the start, which a short run does not win back",
+    "compile": "costs about a minute at the start, which a short run does not win back",
     "deterministic": "deterministic kernels cost time, and most runs are never compared to the bit",
     "device": "cuda, then mps, then cpu",
     "engine": "the command that starts the processes decides",

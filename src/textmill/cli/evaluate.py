@@ -38,6 +38,7 @@ def evaluate(
     document_separator: RunsSeparator = None,
     newlines: RunsNewlines = None,
     cache_dir: CacheDir = None,
+    max_unknown: float = 0.01,
     json: Json = False,
 ) -> None:
     """Measure a model: loss, perplexity, bits per byte, accuracy.
@@ -54,6 +55,8 @@ def evaluate(
         auto, fp32, bf16 or fp16.
     min_length
         Leave out shorter documents, in characters.
+    max_unknown
+        Largest share of the text's characters that the tokenizer may not know; more is refused.
 
     Examples
     --------
@@ -62,6 +65,7 @@ def evaluate(
     """
     how = _how(text_column, document_separator, newlines)
     how |= {"min_length": min_length, "format": format, "encoding": encoding, "cache_dir": cache_dir}
+    how |= {"max_unknown": max_unknown}
     on = {"batch_size": batch_size, "max_seq_len": max_seq_len, "device": device, "precision": precision}
     measured = _measured(model, list(data) or None, how | on)
     if json:

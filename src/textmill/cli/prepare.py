@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     *("data", "val_data", "val_split", "train_split", "text_column", "min_length"),
     *("format", "encoding", "encoding_errors", "document_separator", "newlines"),
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "cache_dir"),
-    *("tokenizer", "eos_token", "special_tokens", "split_pattern", "vocab_size"),
+    *("tokenizer", "eos_token", "special_tokens", "split_pattern", "normalize", "max_unknown", "vocab_size"),
 )
 def prepare(
     *,

@@ -36,7 +36,7 @@ TokenizerPath = Annotated[
 
 @app.command(sort_key=0)
 @takes_settings(
-    *("data", "tokenizer", "vocab_size", "special_tokens", "split_pattern", "text_column"),
+    *("data", "tokenizer", "vocab_size", "special_tokens", "split_pattern", "normalize", "text_column"),
     *("format", "encoding", "encoding_errors", "document_separator", "newlines"),
     *("dataset_name", "dataset_config", "dataset_split", "cache_dir"),
 )
@@ -67,7 +67,8 @@ def train(*, output: Output, settings: list[Setting]) -> None:
         raise ConfigError(f"--tokenizer: must be bpe, char or byte to be trained, not {kind!r}")
     wanted = config.model.vocab_size or (DEFAULT_VOCAB_SIZE if kind == "bpe" else None)
     asked = config.tokenizer
-    choice = TokenizerChoice(kind, wanted, asked.special_tokens, for_ids=False, split_pattern=asked.split_pattern)
+    cut = {"split_pattern": asked.split_pattern, "normalize": asked.normalize}
+    choice = TokenizerChoice(kind, wanted, asked.special_tokens, for_ids=False, **cut)
     named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
     notes, reading = Notes(), reading_of(data)
     files = _files(named, reading, data.cache_dir, data.dataset_split)
@@ -188,7 +189,7 @@ def inspect(
     from textmill.tokenizers import load_tokenizer
 
     loaded = load_tokenizer(tokenizer)
-    described = {name: getattr(loaded, name) for name in ("kind", "vocab_size", "eos_id", "unk_id", "fingerprint")}
+    described = {name: getattr(loaded, name) for name in _DESCRIBED}
     tokens: list[int] = []
     split: dict[str, Any] = {}
     if text is not None:
@@ -209,6 +210,7 @@ def inspect(
         _print_use(use, loaded.vocab_size)
 
 
+_DESCRIBED = ("kind", "vocab_size", "eos_id", "unk_id", "normal_form", "fingerprint")
 _EXAMPLES = 8
 
 

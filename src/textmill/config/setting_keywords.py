@@ -146,6 +146,7 @@ class TrainKeywords(TypedDict, total=False):
     max_steps: Any
     max_time: Any
     max_tokens: Any
+    max_unknown: Any
     micro_batch_size: Any
     min_delta: Any
     min_learning_rate: Any
@@ -165,6 +166,7 @@ class TrainKeywords(TypedDict, total=False):
     newlines: Any
     norm: Any
     norm_eps: Any
+    normalize: Any
     num_attention_heads: Any
     num_epochs: Any
     num_heads: Any

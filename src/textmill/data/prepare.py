@@ -16,6 +16,8 @@ from textmill.data.preparing.pipeline import prepare_text
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.reading_progress import ReadProgress
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
+from textmill.data.preparing.train_and_validation import text_sets
+from textmill.data.preparing.unknown_text import DEFAULT_MAX_UNKNOWN, refuse_unknown
 from textmill.data.reading.document import END_OF_TEXT_LINES, Reading
 from textmill.data.sources.file_extensions import IDS, format_of
 from textmill.data.sources.file_selection import Files, select_files
@@ -44,6 +46,8 @@ def prepare(
     vocab_size: int | None = None,
     special_tokens: Sequence[str] = (),
     split_pattern: str | None = None,
+    normalize: str | None = None,
+    max_unknown: float = DEFAULT_MAX_UNKNOWN,
     eos_token: str | None = None,
     text_column: str = "text",
     min_length: int = 0,
@@ -75,8 +79,7 @@ def prepare(
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
-        special_tokens, split_pattern, eos_token, text_column, min_length, format, encoding, encoding_errors,
-            document_separator, newlines, dataset_split, validation_split: these settings (docs/configuration.md).
+        special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         say: gets what people should know, one sentence per call.
@@ -89,8 +92,8 @@ def prepare(
     reading = Reading(text_column, encoding_errors, min_length, format, encoding, document_separator, newlines)
     settings = PrepareSettings(
         data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
-        special_tokens=special_tokens, split_pattern=split_pattern, eos_token=eos_token, reading=reading,
-        dataset_split=dataset_split,
+        special_tokens=special_tokens, split_pattern=split_pattern, normalize=normalize, max_unknown=max_unknown,
+        eos_token=eos_token, reading=reading, dataset_split=dataset_split,
         validation_split=validation_split, cleaning=cleaning or Cleaning(), cache_dir=cache_dir, workers=workers,
     )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
@@ -143,6 +146,9 @@ def prepare_corpus(
                 corpus = open_corpus(folder)
     read_progress.finish()
     _check_bound(corpus, settings.vocab_size)
+    for text_set in text_sets(files, settings.share):  # a corpus in the cache may have been asked for with more
+        if found := corpus.report.get(text_set.name, {}).get("unknown"):
+            refuse_unknown(text_set.title(alone=len(corpus.report) == 1), found, settings.max_unknown)
     return replace(corpus, sources=files.sources)  # the same content may have been prepared under other names
 
 
@@ -178,9 +184,17 @@ def _open_prepared(folder: Path, settings: PrepareSettings, output: str | Path |
     if settings.val_data or output is not None:
         raise ConfigError(f"{folder} is a prepared corpus: it takes neither other validation data nor an output folder")
     corpus = open_corpus(folder, say=say)
+    refuse_other_form(corpus, settings.normalize)
     for note in corpus.notes:
         say(note)
     return corpus
+
+
+def refuse_other_form(corpus: Corpus, normalize: str | None) -> None:
+    """Raise ConfigError if the text of a prepared corpus is not in the normal form that was asked for, if any was."""
+    form = corpus.tokenizer.normal_form if corpus.tokenizer is not None else None
+    if normalize not in (None, form):
+        raise ConfigError(f"{corpus.folder} was prepared without --normalize {normalize}: prepare its text with it")
 
 
 def _say_idle_share(settings: PrepareSettings, files: Files, say: Say) -> None:
@@ -200,6 +214,7 @@ def _tokenizer_choice(settings: PrepareSettings, files: Files) -> TokenizerChoic
         for_ids=ids,
         eos_token=settings.eos_token,
         split_pattern=settings.split_pattern,
+        normalize=settings.normalize,
     )
     if ids and files.weights:
         raise ConfigError("weights are for text, and the data is token ids: mix the ids yourself")

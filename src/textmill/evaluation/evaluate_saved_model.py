@@ -15,6 +15,7 @@ from textmill.data.batches.text_size import is_tokenized
 from textmill.data.prepare import prepare_corpus
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import LEARNED
+from textmill.data.preparing.unknown_text import DEFAULT_MAX_UNKNOWN
 from textmill.data.reading.document import Reading
 from textmill.data.sources.foreign_settings import refuse_code_of_run, settle_cache_dir
 from textmill.data.sources.one_time_texts import Keeper, refuse_lost
@@ -47,6 +48,7 @@ def evaluate_model(
     precision: str = "auto",
     metrics: Mapping[str, Metric] | None = None,
     cache_dir: str | Path | None = None,
+    max_unknown: float = DEFAULT_MAX_UNKNOWN,
     say: Callable[[str], None] = lambda sentence: None,
     reading: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -62,11 +64,10 @@ def evaluate_model(
             EOS token follows every document exactly if one did in training.
         batch_size: rows per batch; None for about 8,192 tokens. Does not change the result.
         max_seq_len: tokens that the model sees at once, at most those of the text; None: as many as it was trained on.
-        device, precision: see `choose_device` and `choose_precision`.
-        metrics: additional metrics by name.
+        device, precision, interrupted: see `choose_device`, `choose_precision` and `evaluate`. metrics: more, by name.
         cache_dir: where prepared text is kept; None: the user's cache. say: called with what is worth knowing.
+        max_unknown: the largest share of the characters of `data` that the tokenizer may not know.
         reading, progress: called with (bytes, total bytes) of text prepared, and with (targets, total) evaluated.
-        interrupted: called before every batch; see `evaluate`.
         how: text is read, as for `prepare`: see `Reading`. Column, separator and line ends are the run's unless given.
 
     Raises:
@@ -82,10 +83,10 @@ def evaluate_model(
         stores = [_validation_of_run(run, trained_with, loaded, cache_dir, say, reading)]
     else:
         settings = _settings(data, run, loaded, _reading_of(trained_with, how), cache_dir, say)
-        stores = _stores_of(settings, loaded, say, reading)
+        stores = _stores_of(replace(settings, max_unknown=max_unknown), loaded, say, reading)
     batches = _batches(stores, loaded, batch_size, max_seq_len, trained_with)
-    total, chosen = sum(part.num_targets for part in batches), choose_precision(precision, target)
-    with float32_products(chosen):
+    total = sum(part.num_targets for part in batches)
+    with float32_products(chosen := choose_precision(precision, target)):
         measured = evaluate(
             loaded.model,
             chain.from_iterable(batches),
@@ -242,11 +243,12 @@ def _batches(
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
     data = trained_with.data if trained_with is not None else None
+    on_gpu = next(loaded.model.parameters()).device.type == "cuda"
     mask = data is not None and (data.mask_documents or not data.pack_sequences)  # as training measured it
     batches = []
     for store in stores:
         length = min(context, max(store.num_tokens - 1, 1))
         fitting = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
         rows = Rows(store, length, mask_documents=mask and separates_documents(store))
-        batches.append(eval_batches(rows, batch_size or fitting))
+        batches.append(eval_batches(rows, batch_size or fitting, pin=on_gpu))
     return batches

@@ -1,6 +1,6 @@
 """End a text at a given string, which may span several tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textmill.errors import ConfigError
 
@@ -11,12 +11,13 @@ class StopStrings:
     Text that could be the start of one of the strings is delayed until that is decided.
     """
 
-    def __init__(self, strings: Sequence[str]) -> None:
+    def __init__(self, strings: Sequence[str], normalized: Callable[[str], str] = str) -> None:
+        """normalized: returns a text in the normal form that the stream has."""
         if isinstance(strings, str):
             strings = [strings]
         if not all(isinstance(string, str) and string for string in strings):
             raise ConfigError(f"stop strings must be text and not empty: {list(strings)!r}")
-        self.strings = tuple(strings)
+        self.strings = tuple(map(normalized, strings))
         self.stopped = False
         """Whether one of the strings has appeared."""
         self._held = ""

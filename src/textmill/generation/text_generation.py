@@ -97,7 +97,7 @@ class _Writer:
         self._stream = tokenizer.stream()
         for token in prompt:  # some tokenizers treat the first token of a text specially
             self._stream.push(token)
-        self.stop = StopStrings(stop)
+        self.stop = StopStrings(stop, tokenizer.normalized)
         self.text = ""
         self._show = show
 

@@ -47,7 +47,7 @@ def on_one_text(
     measured: list[float | None] = []
     for number, record in enumerate(records, 1):
         try:
-            values = evaluate_model(record.folder, text, cache_dir=cache_dir, say=say)
+            values = evaluate_model(record.folder, text, cache_dir=cache_dir, max_unknown=1, say=say)
         except DataError as error:
             if number == len(records) and not any(measured):
                 raise

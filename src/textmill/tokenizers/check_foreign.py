@@ -30,7 +30,7 @@ _WAITING = 10  # times as long, on a machine that has more to do
 _FINE, _UNKNOWN = "fine", "unknown"
 _PROBE = Path(__file__).with_name("foreign_probe.py")
 _HARMLESS = {
-    "normalizer": (None,),
+    "normalizer": (None, "NFC", "NFD", "NFKC"),
     "pre_tokenizer": (None, "ByteLevel"),
     "post_processor": (None, "ByteLevel", "TemplateProcessing"),
     "decoder": (None, "ByteLevel", "Fuse"),

@@ -2,7 +2,8 @@
 
 The known word patterns match white space, or a word with at most one character before it, after which some take line
 breaks. So a match always ends where a space follows something else, and where a line ends whose neighbours are no white
-space; and no earlier match looks past that position: cutting there changes nothing.
+space; and no earlier match looks past that position: cutting there changes nothing. Nor does it for normal forms of
+Unicode: neither a space nor a line end joins what is before it, and no mark joins a line end.
 """
 
 import re

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -24,6 +25,7 @@ from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
 from textmill.tokenizers.char_and_byte import CharacterIds, byte_ids
 from textmill.tokenizers.check_foreign import backend_errors
 from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
+from textmill.tokenizers.normal_forms import NORMAL_FORMS, normal_form_of, normalized
 from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
 from textmill.tokenizers.word_patterns import PATTERNS, pattern_of
@@ -45,6 +47,7 @@ class Tokenizer:
         special_tokens: the tokens that stand for no text.
         eos_id: the id that follows every document of a corpus, or None.
         unk_id: the id of what the vocabulary cannot spell, or None when it can spell everything.
+        normal_form: the form of Unicode that every text is brought into first, "nfc", "nfd" or "nfkc"; None for none.
         prefix_ids, suffix_ids: the ids that belong before and after every document and prompt, such as a BOS token, as
             the post-processor of tokenizer.json says.
         exact_in_parts: a text cut between words (see `pieces`) gives, part by part, the ids of the whole.
@@ -70,12 +73,14 @@ class Tokenizer:
         self.unk_id = vocabulary.get(unknown) if unknown else described["model"].get("unk_id")  # the latter: Unigram
         self.prefix_ids, self.suffix_ids = _around_a_text(self._backend)
         self.kind = _kind(described)
+        self.normal_form = normal_form_of(described)
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
         added = described.get("added_tokens", [])
         self.special_tokens: list[str] = [token["content"] for token in added if token["special"]]
         self._special_ids = {token["id"] for token in added if token["special"]}
         self._words = [token["content"] for token in added if not token["special"]]  # one id wherever they occur
         self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
+        self._is_spelled: dict[str, bool] = {}
         self._direct: Callable[[str], np.ndarray] | None = None
         if self.kind == "byte":
             self._direct = byte_ids
@@ -96,6 +101,24 @@ class Tokenizer:
             special = f"its special tokens are {listed(self.special_tokens)}" if self.special_tokens else "it has none"
             raise ConfigError(f"eos_token is {token!r}, which is no token of the tokenizer: {special}")
         return Tokenizer(self.content, {**self.roles, "eos_token": token})
+
+    def with_normal_form(self, form: str | None) -> Tokenizer:
+        """Return the tokenizer that brings text into `form` first; None: as it is.
+
+        Raises ConfigError if it normalises in another way.
+        """
+        if form in (None, self.normal_form):
+            return self
+        if self._backend.normalizer is not None:
+            own = self.normal_form or "its own normalizer"
+            raise ConfigError(f"normalize is {form}, and the tokenizer has {own} already: leave it out")
+        backend = Backend.from_str(self.content)
+        backend.normalizer = NORMAL_FORMS[form]()
+        return Tokenizer.from_backend(backend, self.roles)
+
+    def normalized(self, text: str) -> str:
+        """Return `text` in the normal form of the tokenizer: what decoding its ids gives back."""
+        return normalized(text, self.normal_form)
 
     def __repr__(self) -> str:
         return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size}, fingerprint={self.fingerprint[:12]!r})"
@@ -122,7 +145,10 @@ class Tokenizer:
             raise
 
     def _encode_batch(self, texts: Sequence[str], workers: int | None) -> list[np.ndarray]:
-        plain = not any(word in text for word in self._words for text in texts)
+        normal = texts if self.normal_form is None else list(map(self.normalized, texts))
+        seen = texts if normal is texts else [*texts, *normal]
+        plain = not any(word in text for word in self._words for text in seen)
+        texts = normal if plain else texts  # else the backend normalises between the words
         if plain and self._direct is not None:
             return [self._direct(text) for text in texts]
         worth_ranks = "_by_rank" in vars(self) or sum(map(len, texts)) >= _WORTH_RANKS
@@ -166,6 +192,16 @@ class Tokenizer:
         listed = np.asarray(ids, dtype=np.int64).tolist()
         with backend_errors("the tokenizer cannot decode its ids"):
             return self._backend.decode(listed, skip_special_tokens=skip_special_tokens)
+
+    def unknown_in(self, text: str) -> Counter[str]:
+        """Return the characters of `text`, in the tokenizer's normal form, that it cannot spell, with their number."""
+        if self.unk_id is None:
+            return Counter()
+        found = Counter(self.normalized(text))
+        new = [character for character in found if character not in self._is_spelled]
+        for character, ids in zip(new, self.encode_batch(new, 1)):
+            self._is_spelled[character] = self.unk_id not in ids
+        return Counter({character: number for character, number in found.items() if not self._is_spelled[character]})
 
     def stream(self) -> Detokenizer:
         """Return a detokenizer that gives the text of ids pushed one by one, without special tokens."""
@@ -246,7 +282,8 @@ def _refuse_surrogates(text: str) -> None:
 
 def _kind(described: dict[str, Any]) -> str:
     model, splitter = described["model"], described.get("pre_tokenizer") or {}
-    if model.get("type") != "BPE" or described.get("normalizer") is not None:
+    plain = described.get("normalizer") is None or normal_form_of(described) is not None
+    if model.get("type") != "BPE" or not plain:
         return "pretrained"
     vocabulary: dict[str, int] = model["vocab"]
     added = {token["content"] for token in described.get("added_tokens", [])}

@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Regex, pre_tokenizers
 
 from textmill.errors import ConfigError, one_line
+from textmill.tokenizers.normal_forms import normal_form_of
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def cut_long_words(texts: Iterable[str], pattern: str) -> Iterator[str]:
 def pattern_of(described: dict[str, Any]) -> str | None:
     """Return the pattern by which a byte-level tokenizer.json cuts text, by its name if it has one, else None."""
     parts = described.get("pre_tokenizer") or {}
-    if described.get("normalizer") is not None:
+    if described.get("normalizer") is not None and normal_form_of(described) is None:
         return None
     if parts.get("type") == "ByteLevel":
         plain = parts.get("use_regex", True) and not parts.get("add_prefix_space", True)

@@ -54,7 +54,10 @@ def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | No
     shape, _ = read_model(folder, say=say)
     home, tokenizer = tokenizer_of(folder)
     asked = config.given("tokenizer") or config.tokenizer.origin("tokenizer") == "fitted"
-    retokenized = asked and not _is_own(config, shape, tokenizer)
+    if asked:
+        retokenized = not _is_own(config, shape, tokenizer)
+    else:  # the same tokens for text that is brought into another form first
+        retokenized = tokenizer is not None and config.tokenizer.normalize not in (None, tokenizer.normal_form)
     model, source = config.model, folder / layout.MODEL_CONFIG
     described = described_settings(shape)
     if retokenized:
@@ -83,7 +86,7 @@ def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | No
 def _is_own(config: Config, shape: ModelConfig, tokenizer: Tokenizer | None) -> bool:
     """Whether the tokenizer that was asked for is the model's: the same, or one that fits a model without any."""
     asked = config.tokenizer
-    ready = TokenizerChoice(asked.tokenizer, None, asked.special_tokens, for_ids=False).ready
+    ready = TokenizerChoice(asked.tokenizer, None, asked.special_tokens, for_ids=False, normalize=asked.normalize).ready
     if ready is None:
         return False
     if tokenizer is None:

@@ -10,7 +10,7 @@ from textmill.config import Config
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
 from textmill.data.batches.text_size import corpus_size_bytes
-from textmill.data.prepare import prepare_corpus
+from textmill.data.prepare import prepare_corpus, refuse_other_form
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.sources.file_selection import absolute_data, absolute_set, named_set, weighted_items
 from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_paths, is_given_once, is_kept, refuse_lost
@@ -151,6 +151,8 @@ def _open(
 
     if data is None and validation is None:
         return prepared()
+    if data is not None:
+        refuse_other_form(_corpus_of(data), config.tokenizer.normalize)
     corpus, name = prepared(val_data=None, val_split=0.0) if data is None else _corpus_of(data), ""
     if validation is not None:
         held_out = _corpus_of(validation)

@@ -15,9 +15,10 @@ from textmill.runs.read_run import read_environment
 
 FORBIDDEN = {
     *SHAPE,
-    *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "split_pattern", "init_from"),
-    *("pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob", "min_length"),
-    *("val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator", "newlines"),
+    *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "split_pattern", "normalize"),
+    *("init_from", "pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob"),
+    *("min_length", "val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
+    "newlines",
 }
 """Settings that would make it another run. The data is compared by its fingerprint."""
 
@@ -28,7 +29,7 @@ FREE = {
     *LENGTHS,
     *NOT_DUMPED,
     *("preset", "data", "val_data", "cache_dir", "num_workers", "preprocessing_num_workers"),
-    *("dataset_name", "dataset_config", "dataset_split", "validation_split"),
+    *("dataset_name", "dataset_config", "dataset_split", "validation_split", "max_unknown"),
     *("logging_steps", "eval_steps", "save_steps", "sample_steps", "save_total_limit", "metrics"),
     *("sample_prompt", "sample_tokens", "sample_temperature", "sample_top_p", "eval_batch_size"),
     *("report_to", "log_dir", "wandb_project", "run_name", "device", "distributed_backend"),

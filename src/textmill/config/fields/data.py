@@ -49,6 +49,7 @@ Format = Literal[
 ]
 Packing = Literal["concat", "greedy", "first_fit", "best_fit"]
 Augmentation = Literal["case", "punctuation", "whitespace"]
+Normalize = Literal["nfc", "nfd", "nfkc"]
 
 
 def _split_name(value: Any) -> str:
@@ -127,3 +128,7 @@ class TokenizerFields(Fields):
     """Additional tokens that are never split, such as <|user|>."""
     split_pattern: MaybeText = None
     """How text is cut into words before BPE: gpt2, gpt4o or a regular expression. Unset: by the script."""
+    normalize: Annotated[Normalize | None, BeforeValidator(or_none(one_of(Normalize)))] = None
+    """Normal form of Unicode that all text, prompts too, is brought into first: nfc, nfd, nfkc or none."""
+    max_unknown: Number = Field(default=0.01, ge=0, le=1)
+    """Largest share of a text's characters that the tokenizer may not know; more is refused."""

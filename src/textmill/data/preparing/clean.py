@@ -12,6 +12,8 @@ from textmill.imports import optional
 
 REPAIRS = ("ftfy",)
 DEDUPS = ("exact", "near")
+FORM_OF_COPIES = "nfc"
+"""The normal form of Unicode in which documents are compared."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,9 @@ class Cleaning:
 
     Attributes:
         repair: "ftfy" repairs text that was decoded with the wrong encoding ("schÃ¶n" for "schön"), and nothing else.
-        dedup: "exact" keeps the first of several equal documents, "near" of several that share most of their words'
-            order (see `NearDuplicates`). Where validation text has files of its own, its documents stay in any case.
+        dedup: "exact" keeps the first of several documents that are equal in NFC, "near" of several that share most of
+            their words' order (see `NearDuplicates`). Where validation text has files of its own, its documents stay in
+            any case.
         max_repetition: the largest share of repeated sequences, of five words or some characters (see `word_units`),
             that a document may have.
         max_symbols: the largest share of visible characters that are neither letters, digits nor ordinary punctuation.

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from textmill.data.preparing.clean import FORM_OF_COPIES
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.reading.document import Reading
@@ -38,6 +39,8 @@ def key_settings(version: int, files: Files, settings: PrepareSettings, choice: 
     reading = settings.reading
     plain_text = any(format_of(path, reading.format)[0] == "" for path in files.every())
     described |= reading.identity(plain_text=plain_text) | vars(settings.cleaning)
+    if settings.cleaning.dedup is not None:  # copies were once compared letter by letter
+        described["copies"] = FORM_OF_COPIES
     if settings.cleaning.measures or settings.cleaning.dedup == "near":
         described["sequences"] = _SEQUENCES
     if settings.ends_documents is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from textmill.data.preparing.clean import Cleaning
+from textmill.data.preparing.clean import FORM_OF_COPIES, Cleaning
 from textmill.data.preparing.duplicates import NearDuplicates
 from textmill.data.preparing.split import Survey, survey
 from textmill.data.preparing.text_quality import Measure, Shares
@@ -85,8 +85,10 @@ class FilterResult:
 class DocumentFilter:
     """Filters the sets of a corpus, validation sets first, so that training text can be compared with them."""
 
-    def __init__(self, cleaning: Cleaning, min_length: int) -> None:
+    def __init__(self, cleaning: Cleaning, min_length: int, normal_form: str | None = None) -> None:
+        """normal_form: documents that are the same in it are copies; where copies are left out, at least in NFC."""
         self._cleaning = cleaning
+        self._form = normal_form or (None if cleaning.dedup is None else FORM_OF_COPIES)
         self._min_length = min_length
         self._validation_keys: list[np.ndarray] = []
         self._validation_index = NearDuplicates() if cleaning.dedup == "near" else None
@@ -95,7 +97,8 @@ class DocumentFilter:
         """Read `documents` once and return which of them stay."""
         repaired: list[str] = []
         inspector = _Inspector(self._cleaning, self._validation_index, self._min_length, validates=validates)
-        found = survey(inspector.inspect(self._cleaning.repaired(documents, repaired)), self._min_length)
+        inspected = inspector.inspect(self._cleaning.repaired(documents, repaired))
+        found = survey(inspected, self._min_length, self._form)
         faults = np.frombuffer(inspector.faults, dtype=np.uint8)
         kept = np.ones(found.kept.size, dtype=bool)
         dropped: dict[str, np.ndarray] = {}

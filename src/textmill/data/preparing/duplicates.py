@@ -6,6 +6,7 @@ have the same smallest element estimates their Jaccard similarity. The library r
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from textmill.data.preparing.word_units import LONGEST, compared_units
@@ -57,7 +58,7 @@ class Sketch:
 
     def add(self, text: str) -> None:
         """Add a further part of the document."""
-        units, lengths = compared_units(text)
+        units, lengths = compared_units(unicodedata.normalize("NFC", text))
         self._units += units
         self._lengths += lengths
         self._begin_sequences(len(self._units) - LONGEST + 1)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from textmill.data.preparing.chunks import EncodedChunk, Encoding, batches_of_chunks, chunk_key
 from textmill.data.preparing.pipeline_output import ChunkWriter, Destination, EarlierChunks
 from textmill.data.preparing.split import TRAIN, Fragment
+from textmill.data.preparing.unknown_text import UnknownText
 from textmill.machine.devices import cores
 
 
@@ -18,12 +19,12 @@ class Written:
     """What became of the text.
 
     Attributes:
-        unknown: unknown tokens by side.
+        unknown: by side, how much text there is, and what of it the tokenizer does not know.
         sizes: [tokens, bytes] of training text by corpus of a mixture.
         reused: bytes of text that was encoded before.
     """
 
-    unknown: list[int]
+    unknown: list[UnknownText]
     sizes: list[list[int]] = field(default_factory=list)
     reused: int = 0
 
@@ -34,7 +35,7 @@ class _Encoded(NamedTuple):
     key: bytes
     chunk: EncodedChunk
     reused: bool
-    characters: int
+    unknown: UnknownText
 
 
 def encode_and_write(
@@ -43,19 +44,20 @@ def encode_and_write(
     writers: Sequence[ChunkWriter],
     destination: Destination,
     workers: int | None,
-    done: Callable[[int], None],
+    done: Callable[[int, Sequence[UnknownText]], None],
 ) -> Written:
     """Encode every fragment, or find it encoded, and write it with the writer of its side, in order.
 
-    workers: threads, None for one per core. Memory: two batches for each. done: gets the characters that were written.
+    workers: threads, None for one per core. Memory: two batches for each. done: gets the characters that were written,
+    and what is unknown of each side so far; it may raise.
     """
-    written = Written([0] * len(writers))
+    written = Written([UnknownText() for _ in writers])
     with destination.earlier(encoding) as earlier:
         encode = partial(_encode, encoding=encoding, earlier=earlier)
         for batch in _in_order(encode, batches_of_chunks(fragments), workers or cores()):
-            for side, corpus, key, chunk, reused, _ in batch:
+            for side, corpus, key, chunk, reused, unknown in batch:
                 writers[side].write(key, chunk)
-                written.unknown[side] += chunk.unknown
+                written.unknown[side].add(unknown)
                 written.reused += chunk.num_bytes * reused
                 if side == TRAIN:
                     written.sizes += [[0, 0] for _ in range(corpus + 1 - len(written.sizes))]
@@ -63,7 +65,7 @@ def encode_and_write(
                     written.sizes[corpus][1] += chunk.num_bytes
             for writer in writers:
                 writer.flush()
-            done(sum(part.characters for part in batch))
+            done(sum(part.unknown.characters for part in batch), written.unknown)
     return written
 
 
@@ -75,9 +77,11 @@ def _encode(batch: list[list[Fragment]], encoding: Encoding, earlier: EarlierChu
             of_side = [fragment for fragment in fragments if fragment.side == side]
             key = chunk_key(of_side)
             found = earlier.find(key)
-            characters = sum(len(fragment.text) for fragment in of_side)
             chunk = found or encoding.encode(of_side)
-            encoded.append(_Encoded(side, of_side[0].corpus, key, chunk, found is not None, characters))
+            unknown = UnknownText(chunk.unknown, characters=sum(len(fragment.text) for fragment in of_side))
+            for fragment in of_side if chunk.unknown else ():
+                unknown.found += encoding.tokenizer.unknown_in(fragment.text)
+            encoded.append(_Encoded(side, of_side[0].corpus, key, chunk, found is not None, unknown))
     return encoded
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
+from textmill.tokenizers.normal_forms import normalized
 from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.word_patterns import SEPARATORS
 
@@ -97,14 +98,18 @@ class LearningText:
     Attributes:
         texts: the number of the corpus, and a text of it.
         characters: of all texts.
-        share_of_marks: returns the share of them that are marks or stand between words; see `share_of_marks`.
+        share_of_marks: returns the share of them, in a normal form, that are marks or stand between words.
         corpora: the corpora of a mixture; empty where nothing is mixed.
     """
 
     texts: Iterator[tuple[int, str]]
     characters: int
-    share_of_marks: Callable[[], float]
+    share_of_marks: Callable[[str | None], float]
     corpora: Sequence[CorpusShare] = field(default_factory=list)
+
+    def in_normal_form(self, form: str) -> LearningText:
+        """Return the same text, brought into a normal form of Unicode."""
+        return replace(self, texts=((corpus, normalized(text, form)) for corpus, text in self.texts))
 
     def every(self) -> Iterator[str]:
         """Yield all text, whatever the weights are."""
@@ -175,10 +180,12 @@ def _short_pieces(text: str) -> Iterator[str]:
             yield piece[at : at + _LONGEST_PIECE]
 
 
-def marks_in_files(files: Files, reading: Reading) -> float:
+def marks_in_files(files: Files, reading: Reading, form: str | None = None) -> float:
     """Return the share of marks (see `share_of_marks`) by the beginnings of the training files of `files`.
 
     Each counts by its size; those of a corpus with a weight together by that. Of many files some are read.
+
+    form: the normal form of Unicode that the text is brought into, None for none.
     """
     total = sum(weight for _, weight, _ in files.weights)
     corpora = [(weight / total, count) for _, weight, count in files.weights] or [(1.0, len(files.train))]
@@ -188,7 +195,8 @@ def marks_in_files(files: Files, reading: Reading) -> float:
         sizes = [path.stat().st_size for path in some]
         for path, size in zip(some, sizes):
             weight = share * size / max(sum(sizes), 1)
-            found += weight * share_of_marks(_beginning(path, reading, _LEAST + round(weight * LOOKED_AT)))
+            beginning = _beginning(path, reading, _LEAST + round(weight * LOOKED_AT))
+            found += weight * share_of_marks(normalized(beginning, form))
         first += count
     return found
 

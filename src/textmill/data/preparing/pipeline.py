@@ -4,7 +4,8 @@ Files are read once to filter, once to learn a tokenizer from the training side 
 memory. Where ids are written, and what was encoded before, is the destination's business.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 from textmill.console.number_format import size
 from textmill.data.preparing.chunks import Encoding
 from textmill.data.preparing.corpus_report import CorpusNotes
-from textmill.data.preparing.document_filter import FilterResult
+from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
 from textmill.data.preparing.encode_in_parallel import encode_and_write
 from textmill.data.preparing.learning_text import CorpusTally, LearningText, marks_in_files
+from textmill.data.preparing.mixed_forms import MixedForms
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.reading_progress import ReadProgress
@@ -34,11 +36,11 @@ from textmill.data.preparing.split import (
 )
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
 from textmill.data.preparing.train_and_validation import TextSet, close_writers, filter_sets, say_leaks, text_sets
+from textmill.data.preparing.unknown_text import UnknownLimit, UnknownText
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
 from textmill.errors import listed
 from textmill.tokenizers import Tokenizer
-from textmill.tokenizers.char_and_byte import LONGEST_CHARACTER
 
 _WORTH_TELLING = 10_000_000  # bytes
 
@@ -54,29 +56,22 @@ def prepare_text(
     """Write the token ids of `files` to `destination`: a store for every side.
 
     Return the tokenizer that made them; set -> how many documents it had, how many were left out and why; and [tokens,
-    bytes] of training text by corpus of a mixture. Raises DataError when the text is unusable or leaves a side with
-    less than two tokens.
+    bytes] of training text by corpus of a mixture. Raises DataError when the text is unusable, leaves a side with less
+    than two tokens, or has more than `max_unknown` that a tokenizer made for other text does not know.
     """
-    sets = text_sets(files, settings.share)
-    tally = CorpusTally(files)
-    filtered = filter_sets(sets, settings.reading, settings.cleaning, tally, notes.add, progress.tick)
+    sets, forms, tally = text_sets(files, settings.share), MixedForms(files.every()), CorpusTally(files)
+    document_filter = DocumentFilter(settings.cleaning, settings.reading.min_length, choice.normal_form)
+    filtered = filter_sets(sets, settings.reading, document_filter, tally, forms.watch, notes.add, progress.tick)
     split = _split(files, settings, filtered[TRAIN], tally.documents, notes.add)
-
-    def fragments(tick: Callable[[int], None]) -> Iterator[Fragment]:
-        for text_set in [text_set for text_set in sets if not text_set.split_off]:
-            training, result = text_set.side == TRAIN, filtered[text_set.side]
-            opened: list[Path] = []
-            documents = read_documents(text_set.files, settings.reading, None, tick, opened.append)
-            documents = result.note_examples(settings.cleaning.repaired(documents))
-            for fragment in divide(documents, split if training else everything(VALIDATION, result.found)):
-                corpus = files.corpus_of(len(opened) - 1) if training else 0
-                yield fragment._replace(side=max(text_set.side, fragment.side), corpus=corpus, file=opened[-1])
-
+    split = replace(split, whole_units=choice.normal_form is not None)
+    fragments = partial(_fragments, sets, files, settings, filtered, split)
     found = filtered[TRAIN].found
     texts = ((part.corpus, part.text) for part in fragments(progress.tick) if part.side == TRAIN)
     marks, shares = partial(marks_in_files, files, settings.reading), training_bytes(split, found, tally.documents)
     text = LearningText(texts, found.kept_characters, marks, tally.shares(shares))
     tokenizer = learn_once(choice, text, destination, progress, notes.add)
+    if (mixed := forms.sentence(tokenizer)) is not None:
+        notes.add(mixed)
     # A single text needs no EOS token, and one that training never saw must not be in the validation text either.
     several = found.kept_documents > 1 if settings.ends_documents is None else settings.ends_documents
     marked = tokenizer.eos_id is not None or tokenizer.prefix_ids or tokenizer.suffix_ids
@@ -87,33 +82,82 @@ def prepare_text(
     # Tokenizing is far behind reading where documents are long, so this pass counts as done when ids are written.
     parts = with_beginnings(fragments(lambda num_bytes: progress.tick(0)))
     whole = parts if tokenizer.exact_in_parts else whole_documents(parts)
+    limit = _limit(sets, settings, choice, filtered, split)
     total = sum(result.found.kept_characters for result in filtered.values())
-    written = encode_and_write(
-        whole, encoding, writers, destination, settings.workers, lambda count: progress.advance(count / total)
-    )
+
+    def done(count: int, unknown: Sequence[UnknownText]) -> None:
+        progress.advance(count / total)
+        limit.check(unknown)
+
+    written = encode_and_write(whole, encoding, writers, destination, settings.workers, done)
+    limit.check(written.unknown, ended=True)
     if written.reused >= _WORTH_TELLING:
         notes.say(f"{size(written.reused)} of the text were tokenized before, and are not tokenized again")
-    _note_unknown(sets, written.unknown, tokenizer.kind, notes)
+    for text_set, unknown in zip(sets, written.unknown):
+        if unknown.tokens:  # a single set, as of an evaluation, is no training text
+            notes.add(unknown.sentence(f"the {text_set.name} text" if len(sets) > 1 else "the text", tokenizer))
     close_writers(sets, writers)
-    report = {sets[side].name: result.summary() for side, result in filtered.items()}
+    report = _report(sets, filtered, split, written.unknown, limit)
     for text_set, writer in zip(sets, writers):
-        entry = report.setdefault(text_set.name, {"dropped": {}, "repaired": {"documents": 0}})
-        if text_set.side == TRAIN or text_set.split_off:  # these two share the documents that were read
-            entry["kept_documents"], entry["kept_characters"] = kept_on(split, found, text_set.side)
-        entry["tokens"] = writer.num_tokens
+        report[text_set.name]["tokens"] = writer.num_tokens
     return tokenizer, report, written.sizes
 
 
-def _note_unknown(sets: Sequence[TextSet], unknown: Sequence[int], kind: str, notes: CorpusNotes) -> None:
-    """Note how many tokens of each set are unknown; a single set, as of an evaluation, is no training text."""
-    for text_set, count in zip(sets, unknown):
-        if count:
-            which = f"{text_set.name} " if len(sets) > 1 else ""
-            effect = (
-                f"each adds {8 * LONGEST_CHARACTER} bits to bits per byte" if kind == "char" else "no bits per byte"
-            )
-            what = f"not in the vocabulary, and counted as unknown: {count:,} tokens of the {which}text"
-            notes.add(f"{what} ({effect})")
+def _fragments(
+    sets: Sequence[TextSet],
+    files: Files,
+    settings: PrepareSettings,
+    filtered: Mapping[int, FilterResult],
+    split: Split,
+    tick: Callable[[int], None],
+) -> Iterator[Fragment]:
+    """Read what stays of all sets, each piece with its side, the corpus of a mixture that it is from, and its file."""
+    for text_set in [text_set for text_set in sets if not text_set.split_off]:
+        training, result = text_set.side == TRAIN, filtered[text_set.side]
+        opened: list[Path] = []
+        documents = read_documents(text_set.files, settings.reading, None, tick, opened.append)
+        documents = result.note_examples(settings.cleaning.repaired(documents))
+        for fragment in divide(documents, split if training else everything(VALIDATION, result.found)):
+            corpus = files.corpus_of(len(opened) - 1) if training else 0
+            yield fragment._replace(side=max(text_set.side, fragment.side), corpus=corpus, file=opened[-1])
+
+
+def _limit(
+    sets: Sequence[TextSet],
+    settings: PrepareSettings,
+    choice: TokenizerChoice,
+    filtered: Mapping[int, FilterResult],
+    split: Split,
+) -> UnknownLimit:
+    """Return how much of each set may be unknown: no limit for what is split off the text that is learned from."""
+    limited = [text_set for text_set in sets if not (text_set.split_off and choice.learns)]
+    names = {text_set.side: text_set.title(alone=len(sets) == 1) for text_set in limited}
+    return UnknownLimit(settings.max_unknown, names, {side: _size_of(side, filtered, split)[1] for side in names})
+
+
+def _size_of(side: int, filtered: Mapping[int, FilterResult], split: Split) -> tuple[int, int]:
+    """Return how many documents of a side stay, and their characters; two sides may share the documents of a file."""
+    if side == TRAIN or side not in filtered:
+        return kept_on(split, filtered[TRAIN].found, side)
+    return filtered[side].found.kept_documents, filtered[side].found.kept_characters
+
+
+def _report(
+    sets: Sequence[TextSet],
+    filtered: Mapping[int, FilterResult],
+    split: Split,
+    unknown: Sequence[UnknownText],
+    limit: UnknownLimit,
+) -> dict[str, Any]:
+    """Return set -> how many documents it had, how many were left out and why, and what the tokenizer does not know."""
+    report = {sets[side].name: result.summary() for side, result in filtered.items()}
+    for text_set in sets:
+        entry = report.setdefault(text_set.name, {"dropped": {}, "repaired": {"documents": 0}})
+        entry["kept_documents"] = _size_of(text_set.side, filtered, split)[0]
+        entry["kept_characters"] = unknown[text_set.side].characters
+        if text_set.side in limit.names and unknown[text_set.side].tokens:
+            entry["unknown"] = unknown[text_set.side].summary()
+    return report
 
 
 def _without_eos(tokenizer: Tokenizer) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from textmill.config import Config, DataConfig
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.split import DEFAULT_SHARE
+from textmill.data.preparing.unknown_text import DEFAULT_MAX_UNKNOWN
 from textmill.data.reading.document import Reading
 from textmill.data.sources.file_selection import data_or_dataset
 from textmill.data.sources.hub import DEFAULT_VALIDATION
@@ -17,6 +18,7 @@ from textmill.errors import ConfigError
 from textmill.files import expand_home
 from textmill.runs.layout import is_prepared
 from textmill.tokenizers import Tokenizer
+from textmill.tokenizers.normal_forms import NORMAL_FORMS
 
 
 def reading_of(data: DataConfig) -> Reading:
@@ -42,6 +44,8 @@ class PrepareSettings:
         tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn, for others an upper bound to check.
         special_tokens, split_pattern: for a new tokenizer.
+        normalize: the normal form of Unicode that the tokenizer brings text into; None for none, or its own.
+        max_unknown: the largest share of characters that the tokenizer may not know; it changes no result.
         reading: how files become documents.
         dataset_split, validation_split: the splits of datasets to train and to validate on.
         cleaning: what is repaired and left out.
@@ -57,6 +61,8 @@ class PrepareSettings:
     vocab_size: int | None = None
     special_tokens: Sequence[str] = ()
     split_pattern: str | None = None
+    normalize: str | None = None
+    max_unknown: float = DEFAULT_MAX_UNKNOWN
     reading: Reading = field(default_factory=Reading)
     dataset_split: str = "train"
     validation_split: str | None = DEFAULT_VALIDATION
@@ -67,12 +73,16 @@ class PrepareSettings:
     ends_documents: bool | None = None
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a share that leaves nothing to train on, and for an empty list of data."""
+        """Raises ConfigError for a value that means nothing, such as an empty list of data."""
         if self.val_split is not None and not 0 <= self.val_split < 1:
             raise ConfigError(f"val_split is {self.val_split}: give a share from 0 up to, not including, 1")
         # One value for one meaning: a saved configuration spells the default out, and 0 is 0.0.
         share = None if self.val_split in (None, DEFAULT_SHARE) else float(self.val_split)
         object.__setattr__(self, "val_split", share)
+        if self.normalize is not None and self.normalize not in NORMAL_FORMS:
+            raise ConfigError(f"normalize is {self.normalize!r}: choose {', '.join(NORMAL_FORMS)} or none")
+        if not 0 <= self.max_unknown <= 1:
+            raise ConfigError(f"max_unknown is {self.max_unknown}: give a share from 0 to 1")
         if isinstance(self.data, list | tuple) and not self.data:
             raise ConfigError("data is an empty list: name files, or leave it out for the default corpus")
 
@@ -88,6 +98,8 @@ class PrepareSettings:
             vocab_size=config.model.asked("vocab_size"),
             special_tokens=config.tokenizer.special_tokens,
             split_pattern=config.tokenizer.split_pattern,
+            normalize=config.tokenizer.normalize,
+            max_unknown=config.tokenizer.max_unknown,
             eos_token=config.tokenizer.eos_token,
             reading=reading_of(data),
             dataset_split=data.dataset_split,

@@ -6,6 +6,7 @@ copies share a side, and adding documents moves none.
 """
 
 import hashlib
+import unicodedata
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 
 from textmill.data.reading.document import Document
 from textmill.errors import DataError
+from textmill.tokenizers.normal_forms import STANDARD_NAMES, begins_unit
 
 FEW_DOCUMENTS = 20
 DEFAULT_SHARE = 0.1
@@ -51,8 +53,12 @@ class Survey:
         return int(self.kept.sum())
 
 
-def survey(documents: Iterable[Document], min_length: int = 0) -> Survey:
-    """Read `documents` once and return their lengths, content hashes, and which are worth keeping."""
+def survey(documents: Iterable[Document], min_length: int = 0, normal_form: str | None = None) -> Survey:
+    """Read `documents` once and return their lengths, content hashes, and which are worth keeping.
+
+    normal_form: of Unicode, "nfc" and the like; the hashes of texts that are equal in it are equal.
+    """
+    form = None if normal_form is None else STANDARD_NAMES[normal_form]
     characters, sizes, keys, kept = array("q"), array("q"), array("Q"), bytearray()
     length, size, blank, content = 0, 0, True, hashlib.blake2b(digest_size=8)
     for part in documents:
@@ -60,7 +66,7 @@ def survey(documents: Iterable[Document], min_length: int = 0) -> Survey:
         length += len(part.text)
         size += len(encoded)
         blank = blank and (not part.text or part.text.isspace())
-        content.update(encoded)
+        content.update(encoded if form is None else unicodedata.normalize(form, part.text).encode("utf-8"))
         if part.continues:
             continue
         characters.append(length)
@@ -85,11 +91,13 @@ class Split:
         trains: int64 (documents,): how many of its first characters train, the rest validates; at least as many as it
             has if it trains as a whole.
         ends_at_cut: whether a document that validates from somewhere on ends there for training.
+        whole_units: whether a cut moves on where it would separate what a normal form of Unicode joins.
     """
 
     kept: np.ndarray
     trains: np.ndarray
     ends_at_cut: bool = False
+    whole_units: bool = False
 
     @property
     def validates(self) -> np.ndarray:
@@ -222,7 +230,10 @@ def divide(documents: Iterable[Document], split: Split) -> Iterator[Fragment]:
         if number == split.kept.size:
             raise DataError(f"{part.source} changed while it was read: start again when it is complete")
         if split.kept[number]:
-            yield from _divide_at(int(split.trains[number]) - characters, part, ends_at_cut=split.ends_at_cut)
+            cut = int(split.trains[number]) - characters
+            while split.whole_units and 0 < cut < len(part.text) and not begins_unit(part.text[cut]):
+                cut += 1
+            yield from _divide_at(cut, part, ends_at_cut=split.ends_at_cut)
             characters += len(part.text)
         if not part.continues:
             number, characters = number + 1, 0

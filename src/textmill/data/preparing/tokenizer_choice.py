@@ -36,6 +36,7 @@ class TokenizerChoice:
         for_ids: whether the data is token ids already.
         learns: whether it is learned from the text.
         bound: ids must be below it; None if that is not known.
+        normal_form: the form of Unicode that it brings text into; None for none.
         identity: what its ids depend on besides the text, as plain values.
     """
 
@@ -48,11 +49,13 @@ class TokenizerChoice:
         for_ids: bool,
         eos_token: str | None = None,
         split_pattern: str | None = None,
+        normalize: str | None = None,
     ) -> None:
         """Load what exists. `for_ids`: the data is ids already, so "char" and "bpe" have nothing to learn from.
 
         eos_token: the token to follow every document, in place of the one that the tokenizer declares.
         split_pattern: how BPE that is learned cuts text into words; None: as `suitable_pattern` says.
+        normalize: the form of Unicode into which text is brought first; None: as an existing tokenizer does it.
 
         Raises ConfigError when a setting cannot take effect, and what `load_tokenizer` raises.
         """
@@ -67,6 +70,10 @@ class TokenizerChoice:
             self.ready = load_tokenizer(wanted)
         if self.ready is not None and eos_token is not None:
             self.ready = self.ready.with_eos(eos_token)
+        if self.ready is not None:
+            self.ready = self.ready.with_normal_form(None if for_ids else normalize)
+        if normalize is not None and for_ids:
+            raise ConfigError("normalize has no effect here: the data is token ids")
         if special_tokens and (for_ids or (self.kind is None and name != "byte")):
             raise ConfigError("special_tokens has no effect here: the tokens are made already")
         if split_pattern is not None and (for_ids or name != "bpe"):
@@ -78,6 +85,7 @@ class TokenizerChoice:
         self._special_tokens = list(special_tokens)
         self._eos_token = eos_token
         self._pattern = split_pattern
+        self.normal_form = self.ready.normal_form if self.ready is not None else normalize
         self.identity: dict[str, Any] = {}
         if self.ready is not None:
             self.identity = {"fingerprint": self.ready.fingerprint, "eos_id": self.ready.eos_id}
@@ -87,12 +95,14 @@ class TokenizerChoice:
             self.identity |= {} if eos_token is None else {"eos_token": eos_token}
             if self.kind == "bpe" and split_pattern != GPT2.name:  # which corpora from before there was a choice have
                 self.identity["split_pattern"] = split_pattern or "by the marks of all files"
+            self.identity |= {} if normalize is None else {"normalize": normalize}
 
     def make(self, text: LearningText, say: Callable[[str], None]) -> Tokenizer:
         """Return the tokenizer, learned from `text`, unless it is ready."""
         if self.ready is not None:
             return self.ready
-        made = self._learn(text, say)
+        form = self.normal_form
+        made = self._learn(text if form is None else text.in_normal_form(form), say).with_normal_form(form)
         return made if self._eos_token is None else made.with_eos(self._eos_token)
 
     def _learn(self, text: LearningText, say: Callable[[str], None]) -> Tokenizer:
@@ -102,7 +112,7 @@ class TokenizerChoice:
         wanted = self._vocab_size or suitable_vocab_size(text.characters)
         pattern = self._pattern
         if pattern is None:
-            pattern = suitable_pattern(text.share_of_marks())
+            pattern = suitable_pattern(text.share_of_marks(self.normal_form))
             if pattern != GPT2.name:
                 say(f"words are cut by the pattern {pattern}, so that marks are part of them; --split-pattern sets it")
         made = train_bpe(texts, wanted, self._special_tokens, pattern=pattern)

@@ -1,16 +1,15 @@
 """The sides of a corpus: training, validation and further validation sets, each with its files, each filtered."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from textmill.console.number_format import plural
-from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
 from textmill.data.preparing.learning_text import CorpusTally
 from textmill.data.preparing.pipeline_output import Writer
 from textmill.data.preparing.split import TRAIN, VALIDATION
-from textmill.data.reading.document import Reading
+from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
 from textmill.data.sources.findings import Notes
@@ -43,6 +42,10 @@ class TextSet:
         """The files, as an error names them."""
         return str(self.files[0]) + (f" and {len(self.files) - 1:,} more files" if len(self.files) > 1 else "")
 
+    def title(self, *, alone: bool) -> str:
+        """Return what an error calls its text; `alone`: there is no other, as in an evaluation."""
+        return self.source if alone else f"the {self.name} text of {self.source}"
+
 
 def text_sets(files: Files, share: float) -> list[TextSet]:
     """Return the sides of a corpus in the order of their numbers; `share` of the training files is for validation."""
@@ -59,24 +62,25 @@ def text_sets(files: Files, share: float) -> list[TextSet]:
 def filter_sets(
     sets: Sequence[TextSet],
     reading: Reading,
-    cleaning: Cleaning,
+    document_filter: DocumentFilter,
     tally: CorpusTally,
+    watch: Callable[[Iterator[Document]], Iterator[Document]],
     say: Say,
     tick: Callable[[int], None],
 ) -> dict[int, FilterResult]:
     """Read all sets once and return, by side, which documents stay. Raises DataError for a set of which nothing stays.
 
-    A set that is split off another one has no documents of its own. `tally` counts the training documents.
+    A set that is split off another one has no documents of its own. `tally` counts the training documents; all
+    documents pass through `watch`.
     """
     notes = Notes()
-    document_filter = DocumentFilter(cleaning, reading.min_length)
     results = {}
     for text_set in reversed([text_set for text_set in sets if not text_set.split_off]):
         if text_set.side == TRAIN:
             documents = tally.count(read_documents(text_set.files, reading, notes, tick, tally.opened))
         else:
             documents = read_documents(text_set.files, reading, notes, tick)
-        result = document_filter.filter(documents, validates=text_set.side != TRAIN)
+        result = document_filter.filter(watch(documents), validates=text_set.side != TRAIN)
         for sentence in result.sentences():
             say(sentence)
         if not result.found.kept_documents:

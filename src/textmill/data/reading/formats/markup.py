@@ -27,6 +27,8 @@ LARGEST_PAGE = 64 << 20
 """Bytes. A page is read into memory as a whole."""
 
 _AROUND = "text of web pages that is not taken for their main text, as menus and footers, left out, {number} characters"
+_OF_A_SENTENCE = ("q", "time", "output", "meter")
+_OF_A_CELL = ("code", "del", "s", "strike")
 _NOT_IN_XML = re.compile("[\0-\x08\x0b\x0e-\x1f\ufffe\uffff]")  # dropped, or an error, in the library
 _OF_CODE = re.compile(r"[\n\t\f]|  +")  # white space of preformatted text that would be lost
 
@@ -80,15 +82,16 @@ def _make_safe(tree: Any, shield: Shield, left_out: LeftOut) -> Counter[str]:
         inner = any(outer.tag in ANNOTATIONS for outer in annotation.iterancestors())
         left_out.annotations += annotation.tag != "rp" and not inner and bool(annotation.text_content().strip())
         annotation.drop_tree()
+    _join_sentences(tree)
     for script in tree.iter("script"):  # from which the library takes the text of a page that has it nowhere else
         if script.get("type") == "application/ld+json" and script.text:
             script.text = shield.exchange_json(script.text)
-    there = Counter[str]()
+    there: list[str] = []
     for slots, preformatted in _lines(tree):
         pieces = [getattr(element, which) for element, which in slots]
         if not any(map(str.strip, pieces)):
             continue
-        there.update(shield.restore("".join(pieces)))
+        there += pieces
         if preformatted:
             pieces[0] = pieces[0].lstrip("\n")
             pieces[-1] = pieces[-1].rstrip("\n")
@@ -99,7 +102,26 @@ def _make_safe(tree: Any, shield: Shield, left_out: LeftOut) -> Counter[str]:
         for (element, which), piece in zip(slots, pieces):
             setattr(element, which, safe[start : start + len(piece)])
             start += len(piece)
-    return there
+    return Counter(shield.restore("".join(there)))
+
+
+def _join_sentences(tree: Any) -> None:
+    """Take the marks off the parts of a sentence that the library would drop, or part from it by a space or a line.
+
+    That is a time or a number with text behind it, a quotation, and code and struck text in a table. To it a short
+    paragraph with two short links is a menu, which in Chinese and Japanese it is not where a sentence ends.
+    """
+    for element in list(tree.iter(*_OF_A_SENTENCE, *_OF_A_CELL)):
+        inside = {outer.tag for outer in element.iterancestors()}
+        goes_on = element.tag == "q" or bool((element.tail or "").strip())
+        if not inside & PREFORMATTED and (inside & CELLS if element.tag in _OF_A_CELL else goes_on):
+            element.drop_tag()
+    for paragraph in tree.iter("p", "li"):
+        if len(links := list(paragraph.iter("a"))) > 1:
+            outside = "".join(paragraph.xpath(".//text()[not(ancestor::a)]"))
+            if any(end in outside for end in "。！？"):
+                for link in links:
+                    link.drop_tag()
 
 
 def _lines(tree: Any) -> Iterator[tuple[list[tuple[Any, str]], bool]]:

@@ -42,21 +42,26 @@ def decoded_page(page: bytes, file: str, reading: Reading, notes: Notes, member:
     """Return the text of a page without its byte order mark, its line ends as line feeds; note all but plain UTF-8.
 
     What is UTF-8 beyond ASCII is read as UTF-8 whatever it declares: text in other encodings does not look like it, and
-    pages that were saved anew keep their old declaration. `reading.encoding` counts where nothing is declared.
+    pages that were saved anew keep their old declaration. An encoding that was given counts where nothing is declared,
+    or something that is not true.
 
     member: the name of the page in the archive `file`. Raises DataError, naming page and byte, for bytes that are not
     in the encoding, unless they are to be replaced.
     """
     encoding, why = _encoding(page, reading)
+    given = reading.encoding
     try:
-        text = page.decode(encoding, reading.encoding_errors)
+        text = page.decode(encoding)
     except UnicodeDecodeError as error:
-        mend = "mend what it declares, name the --encoding of pages that declare none, or use --encoding-errors replace"
-        raise DataError(
-            f"{file}{', ' + member if member else ''} is not {encoding} ({why}): byte "
-            f"0x{error.object[error.start]:02X} at offset {error.start:,} ({error.reason}); "
-            f"{remedy(error) if why == _UNDECLARED and encoding == 'utf-8' else mend}"
-        ) from error
+        if given not in ("utf-8", encoding) and _is_in(page, given):
+            encoding, why = given, f"as given, because it is not {encoding} ({why})"
+        elif reading.encoding_errors == "strict":
+            where = f"{file}, {member}" if member else file
+            raise DataError(
+                f"{where} is not {encoding} ({why}): byte 0x{error.object[error.start]:02X} at offset {error.start:,} "
+                f"({error.reason}); {remedy(error)}"
+            ) from error
+        text = page.decode(encoding, "replace")
     if encoding == "utf-8-sig":
         notes.add("byte order mark dropped", file)
     elif not text.isascii() and (encoding != "utf-8" or why.startswith("although")):
@@ -72,16 +77,18 @@ def _encoding(page: bytes, reading: Reading) -> tuple[str, str]:
         if begin.match(page):
             return encoding, "by its first bytes"
     label, declared = _declared(page)
-    if not page.isascii() and _is_utf8(page):
+    if not page.isascii() and _is_in(page, "utf-8"):
         return "utf-8", "by its bytes" if declared in (None, "utf-8") else f"although it declares {label}"
     if declared:
         return declared, f"as it declares, {label}"
-    return reading.encoding, f"it declares {label}, which is unknown" if label else _UNDECLARED
+    if reading.encoding != "utf-8":
+        return reading.encoding, "as given"
+    return "utf-8", f"it declares {label}, which is unknown" if label else _UNDECLARED
 
 
-def _is_utf8(page: bytes) -> bool:
+def _is_in(page: bytes, encoding: str) -> bool:
     try:
-        page.decode("utf-8")
+        page.decode(encoding)
     except UnicodeDecodeError:
         return False
     return True

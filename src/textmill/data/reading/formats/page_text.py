@@ -60,7 +60,7 @@ ANNOTATIONS = frozenset({"rt", "rtc", "rp"})
 """Readings above or beside words, and the parentheses around them where they cannot be shown so."""
 
 HTML_SPACE = " \t\n\r\f"
-_SPACES = re.compile(f"[{HTML_SPACE}]+")
+_SPACES = re.compile(f"[{HTML_SPACE}]{{2,}}|[\t\n\r\f]")  # all but one space alone
 _ANNOTATED = "ruby annotations, the readings above words, left out, {number} of them"
 _JOINED = "line ends between Chinese or Japanese characters are no spaces, {number} of them"
 

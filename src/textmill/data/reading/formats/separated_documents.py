@@ -9,6 +9,7 @@ from itertools import chain
 from textmill.data.reading.document import END_OF_TEXT_LINES
 from textmill.data.sources.text_columns import with_escapes
 from textmill.tokenizers.new_tokenizers import END_OF_TEXT
+from textmill.tokenizers.normal_forms import begins_unit
 from textmill.tokenizers.split_long_text import last_cut
 
 
@@ -59,7 +60,8 @@ def split_documents(
 ) -> Iterator[tuple[str, bool, bool]]:
     """Yield (text, whether a document ends with it, whether a separator ends it), long documents in parts.
 
-    Parts have at least `part` characters and end before white space; `longest` without any are cut anywhere.
+    Parts have at least `part` characters and end before white space; `longest` without any are cut anywhere but before
+    a mark.
     """
     text, margin = "", len(separator.mark) + 2
     for piece in chain(pieces, [None]):
@@ -72,7 +74,10 @@ def split_documents(
         if piece is None or len(text) < part:
             continue
         cut = last_cut(text[:-margin] if separator.mark else text)
-        cut = cut or (len(text) - margin if len(text) > longest else 0)
+        if not cut and len(text) > longest:
+            cut = len(text) - margin
+            while cut and not begins_unit(text[cut]):
+                cut -= 1
         if cut:
             yield text[:cut], False, False
             text = text[cut:]

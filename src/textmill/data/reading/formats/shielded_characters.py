@@ -34,7 +34,8 @@ class Shield:
 
     def exchange(self, text: str) -> str:
         """Return `text`, one character for one, with every one exchanged that would not pass."""
-        text = text.translate(self._table)
+        if not text.isprintable() or any(one in text for one in _ALSO_CHANGED):  # else it would be all of itself
+            text = text.translate(self._table)
         for is_changed in (_by_itself, _as_a_mark, _beyond_ascii):  # no more than NFC requires
             if unicodedata.is_normalized("NFC", text):
                 break
