@@ -100,9 +100,11 @@ def _make_safe(tree: Any, shield: Shield, left_out: LeftOut) -> Counter[str]:
             pieces = collapse(pieces, left_out)
         safe, start = shield.exchange("".join(pieces)), 0
         for (element, which), piece in zip(slots, pieces):
-            setattr(element, which, safe[start : start + len(piece)])
-            start += len(piece)
-    return Counter(shield.restore("".join(there)))
+            end = start + len(piece)
+            if getattr(element, which) != safe[start:end]:
+                setattr(element, which, safe[start:end])
+            start = end
+    return Counter({shield.restore(one): count for one, count in Counter("".join(there)).items()})
 
 
 def _join_sentences(tree: Any) -> None:
