@@ -38,6 +38,7 @@ def rewrite(line: str, verb: str = "train", flags: dict[str, bool] | None = None
         ("--prompt ''", "--sample-prompt="),
         ("--compile a.txt", "--compile=true a.txt"),
         ("--compile false a.txt", "--compile=false a.txt"),
+        ("--compile auto a.txt", "--compile=auto a.txt"),
         ("--no-compile", "--compile=false"),
         ("--no-wandb", "--wandb=false"),
         ("--no-early-stopping", "--early-stopping=false"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from textmill.data import Rows, TextDataset, TokenStore, TrainLoader, eval_batches
 from textmill.data.batches import loader
-from textmill.data.batches.loader import IGNORED, Batch, Prefetch
+from textmill.data.batches.loader import IGNORED, Batch, Prefetch, pinned_ahead
 from textmill.data.store.token_shards import ShardWriter
 from textmill.errors import ConfigError, DataError
 
@@ -146,6 +147,30 @@ def test_a_limited_evaluation_is_spread_evenly(stores) -> None:
     assert [targets[at] for at in range(0, 200, 50)] == [2, 252, 502, 752]
     assert torch.equal(next(iter(some)).tokens, next(iter(some)).tokens)
     assert eval_batches(rows, 5, limit=1000).share == 1
+
+
+def test_a_pinned_evaluation_reads_one_batch_ahead(stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its batches are those of any evaluation, each pinned; one more than was asked for has been read, and no more."""
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    rows = Rows(stores(101), 10)
+    plain, ahead = list(eval_batches(rows, 3)), eval_batches(rows, 3, pin=True)
+    for _ in range(2):  # it can be asked again
+        assert [batch.tokens.tolist() for batch in ahead] == [batch.tokens.tolist() for batch in plain]
+    assert len(pinned) == 2 * 2 * 4
+    read: list[int] = []
+
+    def watched() -> Iterator[Batch]:
+        for number, batch in enumerate(plain):
+            read.append(number)
+            yield batch
+        raise DataError("the disk is gone")
+
+    found = pinned_ahead(watched())
+    for number in range(4):
+        assert torch.equal(next(found).targets, plain[number].targets) and read[-1] <= number + 1
+    with pytest.raises(DataError, match="the disk is gone"):
+        next(found)
 
 
 def test_documents_are_told_apart(stores) -> None:

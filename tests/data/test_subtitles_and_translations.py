@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from textmill.data import list_files, read_documents
 from textmill.data.reading.document import Reading
@@ -63,6 +66,23 @@ def test_subtitles_are_what_is_spoken(tmp_path: Path, name: str, encoding: str) 
     path = written(tmp_path / name, gzip.compress(content) if name.endswith(".gz") else content)
     given: dict[str, Any] = {"encoding": encoding} if encoding == "gb18030" else {}
     assert texts(path, **given) == [SPOKEN]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="<>{}&\ufffe\uffff"), min_size=1),
+    st.sampled_from(["a.srt", "a.vtt", "a.tmx"]),
+)
+def test_every_character_is_kept(tmp_path_factory: pytest.TempPathFactory, text: str, name: str) -> None:
+    """All of Unicode but controls and what is markup; runs of spaces are one in subtitles."""
+    text = f"x{text}x" if name == "a.tmx" else re.sub(" +", " ", f"x{text}x")
+    content = {
+        "a.srt": f"1\n00:00:01,000 --> 00:00:02,000\n{text}\n",
+        "a.vtt": f"WEBVTT\n\n00:01.000 --> 00:02.000\n{text}\n",
+        "a.tmx": f'<tmx><body><tu><tuv xml:lang="en"><seg>{text}</seg></tuv></tu></body></tmx>',
+    }
+    path = written(tmp_path_factory.getbasetemp() / name, content[name])
+    assert [found.removesuffix("\n") for found in texts(path)] == [text]
 
 
 def test_lines_that_roll_are_spoken_once(tmp_path: Path) -> None:
@@ -130,6 +150,10 @@ def test_a_language_has_to_be_chosen_where_there_are_several(tmp_path: Path) -> 
         texts(path)
     with pytest.raises(DataError, match="has no language 'fr', it has 'en-GB', 'DE', 'de'"):
         texts(path, text_column="{de}{fr}")
+    written(tmp_path / "b.txt", "text")
+    said: list[str] = []
+    assert [found.name for found in list_files(tmp_path, said.append)] == ["b.txt"]
+    assert said == [f"skipped, because .tmx beside text is text in several languages (name it to read it): {path}"]
     single = MEMORY.format(encoding="utf-8").replace('lang="DE"', 'lang="de"').replace('lang="en-GB"', 'lang="de"')
     assert len(texts(written(tmp_path / "b.tmx", single))) == 2
 

@@ -10,7 +10,7 @@ import pytest
 
 from textmill.data import read_documents
 from textmill.data.reading.document import Reading
-from textmill.data.reading.formats.invalid_bytes import probable_encoding
+from textmill.data.reading.formats.invalid_bytes import probable_encodings
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
 
@@ -31,6 +31,11 @@ ARTICLE = {
     "부여받았으며 서로 형제애의 정신으로 행동하여야 한다.",
     "Thai": "มนุษย์ทั้งปวงเกิดมามีอิสระและเสมอภาคกันในศักดิ์ศรีและสิทธิ ต่างมีเหตุผลและมโนธรรม และควรปฏิบัติต่อกันด้วยเจตนารมณ์แห่งภราดรภาพ",
 }
+
+HUNGARIAN = (
+    "Minden emberi lény szabadon születik és egyenlő méltósága és joga van. Az emberek, ésszel és lelkiismerettel "
+    "bírván, egymással szemben testvéri szellemben kell hogy viseltessenek."
+)
 
 
 def written(path: Path, content: bytes) -> Path:
@@ -86,7 +91,17 @@ def test_what_is_not_known_is_not_named(tmp_path: Path) -> None:
         DataError, match=r"not UTF-8: byte 0x80 at offset 359 .*a few bytes are damaged: repair it, or use"
     ):
         texts(damaged)
-    assert probable_encoding(bytes(range(256)) * 40) is None
+    assert not probable_encodings(bytes(range(256)) * 40)
+
+
+def test_two_that_are_as_likely_are_both_named_where_they_differ(tmp_path: Path) -> None:
+    """Hungarian has two letters by which its encoding is told from that of western Europe."""
+    path = written(tmp_path / "a.txt", HUNGARIAN.encode("cp1250"))
+    with pytest.raises(DataError) as refused:
+        texts(path)
+    shown = HUNGARIAN[HUNGARIAN.index("ő") - 12 :][:24]
+    both = f"cp1252 ({shown.replace('ő', 'õ')!r}) or cp1250 ({shown!r})"
+    assert f"it is probably {both}: read it with --encoding cp1252," in str(refused.value)
 
 
 def test_another_encoding_than_the_one_given_is_named_too(tmp_path: Path) -> None:

@@ -69,6 +69,23 @@ def test_a_step_on_mps_waits_once(mps: Found) -> None:
         assert counts == {"wait, engine/clip_and_step.py:step": 1}, name
 
 
+def test_a_loss_in_parts_waits_for_nothing(cuda: Found, mps: Found) -> None:
+    """Its parts need no value on the host, in any precision; on MPS the step waits once, as always."""
+    assert set(cuda["losses_in_parts"]) == {"fp32", "bf16", "fp16"}
+    assert not any(cuda["losses_in_parts"].values())
+    assert mps["losses_in_parts"] == {"fp32": {"wait, engine/clip_and_step.py:step": 1}}
+
+
+def test_rows_of_an_evaluation_come_from_pinned_memory(cuda: Found) -> None:
+    """Every copy of ids and targets is from pinned memory, which PyTorch keeps; only the five sums are waited for."""
+    counts = cuda["evaluation_of_a_folder"]
+    copies = counts.pop("cpu to cuda, not waiting, data/batches/loader.py:<lambda>")
+    assert copies >= 4 and copies % 2 == 0
+    assert {what: count for what, count in counts.items() if "cpu to" in what or "wait" in what} == {
+        "wait, evaluation/evaluate_batches.py:<genexpr>": 5
+    }
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
 def test_between_log_lines_the_loop_waits_for_nothing(cuda: Found, optimizer: str) -> None:
     """Of a run that reports after every third step only that step waits; rows come from pinned memory meanwhile."""

@@ -10,7 +10,7 @@ from textmill.config import Config, load_config
 from textmill.errors import ConfigError
 from textmill.machine.devices import likely_device, likely_precision
 from textmill.machine.memory import free_memory
-from textmill.planning.memory import evaluation_rows
+from textmill.planning.logits import evaluation_rows
 from textmill.planning.plan import Text, plan_run, tokens_of_bytes
 
 TEXT = Text(train_tokens=100_001, validation_tokens=5_000, vocab_size=300)
@@ -78,9 +78,9 @@ def test_the_estimate_of_tokens_against_real_text(shared) -> None:
 def test_evaluation_batches_are_bounded_by_their_largest_tensor() -> None:
     """A small vocabulary does not make an evaluation batch of thousands of rows."""
     model = config().model
-    rows = evaluation_rows(model, 10, vocab_size=65)
+    rows = evaluation_rows(model, 10, vocab_size=65, device="cpu")
     assert rows * 100 * max(65, 4 * 100, 3 * 192) <= 2**24
-    assert evaluation_rows(model, 10**6, vocab_size=65) == 10**6
+    assert evaluation_rows(model, 10**6, vocab_size=65, device="cpu") == 10**6
 
 
 def test_the_plan_is_json() -> None:

@@ -104,7 +104,7 @@ WHY = {
     "on_spike": "most spikes pass by themselves; rolling back changes what the run learns from",
     "label_smoothing": "the loss stays the true cross-entropy",
     "precision": "bf16 is about twice as fast where the hardware multiplies it, and needs no loss scaling",
-    "compile": "costs 10 to 60 seconds at the start, which a short run does not win back",
+    "compile": "costs about a minute at the start, which a short run does not win back",
     "deterministic": "deterministic kernels cost time, and most runs are never compared to the bit",
     "device": "cuda, then mps, then cpu",
     "engine": "the command that starts the processes decides",

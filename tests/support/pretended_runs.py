@@ -32,7 +32,9 @@ from textmill.evaluation.evaluate_batches import evaluate
 from textmill.evaluation.evaluate_saved_model import evaluate_model
 from textmill.generation.token_loop import generate
 from textmill.machine.precision import PRECISIONS, choose_precision
+from textmill.model.cross_entropy import loss_sums
 from textmill.optim.optimizer_choice import build_optimizer
+from textmill.planning.logits import LOGITS_AT_ONCE
 from textmill.training.assemble import assemble
 from textmill.training.loop import steps
 
@@ -88,6 +90,34 @@ def training_steps() -> dict[str, Any]:
             take_step(engine)
             found[f"{optimizer} {family} {precision}"] = told(log)
     return found
+
+
+def losses_in_parts() -> dict[str, dict[str, int]]:
+    """Waits and copies of a step of two micro-batches whose loss is computed in parts of 64 tokens, by precision."""
+    found = {}
+    for precision in FORMATS:
+        with mock.patch.dict(LOGITS_AT_ONCE, {KIND: 1}), pretended_gpu(number=0.0) as log:
+            engine = engine_of("adamw", precision, architecture="llama")
+            ids = torch.zeros(4, 24, dtype=torch.int64, device=DEVICE)
+            for _ in range(2):  # with a loss scaler the first step makes a tensor on the device
+                log.clear()
+                for _ in range(2):
+                    with engine.precision.autocast():
+                        minimised, _ = loss_sums(engine.model, Batch(ids, ids, 96), label_smoothing=0.1)
+                    engine.backward(minimised / 192)
+                engine.step(1.0)
+            found[precision] = told(log)
+    return found
+
+
+def evaluation_of_a_folder(folder: Path) -> dict[str, int]:
+    """Waits and copies of an evaluation of the validation set of a run, in batches of three rows."""
+    loaded = load_model(folder / "saved")
+    with pretended_gpu(number=1.0) as log:
+        loaded.model.to(DEVICE)
+        log.clear()
+        evaluate_model(loaded, device=KIND, precision="fp32", batch_size=3)
+        return told(log)
 
 
 def whole_runs(folder: Path) -> dict[str, list[dict[str, int]]]:
@@ -265,6 +295,8 @@ def main(name: str) -> None:
         "whole_runs": whole_runs(folder),
         "float32_products": float32_products(folder) if KIND == "cuda" else {},
         "refused": refused(folder) if KIND == "mps" else "",
+        "losses_in_parts": losses_in_parts(),
+        "evaluation_of_a_folder": evaluation_of_a_folder(folder) if KIND == "cuda" else {},
         "resumed": resumed(),
         "evaluation_and_generation": evaluation_and_generation(),
         "recomputed_dropout": recomputed_dropout(),

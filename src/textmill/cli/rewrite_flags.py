@@ -21,6 +21,7 @@ _PRECISIONS = frozenset({"auto", "fp16", "bf16", "fp32", "float16", "bfloat16", 
 _OPTIONAL: dict[str, Callable[[str], object]] = {
     "mixed_precision": (_BOOL | _PRECISIONS).__contains__,
     "early_stopping": re.compile(r"true|false|yes|no|on|off|[0-9]+").fullmatch,
+    "compile": (_BOOL | {"auto"}).__contains__,
     "resume": re.compile(r"true|false|yes|no|on|off|0|1|auto|best|last|final|(step|epoch)-[0-9]+").fullmatch,
 }
 """Spellings that may stand alone -> which next words are their value. All other switches take a boolean word."""

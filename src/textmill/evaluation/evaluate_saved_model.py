@@ -243,11 +243,12 @@ def _batches(
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
     data = trained_with.data if trained_with is not None else None
+    on_gpu = next(loaded.model.parameters()).device.type == "cuda"
     mask = data is not None and (data.mask_documents or not data.pack_sequences)  # as training measured it
     batches = []
     for store in stores:
         length = min(context, max(store.num_tokens - 1, 1))
         fitting = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
         rows = Rows(store, length, mask_documents=mask and separates_documents(store))
-        batches.append(eval_batches(rows, batch_size or fitting))
+        batches.append(eval_batches(rows, batch_size or fitting, pin=on_gpu))
     return batches

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from textmill.config import ModelConfig
 from textmill.model.attention import Mask, make_mask
+from textmill.model.cross_entropy import smoothed_sums
 from textmill.model.dropout import Dropout
+from textmill.model.head_loss import head_loss
 from textmill.model.kv_cache import Cache
-from textmill.model.linear_and_embedding import Embedding, Linear
+from textmill.model.linear_and_embedding import Embedding, Linear, is_plain
 from textmill.model.norm import make_norm
 from textmill.model.positions import Angles, rotary_angles, sinusoids
 from textmill.model.recompute import recomputed
+from textmill.planning.logits import tokens_at_once
 
 
 class Block(nn.Module):
@@ -86,8 +89,10 @@ class Decoder(nn.Module):
         segments: Tensor | None = None,
         cache: Cache | None = None,
         last_only: bool = False,
-    ) -> Tensor:
-        """Return logits (B, T, V), or (B, 1, V) with `last_only`.
+        next_tokens: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> Any:
+        """Return logits (B, T, V), or (B, 1, V) with `last_only`; with `next_tokens` the loss of them.
 
         Args:
             tokens: ids (B, T), each below `config.vocab_size`.
@@ -95,6 +100,9 @@ class Decoder(nn.Module):
             segments: (B, T); positions attend only within their own segment. Not together with a cache.
             cache: from `new_cache`; these T positions are appended to it.
             last_only: score the last position only, as generation needs.
+            next_tokens: the targets, ids (B, T). The result is then what `smoothed_sums` returns for the logits, which
+                on a GPU never exist at once if they are many.
+            label_smoothing: see `cross_entropy_sum`; of the loss alone.
 
         Raises:
             ValueError: more positions than `config.max_seq_len`, or segments with a cache.
@@ -124,6 +132,16 @@ class Decoder(nn.Module):
         if self.config.pos_encoding == "rope":
             assert self.config.head_dim is not None
             angles = rotary_angles(positions, self.config.head_dim, self.config.rope_theta, dtype)
+        x = self._through_blocks(x, angles, mask, cache)
+        if cache is not None:
+            cache.advance(length)
+        x = self._part(self.names.norm)(x)
+        if next_tokens is not None:
+            return self._loss(x, next_tokens, label_smoothing)
+        return self.lm_head(x[:, -1:] if last_only else x)  # (B, T, D) -> (B, T, V)
+
+    def _through_blocks(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
+        """Return the stream (B, T, D) after all blocks."""
         recompute = self.config.gradient_checkpointing and self.training and torch.is_grad_enabled()
         drops = max(self.config.dropout, self.config.attention_dropout or 0.0) > 0
         for block in self._part(self.names.blocks):
@@ -131,10 +149,15 @@ class Decoder(nn.Module):
                 x = recomputed(block, x, angles, mask, None, drops=drops)
             else:
                 x = block(x, angles, mask, cache)
-        if cache is not None:
-            cache.advance(length)
-        x = self._part(self.names.norm)(x)
-        return self.lm_head(x[:, -1:] if last_only else x)  # (B, T, D) -> (B, T, V)
+        return x
+
+    def _loss(self, x: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+        """Return the sums of `smoothed_sums` for the normed stream (B, T, D), with as many logits as may exist."""
+        assert self.config.vocab_size is not None
+        at_once = tokens_at_once(targets.numel(), self.config.vocab_size, x.device.type)
+        if at_once is None or not is_plain(self.lm_head):
+            return smoothed_sums(self.lm_head(x), targets, label_smoothing=label_smoothing)
+        return head_loss(x, self.lm_head.weight, targets, tokens_at_once=at_once, label_smoothing=label_smoothing)
 
     def new_cache(self, batch_size: int, max_len: int | None = None) -> Cache:
         """Return an empty cache for `batch_size` sequences of up to `max_len` (default max_seq_len) positions."""

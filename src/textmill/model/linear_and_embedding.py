@@ -20,15 +20,16 @@ def side_by_side(x: Tensor, *layers: nn.Module) -> Tensor:
 
     It is one product with the stacked weights, unless a layer was replaced or has hooks, which are respected.
     """
-    plain = [layer for layer in layers if type(layer) is Linear and not _has_hooks(layer)]
+    plain = [layer for layer in layers if isinstance(layer, Linear) and is_plain(layer)]
     if len(plain) < len(layers):
         return torch.cat([layer(x) for layer in layers], -1)
     bias = None if plain[0].bias is None else torch.cat([layer.bias for layer in plain])
     return nn.functional.linear(x, torch.cat([layer.weight for layer in plain]), bias)
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+def is_plain(layer: nn.Module) -> bool:
+    """Whether the product with the layer's weights is all that it does: it was not replaced and has no hooks."""
+    return type(layer) is Linear and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
 
 
 class Embedding(nn.Embedding):

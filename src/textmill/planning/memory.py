@@ -16,6 +16,7 @@ from typing import Any
 
 from textmill.config import Config, ModelConfig
 from textmill.machine.device_memory import RUNTIME
+from textmill.planning.logits import evaluation_rows, loss_bytes
 from textmill.planning.parameter_count import block_matrices, count_parameters
 
 FLOAT, LONG = 4, 8
@@ -26,9 +27,6 @@ WRITTEN_OUT_LIMIT = 64 * 2**20
 
 FLASH = (8, 0)
 """Compute capability of NVIDIA's GPUs from which flash attention runs on them: Ampere."""
-
-EVALUATION_NUMBERS = 2**24
-"""Elements of the largest tensor of an evaluation batch (64 MB), unless training's batch is larger."""
 
 
 @dataclass(frozen=True)
@@ -212,21 +210,23 @@ def estimate_memory(model: ModelConfig, step: StepSettings) -> Memory:
         masked=step.masked,
         flash=step.precision != "fp16",  # which is chosen on a GPU that is too old for bf16, and for flash attention
     )
-    rows = step.validation_rows or evaluation_rows(model, step.batch_size, model.vocab_size or 0)
+    size = model.vocab_size or 0
+    rows = step.validation_rows or evaluation_rows(model, step.batch_size, size, device=step.device)
+    loss, kept_of_loss = loss_bytes(shape.tokens, size, model.d_model, element=shape.element, device=step.device)
     block = block_activations(shape)
     stream = shape.tokens * model.d_model * FLOAT
     block_copies, head_copy = weight_copies(shape)
     differentiated = block + block_copies + 2 * (stream + shape.feed_forward * shape.element)
     again = model.gradient_checkpointing  # then only the input of each block is kept
-    table = FLOAT * (model.vocab_size or 0) * model.d_model if model.tie_embeddings else 0
+    table = FLOAT * size * model.d_model if model.tie_embeddings else 0
     share = 1.0 / step.processes if step.sharded else 1.0
     return Memory(
         weights=int(count * FLOAT * share),
         gradients=int(count * FLOAT * share),
         optimizer=int(optimizer_bytes(model, step.optimizer, momentum=step.momentum) * share),
         copies=head_copy + (0 if again else model.num_layers * block_copies),
-        activations=model.num_layers * (stream if again else block) + outer_activations(shape),
-        logits=3 * FLOAT * shape.logits,  # float32 logarithms, their gradient, and the gradient of the logits
+        activations=model.num_layers * (stream if again else block) + outer_activations(shape) + kept_of_loss,
+        logits=loss,
         working=max(differentiated, 2 * table),
         recomputed=differentiated if again else 0,
         update=update_bytes(shape, step.optimizer),
@@ -246,16 +246,6 @@ def groups_heads(*, half: bool, masked: bool, flash: bool) -> bool:
     Source: sdp_utils.cpp of PyTorch 2.11, can_use_flash_attention and can_use_mem_efficient_attention.
     """
     return half and flash and not masked
-
-
-def evaluation_rows(model: ModelConfig, batch_size: int, vocab_size: int) -> int:
-    """Return the rows of an evaluation batch: as many as fit EVALUATION_NUMBERS, but at least as many as in training.
-
-    The largest is the scores, B*T*V, the attention weights, B*H*T*T, or the three of the feed-forward layer, B*T*F.
-    """
-    model = model.resolved()
-    widest = max(vocab_size, model.num_heads * model.max_seq_len, 3 * (model.d_ff or 0))
-    return max(batch_size, EVALUATION_NUMBERS // (model.max_seq_len * widest))
 
 
 def optimizer_bytes(model: ModelConfig, optimizer: str, *, momentum: float | None = None) -> int:

@@ -9,7 +9,8 @@ from textmill.config.huggingface import OWN_MODEL_TYPE, export_problem
 from textmill.config.run_config import LENGTHS, Config
 from textmill.errors import ConfigError
 from textmill.planning.fit_memory import Hardware, fit_rows
-from textmill.planning.memory import Memory, StepSettings, estimate_memory, evaluation_rows, optimizer_bytes
+from textmill.planning.logits import evaluation_rows
+from textmill.planning.memory import Memory, StepSettings, estimate_memory, optimizer_bytes
 from textmill.planning.parameter_count import ParameterCount, count_parameters, flops_per_token
 from textmill.planning.run_length import KEPT, Length, kept_epochs, plan_length
 
@@ -160,7 +161,7 @@ def plan_run(
     parameters = count_parameters(model)
     checkpoint = 4 * parameters.total + optimizer_bytes(model, settings.optimizer, momentum=settings.momentum)
     step = StepSettings.of(config, precision=precision, device=device, processes=world_size)
-    rows = step.validation_rows or evaluation_rows(model, step.batch_size, text.vocab_size)
+    rows = step.validation_rows or evaluation_rows(model, step.batch_size, text.vocab_size, device=device)
     validation_rows = max(1, -(-text.validation_tokens // model.max_seq_len))
     kept = max(settings.save_total_limit or KEPT, kept_epochs(settings.save_total_limit, length, parameters.total))
     seconds = None

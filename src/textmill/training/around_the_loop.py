@@ -30,7 +30,7 @@ def running(run: Run, log_sizes: dict[str, int], *, trains: bool = True) -> Iter
     with run.world.together():
         if first:
             _open(run, log_sizes, trains=trains)
-    compiles = run.config.training.compile
+    compiles = hasattr(run.engine.model, "_orig_mod")
     first_step = "compiling the model, which the first step waits for" if compiles else "training"
     run.reporting.screen.begin(run.progress.step, run.progress.total_steps, first_step)
     status, code, reason = "failed", 70, "an error"

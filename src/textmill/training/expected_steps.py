@@ -8,9 +8,10 @@ import time
 import torch
 
 from textmill.config import Config
+from textmill.data.batches.loader import Batch
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
-from textmill.model.cross_entropy import cross_entropy_sum
+from textmill.model.cross_entropy import loss_sums
 from textmill.optim.optimizer_choice import MuonSettings, build_optimizer
 from textmill.planning.run_length import Length
 from textmill.training.kernel_trial import constant_model
@@ -41,12 +42,13 @@ def _seconds_per_step(config: Config, device: torch.device, precision: Precision
     model = constant_model(config.model.resolved()).to(device)
     optimizer = build_optimizer(model, name, learning_rate=0.0, momentum=settings.momentum, muon=matrices)
     ids = torch.zeros(settings.batch_size, config.model.max_seq_len, dtype=torch.int64, device=device)  # (B, T)
+    batch = Batch(ids, ids, ids.numel())
 
     def seconds() -> float:
         started = time.perf_counter()
         for _ in range(settings.gradient_accumulation_steps):
             with precision.autocast():
-                loss = cross_entropy_sum(model(ids), ids)
+                loss, _ = loss_sums(model, batch)
             loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -37,6 +37,7 @@ from textmill.training.initial_model import InitialModel, adopt_model, check_cor
 from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
 from textmill.training.out_of_memory import memory_explained
 from textmill.training.resume import split_batch
+from textmill.training.settle_compiling import settle_compiling
 from textmill.training.settle_kernels import first_kernels, settle_kernels
 from textmill.training.signals import SignalFlag
 from textmill.training.starting_point import Output, choose_output, claim, find_start
@@ -49,8 +50,9 @@ class OpenedRun:
 
     config: every value settled. parts: with what the configuration names by import strings.
     start: the checkpoint to start from, or None for step 0. initial: the model whose weights step 0 has, if any.
-    kernels: the choices in force, for environment.json. tried, preset: the sentences about the kernels that a trial
-    found fastest, and about the preset that was chosen. expected: the length, or about what a limit of time allows.
+    kernels: the choices in force, for environment.json. compiled: whether the model is compiled. tried, compiling,
+    preset: the sentences about the kernels that a trial found fastest, about compiling, and about the preset that was
+    chosen. expected: the length, or about what a limit of time allows.
     changes: setting -> (value before the checkpoint, value after it), of a run that goes on with other settings.
     """
 
@@ -64,6 +66,8 @@ class OpenedRun:
     initial: InitialModel | None
     kernels: dict[str, Any]
     tried: str | None
+    compiled: bool
+    compiling: str | None
     preset: str | None
     corpus: Corpus
     rows: Rows
@@ -137,10 +141,10 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             length, changes = _fit(config, parts, corpus, rows, hardware)
             _say_new(screen, corpus, changes)
             _refuse_unseeded_dropout(config, world)
-        if start is None and not recorded and parts.model is None:
-            recorded = None  # its kernels are still to be chosen
+        compiled, compiling = settle_compiling(config, world, length, engine, recorded, own_model=parts.model is None)
+        before = None if start is None and parts.model is None else recorded  # None: kernels are still to be chosen
         with screen.during("trying kernels"):
-            precision, kernels, tried = settle_kernels(config, world, length, precision, kernels, recorded)
+            precision, kernels, tried = settle_kernels(config, world, length, precision, kernels, recorded or before)
         expected = length
         if start is None and length.total_steps is None and parts.model is None and engine in ("single", "ddp"):
             expected = _expected(config, length, world, precision, kernels, screen)
@@ -148,7 +152,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             trackers = _trackers(config, output.folder, world, screen)
             parts = with_named(parts, config, model=_empty_model(parts, config))
         yield OpenedRun(
-            config, parts, world, signals, screen, output, start, initial, kernels, tried, preset,
+            config, parts, world, signals, screen, output, start, initial, kernels, tried, compiled, compiling, preset,
             corpus, rows, augment, engine, precision, length, expected, trackers, changed,
         )  # fmt: skip
 
@@ -206,7 +210,7 @@ def _settle_engine(config: Config, world: World, screen: Screen, *, resumed: boo
         precision,
         world,
         optimizer=settings.optimizer,
-        compile=settings.compile,
+        compile=settings.compile is True,
         on_spike=settings.on_spike,
     )
     return name, precision
@@ -216,7 +220,7 @@ def _refuse_unseeded_dropout(config: Config, world: World) -> None:
     """Raise ConfigError where compiled code could not compute a block again with the same dropout."""
     model = config.model
     drops = max(model.dropout, model.attention_dropout or 0.0) > 0
-    if world.device.type == "mps" and config.training.compile and model.gradient_checkpointing and drops:
+    if world.device.type == "mps" and config.training.compile is True and model.gradient_checkpointing and drops:
         raise ConfigError(
             "compile, gradient_checkpointing and dropout cannot be combined on mps, where PyTorch would recompute with "
             "another dropout: leave one of them out"

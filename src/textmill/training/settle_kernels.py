@@ -58,7 +58,7 @@ def settle_kernels(
         if settings.precision == "auto" and recorded.get("precision") in ("fp32", "bf16"):
             precision = Precision(recorded["precision"], precision.device_type)
         muon = recorded.get("muon", muon)
-    elif recorded is None and world.device.type == "cpu" and not (settings.compile or settings.deterministic):
+    elif recorded is None and world.device.type == "cpu" and not (settings.compile is True or settings.deterministic):
         now = Kernels(torch.get_num_threads(), kernels["onednn"], precision.name, muon)
         choice = Choice(
             precision=settings.precision == "auto",

@@ -25,16 +25,20 @@ LITTLE_TEXT = 50_000
 Lines = list[tuple[str, str]]
 
 
-def opening_lines(run: Run, corpus: Corpus, *, kernels: str | None, preset: str | None, given_model: bool) -> Lines:
+def opening_lines(
+    run: Run, corpus: Corpus, *, kernels: str | None, compiling: str | None, preset: str | None, given_model: bool
+) -> Lines:
     """Return what a person should know before the first step.
 
-    kernels, preset: the sentences about the kernels and the preset that were chosen.
+    kernels, compiling, preset: the sentences about the kernels, about whether the model is compiled, and the preset.
     given_model: whether the model is of your own.
     """
     settings = run.config.training
     lines = [("textmill", f"{VERSION} on {_machine(run)}")]
     if kernels is not None:
         lines.append(("kernels", kernels))
+    if compiling is not None:
+        lines.append(("compile", compiling))
     lines += _data_lines(run, corpus)
     model = run.config.model
     layers = plural(model.num_layers, "layer")

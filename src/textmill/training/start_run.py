@@ -15,7 +15,7 @@ from textmill.engine.engine_choice import build_engine
 from textmill.files import retry_stale
 from textmill.machine.devices import peak_flops
 from textmill.machine.precision import float32_products
-from textmill.model.cross_entropy import cross_entropy_sum, forward
+from textmill.model.cross_entropy import loss_sums, smoothed_sums
 from textmill.model.from_config import build_model
 from textmill.model.own_parts import name_of_own
 from textmill.optim.optimizer_choice import AdamSettings, MuonSettings, build_optimizer
@@ -67,7 +67,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
                 retry_stale(lambda: _describe(run, opened, trains=left.trains))
         given_model = opened.parts.model is not None
         for name, text in opening_lines(
-            run, corpus, kernels=opened.tried, preset=opened.preset, given_model=given_model
+            run, corpus, kernels=opened.tried, compiling=opened.compiling, preset=opened.preset, given_model=given_model
         ):
             screen.field(name, text)
         if left.without_effect:
@@ -84,8 +84,9 @@ def _describe(run: Run, opened: OpenedRun, *, trains: bool) -> None:
     """Write what the run runs on if it `trains`, and its tokenizer."""
     kept = not trains and bool(read_environment(run.folder))  # it says how the steps were taken
     forget_hashes(run.folder)
+    on_gpu = {"compiled": opened.compiled} if opened.world.device.type == "cuda" else {}
     if not kept:
-        write_environment(run, opened.corpus, opened.kernels, opened.changes)
+        write_environment(run, opened.corpus, opened.kernels | on_gpu, opened.changes)
     if opened.corpus.tokenizer is not None:
         opened.corpus.tokenizer.save_alone(run.folder / layout.TOKENIZER)
 
@@ -147,7 +148,7 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
 
 
 def _compiler(opened: OpenedRun) -> Compiler | None:
-    return Compiler(opened.screen.say) if opened.config.training.compile else None
+    return Compiler(opened.screen.say) if opened.compiled else None
 
 
 def _identity(opened: OpenedRun, num_parameters: int) -> dict[str, Any]:
@@ -188,20 +189,16 @@ def causal_loss(*, label_smoothing: float = 0.0, compile: Compiler | None = None
     With label smoothing it is the pair of the smoothed sum, which is minimised, and the plain one, which is reported:
     only the plain loss can be compared with the validation loss and between runs.
 
-    compile: compiles what follows the logits, as the engine compiles the model that makes them: the logits are the
-    largest tensor of a step, and one kernel needs no copy of them in float32.
+    compile: compiles what follows the logits of a model that is not ours (see `loss_sums`), as the engine compiles the
+    model that makes them: the logits are the largest tensor of a step, and one kernel needs no copy of them in float32.
     """
-    nats_of = compile(cross_entropy_sum) if compile else cross_entropy_sum
+    of_logits = compile(smoothed_sums) if compile else smoothed_sums
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return nats_of(forward(model, batch), batch.targets)
+    def loss(model: nn.Module, batch: Batch) -> Tensor | tuple[Tensor, Tensor]:
+        sums = loss_sums(model, batch, label_smoothing=label_smoothing, of_logits=of_logits)
+        return sums if label_smoothing else sums[0]
 
-    def smoothed(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        logits = forward(model, batch)  # (B, T, V)
-        minimised = nats_of(logits, batch.targets, label_smoothing=label_smoothing)
-        return minimised, nats_of(logits.detach(), batch.targets)
-
-    return smoothed if label_smoothing else loss
+    return loss
 
 
 def _peak_tokens_per_second(opened: OpenedRun) -> float | None:

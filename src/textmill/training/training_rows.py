@@ -10,7 +10,7 @@ from textmill.data.batches.text_augmentation import Augment
 from textmill.data.batches.text_size import packing_of
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
-from textmill.planning.memory import evaluation_rows
+from textmill.planning.logits import evaluation_rows
 
 
 def training_rows(
@@ -62,7 +62,7 @@ def held_out_sets(config: Config, corpus: Corpus, world: World) -> list[HeldOut]
         return []
     settings, model = config.training, config.model
     rows_at_once = settings.eval_batch_size or evaluation_rows(
-        model, settings.batch_size, model.vocab_size or corpus.vocab_size
+        model, settings.batch_size, model.vocab_size or corpus.vocab_size, device=world.device.type
     )
     hidden = config.data.mask_documents or not config.data.pack_sequences
     sets = []
@@ -73,6 +73,7 @@ def held_out_sets(config: Config, corpus: Corpus, world: World) -> list[HeldOut]
             world_size=world.size,
             rank=world.rank,
             limit=settings.eval_batches,
+            pin=world.device.type == "cuda",
         )
         sets.append(HeldOut(name, batches, store.num_bytes * batches.share or None))
     return sets

@@ -83,7 +83,7 @@ def _interval(least: int) -> Any:
     return or_none(validate)
 
 
-def _resume(value: Any) -> bool | str:
+def _switch_or_auto(value: Any) -> bool | str:
     return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else switch(value)
 
 
@@ -165,8 +165,8 @@ class TrainingFields(Fields):
     # machine
     precision: Annotated[Precision, BeforeValidator(one_of(Precision, **PRECISION_NAMES))] = "auto"
     """Number format of the forward pass; weights stay fp32. auto is bf16 where it is measured to be faster."""
-    compile: Switch = False
-    """Compile the model with torch.compile: slower start, faster steps on a GPU."""
+    compile: Annotated[bool | Literal["auto"], BeforeValidator(_switch_or_auto)] = "auto"
+    """Compile the model with torch.compile; auto does it on an NVIDIA GPU if the run is long enough to repay it."""
     deterministic: Switch = False
     """Use only kernels that repeat their results to the bit, and none that a trial at the start chose; slower."""
     device: Annotated[str, BeforeValidator(_device)] = "auto"
@@ -215,7 +215,7 @@ class TrainingFields(Fields):
     """Run folder. Unset: runs/RUN_NAME or the next runs/experiment_N."""
     overwrite: Switch = False
     """Delete the existing run in the output folder."""
-    resume: Annotated[bool | Literal["auto"], BeforeValidator(_resume)] = False
+    resume: Annotated[bool | Literal["auto"], BeforeValidator(_switch_or_auto)] = False
     """Continue from the newest checkpoint; auto also accepts an empty output folder."""
     resume_from: MaybePath = None
     """Continue from this checkpoint: a path, best, last, step-500, epoch-3."""

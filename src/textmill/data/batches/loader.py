@@ -251,7 +251,8 @@ class eval_batches:
 
     Every rank gets the same number of batches, because sharded models need all ranks in every forward pass, and
     every batch has the same shape, because compiled ones do: rows that only fill up count no target. With `limit`, so
-    many batches (over all ranks) are taken, spread evenly.
+    many batches (over all ranks) are taken, spread evenly. With `pin` they are in pinned memory, and a thread reads the
+    next one meanwhile.
 
     Attributes:
         num_targets: targets counted over all ranks.
@@ -259,9 +260,16 @@ class eval_batches:
     """
 
     def __init__(
-        self, rows: Rows, batch_size: int, *, world_size: int = 1, rank: int = 0, limit: int | None = None
+        self,
+        rows: Rows,
+        batch_size: int,
+        *,
+        world_size: int = 1,
+        rank: int = 0,
+        limit: int | None = None,
+        pin: bool = False,
     ) -> None:
-        self.rows = rows
+        self.rows, self._pin = rows, pin
         self.batch_size = min(batch_size, len(rows))
         count = -(-len(rows) // self.batch_size)
         taken = count if limit is None else min(max(limit, 1), count)
@@ -277,8 +285,12 @@ class eval_batches:
         return len(self._first_rows)
 
     def __iter__(self) -> Iterator[Batch]:
-        for first in self._first_rows:
-            yield self._filled(np.arange(first, min(first + self.batch_size, len(self.rows))))
+        batches = map(self._at, self._first_rows)
+        return pinned_ahead(batches) if self._pin else batches
+
+    def _at(self, first: int) -> Batch:
+        """Return the batch that begins at this row; one that begins behind the last row only fills up."""
+        return self._filled(np.arange(first, min(first + self.batch_size, len(self.rows))))
 
     def _filled(self, indices: np.ndarray) -> Batch:
         """Return the batch of these rows, filled up with copies of row 0 that count nothing."""
@@ -288,3 +300,17 @@ class eval_batches:
             batch.targets[indices.size :] = IGNORED
             batch.num_targets = int(self.rows.counts(indices).sum())
         return batch
+
+
+def pinned_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the batches in pinned memory; each is read in the background while the one before it is computed."""
+
+    def read() -> Batch | None:
+        batch = next(batches, None)
+        return None if batch is None else batch.pinned()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        coming = thread.submit(read)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(read)
+            yield batch

@@ -6,7 +6,10 @@ text has the same units beside any other.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
+
+import numpy as np
 
 from textmill.tokenizers.word_patterns import SEPARATORS
 
@@ -34,7 +37,7 @@ _WITHOUT_SPACES = _SOUTHEAST + _EAST
 _HAS_NO_SPACES = re.compile(f"[{_WITHOUT_SPACES}]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _SEPARATOR = re.compile(f"[{SEPARATORS}]")
-_ASCII_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w+")
 
 Units = tuple[list[str], list[int]]
 """Units in order, and for each how many units a sequence has that begins with it."""
@@ -45,20 +48,23 @@ def written_units(text: str) -> Units:
     if text.isascii():
         words = text.split()
         return words, [WORDS] * len(words)
-    return _cut_further(_SEPARATOR.sub(" ", text).split())
+    return _cut_further(_SEPARATOR.sub(" ", text).split(), text)
 
 
 def compared_units(text: str) -> Units:
     """Return the units of `text` without case, punctuation and invisible characters."""
     lowered = text.lower()
     if lowered.isascii():
-        words = _ASCII_WORD.findall(lowered)
+        words = _WORD.findall(lowered)
         return words, [WORDS] * len(words)
-    return _cut_further(_word().findall(_INVISIBLE.sub("", lowered)))
+    seen = _INVISIBLE.sub("", lowered)
+    return _cut_further((_word_with_marks() if _has_marks(seen) else _WORD).findall(seen), seen)
 
 
-def _cut_further(words: list[str]) -> Units:
-    """Return `words` with those of scripts without spaces cut into characters."""
+def _cut_further(words: list[str], text: str) -> Units:
+    """Return `words`, those of `text`, with those of scripts without spaces cut into characters."""
+    if not _HAS_NO_SPACES.search(text):
+        return words, [WORDS] * len(words)
     units: list[str] = []
     lengths: list[int] = []
     for word in words:
@@ -78,18 +84,36 @@ def _is_chinese(unit: str) -> bool:
 
 
 @cache
-def _word() -> re.Pattern[str]:
+def _word_with_marks() -> re.Pattern[str]:
     """Return the pattern of a word in letters, digits and marks; Python's `\\w` leaves marks out."""
-    return re.compile(f"[\\w{_marks(range(0x300, 0x20000))}\U000e0100-\U000e01ef]+")
+    return re.compile(f"[\\w{''.join(_all_marks())}]+")
+
+
+def _has_marks(text: str) -> bool:
+    code_points = np.frombuffer(text.encode("utf-32-le", "replace"), dtype="<u4")
+    return bool(_mark_table()[code_points].any())
+
+
+@cache
+def _mark_table() -> np.ndarray:
+    """Return whether each code point is a mark, bool (0x110000,)."""
+    table = np.zeros(0x110000, dtype=bool)
+    table[[ord(mark) for mark in _all_marks()]] = True
+    return table
 
 
 @cache
 def _character() -> re.Pattern[str]:
     """Return the pattern of a character with its marks, or of what else a word of such a script contains."""
-    marks = _marks(range(0xE00, 0x1B80)) + _marks(range(0xA980, 0xAAE0)) + "\u3099\u309a\u200c\u200d"
+    marks = "".join(_marks([*range(0xE00, 0x1B80), *range(0xA980, 0xAAE0), 0x3099, 0x309A]))
     return re.compile(f"[{_WITHOUT_SPACES}][{marks}]*|[^{_WITHOUT_SPACES}]+")
 
 
-def _marks(code_points: range) -> str:
-    """Return the marks among `code_points`, for a class of a regular expression."""
-    return "".join(chr(point) for point in code_points if unicodedata.category(chr(point)).startswith("M"))
+@cache
+def _all_marks() -> list[str]:
+    return _marks([*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)])
+
+
+def _marks(code_points: Sequence[int]) -> list[str]:
+    """Return the marks among `code_points`."""
+    return [chr(point) for point in code_points if unicodedata.category(chr(point)).startswith("M")]

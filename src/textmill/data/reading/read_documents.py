@@ -88,14 +88,16 @@ def _noting_replacements(documents: Iterator[Document], notes: Notes) -> Iterato
     """Yield `documents`; note how often and where U+FFFD stands for what was lost when they were decoded."""
     line, where = 1, ""
     for document in documents:
-        if (number := document.text.count("\ufffd")) > 0:
+        if "\ufffd" in document.text:
             inside = document.continues or line > 1
             line_of_first = line + document.text.count("\n", 0, document.text.index("\ufffd"))
             where = where or document.source + (f", line {line_of_first}" if inside or line_of_first > 1 else "")
-            notes.add(REPLACEMENTS, where, number)
+            notes.add(REPLACEMENTS, where, document.text.count("\ufffd"))
         yield document
-        line += document.text.count("\n") if document.continues else 1 - line
-        where = where if document.continues else ""
+        if document.continues:
+            line += document.text.count("\n")
+        else:
+            line, where = 1, ""
 
 
 def _guarded(documents: Iterator[Document], path: Path, reading: Reading) -> Iterator[Document]:

@@ -1,6 +1,7 @@
 """Bytes that are not in the encoding of a text: where they are, and which encoding it probably is."""
 
 import codecs
+from itertools import chain
 
 from textmill.data.reading.document import Reading
 from textmill.data.sources.findings import Notes
@@ -41,8 +42,9 @@ def invalid_in(name: str, encoding: str, offset: int, error: UnicodeDecodeError,
         codecs.getincrementaldecoder("utf-8")().decode(sample)
         mend = "it is UTF-8: leave --encoding out"
     except UnicodeDecodeError:
-        if (found := probable_encoding(sample)) and codecs.lookup(found[0]).name != encoding:
-            mend = _named(*found)
+        found = probable_encodings(sample).items()
+        if others := {other: shown for other, shown in found if codecs.lookup(other).name != encoding}:
+            mend = _named(others)
     return DataError(f"{name} is not {encoding}: byte 0x{bad:02X} at offset {offset:,} ({error.reason}); {mend}")
 
 
@@ -56,13 +58,14 @@ def remedy(error: UnicodeDecodeError, following: bytes = b"") -> str:
     sample = _around(error, following)
     if is_damaged_utf8(sample):
         return "nearly all around it is UTF-8, so a few bytes are damaged: repair it, or use --encoding-errors replace"
-    found = probable_encoding(sample)
-    return _named(*found) if found else "name its --encoding, such as latin-1, or use --encoding-errors replace"
+    found = probable_encodings(sample)
+    return _named(found) if found else "name its --encoding, such as latin-1, or use --encoding-errors replace"
 
 
-def _named(encoding: str, shown: str) -> str:
-    how = f"read it with --encoding {encoding}, or use --encoding-errors replace"
-    return f"it is probably {encoding} ({shown!r}): {how}"
+def _named(found: dict[str, str]) -> str:
+    probably = " or ".join(f"{encoding} ({shown!r})" for encoding, shown in found.items())
+    how = f"read it with --encoding {next(iter(found))}, or use --encoding-errors replace"
+    return f"it is probably {probably}: {how}"
 
 
 def is_damaged_utf8(sample: bytes) -> bool:
@@ -72,29 +75,32 @@ def is_damaged_utf8(sample: bytes) -> bool:
     return wrong < _DAMAGED * (sum(character > "\x7f" for character in text) - wrong)
 
 
-def probable_encoding(sample: bytes) -> tuple[str, str] | None:
-    """Return the encoding that bytes which are not UTF-8 are probably in, and how they begin in it.
+def probable_encodings(sample: bytes) -> dict[str, str]:
+    """Return the encoding that bytes which are not UTF-8 are probably in -> some of their text in it.
 
-    None where nothing is likely, as for bytes that are no text.
+    Two where one is as likely as the other: then the text shown is where they differ. Empty where nothing is likely, as
+    for bytes that are no text.
     """
     from charset_normalizer import from_bytes  # takes a twentieth of a second, and is needed for an error alone
 
     found = list(from_bytes(sample, cp_isolation=list(_ENCODINGS)))
-    if not found:
-        return None
     likely = [match for match in found if (match.chaos, match.coherence) == (found[0].chaos, found[0].coherence)]
     names = {name for match in likely for name in match.could_be_from_charset}
-    encoding = next((name for name in _ENCODINGS if name in names), found[0].encoding)
-    begins = " ".join(sample.decode(encoding, "replace").split())
-    first = next((index for index, character in enumerate(begins) if character > "\x7f"), 0)
-    return encoding.replace("_", "-"), begins[max(0, first - _SHOWN // 2) :][:_SHOWN]
+    texts: dict[str, str] = {}
+    for encoding in filter(names.__contains__, _ENCODINGS):
+        texts.setdefault(" ".join(sample.decode(encoding, "replace").split()), encoding.replace("_", "-"))
+    begins = list(texts)[:2]
+    differ = (index for index, characters in enumerate(zip(*begins)) if len(set(characters)) > 1)
+    beyond_ascii = (index for text in begins for index, character in enumerate(text) if character > "\x7f")
+    start = max(0, next(chain(differ, beyond_ascii), 0) - _SHOWN // 2)
+    return {texts[text]: text[start : start + _SHOWN] for text in begins}
 
 
 def note_replaced(name: str, error: UnicodeDecodeError, following: bytes, notes: Notes) -> None:
     """Note that bytes become U+FFFD because that was asked for, and what the text probably is."""
     sample = _around(error, following)
-    found = None if is_damaged_utf8(sample) else probable_encoding(sample)
-    probably = f"; it is probably {found[0]} (--encoding {found[0]} reads it)" if found else ""
+    found = {} if is_damaged_utf8(sample) else probable_encodings(sample)
+    probably = f"; it is probably {' or '.join(found)} (--encoding {next(iter(found))} reads it)" if found else ""
     notes.add(f"bytes that are not UTF-8 are replaced by U+FFFD{probably}", name)
 
 

@@ -38,15 +38,15 @@ class TableRows:
         beginning = [_without_end(line) for _, line in first]
         self._separator = separator or _separator(beginning)
         self._quotes = self._separator != "\t" or _quotes(beginning)
-        self._width: int | None = None
 
     def __iter__(self) -> Iterator[Row]:
+        width = 0
         for started, fields in self._quoted() if self._quotes else self._literal():
-            self._width = self._width or len(fields)
-            if len(fields) != self._width:
+            width = width or len(fields)
+            if len(fields) != width:
                 check = "quotes" if self._quotes else "tabs"
                 raise DataError(
-                    f"{self._name}, line {started} has {len(fields)} fields and the first line {self._width}: "
+                    f"{self._name}, line {started} has {len(fields)} fields and the first line {width}: "
                     f"check its {check}"
                 )
             yield started, fields
