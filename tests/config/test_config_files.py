@@ -44,7 +44,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
             "num_heads 7 (FILE) does not fit d_model 256 (FILE): use one of 1, 2, 4",
         ),
         ("c.json", '{"d_model": 1,\n "d_model": 2}', "the key 'd_model' is repeated"),
-        ("c.json", '{"d_model": 1,\n}', ":2: not JSON: "),
+        ("c.json", '{"d_model": 1,\n x}', ":2: not JSON: "),
         ("c.json", '{"lr": NaN}', "lr: must be a finite number, not nan"),
         ("c.json", "[" * 100_000, "nested too deeply"),
         ("c.toml", "d_model = 1\nd_model = 2\n", "not TOML: "),

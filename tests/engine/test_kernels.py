@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from textmill.machine.kernel_choices import apply_kernels, prefers_onednn, random_order_allowed, set_onednn
+from textmill.machine.precision import choose_precision, float32_products
 
 
 def test_choices_are_recorded_and_can_be_restored() -> None:
@@ -28,6 +29,18 @@ def test_the_float32_library_is_as_exact_as_float32() -> None:
     left, right = torch.randn(2, 96, 300, generator=generator).unbind(0)
     exact = left.double() @ right.double().T
     assert ((left @ right.T).double() - exact).abs().max() / exact.abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("onednn", [True, False])
+def test_a_cpu_computes_in_every_precision_with_either_library(precision: str, onednn: bool) -> None:
+    """PyTorch refuses to tell its precision of products once oneDNN is chosen; a CPU needs no answer."""
+    try:
+        set_onednn(onednn)
+        with float32_products(choose_precision(precision, torch.device("cpu"))):
+            assert torch.ones(2, 2).mm(torch.ones(2, 2)).tolist() == [[2, 2], [2, 2]]
+    finally:
+        set_onednn(False)
 
 
 def test_deterministic_kernels_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,14 +42,15 @@ def float32_products(precision: Precision) -> Iterator[None]:
     TF32 keeps 10 bits of the fraction of what is multiplied, as float16 does, and is up to eight times as fast. In half
     precision it computes only what autocast leaves in float32.
     """
+    if precision.device_type != "cuda":  # elsewhere PyTorch refuses to tell it once oneDNN is chosen for products
+        yield
+        return
     before = torch.get_float32_matmul_precision()
-    if precision.device_type == "cuda":
-        torch.set_float32_matmul_precision("highest" if precision.name == "fp32" else "high")
+    torch.set_float32_matmul_precision("highest" if precision.name == "fp32" else "high")
     try:
         yield
     finally:
-        if precision.device_type == "cuda":
-            torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before)
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
