@@ -321,6 +321,13 @@ def test_pages_that_declare_no_encoding(page: Path) -> None:
     assert read(page, encoding="latin-1")[0] == GERMAN
 
 
+def test_a_page_of_comments_is_empty(tmp_path: Path) -> None:
+    """It has no text, which is noted; it does not stop the reading of the others."""
+    needs("a.html")
+    (tmp_path / "a.html").write_text("<!-- nothing here -->")
+    assert read(tmp_path / "a.html") == ("", [f"no main text found in the page: {tmp_path / 'a.html'}"])
+
+
 def test_what_is_around_the_text_of_a_page_is_counted(tmp_path: Path) -> None:
     """The number of characters of menus and footers."""
     needs("a.html")

@@ -150,6 +150,10 @@ def test_a_language_has_to_be_chosen_where_there_are_several(tmp_path: Path) -> 
         texts(path)
     with pytest.raises(DataError, match="has no language 'fr', it has 'en-GB', 'DE', 'de'"):
         texts(path, text_column="{de}{fr}")
+    written(tmp_path / "b.txt", "text")
+    said: list[str] = []
+    assert [found.name for found in list_files(tmp_path, said.append)] == ["b.txt"]
+    assert said == [f"skipped, because .tmx beside text is text in several languages (name it to read it): {path}"]
     single = MEMORY.format(encoding="utf-8").replace('lang="DE"', 'lang="de"').replace('lang="en-GB"', 'lang="de"')
     assert len(texts(written(tmp_path / "b.tmx", single))) == 2
 

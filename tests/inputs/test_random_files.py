@@ -37,6 +37,16 @@ def _jsonl() -> bytes:
     return "".join(json.dumps({"id": 1, "text": text}) + "\n" for text in TEXTS).encode()
 
 
+def _cues() -> bytes:
+    times = (f"{n}\n00:00:0{n},000 --> 00:00:0{n},500\n" for n in range(1, 4))
+    return "\n".join(f"{time}<i>{text}</i>\n" for time, text in zip(times, TEXTS)).encode()
+
+
+def _tmx() -> bytes:
+    units = "".join(f'<tu><tuv xml:lang="en"><seg>{text} <ph>x</ph></seg></tuv></tu>\n' for text in TEXTS)
+    return f'<?xml version="1.0"?>\n<tmx version="1.4"><header/><body>\n{units}</body></tmx>\n'.encode()
+
+
 def _npy() -> bytes:
     out = io.BytesIO()
     np.save(out, np.arange(300, dtype=np.uint16))
@@ -108,6 +118,10 @@ GOOD: dict[str, tuple[Callable[[], bytes], str]] = {
     "a.jsonl": (_jsonl, ""),
     "a.json": (lambda: json.dumps([{"text": text} for text in TEXTS]).encode(), ""),
     "a.csv": (_csv, ""),
+    "a.tsv": (lambda: b'text\tid\n"A," she said\t1\nand "B"\t2\n' * 9, ""),
+    "a.srt": (_cues, ""),
+    "a.vtt": (lambda: b"WEBVTT\n\n" + _cues().replace(b",", b"."), ""),
+    "a.tmx": (_tmx, ""),
     "a.parquet": (lambda: _arrow(True), "pyarrow"),
     "a.arrow": (lambda: _arrow(False), "pyarrow"),
     "a.npy": (_npy, ""),

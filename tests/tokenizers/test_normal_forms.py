@@ -41,7 +41,7 @@ def plain(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 @pytest.mark.parametrize("form", NORMAL_FORMS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(text=texts)
 def test_ids_are_those_of_the_saved_file_and_parts_have_the_ids_of_the_whole(
     plain: Tokenizer, form: str, text: str

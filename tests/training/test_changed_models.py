@@ -65,7 +65,7 @@ def test_a_model_that_was_used_is_still_what_its_settings_describe(shape: dict[s
 
 
 def test_every_kind_of_change_is_seen() -> None:
-    """Another function, a subclassed part, a part more, a number, another head."""
+    """Another function, a subclassed part, a part more, a number, another head; a label changes nothing."""
 
     class Attention(LlamaAttention):
         pass
@@ -83,6 +83,12 @@ def test_every_kind_of_change_is_seen() -> None:
             layer.input_layernorm.eps = 0.1
         elif what == "forward":
             model.forward = lambda tokens: model.lm_head(model.token_embedding(tokens))
+        elif what == "inner function":
+            model._embed = lambda tokens, positions: 3 * model.token_embedding(tokens)
+        elif what == "buffer":
+            layer.mlp.register_buffer("counter", torch.zeros(1))
+        elif what == "label":
+            model.label = layer.label = "mine"
         return model
 
     assert name_of_own(change("nothing")) is None
@@ -91,6 +97,9 @@ def test_every_kind_of_change_is_seen() -> None:
     assert "model.layers.1.more" in str(name_of_own(change("part")))
     assert "model.layers.1.input_layernorm.eps" in str(name_of_own(change("number")))
     assert "forward" in str(name_of_own(change("forward")))
+    assert "_embed" in str(name_of_own(change("inner function")))
+    assert "model.layers.1.mlp.counter" in str(name_of_own(change("buffer")))
+    assert name_of_own(change("label")) is None
 
 
 def test_another_activation_is_used() -> None:
@@ -163,3 +172,35 @@ def test_a_changed_model_is_not_loaded_as_the_plain_one(tmp_path: Path) -> None:
     save_model_folder(tmp_path, changed_model(), None)
     with pytest.raises(DataError, match="build 'LlamaDecoder with changes"):
         load_model(tmp_path)
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """Return the model with a table of embeddings that is not trained."""
+    next(model.parameters()).requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("prepare", "refusal"),
+    [
+        (frozen, "0 parameters would be frozen (requires_grad=False) and 4112 are"),
+        (nn.Module.bfloat16, "the weights would be float32 and are bfloat16"),
+    ],
+    ids=["frozen", "bf16"],
+)
+def test_how_a_given_model_is_trained_is_asked_for_again(
+    prepare: Any, refusal: str, book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frozen weights and another type change no shape: commands know the model, its run goes on with the same."""
+    cache, run = str(tmp_path / "cache"), tmp_path / "run"
+    settings: dict[str, Any] = {**SETTINGS, "data": str(book), "cache_dir": cache, "output_dir": run}
+
+    def model() -> nn.Module:
+        return prepare(build_model(load_config(**SHAPE).model, seed=3))
+
+    tm.train(model=model(), **settings)
+    assert "--resume" not in capsys.readouterr().out
+    assert json.loads((run / "final" / "config.json").read_text(encoding="utf-8"))["model_type"] == "qwen3"
+    assert main(["train", "--output-dir", str(run), "--resume", "--max-steps", "6"]) == 78
+    assert refusal in capsys.readouterr().err
+    assert tm.train(model=model(), **longer(settings)).total_steps == 6

@@ -44,7 +44,7 @@ class _RMSNormOnCPU(torch.autograd.Function):
         h = x * r
         product = (gradient * h).flatten(0, -2)  # (rows, D)
         for_weight = product.new_ones(len(product)) @ product  # sums by products, which are faster than reductions
-        mean = (product @ (weight / x.shape[-1])).view(r.shape)  # (..., 1)
+        mean = (product @ (weight / x.shape[-1]).to(product.dtype)).view(r.shape)  # (..., 1)
         for_x = h.mul_(mean.neg_()).addcmul_(gradient, weight).mul_(r)
         return for_x.to(x.dtype), for_weight, None
 

@@ -14,9 +14,12 @@ _CUT = re.compile(r"\S(?= )|(?<=\S)\n(?=\S)")
 _TAIL = 4096
 
 
-def last_cut(text: str) -> int:
-    """Return the last position where `text` may be cut, 0 if there is none."""
-    for start in (max(len(text) - _TAIL, 0), 0):
+def last_cut(text: str, without: int = 0) -> int:
+    """Return the last position where `text` may be cut, 0 if there is none.
+
+    without: so many characters at its beginning are known to have none.
+    """
+    for start in (max(len(text) - _TAIL, without), without):
         end = 0
         for found in _CUT.finditer(text, start):
             end = found.end()

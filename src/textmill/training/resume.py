@@ -111,10 +111,12 @@ def check_identity(
         "global_batch": "the global batch would be {new} rows and was {old}",
         "model": "the model would be of the class {new} and is {old}",
         "parameters": "the model would have {new} parameters and has {old}",
+        "frozen": "{new} parameters would be frozen (requires_grad=False) and {old} are",
+        "dtype": "the weights would be {new} and are {old}",
     }
     for name, text in words.items():
-        if not same_run and name in ("data", "global_batch"):
-            continue
+        if (not same_run and name in ("data", "global_batch")) or (name in ("frozen", "dtype") and name not in saved):
+            continue  # or not written by an older textmill
         old, new = saved.get(name), current.get(name)
         if name == "model" and (old is None or new is None):
             if old is not None:

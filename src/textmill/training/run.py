@@ -78,7 +78,8 @@ class Saving:
     @property
     def has_given_parts(self) -> bool:
         """Whether the run has parts that were given from Python, which no command knows."""
-        return any(self.identity[name] is not None for name in ("model", "loss", "optimizer"))
+        named = any(self.identity[name] is not None for name in ("model", "loss", "optimizer"))
+        return named or self.identity["frozen"] > 0 or self.identity["dtype"] != "float32"
 
 
 @dataclass

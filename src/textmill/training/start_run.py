@@ -98,7 +98,7 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
     settings, say, compiler = config.training, opened.screen.say, _compiler(opened)
     with world.together():
         model = _model(opened)
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())  # an engine may leave a shard of each
+    identity = _identity(opened, model)  # before the engine, which may divide the model and change its classes
 
     def make_optimizer(module: nn.Module) -> torch.optim.Optimizer:
         return build_optimizer(
@@ -140,7 +140,7 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
         reporting=Reporting(opened.screen, opened.trackers, Advice(say)),
         saving=Saving(
             checkpoints=CheckpointStore(opened.output.checkpoints, keep=settings.save_total_limit or KEPT, say=say),
-            identity=_identity(opened, num_parameters),
+            identity=identity,
             end_ids=opened.initial.end_ids if opened.initial is not None else frozenset(),
         ),
         opened_folder=folder,
@@ -152,15 +152,18 @@ def _compiler(opened: OpenedRun) -> Compiler | None:
     return Compiler(opened.screen.say) if opened.compiled else None
 
 
-def _identity(opened: OpenedRun, num_parameters: int) -> dict[str, Any]:
+def _identity(opened: OpenedRun, model: nn.Module) -> dict[str, Any]:
     """Return what a run that resumes must have in common with this one; see `check_identity`."""
     parts, tokenizer = opened.parts, opened.corpus.tokenizer
+    weights = list(model.parameters())
     named = ":" in opened.config.training.optimizer
     return {
         "data": opened.corpus.fingerprint,
         "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
         "global_batch": opened.length.rows_per_step,
-        "parameters": num_parameters,
+        "parameters": sum(weight.numel() for weight in weights),
+        "frozen": sum(weight.numel() for weight in weights if not weight.requires_grad),
+        "dtype": ", ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in weights})),
         "model": None if parts.model is None else name_of_own(parts.model),
         "loss": _name(parts.loss),
         "optimizer": None if named else _name(parts.optimizer),

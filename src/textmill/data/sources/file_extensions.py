@@ -40,8 +40,11 @@ COMPRESSED = frozenset({".gz", ".bz2", ".xz", ".zst"})
 ARCHIVES = frozenset({".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".zip", ".7z", ".rar"})
 """Extensions of archives of files, which are not read: what is in them may be anything."""
 
-SETTINGS = frozenset({".csv", ".tsv", ".json"})
-"""Extensions that a folder is read for only when it has nothing else: beside text such files are mostly settings."""
+ONLY_ALONE = {
+    **dict.fromkeys((".csv", ".tsv", ".json"), "is assumed to be settings"),
+    ".tmx": "is text in several languages",
+}
+"""Extensions that a folder is read for only when it has nothing else, and why not beside text."""
 
 _PROSE = ".txt .text .md .markdown .rst .org .adoc .tex .log"
 _CODE = (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from textmill.config.field_types import closest_beside
-from textmill.data.sources.file_extensions import SETTINGS, TEXT_SUFFIXES, extension_of, missing_package
+from textmill.data.sources.file_extensions import ONLY_ALONE, TEXT_SUFFIXES, extension_of, missing_package
 from textmill.data.sources.findings import Notes
 from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_files
 from textmill.data.sources.named_corpora import fetch, is_named, named_corpora
@@ -105,12 +105,10 @@ def _files_of(
     if (path / TOKENS).is_file():
         raise DataError(f"{path} is a part of a prepared corpus: give the whole, which is {path.parent}")
     every = list(_below(path, notes, set()))
-    found = [file for file in every if extension_of(file)[0] not in SETTINGS] or every
+    found = [file for file in every if extension_of(file)[0] not in ONLY_ALONE] or every
     for file in every if len(found) < len(every) else []:
-        if (extension := extension_of(file)[0]) in SETTINGS:
-            notes.add(
-                f"skipped, because {extension} beside text is assumed to be settings (name it to read it)", str(file)
-            )
+        if reason := ONLY_ALONE.get(extension := extension_of(file)[0]):
+            notes.add(f"skipped, because {extension} beside text {reason} (name it to read it)", str(file))
     if not found:
         hints = "".join(f"; {sentence}" for sentence in notes.sentences())
         raise MissingInputError(

@@ -48,7 +48,7 @@ def _is_number(column: str) -> bool:
 def _numbers_columns(names: list[str]) -> bool:
     """Whether the first line reads 0, 1, 2 ..., perhaps after an empty field, as pandas writes it."""
     counted = names[1:] if names[0] == "" else names
-    return counted == [str(number) for number in range(len(counted))]
+    return bool(counted) and counted == [str(number) for number in range(len(counted))]
 
 
 def _index(column: str, names: list[str], file: str, *, by_name: bool) -> int:

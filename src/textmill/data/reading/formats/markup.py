@@ -55,8 +55,9 @@ def main_text(page: bytes, name: str, reading: Reading, notes: Notes) -> str:
     if source.strip():
         shield = Shield(source)
         tree = _parsed(_NOT_IN_XML.sub(lambda found: shield.exchange_all(found[0]), source), name)
-        there = _make_safe(tree, shield, left_out)
-        text = shield.restore(trafilatura.extract(tree, include_comments=False) or "")
+        if tree is not None:
+            there = _make_safe(tree, shield, left_out)
+            text = shield.restore(trafilatura.extract(tree, include_comments=False) or "")
     if not text:
         notes.add("no main text found in the page", name)
     left_out.note(notes, name)
@@ -67,10 +68,13 @@ def main_text(page: bytes, name: str, reading: Reading, notes: Notes) -> str:
 
 
 def _parsed(source: str, name: str) -> Any:
-    """Return the tree of a page, broken ones as browsers read them, as far as the library does."""
+    """Return the tree of a page, broken ones as browsers read them, as far as the library does; None if it is empty."""
     html = optional("lxml.html", f"reading {name}")
     parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, collect_ids=False)
-    return html.document_fromstring(source.encode("utf-8"), parser=parser)
+    try:
+        return html.document_fromstring(source.encode("utf-8"), parser=parser)
+    except html.etree.ParserError:  # a page of comments alone
+        return None
 
 
 def _make_safe(tree: Any, shield: Shield, left_out: LeftOut) -> Counter[str]:
@@ -100,9 +104,12 @@ def _make_safe(tree: Any, shield: Shield, left_out: LeftOut) -> Counter[str]:
             pieces = collapse(pieces, left_out)
         safe, start = shield.exchange("".join(pieces)), 0
         for (element, which), piece in zip(slots, pieces):
-            setattr(element, which, safe[start : start + len(piece)])
-            start += len(piece)
-    return Counter(shield.restore("".join(there)))
+            end = start + len(piece)
+            if getattr(element, which) != safe[start:end]:
+                setattr(element, which, safe[start:end])
+            start = end
+    counts = Counter("".join(there))
+    return Counter(dict(zip(shield.restore("".join(counts)), counts.values())))
 
 
 def _join_sentences(tree: Any) -> None:
@@ -115,13 +122,19 @@ def _join_sentences(tree: Any) -> None:
         inside = {outer.tag for outer in element.iterancestors()}
         goes_on = element.tag == "q" or bool((element.tail or "").strip())
         if not inside & PREFORMATTED and (inside & CELLS if element.tag in _OF_A_CELL else goes_on):
-            element.drop_tag()
+            _unmark(element)
     for paragraph in tree.iter("p", "li"):
         if len(links := list(paragraph.iter("a"))) > 1:
             outside = "".join(paragraph.xpath(".//text()[not(ancestor::a)]"))
             if any(end in outside for end in "。！？"):
                 for link in links:
-                    link.drop_tag()
+                    _unmark(link)
+
+
+def _unmark(element: Any) -> None:
+    """Make an element one that says nothing; to take it out would take as long as it has siblings."""
+    element.tag = "span"
+    element.attrib.clear()
 
 
 def _lines(tree: Any) -> Iterator[tuple[list[tuple[Any, str]], bool]]:

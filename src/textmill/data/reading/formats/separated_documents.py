@@ -64,21 +64,23 @@ def split_documents(
     a mark.
     """
     text, margin = "", len(separator.mark) + 2
+    without = 0  # characters at the beginning of `text` in which no position to cut was found
     for piece in chain(pieces, [None]):
         text += piece or ""
         at = 0
         while (found := separator.find(text, at, is_end=piece is None)) is not None:
             yield text[at : found[0]], True, True
             at = found[1]
-        text = text[at:]
+        text, without = text[at:], 0 if at else without
         if piece is None or len(text) < part:
             continue
-        cut = last_cut(text[:-margin] if separator.mark else text)
+        cut = last_cut(text[:-margin] if separator.mark else text, without)
+        without = 0 if cut else max(len(text) - margin - 2, 0)
         if not cut and len(text) > longest:
             cut = len(text) - margin
             while cut and not begins_unit(text[cut]):
                 cut -= 1
         if cut:
             yield text[:cut], False, False
-            text = text[cut:]
+            text, without = text[cut:], 0
     yield text, True, False

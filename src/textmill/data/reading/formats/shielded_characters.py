@@ -65,7 +65,8 @@ class Shield:
 
     def restore(self, text: str) -> str:
         """Return `text` with the page's own characters."""
-        return text.translate({one: character for character, one in self._given.items() if one != character})
+        back = {one: character for character, one in self._given.items() if one != character}
+        return text.translate(back) if back else text
 
 
 class _Table(dict[int, int]):
