@@ -94,17 +94,13 @@ PARTS: dict[str, Any] = {"vocab_size": 4090, "d_model": 64, "num_layers": 2, "nu
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_loss_in_parts_takes_what_is_said(bf16: bool, accumulation: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The peak is predicted to 2 %, less than half of that with all logits at once; the head's gradient is kept.
-
-    A CPU makes a float32 copy of half-precision logits, where a GPU does not.
-    """
+    """The peak is predicted to 2 %, less than half of that with all logits at once; the head's gradient is kept."""
     step = StepSettings(16, accumulation, validation_rows=1, optimizer="sgd", precision="bf16" if bf16 else "fp32")
     at_once = estimate_memory(ModelConfig(**PARTS), step)
     monkeypatch.setitem(LOGITS_AT_ONCE, "cpu", 4090 * 128)
     plan = estimate_memory(ModelConfig(**PARTS), step)
     peak = measured_peak(PARTS, 16, "sgd", accumulation, bf16)
-    copied = 4 * 128 * 4096 if bf16 else 0
-    assert plan.total - plan.runtime + copied == pytest.approx(peak, rel=0.02)
+    assert plan.total - plan.runtime == pytest.approx(peak, rel=0.02)
     assert 2 * (plan.total - plan.runtime) < at_once.total - at_once.runtime
     assert plan.activations - at_once.activations == 4 * 4096 * 64
 

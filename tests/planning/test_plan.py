@@ -80,7 +80,8 @@ def test_evaluation_batches_are_bounded_by_their_largest_tensor() -> None:
     model = config().model
     rows = evaluation_rows(model, 10, vocab_size=65, device="cpu")
     assert rows * 100 * max(65, 4 * 100, 3 * 192) <= 2**24
-    assert evaluation_rows(model, 10**6, vocab_size=65, device="cpu") == 10**6
+    assert evaluation_rows(model, 10**4, vocab_size=65, device="cpu") == 10**4
+    assert evaluation_rows(model, 10**6, vocab_size=65, device="cpu") == 2**28 // (100 * 65)  # the loss is in parts
 
 
 def test_the_plan_is_json() -> None:

@@ -5,11 +5,8 @@ Letters: N tokens of a micro-batch, V tokens in the vocabulary, D width of the m
 
 from textmill.config import ModelConfig
 
-LOGITS_AT_ONCE = {"cuda": 2**26, "mps": 2**26}
-"""Device -> elements of N*V above which the loss is computed in parts of about so many (256 MB in float32).
-
-A CPU is not in it: it computes the loss at once whatever that takes.
-"""
+LOGITS_AT_ONCE = {"cuda": 2**26, "mps": 2**26, "cpu": 2**26}
+"""Device -> elements of N*V above which the loss is computed in parts of about so many (256 MB in float32)."""
 
 TILE = 64
 """The tokens of a part and the vocabulary are filled up to a multiple of this, which the products of a GPU need."""
@@ -48,9 +45,10 @@ def loss_bytes(tokens: int, vocab_size: int, width: int, *, element: int, device
     if at_once is None:
         return 3 * numbers * tokens * vocab_size, 0
     columns = filled_up(vocab_size)
+    number = element + numbers + (numbers if device == "cpu" and element < numbers else 0)  # there a copy in float32
     copy = element * columns * width if element < numbers or columns != vocab_size else 0  # of the head
     kept = numbers * columns * width
-    return max(at_once * columns * (element + numbers) + copy, kept), kept  # the backward pass multiplies what is kept
+    return max(at_once * columns * number + copy, kept), kept  # the backward pass multiplies what is kept
 
 
 def evaluation_rows(model: ModelConfig, batch_size: int, vocab_size: int, *, device: str) -> int:

@@ -31,6 +31,7 @@ from textmill.planning.run_length import (
 from textmill.runs.deleted_folder import OpenFolder
 from textmill.tokenizers import Tokenizer
 from textmill.training.advice import Setting
+from textmill.training.long_lived import LongLived
 from textmill.training.loss_spikes import Spike
 from textmill.training.progress import Progress, Step
 from textmill.training.reporting import Reporting
@@ -46,6 +47,9 @@ A pair is (what is minimised, what is reported as the loss), each such a sum.
 
 LEFT = "left by the caller"
 """Why a run ended whose `with` block or loop was left before its end."""
+
+SETTLED_SECONDS = 5.0
+"""Seconds of training after which the objects that exist are taken for those that live as long as the run."""
 
 SKIPPED_STEPS_ALLOWED = 5
 """Steps in a row that may be skipped for non-finite gradients before the run gives up."""
@@ -107,6 +111,7 @@ class Run:
     saving: Saving
     opened_folder: OpenFolder
     peak_tokens_per_second: float | None = None
+    long_lived: LongLived = field(default_factory=LongLived)
     progress: Progress = field(default_factory=Progress)
     grad_norm: Tensor = field(default_factory=lambda: torch.zeros(()))
     spike: Spike | None = None
@@ -182,6 +187,8 @@ class Run:
         number = progress.step + 1
         if self._action_is_due(number):
             self.opened_folder.refuse_deleted()
+            if progress.training_seconds > SETTLED_SECONDS:
+                self.long_lived.set_aside()
             if self.world.device.type == "cuda":
                 torch.cuda.synchronize(self.world.device)  # so that the clock sees the work and not only its launch
         progress.advance(nats, num_targets, time.perf_counter() - started, objective)

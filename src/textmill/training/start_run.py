@@ -61,6 +61,7 @@ def start_run(opened: OpenedRun) -> Iterator[Run]:
         with screen.during("building the model"):
             run = _build(opened, folder)
             log_sizes = _restore(run, opened)
+        stack.callback(run.long_lived.release)
         left = steps_left(run, opened.changes)
         with world.together():
             if world.is_first and not left.untouched:
