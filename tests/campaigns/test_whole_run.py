@@ -37,7 +37,7 @@ def end_before(change: int, fault: str, train: Callable[[Path], None], folder: P
 @pytest.mark.parametrize(
     ("between", "fault"),
     [
-        (CHANGES_BETWEEN, "exit"),
+        (2 * CHANGES_BETWEEN, "exit"),
         (3 * CHANGES_BETWEEN, "torn exit"),
         pytest.param(1, "exit", marks=pytest.mark.slow),
         pytest.param(1, "torn exit", marks=pytest.mark.slow),

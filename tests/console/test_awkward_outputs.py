@@ -122,7 +122,14 @@ def output(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield stream
 
 
-@pytest.mark.parametrize("kind", [kind for kind in OUTPUTS if kind != "latin-1"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind if kind in ("ascii", "missing") else pytest.param(kind, marks=pytest.mark.slow)
+        for kind in OUTPUTS
+        if kind != "latin-1"
+    ],
+)
 def test_every_screen_can_be_written_to_it(
     kind: str,
     folder: Path,

@@ -21,7 +21,14 @@ def golden_losses() -> dict[str, list[float]]:
     return yaml.safe_load(GOLDEN.read_text(encoding="utf-8"))["losses"]
 
 
-@pytest.mark.parametrize("case", CASES, ids=" ".join)
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case[0] == "qwen3" or case[1] == "single" else pytest.param(case, marks=pytest.mark.slow)
+        for case in CASES
+    ],
+    ids=" ".join,
+)
 def test_losses_are_those_that_were_kept(
     golden_losses: dict[str, list[float]], tmp_path: Path, case: tuple[str, str, str]
 ) -> None:

@@ -68,7 +68,9 @@ def test_a_process_that_sees_new_folders_late(small_command: list[str], tmp_path
     assert_sound(run, [2, 4])
 
 
-@pytest.mark.parametrize(("engine", "victim"), [("ddp", 0), ("fsdp", 0), ("fsdp", 1)])
+@pytest.mark.parametrize(
+    ("engine", "victim"), [("ddp", 0), ("fsdp", 0), pytest.param("fsdp", 1, marks=pytest.mark.slow)]
+)
 def test_a_process_killed_while_it_writes(
     small_command: list[str], tmp_path: Path, start_ranks: Start, engine: str, victim: int
 ) -> None:
@@ -93,7 +95,8 @@ def test_a_process_killed_while_it_writes(
     assert values(run / "steps.jsonl", "step") == list(range(1, 13))
 
 
-@pytest.mark.parametrize("engine", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 def test_processes_that_come_apart_to_a_save_wait_for_each_other(
     small_command: list[str], tmp_path: Path, engine: str
 ) -> None:

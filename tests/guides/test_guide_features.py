@@ -212,7 +212,9 @@ def test_a_given_tokenizer_may_be_larger_than_the_presets(guide_folder: Path, te
     (guide_folder / "signs.txt").write_text("".join(chr(0x4E00 + sign % 1500) for sign in range(6000)))
     words = [*TINY[2:], "--max-steps", "1", "--sample-steps", "0"]
     textmill_says("train", "signs.txt", "--tokenizer", "char", "--output-dir", "run", *words)
-    textmill_says("train", "data.txt", "--tokenizer", "run/tokenizer", "--output-dir", "other", *words)
+    textmill_says(
+        "train", "data.txt", "--tokenizer", "run/tokenizer", "--output-dir", "other", "--max-unknown", "1", *words
+    )
     saved = json.loads((guide_folder / "other" / "best_model" / "config.json").read_text())
     assert saved["vocab_size"] == 1501
 

@@ -56,7 +56,14 @@ def two_texts(book: Path, tmp_path: Path) -> tuple[Path, Path]:
     return train, held_out
 
 
-@pytest.mark.parametrize("kind", ["datasets", "dataset and path", "path and dataset", "corpus"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "datasets",
+        "corpus",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("dataset and path", "path and dataset")),
+    ],
+)
 def test_a_run_on_a_text_of_a_program_is_a_run_like_any_other(
     two_texts: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:

@@ -72,7 +72,10 @@ def test_five_kills_at_random_instants_leave_no_trace(
     assert_same_run(whole_run, folder)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow)],
+)
 def test_signals_save_and_exit(
     small_command: list[str],
     whole_run: Path,
