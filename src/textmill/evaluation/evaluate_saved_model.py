@@ -27,6 +27,7 @@ from textmill.evaluation.metrics import Metric
 from textmill.machine.device_choice import choose_device
 from textmill.machine.kernel_choices import limit_threads
 from textmill.machine.precision import choose_precision, float32_products
+from textmill.planning.logits import EVALUATION_LOGITS
 from textmill.runs import layout
 from textmill.runs.layout import is_prepared, run_of
 from textmill.runs.read_run import read_environment
@@ -35,7 +36,6 @@ from textmill.runs.recorded_files import damage
 Paths = Sequence[str | Path] | str | Path
 
 _TOKENS_AT_ONCE = 8192
-_LOGITS_AT_ONCE = 2**28
 
 
 def evaluate_model(
@@ -248,7 +248,7 @@ def _batches(
     batches = []
     for store in stores:
         length = min(context, max(store.num_tokens - 1, 1))
-        fitting = max(1, min(_TOKENS_AT_ONCE // length, _LOGITS_AT_ONCE // (length * vocab_size)))
+        fitting = max(1, min(_TOKENS_AT_ONCE // length, EVALUATION_LOGITS // (length * vocab_size)))
         rows = Rows(store, length, mask_documents=mask and separates_documents(store))
         batches.append(eval_batches(rows, batch_size or fitting, pin=on_gpu))
     return batches

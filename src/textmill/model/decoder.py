@@ -100,8 +100,8 @@ class Decoder(nn.Module):
             segments: (B, T); positions attend only within their own segment. Not together with a cache.
             cache: from `new_cache`; these T positions are appended to it.
             last_only: score the last position only, as generation needs.
-            next_tokens: the targets, ids (B, T). The result is then what `smoothed_sums` returns for the logits, which
-                on a GPU never exist at once if they are many.
+            next_tokens: the targets, ids (B, T). The result is then what `smoothed_sums` returns for the logits,
+                which never exist at once if they are many.
             label_smoothing: see `cross_entropy_sum`; of the loss alone.
 
         Raises:

@@ -15,7 +15,8 @@ EVALUATION_NUMBERS = 2**24
 """Elements of the largest tensor of an evaluation batch (64 MB), unless training's batch is larger."""
 
 EVALUATION_LOGITS = 2**28
-"""Elements of an evaluation batch's logits where the loss is computed in parts; its metrics need them whole."""
+"""Elements of the logits of an evaluation batch, whose metrics need them whole: in a run where the loss is computed in
+parts, and when a saved model is evaluated."""
 
 
 def tokens_at_once(tokens: int, vocab_size: int, device: str) -> int | None:
