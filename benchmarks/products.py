@@ -65,6 +65,7 @@ class Products:
 
     def __init__(self, architecture: str, dtype: torch.dtype, **config: int) -> None:
         self.products = step_products(architecture, dtype=dtype, **config)
+        self.format = str(dtype).removeprefix("torch.")
         self.operations = sum(operations * count for (_, operations), count in self.products)
 
     def run(self) -> float:

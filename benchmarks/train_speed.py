@@ -66,19 +66,20 @@ def settings_of(config: dict[str, int], side: str, ids: str, folder: Path) -> di
 def serve(
     side: str, config: dict[str, int], ids: str, folder: Path, threads: int, nanogpt: Path, pipe: Connection
 ) -> None:
-    """Train on one side as many steps as the pipe asks for, again and again; answer with seconds and GFLOP.
+    """Say that it is ready, then train as many steps as the pipe asks for, again and again; answer with the seconds.
 
-    Asked for 0 steps, answer with the seconds and the GFLOP of a step's matrix products alone.
+    Asked for 0 steps, answer with the seconds and the operations of a step's matrix products alone, and their format.
     """
     import torch
 
     torch.set_num_threads(threads)
     with trainer(side, config, ids, folder, threads, nanogpt) as (run_steps, products):
+        pipe.send("ready")
         while (steps := pipe.recv()) is not None:
             if steps:
                 pipe.send(run_steps(steps))
             else:
-                pipe.send((products.run(), products.operations) if products else (0.0, 0))
+                pipe.send((products.run(), products.operations, products.format) if products else (0.0, 0, ""))
 
 
 @contextmanager
@@ -131,9 +132,10 @@ def compare(
         process = context.Process(target=serve, args=arguments, daemon=True)
         process.start()
         processes.append(process)
+        pipes[side].recv()  # one after the other: what is fastest here is tried where nothing else runs
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     products: dict[str, list[float]] = {side: [] for side in OURS}
-    operations = dict.fromkeys(OURS, 0)
+    operations, formats = dict.fromkeys(OURS, 0), dict.fromkeys(OURS, "")
     steps = STEPS_PER_BLOCK[name]
     for block in range(blocks + 1):
         for side in sides:
@@ -143,7 +145,7 @@ def compare(
                 seconds[side].append(taken)
             if block and side in OURS:
                 pipes[side].send(0)
-                alone, operations[side] = pipes[side].recv()
+                alone, operations[side], formats[side] = pipes[side].recv()
                 products[side].append(alone)
     for pipe in pipes.values():
         pipe.send(None)
@@ -154,6 +156,7 @@ def compare(
         "config": name,
         "threads": threads,
         "tokens_per_second": {side: round(tokens / statistics.median(times)) for side, times in seconds.items()},
+        "format": formats,
         **{f"times_{other}": _ratios(seconds, other) for other in others},
         "gflop_per_second": {side: round(operations[side] / statistics.median(seconds[side]) / 1e9) for side in OURS},
         "products_gflop_per_second": {

@@ -78,9 +78,10 @@ def cpu_multiplies_bf16() -> bool:
     """Whether bfloat16 products are clearly faster than float32 ones here: measured once, in some milliseconds.
 
     The processor's instructions do not tell: a matrix library that does not use them multiplies bfloat16 tens of times
-    slower than float32, one that does at least twice as fast. A small product comes first, because slow is very slow.
+    slower than float32, one that does at least twice as fast. A small product comes first, because slow is very slow;
+    not too small a one, because choosing the kernel takes longer than multiplying 64 x 64 where there are matrix tiles.
     """
-    if product_seconds(torch.bfloat16, side=64) > 4 * product_seconds(torch.float32, side=64):
+    if product_seconds(torch.bfloat16, side=128) > 4 * product_seconds(torch.float32, side=128):
         return False
     return product_seconds(torch.bfloat16) < CLEARLY * product_seconds(torch.float32)
 
