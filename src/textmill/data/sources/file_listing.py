@@ -3,18 +3,28 @@
 import os
 import stat
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from textmill.config.field_types import closest_beside
-from textmill.data.sources.file_extensions import ONLY_ALONE, TEXT_SUFFIXES, extension_of, missing_package
-from textmill.data.sources.findings import Notes
+from textmill.data.sources.file_extensions import ONLY_ALONE, extension_of
+from textmill.data.sources.folder_files import (
+    OUTSIDE,
+    REPEATED,
+    Identity,
+    files_below,
+    identity_of,
+    leads_outside,
+)
 from textmill.data.sources.hub import DEFAULT_VALIDATION, is_dataset, split_files
 from textmill.data.sources.named_corpora import fetch, is_named, named_corpora
+from textmill.data.sources.skipped_files import SkippedFiles
 from textmill.errors import DataError, MissingInputError
 from textmill.files import expand_home
 from textmill.files.cache_dir import naming_cache_dir
-from textmill.runs.layout import TOKENS, is_clearly_run, is_prepared
+from textmill.runs.layout import TOKENS, is_prepared
 
 LONGEST_NAME = 255
 """Characters of a path that can be missing; longer ones are texts that were meant to be data."""
@@ -23,6 +33,23 @@ _SKIPPED_FOLDERS = frozenset(
     # Tests contain broken encodings on purpose, `encodings` is tables, the rest is not part of the library.
     ["site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "lib2to3", "encodings"]
 )
+
+
+@dataclass
+class Listing:
+    """The files that some data names.
+
+    Attributes:
+        paths: the files, in order, each once.
+        within: those of them that a folder or a pattern contains, and nobody named.
+        skipped: what else these contain.
+        counts: how many files each item adds.
+    """
+
+    paths: list[Path] = field(default_factory=list)
+    within: set[Path] = field(default_factory=set)
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
+    counts: list[int] = field(default_factory=list)
 
 
 def list_files(
@@ -38,19 +65,45 @@ def list_files(
     such as `books/**/*.txt`, a dataset (see `split_files`), of which `split` is taken, or the name of a corpus in
     named_corpora.yaml, which is fetched into `cache_dir`. `say` is called with what a folder contains besides text.
 
+    Links within a folder or a pattern lead to nothing outside of it. An item that is a link is followed: somebody named
+    it. Names of one file, as two spellings or two links, are one.
+
     Raises:
         MissingInputError: a path is not there, may not be read, or a folder or pattern yields no file.
         DataError: a path is neither a file nor a folder.
         ConfigError: a dataset has no such split.
     """
-    notes = Notes()
-    found: dict[Path, None] = {}
-    for item in [data] if isinstance(data, str | Path) else data:
-        for path in _files_of(item, split, cache_dir, notes, say):
-            found.setdefault(path)
-    for sentence in notes.sentences():
+    listing = find_files(data, say, split=split, cache_dir=cache_dir)
+    for sentence in listing.skipped.sentences():
         say(sentence)
-    return list(found)
+    return listing.paths
+
+
+def find_files(
+    data: Sequence[str | Path] | str | Path,
+    say: Callable[[str], None] = lambda sentence: None,
+    *,
+    split: str = "train",
+    cache_dir: str | Path | None = None,
+) -> Listing:
+    """Return what `list_files` does, and what is skipped, of which nothing is said."""
+    items = [data] if isinstance(data, str | Path) else list(data)
+    listing = Listing()
+    seen: dict[Identity | Path, Path] = {}
+    for item in items:
+        found, before = _files_of(item, split, cache_dir, listing.skipped, say), len(listing.paths)
+        for path in found.paths:
+            identity = (identity_of(path.stat()) if len(items) > 1 else None) or path
+            first = seen.setdefault(identity, path)
+            if first is not path and first != path:
+                listing.skipped.add(REPEATED, path)
+            if first is path:
+                listing.paths.append(path)
+                listing.within |= {path} & found.within
+            elif path not in found.within:  # somebody named what a folder contains
+                listing.within.discard(first)
+        listing.counts.append(len(listing.paths) - before)
+    return listing
 
 
 def default_corpus() -> list[Path]:
@@ -70,21 +123,21 @@ def default_corpus() -> list[Path]:
 
 
 def _files_of(
-    item: str | Path, split: str, cache_dir: str | Path | None, notes: Notes, say: Callable[[str], None]
-) -> list[Path]:
+    item: str | Path, split: str, cache_dir: str | Path | None, skipped: SkippedFiles, say: Callable[[str], None]
+) -> Listing:
     if is_dataset(item):
-        return split_files(item, split)
+        return Listing(split_files(item, split))
     if is_named(item):
         corpus = named_corpora()[str(item)]
         wanted = corpus.validation if split == DEFAULT_VALIDATION and corpus.validation else corpus.train
         with naming_cache_dir(cache_dir):
-            return [fetch(wanted, cache_dir=cache_dir, say=say)]
+            return Listing([fetch(wanted, cache_dir=cache_dir, say=say)])
     path = expand_home(item)
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: no file can have this name
         if any(sign in str(path) for sign in "*?["):
-            return _matching(path)
+            return _within(_matching(path, skipped))
         broken = os.path.islink(path)  # noqa: PTH114 (pathlib raises for a name that is too long)
         reason = "a broken link" if broken else (getattr(error, "strerror", None) or str(error))
         if len(str(path)) > LONGEST_NAME:
@@ -97,64 +150,65 @@ def _files_of(
             f"cannot read {path}: {reason}{closest_beside(path, () if path.suffix else named_corpora())}"
         ) from error
     if stat.S_ISREG(mode):
-        return [path]
+        return Listing([path])
     if not stat.S_ISDIR(mode):
         raise DataError(f"{path} is neither a file nor a folder")
     if is_prepared(path):
         raise DataError(f"{path} is a prepared corpus, which can only be given alone: give its text")
     if (path / TOKENS).is_file():
         raise DataError(f"{path} is a part of a prepared corpus: give the whole, which is {path.parent}")
-    every = list(_below(path, notes, set()))
+    return _within(_in_folder(path, skipped))
+
+
+def _within(paths: list[Path]) -> Listing:
+    return Listing(paths, set(paths))
+
+
+def _in_folder(path: Path, skipped: SkippedFiles) -> list[Path]:
+    here = SkippedFiles()
+    every = files_below(path, here)
     found = [file for file in every if extension_of(file)[0] not in ONLY_ALONE] or every
     for file in every if len(found) < len(every) else []:
         if reason := ONLY_ALONE.get(extension := extension_of(file)[0]):
-            notes.add(f"skipped, because {extension} beside text {reason} (name it to read it)", str(file))
+            here.add(f"{extension} beside text {reason} (name it to read it)", file)
     if not found:
-        hints = "".join(f"; {sentence}" for sentence in notes.sentences())
+        hints = "".join(f"; {sentence}" for sentence in here.sentences())
         raise MissingInputError(
             f"the folder {path} contains no text file (extensions such as .txt, .md, .jsonl, .parquet, .py): "
             f"name files with other extensions one by one or by a pattern{hints}"
         )
+    skipped.add_all(here)
     return found
 
 
-def _matching(pattern: Path) -> list[Path]:
+def _matching(pattern: Path, skipped: SkippedFiles) -> list[Path]:
     root = Path(pattern.anchor)
 
     def is_hidden(path: Path) -> bool:
         return any(part.startswith(".") and part != ".." for part in path.parts)
 
     matching = (path for path in root.glob(str(pattern.relative_to(root))) if path.is_file())
-    found = sorted(path for path in matching if is_hidden(pattern) or not is_hidden(path))
-    if not found:
+    every = sorted(path for path in matching if is_hidden(pattern) or not is_hidden(path))
+    if not every:
         raise MissingInputError(f"no file matches {pattern}")
-    return found
-
-
-def _below(folder: Path, notes: Notes, visited: set[tuple[int, int]]) -> Iterator[Path]:
-    try:
-        here = folder.stat()
-        if (here.st_dev, here.st_ino) in visited:  # a link back up
-            return
-        visited.add((here.st_dev, here.st_ino))
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise MissingInputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
-    for path in entries:
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and is_clearly_run(path):
-            notes.add("skipped, because it is a run folder, not text", str(path))
-        elif path.is_dir():
-            yield from _below(path, notes, visited)
-        elif missing := missing_package(path):
-            notes.add(
-                f"skipped, because {path.suffix} needs {missing}, which is missing (pip install 'textmill[data]')",
-                str(path),
-            )
-        elif extension_of(path)[0] not in TEXT_SUFFIXES:
-            notes.add(f"skipped, because it is not text by its extension ({path.suffix or 'none'})", str(path))
-        elif path.is_file():
-            yield path
+    real_root = os.path.realpath(_folder_of(pattern))
+    inside, seen = [], set[Identity]()
+    # A file before the links to it.
+    for path in sorted(every, key=lambda path: os.path.realpath(path) != str(path.absolute())):
+        identity = identity_of(path.stat())
+        if leads_outside(path, real_root):
+            skipped.add(OUTSIDE, path)
+        elif identity in seen:
+            skipped.add(REPEATED, path)
         else:
-            notes.add("skipped, because it is a broken link or not a regular file", str(path))
+            inside.append(path)
+            seen |= set() if identity is None else {identity}
+    if not inside:
+        raise MissingInputError(f"every file that matches {pattern} is a link that leads out of {real_root}: name them")
+    return sorted(inside)
+
+
+def _folder_of(pattern: Path) -> Path:
+    """Return the folder that a pattern names: what is before its first wildcard."""
+    parts = takewhile(lambda part: not any(sign in part for sign in "*?["), pattern.parts)
+    return Path(*parts)

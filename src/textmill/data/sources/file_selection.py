@@ -9,10 +9,11 @@ from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
-from textmill.data.sources.file_listing import default_corpus, list_files
+from textmill.data.sources.file_listing import Listing, default_corpus, find_files, list_files
 from textmill.data.sources.hub import DEFAULT_VALIDATION, HUB_PREFIX, dataset_item, dataset_splits, is_dataset
 from textmill.data.sources.named_corpora import is_named, named_corpora
 from textmill.data.sources.one_time_texts import is_given_once
+from textmill.data.sources.skipped_files import SkippedFiles
 from textmill.errors import ConfigError, listed
 from textmill.files import expand_home
 
@@ -34,6 +35,8 @@ class Files:
         main: the name of `validation`, where it has one.
         sources: the origin of the text, for people.
         weights: name, weight and number of files of each corpus of a mixture, in the order of `train`.
+        within: those of all these files that a folder or a pattern contains, and nobody named.
+        skipped: what else these contain, by reason.
     """
 
     train: Sequence[Path]
@@ -42,6 +45,8 @@ class Files:
     main: str | None = None
     sources: list[str] = field(default_factory=list)
     weights: list[tuple[str, float, int]] = field(default_factory=list)
+    within: set[Path] = field(default_factory=set)
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
 
     def every(self) -> list[Path]:
         """Return all files, training files first."""
@@ -72,27 +77,35 @@ def select_files(
     validated on it, if no `val_data` is given. Raises what `list_files` and `weighted_items` raise.
     """
     items, weights = weighted_items(data)
-    found = dict.fromkeys(default_corpus() if items is None else ())
-    counts = []  # files that each item adds
-    for item in items or ():
-        before = len(found)
-        found |= dict.fromkeys(list_files(item, say, split=dataset_split, cache_dir=cache_dir))
-        counts.append(len(found) - before)
-    train = list(found)
+    within, skipped = set[Path](), SkippedFiles()
+
+    def find(items: Paths, split: str) -> Listing:
+        nonlocal within
+        listing = find_files(items, say, split=split, cache_dir=cache_dir)
+        skipped.add_all(listing.skipped)
+        within |= listing.within
+        return listing
+
+    found = Listing(default_corpus()) if items is None else find(items, dataset_split)
+    train = found.paths
     speaking = bool(weights) or any(_has_splits(item) for item in items or ())
     sources = [str(item) for item in items or ()] if speaking else [str(path.absolute()) for path in train]
-    mixed = [(str(item), weight, count) for item, weight, count in zip(items or (), weights, counts)]
+    mixed = [(str(item), weight, count) for item, weight, count in zip(items or (), weights, found.counts)]
+    validation, held_out, main = None, dict[str, list[Path]](), None
     if not val_data:
         validation = _split_of_datasets(items, dataset_split, validation_split, cache_dir, say)
-        return Files(train, validation, sources=sources, weights=mixed)
-    sets: dict[str, list[str | Path]] = {}
-    for item in [val_data] if isinstance(val_data, str | Path) else val_data:
-        name, path = named_set(item)
-        sets.setdefault(name, []).append(path)
-    split = validation_split or DEFAULT_VALIDATION
-    held_out = {name: list_files(items, say, split=split, cache_dir=cache_dir) for name, items in sets.items()}
-    main = next(iter(held_out))
-    return Files(train, held_out.pop(main), dict(held_out), main or None, sources, mixed)
+    else:
+        sets: dict[str, list[str | Path]] = {}
+        for item in [val_data] if isinstance(val_data, str | Path) else val_data:
+            name, path = named_set(item)
+            sets.setdefault(name, []).append(path)
+        split = validation_split or DEFAULT_VALIDATION
+        held_out = {name: find(items, split).paths for name, items in sets.items()}
+        main = next(iter(held_out))
+        validation = held_out.pop(main)
+    for sentence in skipped.sentences():
+        say(sentence)
+    return Files(train, validation, dict(held_out), main or None, sources, mixed, within, skipped)
 
 
 def weighted_items(data: Paths | None) -> tuple[list[str | Path] | None, list[float]]:
