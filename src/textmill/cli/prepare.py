@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +34,9 @@ def prepare(
     max_repetition: float | None = None,
     max_symbols: float | None = None,
     min_alphabetic: float | None = None,
+    scripts: str | None = None,
+    languages: str | None = None,
+    language_function: str | None = None,
     json: Json = False,
     settings: list[Setting],
 ) -> None:
@@ -55,11 +59,18 @@ def prepare(
         Leave out documents with a larger share of symbols, such as 0.1.
     min_alphabetic
         Leave out documents with a smaller share of letters, such as 0.6.
+    scripts
+        Leave out documents most letters of which are in other scripts than these, such as Khmr,Latn.
+    languages
+        Leave out documents in other languages than these, such as en,km. Needs py3langid.
+    language_function
+        Function that returns the code of a text's language, as package.module:name, instead of py3langid.
 
     Examples
     --------
     textmill prepare corpus/ --output prepared --vocab-size 8000
     textmill prepare posts.jsonl --output sorted --dedup exact --min-length 200
+    textmill prepare crawl/ --output khmer --scripts Khmr --languages km
     """
     from textmill.data.prepare import prepare_corpus
     from textmill.data.preparing.clean import Cleaning
@@ -69,7 +80,9 @@ def prepare(
     config = from_layers([settings])
     screen = Screen(stream=sys.stderr)
     with SignalFlag() as signals:
-        cleaning = Cleaning(repair, dedup, max_repetition, max_symbols, min_alphabetic)
+        limits = {"max_repetition": max_repetition, "max_symbols": max_symbols, "min_alphabetic": min_alphabetic}
+        wanted = {"scripts": _codes(scripts), "languages": _codes(languages), "language_function": language_function}
+        cleaning = Cleaning(repair, dedup, **limits, **wanted)
         corpus = prepare_corpus(
             PrepareSettings.of(config, cleaning=cleaning),
             output=output,
@@ -82,6 +95,11 @@ def prepare(
         write_json(_as_dict(corpus))
     else:
         _show(corpus)
+
+
+def _codes(given: str | None) -> tuple[str, ...] | None:
+    """Return the codes of a list such as en,km; None for none."""
+    return None if given is None else tuple(filter(None, re.split(r"[,\s]+", given)))
 
 
 def _as_dict(corpus: Corpus) -> dict[str, Any]:

@@ -5,7 +5,10 @@ Nothing here happens by default: a corpus is what its files contain unless someb
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
+from textmill.data.preparing import languages
+from textmill.data.preparing.scripts import known_scripts
 from textmill.data.reading.document import Document
 from textmill.errors import ConfigError
 from textmill.imports import optional
@@ -14,6 +17,9 @@ REPAIRS = ("ftfy",)
 DEDUPS = ("exact", "near")
 FORM_OF_COPIES = "nfc"
 """The normal form of Unicode in which documents are compared."""
+
+_LATER = ("scripts", "languages", "language_function")
+_CODES = {"scripts": "('Latn', 'Khmr')", "languages": "('en', 'km')"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,9 @@ class Cleaning:
             that a document may have.
         max_symbols: the largest share of visible characters that are neither letters, digits nor ordinary punctuation.
         min_alphabetic: the smallest share of letters among the characters that are not white space.
+        scripts: codes such as Latn, of which most letters of a document must be (see `scripts`).
+        languages: codes such as en, in one of which a document must be (see `languages`).
+        language_function: import string of the function that tells the language of a text; None for py3langid.
     """
 
     repair: str | None = None
@@ -36,6 +45,9 @@ class Cleaning:
     max_repetition: float | None = None
     max_symbols: float | None = None
     min_alphabetic: float | None = None
+    scripts: tuple[str, ...] | None = None
+    languages: tuple[str, ...] | None = None
+    language_function: str | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("repair", REPAIRS), ("dedup", DEDUPS)):
@@ -46,11 +58,31 @@ class Cleaning:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"{name} is {value}: give a share from 0 to 1")
+        for name in ("scripts", "languages"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, str) or not value):
+                raise ConfigError(f"{name} is {value!r}: give codes, such as {_CODES[name]}")
+        if self.language_function is not None and self.languages is None:
+            raise ConfigError("language_function has no effect without languages: name those that stay")
+        if self.scripts is not None:
+            object.__setattr__(self, "scripts", tuple(sorted(known_scripts(self.scripts))))
 
     @property
     def measures(self) -> bool:
         """Whether documents are measured, to leave out those that are hardly text."""
         return any(limit is not None for limit in (self.max_repetition, self.max_symbols, self.min_alphabetic))
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the kept text depends on, as plain values; corpora from before a filter existed keep their key.
+
+        Raises MissingExtraError where languages are to be told apart without py3langid.
+        """
+        values = {name: value for name, value in vars(self).items() if name not in _LATER}
+        if self.scripts is not None:
+            values["scripts"] = list(self.scripts)
+        if self.languages is not None:
+            values |= languages.identity(self.languages, self.language_function)
+        return values
 
     def repaired(self, documents: Iterable[Document], sources: list[str] | None = None) -> Iterator[Document]:
         """Yield `documents` with their encodings repaired, if that is wanted; `sources` collects which were.

@@ -38,7 +38,7 @@ def key_settings(version: int, files: Files, settings: PrepareSettings, choice: 
     }
     reading = settings.reading
     plain_text = any(format_of(path, reading.format)[0] == "" for path in files.every())
-    described |= reading.identity(plain_text=plain_text) | vars(settings.cleaning)
+    described |= reading.identity(plain_text=plain_text) | settings.cleaning.identity()
     if settings.cleaning.dedup is not None:  # copies were once compared letter by letter
         described["copies"] = FORM_OF_COPIES
     if settings.cleaning.measures or settings.cleaning.dedup == "near":

@@ -8,13 +8,15 @@ import numpy as np
 
 from textmill.data.preparing.clean import FORM_OF_COPIES, Cleaning
 from textmill.data.preparing.duplicates import NearDuplicates
+from textmill.data.preparing.languages import Languages, sample_of
+from textmill.data.preparing.scripts import ScriptShares
 from textmill.data.preparing.split import Survey, survey
 from textmill.data.preparing.text_quality import Measure, Shares
 from textmill.data.reading.document import Document
 
 EXAMPLES = 3
 
-_FINE, _REPETITION, _SYMBOLS, _ALPHABETIC, _LIKE_ANOTHER, _LIKE_VALIDATION = range(6)
+_FINE, _SCRIPT, _LANGUAGE, _REPETITION, _SYMBOLS, _ALPHABETIC, _LIKE_ANOTHER, _LIKE_VALIDATION = range(8)
 
 
 @dataclass
@@ -111,6 +113,10 @@ class DocumentFilter:
         drop(~found.kept & (found.characters >= self._min_length), "empty or blank")
         drop(~found.kept, f"shorter than {self._min_length} characters")
         limits = self._cleaning
+        if limits.scripts is not None:
+            drop(faults == _SCRIPT, f"most letters are not in the scripts {', '.join(limits.scripts)}")
+        if limits.languages is not None:
+            drop(faults == _LANGUAGE, f"not in the languages {', '.join(limits.languages)}")
         if limits.measures:
             drop(faults == _REPETITION, f"more than {limits.max_repetition} of the word sequences are repeated")
             drop(faults == _SYMBOLS, f"more than {limits.max_symbols} of the characters are symbols")
@@ -128,6 +134,32 @@ class DocumentFilter:
         return FilterResult(replace(found, kept=kept), dropped, repaired, int(leaks.sum()))
 
 
+class _Origin:
+    """Tells whether documents, one after the other, are in the scripts and languages that are wanted."""
+
+    def __init__(self, cleaning: Cleaning) -> None:
+        self._wanted = None if cleaning.scripts is None else dict.fromkeys(cleaning.scripts)
+        self._scripts = ScriptShares()
+        self._languages = (
+            None if cleaning.languages is None else Languages(cleaning.languages, cleaning.language_function)
+        )
+        self._sample = ""
+
+    def add(self, text: str) -> None:
+        """Look at a further part of the document."""
+        if self._wanted is not None:
+            self._scripts.add(text)
+        if self._languages is not None and not self._sample.strip():
+            self._sample = sample_of(text)
+
+    def fault(self) -> int:
+        """Return what is wrong with the document, _FINE for nothing, and begin the next one."""
+        sample, self._sample = self._sample, ""
+        if self._wanted is not None and not self._scripts.finish(self._wanted):
+            return _SCRIPT
+        return _FINE if self._languages is None or self._languages.accepts(sample) else _LANGUAGE
+
+
 class _Inspector:
     """Looks at documents as they pass, at no more than the cleaning asks for. `faults` has a byte for each."""
 
@@ -137,24 +169,28 @@ class _Inspector:
         self._cleaning, self._validation, self._validates = cleaning, validation, validates
         self._min_length = min_length
         self._measure = Measure() if cleaning.measures else None
+        self._origin = _Origin(cleaning) if cleaning.scripts or cleaning.languages else None
         self._index = NearDuplicates() if cleaning.dedup == "near" else None
         self.faults = bytearray()
 
     def inspect(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yield `documents` unchanged."""
-        measure, index = self._measure, self._index
+        measure, origin, index = self._measure, self._origin, self._index
         sketch = index.sketch() if index is not None else None
         length = 0
         for part in documents:
             length += len(part.text)
             if measure is not None:
                 measure.add(part.text)
+            if origin is not None:
+                origin.add(part.text)
             if sketch is not None:
                 sketch.add(part.text)
             yield part
             if part.continues:
                 continue
             fault = self._quality(measure.finish()) if measure is not None else _FINE
+            fault = (origin.fault() if origin is not None else _FINE) or fault
             if sketch is not None and index is not None:
                 sketch.finish()
                 if length >= self._min_length:  # a shorter one is left out, so none is a copy of it
