@@ -112,19 +112,12 @@ class DocumentFilter:
 
         drop(~found.kept & (found.characters >= self._min_length), "empty or blank")
         drop(~found.kept, f"shorter than {self._min_length} characters")
-        limits = self._cleaning
-        if limits.scripts is not None:
-            drop(faults == _SCRIPT, f"most letters are not in the scripts {', '.join(limits.scripts)}")
-        if limits.languages is not None:
-            drop(faults == _LANGUAGE, f"not in the languages {', '.join(limits.languages)}")
-        if limits.measures:
-            drop(faults == _REPETITION, f"more than {limits.max_repetition} of the word sequences are repeated")
-            drop(faults == _SYMBOLS, f"more than {limits.max_symbols} of the characters are symbols")
-            drop(faults == _ALPHABETIC, f"less than {limits.min_alphabetic} of the characters are letters")
+        for fault, reason in _reasons(self._cleaning).items():
+            drop(faults == fault, reason)
         leaks = np.zeros(kept.size, dtype=bool)
         if not validates and self._validation_keys:
             leaks = np.isin(found.keys, np.concatenate(self._validation_keys)) & kept
-        if limits.dedup is not None:
+        if self._cleaning.dedup is not None:
             drop(leaks, "copies of validation documents")
             drop(~_first_of_each(found.keys, kept), "copies of other documents")
             drop(faults == _LIKE_VALIDATION, "near-copies of validation documents")
@@ -132,6 +125,20 @@ class DocumentFilter:
         if validates:
             self._validation_keys.append(found.keys[kept])
         return FilterResult(replace(found, kept=kept), dropped, repaired, int(leaks.sum()))
+
+
+def _reasons(limits: Cleaning) -> dict[int, str]:
+    """Return what is looked for -> why a document with it is left out, in the order in which reasons count."""
+    reasons = {}
+    if limits.scripts is not None:
+        reasons[_SCRIPT] = f"most letters are not in the scripts {', '.join(limits.scripts)}"
+    if limits.languages is not None:
+        reasons[_LANGUAGE] = f"not in the languages {', '.join(limits.languages)}"
+    if limits.measures:
+        reasons[_REPETITION] = f"more than {limits.max_repetition} of the word sequences are repeated"
+        reasons[_SYMBOLS] = f"more than {limits.max_symbols} of the characters are symbols"
+        reasons[_ALPHABETIC] = f"less than {limits.min_alphabetic} of the characters are letters"
+    return reasons
 
 
 class _Origin:
