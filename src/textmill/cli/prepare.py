@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from textmill.cli.help_pages import Json, Output
 from textmill.cli.setting_flags import takes_settings
@@ -18,6 +20,19 @@ from textmill.runs.layout import CORPUS_REPORT
 
 if TYPE_CHECKING:
     from textmill.data.store.corpus import Corpus
+
+Scripts = Annotated[
+    str | None,
+    Parameter(help="Leave out documents most letters of which are in other scripts than these, such as Khmr,Latn."),
+]
+LanguageCodes = Annotated[
+    str | None, Parameter(help="Leave out documents in other languages than these, such as en,km. Needs py3langid.")
+]
+LanguageFunction = Annotated[
+    str | None,
+    Parameter(help="Function that returns the code of a text's language, as package.module:name; not py3langid then."),
+]
+"""The flags that say which documents stay by script and language."""
 
 
 @takes_settings(
@@ -34,9 +49,9 @@ def prepare(
     max_repetition: float | None = None,
     max_symbols: float | None = None,
     min_alphabetic: float | None = None,
-    scripts: str | None = None,
-    languages: str | None = None,
-    language_function: str | None = None,
+    scripts: Scripts = None,
+    languages: LanguageCodes = None,
+    language_function: LanguageFunction = None,
     json: Json = False,
     settings: list[Setting],
 ) -> None:
@@ -59,12 +74,6 @@ def prepare(
         Leave out documents with a larger share of symbols, such as 0.1.
     min_alphabetic
         Leave out documents with a smaller share of letters, such as 0.6.
-    scripts
-        Leave out documents most letters of which are in other scripts than these, such as Khmr,Latn.
-    languages
-        Leave out documents in other languages than these, such as en,km. Needs py3langid.
-    language_function
-        Function that returns the code of a text's language, as package.module:name, instead of py3langid.
 
     Examples
     --------
@@ -80,9 +89,8 @@ def prepare(
     config = from_layers([settings])
     screen = Screen(stream=sys.stderr)
     with SignalFlag() as signals:
-        limits = {"max_repetition": max_repetition, "max_symbols": max_symbols, "min_alphabetic": min_alphabetic}
-        wanted = {"scripts": _codes(scripts), "languages": _codes(languages), "language_function": language_function}
-        cleaning = Cleaning(repair, dedup, **limits, **wanted)
+        origin = _codes(scripts), _codes(languages), language_function
+        cleaning = Cleaning(repair, dedup, max_repetition, max_symbols, min_alphabetic, *origin)
         corpus = prepare_corpus(
             PrepareSettings.of(config, cleaning=cleaning),
             output=output,
