@@ -21,6 +21,9 @@ from textmill.runs.layout import CORPUS_REPORT
 if TYPE_CHECKING:
     from textmill.data.store.corpus import Corpus
 
+Repair = Annotated[
+    Literal["ftfy"] | None, Parameter(help="ftfy: repair text that was once decoded with the wrong encoding.")
+]
 Scripts = Annotated[
     str | None,
     Parameter(help="Leave out documents most letters of which are in other scripts than these, such as Khmr,Latn."),
@@ -32,7 +35,7 @@ LanguageFunction = Annotated[
     str | None,
     Parameter(help="Function that returns the code of a text's language, as package.module:name; not py3langid then."),
 ]
-"""The flags that say which documents stay by script and language."""
+"""The flags that say what is repaired, and which documents stay by script and language."""
 
 
 @takes_settings(
@@ -44,7 +47,7 @@ LanguageFunction = Annotated[
 def prepare(
     *,
     output: Output,
-    repair: Literal["ftfy"] | None = None,
+    repair: Repair = None,
     dedup: Literal["exact", "near"] | None = None,
     max_repetition: float | None = None,
     max_symbols: float | None = None,
@@ -64,8 +67,6 @@ def prepare(
     ----------
     output
         Folder to write; nothing is left there when something fails.
-    repair
-        ftfy: repair text that was once decoded with the wrong encoding.
     dedup
         Leave out copies of documents: exact ones, or near ones too. Validation files win over training files.
     max_repetition
