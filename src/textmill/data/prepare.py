@@ -11,7 +11,7 @@ from typing import Any
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.copy_token_ids import prepare_ids
 from textmill.data.preparing.corpus_cache_key import content_key, key_settings
-from textmill.data.preparing.corpus_report import CorpusNotes, write_report
+from textmill.data.preparing.corpus_report import CANNOT_BE_READ, CorpusNotes, write_report
 from textmill.data.preparing.pipeline import prepare_text
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.reading_progress import ReadProgress
@@ -162,21 +162,23 @@ def _make(
 ) -> Made:
     """Write stores, tokenizer and report of the corpus to `destination`; return what else describes it."""
     folder, tokenizer, report, parts = destination.folder, choice.ready, {}, []
+    skipped = files.skipped.by_reason
     if choice.for_ids:
         prepare_ids(files, settings, choice.bound, destination, read_progress.tick)
         if tokenizer is None:
             notes.add("the data is token ids without a tokenizer: no samples of text and no bits per byte")
     else:
-        tokenizer, report, sizes = prepare_text(files, settings, choice, destination, read_progress, notes)
+        tokenizer, report, sizes, odd = prepare_text(files, settings, choice, destination, read_progress, notes)
         parts = mixture_parts(files.weights, sizes)
         if parts:
             for sentence in Mixture(TokenStore.open(folder / "train"), parts).sentences():
                 notes.add(sentence)
-        write_report(folder, report, notes.sentences)
+        skipped = {**skipped, **({CANNOT_BE_READ: list(odd.values())} if odd else {})}
+        write_report(folder, report, notes.sentences, skipped)
     if tokenizer is not None:
         tokenizer.save_alone(folder / TOKENIZER)
     fingerprint = tokenizer.fingerprint if tokenizer is not None else None
-    return Made(fingerprint, files.sources, files.main, list(files.further), report, parts, notes.sentences)
+    return Made(fingerprint, files.sources, files.main, list(files.further), report, parts, notes.sentences, skipped)
 
 
 def _open_prepared(folder: Path, settings: PrepareSettings, output: str | Path | None, say: Say) -> Corpus:

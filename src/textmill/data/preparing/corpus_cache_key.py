@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from textmill.data.reading.read_documents import open_file
 from textmill.data.sources.file_extensions import FORMATS, IDS, format_of
 from textmill.data.sources.file_selection import Files
 from textmill.data.sources.one_time_texts import kept_under
-from textmill.errors import DataError
+from textmill.errors import DataError, MissingInputError
 from textmill.files import sha256
 
 _BLOCK = 1 << 20
@@ -64,7 +64,7 @@ def content_key(
 
     Says which validation file of ids is a copy of a training file; equal documents of text are found later.
     """
-    content = partial(_content, reading=reading, tick=tick)
+    content = partial(_content_or_fault, within=files.within, reading=reading, tick=tick)
     train = [content(path) for path in files.train]
     validation = None if files.validation is None else [content(path) for path in files.validation]
     further = {name: [content(path) for path in paths] for name, paths in files.further.items()}
@@ -73,6 +73,18 @@ def content_key(
         if found in known and found[0] in IDS:
             say(f"{path} is also training data: the validation loss does not tell how the model does on new text")
     return hashlib.sha256(json.dumps([settings, train, validation, further, files.main]).encode()).hexdigest()
+
+
+def _content_or_fault(
+    path: Path, within: Collection[Path], reading: Reading, tick: Callable[[int], None]
+) -> tuple[str, str]:
+    """Return the kind and the hash of a file; of one within a folder that may not be read, that it may not."""
+    try:
+        return _content(path, reading, tick)
+    except MissingInputError:
+        if path not in within:
+            raise
+        return "unreadable", ""
 
 
 def _content(path: Path, reading: Reading, tick: Callable[[int], None]) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """What became of a text, as a page for people: REPORT.md in the folder of a prepared corpus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,17 @@ class CorpusNotes:
         self.say(sentence)
 
 
-def write_report(folder: Path, report: dict[str, Any], notes: list[str]) -> None:
-    """Write REPORT.md into the folder of a corpus: a table of the sets, of what was left out of each, and the notes."""
+CANNOT_BE_READ = "it cannot be read"
+"""The reason of files that are skipped for what is in them; each is listed with what that is."""
+
+
+def write_report(
+    folder: Path, report: dict[str, Any], notes: list[str], skipped: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Write REPORT.md into the folder of a corpus: a table of the sets, of what was left out of each, and the notes.
+
+    skipped: reason -> the files of folders and patterns that were not read.
+    """
     lines = ["# What became of the text", "", "| set | documents read | kept | characters read | kept | tokens |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for name, found in report.items():
@@ -43,4 +52,8 @@ def write_report(folder: Path, report: dict[str, Any], notes: list[str]) -> None
             lines.append(f"| {reason} | {what['documents']:,} | {characters} | {examples} |")
     if notes:
         lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
+    if skipped:
+        lines += ["", "## Files that were skipped"]
+    for reason, paths in (skipped or {}).items():
+        lines += ["", f"Because {reason} ({len(paths):,}):", "", *(f"- `{path}`" for path in paths)]
     files.write_text(folder / CORPUS_REPORT, "\n".join(lines) + "\n")

@@ -6,7 +6,7 @@ Text is read once, in order: a corpus that counts more than its size is repeated
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,11 @@ from pathlib import Path
 from textmill.console.whole_characters import is_mark
 from textmill.data.preparing.chunks import utf8_size
 from textmill.data.reading.document import Document, Reading
+from textmill.data.reading.odd_files import OddFiles
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
 from textmill.data.sources.findings import Notes
-from textmill.errors import DataError
+from textmill.errors import DataError, MissingInputError
 from textmill.tokenizers.normal_forms import normalized
 from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.word_patterns import SEPARATORS
@@ -136,15 +137,15 @@ def text_of_files(
 
     Then the files are read once before, to know how much text each corpus has. Raises DataError for one without any.
     """
-    tally = CorpusTally(files)
+    tally, odd = CorpusTally(files), OddFiles(files.within)
     if mixed:
-        for _ in tally.count(read_documents(files.train, reading, None, tick, tally.opened)):
+        for _ in tally.count(read_documents(files.train, reading, None, tick, tally.opened, odd)):
             pass
     corpora = tally.shares(tally.sizes) if mixed else []
     if empty := [part.name for part in corpora if not part.size]:
         raise DataError(f"there is no text in {empty[0]}: leave it out")
     opened: list[Path] = []
-    documents = read_documents(files.train, reading, notes, tick, opened.append)
+    documents = read_documents(files.train, reading, notes, tick, opened.append, odd)
     texts = ((files.corpus_of(len(opened) - 1), document.text) for document in documents)
     size = sum(path.stat().st_size for path in files.train)
     return LearningText(texts, size, partial(marks_in_files, files, reading), corpora)
@@ -195,19 +196,25 @@ def marks_in_files(files: Files, reading: Reading, form: str | None = None) -> f
         sizes = [path.stat().st_size for path in some]
         for path, size in zip(some, sizes):
             weight = share * size / max(sum(sizes), 1)
-            beginning = _beginning(path, reading, _LEAST + round(weight * LOOKED_AT))
+            beginning = _beginning(path, reading, _LEAST + round(weight * LOOKED_AT), odd_ones=files.within)
             found += weight * share_of_marks(normalized(beginning, form))
         first += count
     return found
 
 
-def _beginning(path: Path, reading: Reading, characters: int) -> str:
+def _beginning(path: Path, reading: Reading, characters: int, odd_ones: Collection[Path]) -> str:
+    """Return the first characters of a file; of one that cannot be read, none if it may be skipped."""
     parts: list[str] = []
-    for part in read_documents([path], reading):
-        parts.append(part.text[:characters])
-        characters -= len(part.text)
-        if characters <= 0:
-            break
+    try:
+        for part in read_documents([path], reading):
+            parts.append(part.text[:characters])
+            characters -= len(part.text)
+            if characters <= 0:
+                break
+    except (DataError, MissingInputError):
+        if path not in odd_ones:
+            raise
+        return ""
     return "".join(parts)
 
 

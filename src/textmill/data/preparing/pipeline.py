@@ -35,9 +35,16 @@ from textmill.data.preparing.split import (
     with_beginnings,
 )
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
-from textmill.data.preparing.train_and_validation import TextSet, close_writers, filter_sets, say_leaks, text_sets
+from textmill.data.preparing.train_and_validation import (
+    Source,
+    TextSet,
+    close_writers,
+    filter_sets,
+    say_leaks,
+    text_sets,
+)
 from textmill.data.preparing.unknown_text import UnknownLimit, UnknownText
-from textmill.data.reading.read_documents import read_documents
+from textmill.data.reading.odd_files import BrokenFarInsideError, OddFiles
 from textmill.data.sources.file_selection import Files
 from textmill.errors import listed
 from textmill.tokenizers import Tokenizer
@@ -52,19 +59,19 @@ def prepare_text(
     destination: Destination,
     progress: ReadProgress,
     notes: CorpusNotes,
-) -> tuple[Tokenizer, dict[str, Any], list[list[int]]]:
+) -> tuple[Tokenizer, dict[str, Any], list[list[int]], dict[Path, str]]:
     """Write the token ids of `files` to `destination`: a store for every side.
 
-    Return the tokenizer that made them; set -> how many documents it had, how many were left out and why; and [tokens,
-    bytes] of training text by corpus of a mixture. Raises DataError when the text is unusable, leaves a side with less
-    than two tokens, or has more than `max_unknown` that a tokenizer made for other text does not know.
+    Return the tokenizer that made them; set -> how many documents it had, how many were left out and why; [tokens,
+    bytes] of training text by corpus of a mixture; and the files that cannot be read, each with the reason. Raises
+    DataError when the text is unusable, leaves a side with less than two tokens, or has more than `max_unknown` that a
+    tokenizer made for other text does not know.
     """
-    sets, forms, tally = text_sets(files, settings.share), MixedForms(files.every()), CorpusTally(files)
-    document_filter = DocumentFilter(settings.cleaning, settings.reading.min_length, choice.normal_form)
-    filtered = filter_sets(sets, settings.reading, document_filter, tally, forms.watch, notes.add, progress.tick)
+    sets, source = text_sets(files, settings.share), Source(settings.reading, progress.tick, OddFiles(files.within))
+    filtered, tally, forms = _filtered(sets, files, settings, choice, source, notes.add)
     split = _split(files, settings, filtered[TRAIN], tally.documents, notes.add)
     split = replace(split, whole_units=choice.normal_form is not None)
-    fragments = partial(_fragments, sets, files, settings, filtered, split)
+    fragments = partial(_fragments, sets, files, settings, filtered, split, source.odd)
     found = filtered[TRAIN].found
     texts = ((part.corpus, part.text) for part in fragments(progress.tick) if part.side == TRAIN)
     marks, shares = partial(marks_in_files, files, settings.reading), training_bytes(split, found, tally.documents)
@@ -100,7 +107,30 @@ def prepare_text(
     report = _report(sets, filtered, split, written.unknown, limit)
     for text_set, writer in zip(sets, writers):
         report[text_set.name]["tokens"] = writer.num_tokens
-    return tokenizer, report, written.sizes
+    return tokenizer, report, written.sizes, source.odd.reasons
+
+
+def _filtered(
+    sets: Sequence[TextSet],
+    files: Files,
+    settings: PrepareSettings,
+    choice: TokenizerChoice,
+    source: Source,
+    say: Callable[[str], None],
+) -> tuple[dict[int, FilterResult], CorpusTally, MixedForms]:
+    """Read all sets once, again without a file that turned out to be broken far inside; say what was found."""
+    while True:
+        forms, tally, said = MixedForms(files.every()), CorpusTally(files), list[str]()
+        document_filter = DocumentFilter(settings.cleaning, settings.reading.min_length, choice.normal_form)
+        try:
+            filtered = filter_sets(sets, source, document_filter, tally, forms.watch, said.append)
+        except BrokenFarInsideError:
+            continue
+        if (skipped := source.odd.sentence()) is not None:
+            said.append(skipped)
+        for sentence in said:
+            say(sentence)
+        return filtered, tally, forms
 
 
 def _fragments(
@@ -109,13 +139,14 @@ def _fragments(
     settings: PrepareSettings,
     filtered: Mapping[int, FilterResult],
     split: Split,
+    odd: OddFiles,
     tick: Callable[[int], None],
 ) -> Iterator[Fragment]:
     """Read what stays of all sets, each piece with its side, the corpus of a mixture that it is from, and its file."""
     for text_set in [text_set for text_set in sets if not text_set.split_off]:
         training, result = text_set.side == TRAIN, filtered[text_set.side]
         opened: list[Path] = []
-        documents = read_documents(text_set.files, settings.reading, None, tick, opened.append)
+        documents = Source(settings.reading, tick, odd).documents(text_set.files, None, opened.append)
         documents = result.note_examples(settings.cleaning.repaired(documents))
         for fragment in divide(documents, split if training else everything(VALIDATION, result.found)):
             corpus = files.corpus_of(len(opened) - 1) if training else 0

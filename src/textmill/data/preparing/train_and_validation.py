@@ -10,6 +10,7 @@ from textmill.data.preparing.learning_text import CorpusTally
 from textmill.data.preparing.pipeline_output import Writer
 from textmill.data.preparing.split import TRAIN, VALIDATION
 from textmill.data.reading.document import Document, Reading
+from textmill.data.reading.odd_files import OddFiles
 from textmill.data.reading.read_documents import read_documents
 from textmill.data.sources.file_selection import Files
 from textmill.data.sources.findings import Notes
@@ -17,6 +18,27 @@ from textmill.errors import DataError
 from textmill.runs.layout import FURTHER
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """How the files of a corpus are read, each time.
+
+    Attributes:
+        reading: what decides their documents.
+        tick: gets the bytes that were read.
+        odd: the files that are skipped because they cannot be read.
+    """
+
+    reading: Reading
+    tick: Callable[[int], None]
+    odd: OddFiles
+
+    def documents(
+        self, files: Sequence[Path], notes: Notes | None = None, on_file: Callable[[Path], None] = lambda path: None
+    ) -> Iterator[Document]:
+        """Yield the documents of `files`; see `read_documents`."""
+        return read_documents(files, self.reading, notes, self.tick, on_file, self.odd)
 
 
 @dataclass(frozen=True)
@@ -61,12 +83,11 @@ def text_sets(files: Files, share: float) -> list[TextSet]:
 
 def filter_sets(
     sets: Sequence[TextSet],
-    reading: Reading,
+    source: Source,
     document_filter: DocumentFilter,
     tally: CorpusTally,
     watch: Callable[[Iterator[Document]], Iterator[Document]],
     say: Say,
-    tick: Callable[[int], None],
 ) -> dict[int, FilterResult]:
     """Read all sets once and return, by side, which documents stay. Raises DataError for a set of which nothing stays.
 
@@ -77,23 +98,24 @@ def filter_sets(
     results = {}
     for text_set in reversed([text_set for text_set in sets if not text_set.split_off]):
         if text_set.side == TRAIN:
-            documents = tally.count(read_documents(text_set.files, reading, notes, tick, tally.opened))
+            documents = tally.count(source.documents(text_set.files, notes, tally.opened))
         else:
-            documents = read_documents(text_set.files, reading, notes, tick)
+            documents = source.documents(text_set.files, notes)
         result = document_filter.filter(watch(documents), validates=text_set.side != TRAIN)
         for sentence in result.sentences():
             say(sentence)
         if not result.found.kept_documents:
-            raise DataError(
-                f"there is no text to use in {text_set.source}: {_nothing_left(result, reading.min_length)}"
-            )
+            raise DataError(f"there is no text to use in {text_set.source}: {_nothing_left(result, source, text_set)}")
         results[text_set.side] = result
     for sentence in notes.sentences():
         say(sentence)
     return dict(sorted(results.items()))
 
 
-def _nothing_left(result: FilterResult, min_length: int) -> str:
+def _nothing_left(result: FilterResult, source: Source, text_set: TextSet) -> str:
+    min_length, odd = source.reading.min_length, source.odd.reasons
+    if broken := [odd[path] for path in text_set.files if path in odd]:
+        return broken[0]
     reasons = [reason for reason, documents in result.dropped.items() if documents.any()]
     if not reasons or reasons == ["empty or blank"]:
         return "it is empty or blank"

@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ from textmill.data.reading.formats import (
     web_archive,
 )
 from textmill.data.reading.formats.other_encodings import given_as_utf8, marked_as_utf8
+from textmill.data.reading.odd_files import OddFiles
 from textmill.data.sources.file_extensions import ARCHIVES, FORMATS, IDS, extension_of, format_of
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
@@ -60,28 +62,35 @@ def read_documents(
     notes: Notes | None = None,
     on_bytes: Callable[[int], None] = lambda num_bytes: None,
     on_file: Callable[[Path], None] = lambda path: None,
+    odd: OddFiles | None = None,
 ) -> Iterator[Document]:
     """Yield the documents of `files` in order; long ones come in parts (see Document).
 
     `notes` collects findings; `on_bytes` is called with the number of bytes read since the last call, `on_file` with
     each file before its documents. Memory stays flat however large a file is, except for the longest table row, web
-    page, or run of characters without a space. Raises DataError and MissingInputError, naming file and line or byte.
+    page, or run of characters without a space. Raises DataError and MissingInputError, naming file and line or byte,
+    for a file that cannot be read, unless `odd` skips it.
     """
     reading, notes = reading or Reading(), notes or Notes()
     for path in files:
         on_file(path)
-        with open_file(path) as file:
-            in_order = FORMATS.get(format_of(path, reading.format)[0]) not in _SEEKING
-            size, reported, unreported = path.stat().st_size, 0, 0
-            documents = _guarded(_documents(file, path, reading, notes), path, reading)
-            for document in _noting_replacements(documents, notes):
-                yield document
-                unreported += len(document.text)
-                if unreported >= _REPORT_EVERY:
-                    more = file.tell() - reported if in_order else min(unreported, size - reported)
-                    on_bytes(more)
-                    reported, unreported = reported + more, 0
-            on_bytes((file.tell() if in_order else size) - reported)
+        read = partial(_of_file, path, reading, on_bytes)
+        yield from read(notes) if odd is None else odd.documents(path, read, notes)
+
+
+def _of_file(path: Path, reading: Reading, on_bytes: Callable[[int], None], notes: Notes) -> Iterator[Document]:
+    with open_file(path) as file:
+        in_order = FORMATS.get(format_of(path, reading.format)[0]) not in _SEEKING
+        size, reported, unreported = path.stat().st_size, 0, 0
+        documents = _guarded(_documents(file, path, reading, notes), path, reading)
+        for document in _noting_replacements(documents, notes):
+            yield document
+            unreported += len(document.text)
+            if unreported >= _REPORT_EVERY:
+                more = file.tell() - reported if in_order else min(unreported, size - reported)
+                on_bytes(more)
+                reported, unreported = reported + more, 0
+        on_bytes((file.tell() if in_order else size) - reported)
 
 
 def _noting_replacements(documents: Iterator[Document], notes: Notes) -> Iterator[Document]:

@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from textmill.config.field_types import closest_beside
-from textmill.data.sources.file_extensions import ONLY_ALONE, extension_of
+from textmill.data.sources.file_extensions import IDS, ONLY_ALONE, extension_of
 from textmill.data.sources.folder_files import (
     OUTSIDE,
     REPEATED,
@@ -137,7 +137,7 @@ def _files_of(
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: no file can have this name
         if any(sign in str(path) for sign in "*?["):
-            return _within(_matching(path, skipped))
+            return _within(_one_kind(_matching(path, skipped), skipped))
         broken = os.path.islink(path)  # noqa: PTH114 (pathlib raises for a name that is too long)
         reason = "a broken link" if broken else (getattr(error, "strerror", None) or str(error))
         if len(str(path)) > LONGEST_NAME:
@@ -157,11 +157,22 @@ def _files_of(
         raise DataError(f"{path} is a prepared corpus, which can only be given alone: give its text")
     if (path / TOKENS).is_file():
         raise DataError(f"{path} is a part of a prepared corpus: give the whole, which is {path.parent}")
-    return _within(_in_folder(path, skipped))
+    return _within(_one_kind(_in_folder(path, skipped), skipped))
 
 
 def _within(paths: list[Path]) -> Listing:
     return Listing(paths, set(paths))
+
+
+def _one_kind(paths: list[Path], skipped: SkippedFiles) -> list[Path]:
+    """Return `paths` without token ids, if there is text beside them: a corpus is one or the other."""
+    text = [path for path in paths if extension_of(path)[0] not in IDS]
+    if not text or len(text) == len(paths):
+        return paths
+    for path in paths:
+        if extension_of(path)[0] in IDS:
+            skipped.add("token ids beside text are no text (name them alone to train on ids)", path)
+    return text
 
 
 def _in_folder(path: Path, skipped: SkippedFiles) -> list[Path]:

@@ -15,6 +15,12 @@ class Notes:
         first, last, count, cases = self._found.get(finding, (where, "", 0, 0))
         self._found[finding] = (first, where, count + (where != last), cases + number)
 
+    def take(self, others: "Notes") -> None:
+        """Add what others have found, of files that are not among those of this one."""
+        for finding, (first, last, count, cases) in others._found.items():
+            known_first, _, known_count, known_cases = self._found.get(finding, (first, "", 0, 0))
+            self._found[finding] = (known_first, last, known_count + count, known_cases + cases)
+
     def sentences(self) -> list[str]:
         """Return one line per finding, with the first file and how many more there are."""
         return [

@@ -58,7 +58,10 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Made:
-    """What describes a new corpus besides its stores; the fields are those of Corpus. tokenizer: its fingerprint."""
+    """What describes a new corpus besides its stores; the fields are those of Corpus.
+
+    tokenizer: its fingerprint. skipped: reason -> the files of folders and patterns that were not read.
+    """
 
     tokenizer: str | None
     sources: list[str]
@@ -67,6 +70,7 @@ class Made:
     report: dict[str, Any]
     mixture: list[Part]
     notes: list[str]
+    skipped: dict[str, list[str]] = field(default_factory=dict)
 
 
 def describe(folder: Path, key: str, settings: dict[str, Any], made: Made) -> None:
