@@ -22,7 +22,7 @@ LAYERS = [
     {"data.sources"},
     {"data.reading"},
     {"data.preparing"},
-    {"data.store"},
+    {"data.store", "data.examine"},
     {"data.prepare"},
     {"data.batches"},
     {"data"},
@@ -51,6 +51,7 @@ WITHOUT_TORCH = [
     "textmill.tokenizers",
     "textmill.data.reading.read_documents",
     "textmill.data.prepare",
+    "textmill.data.examine.examine_corpus",
 ]
 
 BANNED_CALLS = {

@@ -13,6 +13,10 @@ VERBS = {
     "evaluate": ("textmill.cli.evaluate:evaluate", "Measure a model: loss, perplexity, bits per byte, accuracy."),
     "generate": ("textmill.cli.generate:generate", "Continue a prompt with a model."),
     "prepare": ("textmill.cli.prepare:prepare", "Read and tokenize text once, to train on it many times."),
+    "data": (
+        "textmill.cli.data:data",
+        "Look at a corpus: lengths, scripts, languages, suspicious text.",
+    ),
     "sweep": ("textmill.cli.sweep:sweep", "Try many values of settings, and rank them."),
     "report": ("textmill.cli.report:report", "Write a report of a run as one HTML page."),
     "runs": ("textmill.cli.runs:app", "List runs, and compare them."),

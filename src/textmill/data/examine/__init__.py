@@ -1,0 +1,1 @@
+"""What a corpus is, told before anything is learned from it."""
