@@ -133,7 +133,7 @@ def test_tokenizers_are_measured_on_text_they_have_not_seen(shared: Path) -> Non
 def test_a_large_corpus_is_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the limit each file is read in its share, which is said; `everything` reads all."""
     monkeypatch.setattr(examine_corpus, "MOST_READ", 1000)
-    monkeypatch.setattr(examine_corpus, "_LEAST", 100)
+    monkeypatch.setattr(examine_corpus, "LEAST_READ", 100)
     for name, number in (("a.jsonl", 100), ("b.jsonl", 300)):
         (tmp_path / name).write_text('{"text":"0123456789"}\n' * number)
     said: list[str] = []

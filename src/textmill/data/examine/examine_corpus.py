@@ -28,7 +28,9 @@ from textmill.tokenizers.new_tokenizers import make_byte
 MOST_READ = 100_000_000
 """Bytes. Of a larger corpus a share of every file is read, from its beginning."""
 
-_LEAST = 1 << 16  # bytes of each file
+LEAST_READ = 1 << 16
+"""Bytes that are read of each file even then, if it has them."""
+
 _QUANTILES = {"shortest": 0, "5 %": 5, "median": 50, "95 %": 95, "longest": 100}
 _LANGUAGE_PIECES = 500
 _COUNTED_AT_ONCE = 1 << 20  # characters
@@ -52,9 +54,9 @@ def examine(
     sizes = {path: path.stat().st_size for path in files}
     total = sum(sizes.values())
     share = 1.0 if everything else min(1.0, MOST_READ / max(total, 1))
-    step = max(1, len(files) * _LEAST // MOST_READ) if share < 1 else 1
+    step = max(1, len(files) * LEAST_READ // MOST_READ) if share < 1 else 1
     chosen = files[::step]
-    limits = {path: None if share == 1 else max(_LEAST, round(share * step * sizes[path])) for path in chosen}
+    limits = {path: None if share == 1 else max(LEAST_READ, round(share * step * sizes[path])) for path in chosen}
     if share < 1:
         files_read = f"{len(chosen):,} of {plural(len(files), 'file')}, which have {size(total)}"
         say(f"read {size(MOST_READ)} of text, the beginnings of {files_read}: --all reads all")
