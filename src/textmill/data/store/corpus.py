@@ -75,7 +75,10 @@ class Made:
 
 def describe(folder: Path, key: str, settings: dict[str, Any], made: Made) -> None:
     """Make `folder`, which contains the stores and the tokenizer, a prepared corpus."""
-    write_description(folder, {"format": FORMAT, "key": key, "settings": settings, **asdict(made)})
+    described = asdict(made)
+    if not made.skipped:  # as before there were any
+        del described["skipped"]
+    write_description(folder, {"format": FORMAT, "key": key, "settings": settings, **described})
 
 
 def write_description(folder: Path, described: dict[str, Any]) -> None:
