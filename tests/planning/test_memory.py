@@ -16,7 +16,7 @@ from textmill.errors import ConfigError
 from textmill.model import build_model, cross_entropy_sum
 from textmill.model.cross_entropy import loss_sums
 from textmill.optim.optimizer_choice import MuonSettings, build_optimizer
-from textmill.planning.logits import LOGITS_AT_ONCE
+from textmill.planning import logits
 from textmill.planning.memory import Memory, StepSettings, estimate_memory, optimizer_bytes
 
 SMALL: dict[str, Any] = {"vocab_size": 97, "d_model": 48, "num_layers": 3, "num_heads": 4, "max_seq_len": 32}
@@ -97,7 +97,7 @@ def test_a_loss_in_parts_takes_what_is_said(bf16: bool, accumulation: int, monke
     """The peak is predicted to 2 %, less than half of that with all logits at once; the head's gradient is kept."""
     step = StepSettings(16, accumulation, validation_rows=1, optimizer="sgd", precision="bf16" if bf16 else "fp32")
     at_once = estimate_memory(ModelConfig(**PARTS), step)
-    monkeypatch.setitem(LOGITS_AT_ONCE, "cpu", 4090 * 128)
+    monkeypatch.setattr(logits, "LOGITS_AT_ONCE", 4090 * 128)
     plan = estimate_memory(ModelConfig(**PARTS), step)
     peak = measured_peak(PARTS, 16, "sgd", accumulation, bf16)
     assert plan.total - plan.runtime == pytest.approx(peak, rel=0.02)

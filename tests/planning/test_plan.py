@@ -78,10 +78,10 @@ def test_the_estimate_of_tokens_against_real_text(shared) -> None:
 def test_evaluation_batches_are_bounded_by_their_largest_tensor() -> None:
     """A small vocabulary does not make an evaluation batch of thousands of rows."""
     model = config().model
-    rows = evaluation_rows(model, 10, vocab_size=65, device="cpu")
+    rows = evaluation_rows(model, 10, vocab_size=65)
     assert rows * 100 * max(65, 4 * 100, 3 * 192) <= 2**24
-    assert evaluation_rows(model, 10**4, vocab_size=65, device="cpu") == 10**4
-    assert evaluation_rows(model, 10**6, vocab_size=65, device="cpu") == 2**28 // (100 * 65)  # the loss is in parts
+    assert evaluation_rows(model, 10**4, vocab_size=65) == 10**4
+    assert evaluation_rows(model, 10**6, vocab_size=65) == 2**28 // (100 * 65)  # the loss is in parts
 
 
 def test_the_plan_is_json() -> None:

@@ -34,7 +34,7 @@ from textmill.generation.token_loop import generate
 from textmill.machine.precision import PRECISIONS, choose_precision
 from textmill.model.cross_entropy import loss_sums
 from textmill.optim.optimizer_choice import build_optimizer
-from textmill.planning.logits import LOGITS_AT_ONCE
+from textmill.planning import logits as planned
 from textmill.training.assemble import assemble
 from textmill.training.loop import steps
 
@@ -96,7 +96,7 @@ def losses_in_parts() -> dict[str, dict[str, int]]:
     """Waits and copies of a step of two micro-batches whose loss is computed in parts of 64 tokens, by precision."""
     found = {}
     for precision in FORMATS:
-        with mock.patch.dict(LOGITS_AT_ONCE, {KIND: 1}), pretended_gpu(number=0.0) as log:
+        with mock.patch.object(planned, "LOGITS_AT_ONCE", 1), pretended_gpu(number=0.0) as log:
             engine = engine_of("adamw", precision, architecture="llama")
             ids = torch.zeros(4, 24, dtype=torch.int64, device=DEVICE)
             for _ in range(2):  # with a loss scaler the first step makes a tensor on the device

@@ -19,6 +19,7 @@ from textmill.model.from_config import build_model
 from textmill.model.llama import LlamaAttention
 from textmill.model.mlp import GatedMLP
 from textmill.model.own_parts import name_of_own
+from textmill.training.given_parts import Parts, uncompiled
 
 SHAPE: dict[str, Any] = {"d_model": 16, "num_layers": 2, "num_heads": 2, "max_seq_len": 16, "vocab_size": 257}
 SETTINGS: dict[str, Any] = {"tokenizer": "byte", "batch_size": 4, "max_steps": 4, "eval_steps": 4, "sample_steps": 0}
@@ -204,3 +205,18 @@ def test_how_a_given_model_is_trained_is_asked_for_again(
     assert main(["train", "--output-dir", str(run), "--resume", "--max-steps", "6"]) == 78
     assert refusal in capsys.readouterr().err
     assert tm.train(model=model(), **longer(settings)).total_steps == 6
+
+
+def test_a_compiled_model_is_the_model_inside(tmp_path: Path) -> None:
+    """What torch.compile wraps is recorded, saved and resumed as the plain model; without a word the run compiles."""
+    config = load_config(**SHAPE)
+    wrapped = torch.compile(build_model(config.model, seed=3))
+    assert isinstance(wrapped, nn.Module)
+    assert uncompiled(Parts(model=wrapped), config).model is wrapped._orig_mod
+    assert config.training.compile is True
+    text, folder = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text("to be or not to be " * 300)
+    settings = {**SETTINGS, "data": str(text), "output_dir": str(folder), "compile": False}
+    tm.train(model=wrapped, quiet=True, **settings)
+    assert json.loads((folder / "final" / "config.json").read_text())["model_type"] == "qwen3"
+    assert tm.train(quiet=True, **longer(settings)).total_steps == 6

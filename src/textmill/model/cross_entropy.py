@@ -80,7 +80,7 @@ def loss_sums(
     inner: Any = _unwrapped(model)
     if _takes(type(inner), "next_tokens"):
         size = inner.config.vocab_size
-        in_parts = tokens_at_once(batch.tokens.numel(), size, batch.tokens.device.type) is not None
+        in_parts = tokens_at_once(batch.tokens.numel(), size) is not None
         if in_parts or hasattr(model, "_orig_mod"):
             options = {"next_tokens": batch.targets, "label_smoothing": label_smoothing}
             return model(batch.tokens, **_documents(batch), **options)

@@ -154,7 +154,7 @@ class Decoder(nn.Module):
     def _loss(self, x: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
         """Return the sums of `smoothed_sums` for the normed stream (B, T, D), with as many logits as may exist."""
         assert self.config.vocab_size is not None
-        at_once = tokens_at_once(targets.numel(), self.config.vocab_size, x.device.type)
+        at_once = tokens_at_once(targets.numel(), self.config.vocab_size)
         if at_once is None or not is_plain(self.lm_head):
             return smoothed_sums(self.lm_head(x), targets, label_smoothing=label_smoothing)
         return head_loss(x, self.lm_head.weight, targets, tokens_at_once=at_once, label_smoothing=label_smoothing)

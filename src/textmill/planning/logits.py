@@ -5,8 +5,8 @@ Letters: N tokens of a micro-batch, V tokens in the vocabulary, D width of the m
 
 from textmill.config import ModelConfig
 
-LOGITS_AT_ONCE = {"cuda": 2**26, "mps": 2**26, "cpu": 2**26}
-"""Device -> elements of N*V above which the loss is computed in parts of about so many (256 MB in float32)."""
+LOGITS_AT_ONCE = 2**26
+"""Elements of N*V above which the loss is computed in parts of about so many (256 MB in float32)."""
 
 TILE = 64
 """The tokens of a part and the vocabulary are filled up to a multiple of this, which the products of a GPU need."""
@@ -19,12 +19,11 @@ EVALUATION_LOGITS = 2**28
 parts, and when a saved model is evaluated."""
 
 
-def tokens_at_once(tokens: int, vocab_size: int, device: str) -> int | None:
+def tokens_at_once(tokens: int, vocab_size: int) -> int | None:
     """Return how many of N tokens have logits at once in the loss, or None: all."""
-    most = LOGITS_AT_ONCE.get(device)
-    if most is None or tokens * vocab_size <= most:
+    if tokens * vocab_size <= LOGITS_AT_ONCE:
         return None
-    parts = -(-tokens * vocab_size // most)
+    parts = -(-tokens * vocab_size // LOGITS_AT_ONCE)
     return filled_up(-(-tokens // parts))
 
 
@@ -42,7 +41,7 @@ def loss_bytes(tokens: int, vocab_size: int, width: int, *, element: int, device
     element: bytes of a number in the precision of the matrix products.
     """
     numbers = 4  # bytes of a float32
-    at_once = tokens_at_once(tokens, vocab_size, device)
+    at_once = tokens_at_once(tokens, vocab_size)
     if at_once is None:
         return 3 * numbers * tokens * vocab_size, 0
     columns = filled_up(vocab_size)
@@ -52,7 +51,7 @@ def loss_bytes(tokens: int, vocab_size: int, width: int, *, element: int, device
     return max(at_once * columns * number + copy, kept), kept  # the backward pass multiplies what is kept
 
 
-def evaluation_rows(model: ModelConfig, batch_size: int, vocab_size: int, *, device: str) -> int:
+def evaluation_rows(model: ModelConfig, batch_size: int, vocab_size: int) -> int:
     """Return the rows of an evaluation batch: as many as fit EVALUATION_NUMBERS, but at least as many as in training.
 
     The largest is the scores, B*T*V, the attention weights, B*H*T*T, or the three of the feed-forward layer, B*T*F.
@@ -60,6 +59,6 @@ def evaluation_rows(model: ModelConfig, batch_size: int, vocab_size: int, *, dev
     """
     model = model.resolved()
     widest = max(vocab_size, model.num_heads * model.max_seq_len, 3 * (model.d_ff or 0))
-    if tokens_at_once(batch_size * model.max_seq_len, vocab_size, device) is not None:
+    if tokens_at_once(batch_size * model.max_seq_len, vocab_size) is not None:
         batch_size = min(batch_size, max(1, EVALUATION_LOGITS // (model.max_seq_len * vocab_size)))
     return max(batch_size, EVALUATION_NUMBERS // (model.max_seq_len * widest))

@@ -211,7 +211,7 @@ def estimate_memory(model: ModelConfig, step: StepSettings) -> Memory:
         flash=step.precision != "fp16",  # which is chosen on a GPU that is too old for bf16, and for flash attention
     )
     size = model.vocab_size or 0
-    rows = step.validation_rows or evaluation_rows(model, step.batch_size, size, device=step.device)
+    rows = step.validation_rows or evaluation_rows(model, step.batch_size, size)
     loss, kept_of_loss = loss_bytes(shape.tokens, size, model.d_model, element=shape.element, device=step.device)
     block = block_activations(shape)
     stream = shape.tokens * model.d_model * FLOAT

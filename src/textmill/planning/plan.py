@@ -161,7 +161,7 @@ def plan_run(
     parameters = count_parameters(model)
     checkpoint = 4 * parameters.total + optimizer_bytes(model, settings.optimizer, momentum=settings.momentum)
     step = StepSettings.of(config, precision=precision, device=device, processes=world_size)
-    rows = step.validation_rows or evaluation_rows(model, step.batch_size, text.vocab_size, device=device)
+    rows = step.validation_rows or evaluation_rows(model, step.batch_size, text.vocab_size)
     validation_rows = max(1, -(-text.validation_tokens // model.max_seq_len))
     kept = max(settings.save_total_limit or KEPT, kept_epochs(settings.save_total_limit, length, parameters.total))
     seconds = None

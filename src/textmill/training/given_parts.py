@@ -34,6 +34,19 @@ class Parts:
     metrics: Mapping[str, Metric] | None = None
 
 
+def uncompiled(parts: Parts, config: Config) -> Parts:
+    """Return the parts with the model that `torch.compile` wrapped, if one was given; the run then compiles it itself.
+
+    The wrapper is no other model: saved, evaluated and sampled from is what is inside.
+    """
+    inner = getattr(parts.model, "_orig_mod", None)
+    if not isinstance(inner, nn.Module):
+        return parts
+    if not config.given("compile"):
+        config.training.derive("compile", True, force=True)
+    return replace(parts, model=inner)
+
+
 def shape_of(model: nn.Module | None, *datasets: Any) -> dict[str, Any]:
     """Return the settings that the objects decide: the shape of the model and the length of the rows.
 

@@ -32,7 +32,14 @@ from textmill.runs import layout
 from textmill.tracking.tracker import Trackers, build_trackers
 from textmill.training.checkpoint_state import load_state
 from textmill.training.expected_steps import expected_length
-from textmill.training.given_parts import Parts, ignored_shape, refuse_unfit_model, settle_shape, with_named
+from textmill.training.given_parts import (
+    Parts,
+    ignored_shape,
+    refuse_unfit_model,
+    settle_shape,
+    uncompiled,
+    with_named,
+)
 from textmill.training.initial_model import InitialModel, adopt_model, check_corpus
 from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
 from textmill.training.out_of_memory import memory_explained
@@ -102,6 +109,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         TextmillError: whatever training would refuse before its first step.
     """
     config = config.copy()
+    parts = uncompiled(parts, config)
     with ExitStack() as stack:
         signals = stack.enter_context(SignalFlag())
         world = _join(config, stack, signals.check)

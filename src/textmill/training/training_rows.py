@@ -62,7 +62,7 @@ def held_out_sets(config: Config, corpus: Corpus, world: World) -> list[HeldOut]
         return []
     settings, model = config.training, config.model
     rows_at_once = settings.eval_batch_size or evaluation_rows(
-        model, settings.batch_size, model.vocab_size or corpus.vocab_size, device=world.device.type
+        model, settings.batch_size, model.vocab_size or corpus.vocab_size
     )
     hidden = config.data.mask_documents or not config.data.pack_sequences
     sets = []
