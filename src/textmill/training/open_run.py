@@ -108,8 +108,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
     Raises:
         TextmillError: whatever training would refuse before its first step.
     """
-    config = config.copy()
-    parts = uncompiled(parts, config)
+    parts = uncompiled(parts, config := config.copy())
     with ExitStack() as stack:
         signals = stack.enter_context(SignalFlag())
         world = _join(config, stack, signals.check)
