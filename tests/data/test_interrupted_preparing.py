@@ -159,12 +159,12 @@ def test_more_corpora_than_open_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
-@pytest.mark.parametrize("tokenizer", ["bpe", "char"])
+@pytest.mark.parametrize("tokenizer", ["bpe", "char", "unigram"])
 def test_an_interrupted_preparation_goes_on(
     tmp_path: Path, library: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch, tokenizer: str
 ) -> None:
     """Stopped again and again while it encodes, it encodes no text twice, learns once, and makes the same corpus."""
-    arguments: dict[str, Any] = {"tokenizer": tokenizer, "vocab_size": 400 if tokenizer == "bpe" else None}
+    arguments: dict[str, Any] = {"tokenizer": tokenizer, "vocab_size": None if tokenizer == "char" else 400}
     whole = prepare(library, **arguments, cache_dir=tmp_path / "a")
     total = sum(map(len, encoded))
     encoded.clear()

@@ -79,10 +79,10 @@ def test_a_second_file_in_another_form_is_found_in_a_large_corpus(tmp_path: Path
     assert prepared(tmp_path, nfc(YORUBA) * 9000 + nfd("ọ́"))[1] == []
 
 
-@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])
+@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe", "unigram"])
 def test_both_forms_get_the_same_ids_and_bytes_are_those_of_the_file(tmp_path: Path, tokenizer: str) -> None:
     """One text in two forms: with --normalize the ids are the same, and bits per byte counts what was in the file."""
-    size = {"vocab_size": 300} if tokenizer == "bpe" else {}
+    size = {"vocab_size": 300} if tokenizer in ("bpe", "unigram") else {}
     corpora = [
         prepared(tmp_path, form(YORUBA) * 9, normalize="nfc", tokenizer=tokenizer, val_split=0, **size)[0]
         for form in (nfc, nfd)

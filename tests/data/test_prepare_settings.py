@@ -31,7 +31,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "document_separator": st.sampled_from(["auto", None, "---"]),
     "dataset_split": st.just("train"),
     "validation_split": st.sampled_from(["validation", None]),
-    "tokenizer": st.sampled_from(["char", "byte", "bpe"]),
+    "tokenizer": st.sampled_from(["char", "byte", "bpe", "unigram"]),
     "special_tokens": st.lists(st.sampled_from(["<|user|>", "<|bot|>"]), unique=True),
     "vocab_size": st.sampled_from([None, 300, 400, 5000]),
     "preset": st.sampled_from(["auto", "tiny", "gpt2"]),

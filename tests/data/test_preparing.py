@@ -40,7 +40,7 @@ def text_of(corpus: Corpus) -> tuple[str, str]:
     return train, validation
 
 
-@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])
+@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe", "unigram"])
 def test_one_text_is_split_like_nanogpt_and_has_no_eos_token(tmp_path: Path, shared: Path, tokenizer: str) -> None:
     """Tiny Shakespeare: the first nine tenths of the characters train, the rest validates, nothing is added or lost."""
     path = shared / "data/tinyshakespeare.txt"
@@ -57,7 +57,7 @@ def test_one_text_is_split_like_nanogpt_and_has_no_eos_token(tmp_path: Path, sha
         assert corpus.vocab_size == len(ids) + 1
 
 
-@pytest.mark.parametrize("tokenizer", ["byte", "bpe"])
+@pytest.mark.parametrize("tokenizer", ["byte", "bpe", "unigram"])
 def test_every_document_is_followed_by_an_eos_token(tmp_path: Path, stories: Path, tokenizer: str) -> None:
     """Both sides together are the documents, each with its EOS token; bytes are those of the texts alone."""
     corpus = prepare(stories, tokenizer=tokenizer, vocab_size=300, cache_dir=tmp_path)
@@ -343,7 +343,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs
 
 @linux
 @pytest.mark.slow
-@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])
+@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe", "unigram"])
 def test_a_huge_line_needs_little_memory(tmp_path: Path, tokenizer: str) -> None:
     """A hundred megabytes on one line are prepared within 300 MB."""
     size = 100_000_000

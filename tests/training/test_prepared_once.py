@@ -38,6 +38,7 @@ def train(*arguments: str | Path) -> None:
         (TEN_CHARACTERS, ["--tokenizer", "byte"]),
         ("The miller grinds corn. " * 300, ["--tokenizer", "bpe"]),
         ("The miller grinds corn. " * 300, ["--tokenizer", "bpe", "--vocab-size", "5000"]),
+        ("The miller grinds corn. " * 300, ["--tokenizer", "unigram", "--vocab-size", "5000"]),
         ("The miller grinds corn. " * 300, ["--preset", "tiny", "--val-split", "0.1"]),
     ],
 )

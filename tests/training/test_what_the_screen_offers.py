@@ -42,7 +42,7 @@ def offered(lines: list[str]) -> list[str]:
     return shlex.split(line.removeprefix("try it"))[1:]
 
 
-@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])
+@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe", "unigram"])
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_prompt_to_try_works(text: str, tokenizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is whole words of the text, which the tokenizer knows, or nothing; the command succeeds as it stands."""

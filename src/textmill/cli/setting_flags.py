@@ -16,6 +16,7 @@ from textmill.config.merge_layers import from_layers
 from textmill.config.presets import auto_presets, every_preset
 from textmill.config.run_config import Config
 from textmill.config.setting_lookup import Setting
+from textmill.config.tokenizer_kinds import NEW_KINDS
 from textmill.console.standard_streams import note
 from textmill.runs.recorded_files import config_changed
 
@@ -172,7 +173,7 @@ def _kind(setting: str, field: FieldInfo) -> Any:
     """Return the type of a flag's words: always text, which a shell completes by the other members of the type."""
     words = ["auto", *every_preset()] if setting == "preset" else _choices(field)
     if setting == "tokenizer":
-        words = ["char", "byte", "bpe"]
+        words = list(NEW_KINDS)
     literal: Any = Literal
     if words:
         return str | literal[tuple(words)]

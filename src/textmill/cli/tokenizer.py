@@ -15,6 +15,7 @@ from textmill.cli.setting_flags import takes_settings
 from textmill.config.field_types import whole
 from textmill.config.merge_layers import from_layers
 from textmill.config.setting_lookup import Setting
+from textmill.config.tokenizer_kinds import NEW_KINDS, WITH_VOCAB_SIZE
 from textmill.console.number_format import count, plural, size
 from textmill.console.screen import Screen
 from textmill.console.standard_streams import field, note, read_input, write, write_json, write_text
@@ -43,8 +44,8 @@ TokenizerPath = Annotated[
 def train(*, output: Output, settings: list[Setting]) -> None:
     """Train a tokenizer on text and write it in Hugging Face's format.
 
-    textmill train takes it with --tokenizer OUTPUT. Unless --vocab-size is given, a BPE tokenizer has 8,192 tokens, or
-    as many as the text supports.
+    textmill train takes it with --tokenizer OUTPUT. Unless --vocab-size is given, a BPE or Unigram
+    tokenizer has 8,192 tokens, or as many as the text supports.
 
     Parameters
     ----------
@@ -57,22 +58,22 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     """
     from textmill.data.preparing.learning_text import text_of_files
     from textmill.data.preparing.prepare_settings import reading_of
-    from textmill.data.preparing.tokenizer_choice import LEARNED, TokenizerChoice
+    from textmill.data.preparing.tokenizer_choice import TokenizerChoice
     from textmill.data.sources.file_selection import data_or_dataset
     from textmill.data.sources.findings import Notes
 
     config = from_layers([settings])
     kind, data = config.tokenizer.tokenizer, config.data
-    if kind not in ("byte", *LEARNED):
-        raise ConfigError(f"--tokenizer: must be bpe, char or byte to be trained, not {kind!r}")
-    wanted = config.model.vocab_size or (DEFAULT_VOCAB_SIZE if kind == "bpe" else None)
+    if kind not in NEW_KINDS:
+        raise ConfigError(f"--tokenizer: must be {', '.join(NEW_KINDS)} to be trained, not {kind!r}")
+    wanted = config.model.vocab_size or (DEFAULT_VOCAB_SIZE if kind in WITH_VOCAB_SIZE else None)
     asked = config.tokenizer
     cut = {"split_pattern": asked.split_pattern, "normalize": asked.normalize}
     choice = TokenizerChoice(kind, wanted, asked.special_tokens, for_ids=False, **cut)
     named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
     notes, reading = Notes(), reading_of(data)
     files = _files(named, reading, data.cache_dir, data.dataset_split)
-    mixed = bool(files.weights) and kind == "bpe"
+    mixed = bool(files.weights) and kind in WITH_VOCAB_SIZE
     if files.weights and not mixed:
         note(f"the weights have no effect: a {kind} tokenizer is the same in whatever proportion it sees the text")
     with _progress(files.train, passes=1 + mixed) as tick:

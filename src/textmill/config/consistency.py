@@ -13,6 +13,7 @@ from textmill.config.model_shape import resolve_shape
 from textmill.config.presets import preset_values
 from textmill.config.related_settings import INSTEAD
 from textmill.config.run_config import Config
+from textmill.config.tokenizer_kinds import WITH_VOCAB_SIZE
 from textmill.errors import ConfigError
 
 EXCLUSIVE = (
@@ -72,36 +73,37 @@ def fit_model(config: Config) -> list[str]:
 
 
 def free_vocab(config: Config, *, made: bool) -> None:
-    """Unset a vocab_size that nobody gave, which is meant for a new BPE tokenizer, if there will be none.
+    """Unset a vocab_size that nobody gave, which is meant for a vocabulary to learn, if there will be none.
 
     made: whether the data is token ids already, given as such or as a prepared corpus.
     """
-    if not config.model.given("vocab_size") and (made or config.tokenizer.tokenizer != "bpe"):
+    if not config.model.given("vocab_size") and (made or config.tokenizer.tokenizer not in WITH_VOCAB_SIZE):
         config.model.derive("vocab_size", None, force=True)
 
 
 def fit_vocab(config: Config, tokenizer_size: int, kind: str) -> list[str]:
     """Set vocab_size so that it covers the tokenizer's ids; return what to say.
 
-    A larger one is kept, unless a BPE tokenizer (`kind` "bpe") found fewer tokens than it was asked for. Raises
+    A larger one is kept, unless a tokenizer that learns so many (`kind`) found fewer. Raises
     ConfigError if a given vocab_size is smaller than the tokenizer.
     """
     wanted = config.model.vocab_size
     if wanted is None or wanted == tokenizer_size or not config.model.given("vocab_size"):
-        shrunk = wanted is not None and wanted > tokenizer_size and kind == "bpe"
+        shrunk = wanted is not None and wanted > tokenizer_size and kind in WITH_VOCAB_SIZE
         config.model.derive("vocab_size", tokenizer_size, force=wanted not in (None, tokenizer_size))
-        return [fewer_pieces(tokenizer_size, wanted)] if shrunk else []
+        return [fewer_pieces(tokenizer_size, wanted, kind)] if shrunk else []
     if wanted < tokenizer_size:
         raise ConfigError(f"vocab_size {wanted} is less than the tokenizer's {tokenizer_size}: leave it out")
-    if kind == "bpe":
+    if kind in WITH_VOCAB_SIZE:
         config.model.derive("vocab_size", tokenizer_size, force=True)
-        return [fewer_pieces(tokenizer_size, wanted)]
+        return [fewer_pieces(tokenizer_size, wanted, kind)]
     return [f"vocab_size: {wanted}; the tokenizer uses {tokenizer_size} of them"]
 
 
-def fewer_pieces(found: int, wanted: Any) -> str:
-    """Return the sentence about a BPE vocabulary that is smaller than requested."""
-    return f"vocab_size: {found} instead of {wanted}, because the text has no more pairs to merge"
+def fewer_pieces(found: int, wanted: Any, kind: str) -> str:
+    """Return the sentence about a vocabulary that is smaller than requested, for the `kind` of tokenizer."""
+    lacking = "pieces that are frequent enough" if kind == "unigram" else "pairs to merge"
+    return f"vocab_size: {found} instead of {wanted}, because the text has no more {lacking}"
 
 
 def share_batch(config: Config, world_size: int) -> list[str]:

@@ -77,7 +77,7 @@ def prepare(
         val_data: text to validate on; without it the datasets' own validation split, or a part of `data`. Several sets
             as `NAME=FILE`, of which the first is the main one.
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
-        tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
+        tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
         special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.

@@ -93,8 +93,8 @@ def fit_run(
 ) -> tuple[Length, list[str]]:
     """Fit the values that nobody chose to text, memory and each other; return the run's length and the changes.
 
-    num_rows: rows of the training set, of row_tokens targets each. vocab_size: the tokenizer's; learned: a BPE
-    tokenizer was trained on this text and may have fewer tokens than it was asked for. hardware: what the run computes
+    num_rows: rows of the training set, of row_tokens targets each. vocab_size: the tokenizer's; learned: it
+    was learned from this text and may have fewer entries than were asked for. hardware: what the run computes
     on. own_model: the configuration describes the model, which was not passed as an object.
 
     Raises:
@@ -103,7 +103,7 @@ def fit_run(
     said = replaced(config) + (fit_model(config) if own_model else [])
     if own_model and (problem := export_problem(config.model)) is not None:
         said.append(f"model: saved for textmill alone (model_type {OWN_MODEL_TYPE}), because {problem}")
-    said += fit_vocab(config, vocab_size, "bpe" if learned else "given")
+    said += fit_vocab(config, vocab_size, config.tokenizer.tokenizer if learned else "given")
     said += fit_batch(config, num_rows, hardware.processes)
     said += fit_rows(config, hardware) if own_model else []
     settings = config.training

@@ -2,7 +2,7 @@
 
 Its patterns, replacements and tables are run by a library that panics on some and sets no limits. So one that somebody
 else made is tried once, in a process of its own with limits; that it passed is noted under the hash of its content.
-What textmill makes consists of parts that cannot do harm, and is not tried.
+What consists of parts that cannot do harm, as all but Unigram that textmill makes, is not tried.
 """
 
 import hashlib

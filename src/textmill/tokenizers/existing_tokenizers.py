@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill import files
+from textmill.config.tokenizer_kinds import NEW_KINDS
 from textmill.errors import DataError, MissingInputError, TextmillError, one_line
 from textmill.hub_access import hub_client
 from textmill.tokenizers.check_foreign import MOST_BYTES, backend_errors, check_foreign
@@ -32,12 +33,12 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
         return _from_hub(str(source).removeprefix(HUB_PREFIX))
     path = files.expand_home(source)
     if not path.exists():
-        if str(source) in ("char", "byte", "bpe"):
+        if str(source) in NEW_KINDS:
             raise MissingInputError(
                 f"a {source} tokenizer is made in training: give the folder of a run, or one with tokenizer.json"
             )
         raise MissingInputError(
-            f"there is no tokenizer at {path}: use char, byte, bpe, a folder with tokenizer.json, or hf:NAME"
+            f"there is no tokenizer at {path}: use char, byte, bpe, unigram, a folder with tokenizer.json, or hf:NAME"
         )
     if path.is_file():
         _refuse_changed(path.parent)

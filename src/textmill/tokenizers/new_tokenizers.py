@@ -28,8 +28,7 @@ def make_byte(special_tokens: Sequence[str] = ()) -> Tokenizer:
     backend = Backend(models.BPE(vocab=vocabulary, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([_END])
-    _add(backend, special_tokens)
+    add_end_and_special_tokens(backend, special_tokens)
     return Tokenizer.from_backend(backend, {"eos_token": END_OF_TEXT})
 
 
@@ -80,17 +79,26 @@ def train_bpe(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(cut_long_words(_without(special_tokens, texts), pattern), trainer)
+    backend.train_from_iterator(cut_long_words(without_special_tokens(special_tokens, texts), pattern), trainer)
     _add(backend, special_tokens)
     return Tokenizer.from_backend(backend, {"eos_token": END_OF_TEXT})
 
 
-def _without(special_tokens: Sequence[str], texts: Iterable[str]) -> Iterator[str]:
+def without_special_tokens(special_tokens: Sequence[str], texts: Iterable[str]) -> Iterator[str]:
     """Yield the text between special tokens, in pieces: merges inside special tokens would never be used."""
     between = re.compile("|".join(map(re.escape, special_tokens))) if special_tokens else None
     for text in texts:
         for piece in pieces(text, _TRAINING_PIECE):
             yield from between.split(piece) if between is not None else (piece,)
+
+
+def add_end_and_special_tokens(backend: Backend, special_tokens: Sequence[str]) -> None:
+    """Give `backend` the token <|endoftext|>, found in no text, and `special_tokens`, found wherever they stand.
+
+    Raises ConfigError for a special token that is in the vocabulary.
+    """
+    backend.add_special_tokens([_END])
+    _add(backend, special_tokens)
 
 
 def _add(backend: Backend, special_tokens: Sequence[str]) -> None:

@@ -22,9 +22,10 @@ from tokenizers import Tokenizer as Backend
 from textmill import files
 from textmill.errors import ConfigError, DataError, listed
 from textmill.tokenizers.byte_alphabet import CHARACTER_OF_BYTE, token_bytes
+from textmill.tokenizers.byte_fallback import fallback_bytes, falls_back_to_bytes
 from textmill.tokenizers.char_and_byte import CharacterIds, byte_ids
 from textmill.tokenizers.check_foreign import backend_errors
-from textmill.tokenizers.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
+from textmill.tokenizers.detokenizer import INCOMPLETE, ByteDetokenizer, Detokenizer, TextDetokenizer
 from textmill.tokenizers.normal_forms import NORMAL_FORMS, normal_form_of, normalized
 from textmill.tokenizers.split_long_text import pieces
 from textmill.tokenizers.tiktoken_encoder import RankEncoder, rank_encoder
@@ -41,7 +42,8 @@ class Tokenizer:
     """Text to ids and back.
 
     Attributes:
-        kind: "char", "byte", "bpe" (byte-level BPE: ours, GPT-2's, Llama 3's ...) or "pretrained" (anything else).
+        kind: "char", "byte", "bpe" (byte-level BPE: ours, GPT-2's, Llama 3's ...), "unigram" (with bytes for what has
+            no piece) or "pretrained" (anything else).
         vocab_size: the highest id plus one.
         roles: the tokens that the folder declares, such as {"eos_token": "<|endoftext|>"}.
         special_tokens: the tokens that stand for no text.
@@ -79,7 +81,12 @@ class Tokenizer:
         self.special_tokens: list[str] = [token["content"] for token in added if token["special"]]
         self._special_ids = {token["id"] for token in added if token["special"]}
         self._words = [token["content"] for token in added if not token["special"]]  # one id wherever they occur
-        self._spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
+        self._token_bytes: Callable[[str], bytes] | None = None
+        if self.kind == "unigram":
+            self._token_bytes = fallback_bytes
+            self.unk_id = None  # the backend asks for one and never gives it
+        elif (described.get("decoder") or {}).get("type") == "ByteLevel":
+            self._token_bytes = token_bytes
         self._is_spelled: dict[str, bool] = {}
         self._direct: Callable[[str], np.ndarray] | None = None
         if self.kind == "byte":
@@ -152,7 +159,7 @@ class Tokenizer:
         if plain and self._direct is not None:
             return [self._direct(text) for text in texts]
         worth_ranks = "_by_rank" in vars(self) or sum(map(len, texts)) >= _WORTH_RANKS
-        if plain and self._pattern is not None and worth_ranks and self._by_rank is not None:
+        if plain and self._pattern is not None and self.kind != "unigram" and worth_ranks and self._by_rank is not None:
             return self._encode_by_rank(texts, self._by_rank, workers)
         return self._encode_in_parallel(texts, workers)
 
@@ -191,7 +198,10 @@ class Tokenizer:
         """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD. Special tokens are omitted by default."""
         listed = np.asarray(ids, dtype=np.int64).tolist()
         with backend_errors("the tokenizer cannot decode its ids"):
-            return self._backend.decode(listed, skip_special_tokens=skip_special_tokens)
+            text = self._backend.decode(listed, skip_special_tokens=skip_special_tokens)
+        if self.kind == "unigram" and INCOMPLETE in text:  # it would give up all bytes beside one that is no character
+            return b"".join(self._bytes_of(number, skip_special_tokens) for number in listed).decode("utf-8", "replace")
+        return text
 
     def unknown_in(self, text: str) -> Counter[str]:
         """Return the characters of `text`, in the tokenizer's normal form, that it cannot spell, with their number."""
@@ -205,15 +215,16 @@ class Tokenizer:
 
     def stream(self) -> Detokenizer:
         """Return a detokenizer that gives the text of ids pushed one by one, without special tokens."""
-        return ByteDetokenizer(self._bytes_of) if self._spells_bytes else TextDetokenizer(self.decode)
+        return TextDetokenizer(self.decode) if self._token_bytes is None else ByteDetokenizer(self._bytes_of)
 
-    def _bytes_of(self, token_id: int) -> bytes:
-        token = None if token_id in self._special_ids else self._backend.id_to_token(int(token_id))
-        return token_bytes(token) if token is not None else b""
+    def _bytes_of(self, token_id: int, skip_special_tokens: bool = True) -> bytes:
+        skipped = skip_special_tokens and token_id in self._special_ids
+        token = None if skipped else self._backend.id_to_token(int(token_id))
+        return b"" if token is None or self._token_bytes is None else self._token_bytes(token)
 
     def token_text(self, token_id: int) -> str:
         """Return one token in readable form: its text, its bytes like `<E2><82>` if they are not text, or its name."""
-        if token_id in self._special_ids or not self._spells_bytes:
+        if token_id in self._special_ids or self._token_bytes is None:
             return self._backend.id_to_token(int(token_id)) or f"<no token {token_id}>"
         spelled = self._bytes_of(token_id)
         try:
@@ -283,6 +294,8 @@ def _refuse_surrogates(text: str) -> None:
 def _kind(described: dict[str, Any]) -> str:
     model, splitter = described["model"], described.get("pre_tokenizer") or {}
     plain = described.get("normalizer") is None or normal_form_of(described) is not None
+    if plain and falls_back_to_bytes(described) and pattern_of(described) is not None:
+        return "unigram"
     if model.get("type") != "BPE" or not plain:
         return "pretrained"
     vocabulary: dict[str, int] = model["vocab"]

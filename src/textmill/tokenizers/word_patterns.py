@@ -54,23 +54,39 @@ SEPARATORS = "\u0f0b\u1361"
 LONGEST_WORD = 512
 """Characters of a word that merges are learned from. Words with spaces around them are far shorter."""
 
+_IN_NAMES = "<(?=0x)"
+
 PATTERNS = {pattern.name: pattern for pattern in (GPT2, GPT4O)}
 
 
 def pre_tokenizer(pattern: str) -> Any:
-    """Return the part of a tokenizer that cuts text by `pattern`: a name in PATTERNS or a regular expression.
+    """Return what cuts text by `pattern` and spells it by bytes, for BPE: a name in PATTERNS or a regular expression.
 
     Raises ConfigError for an expression that the library does not understand.
     """
     if pattern == GPT2.name:
         return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    return pre_tokenizers.Sequence([_cut(pattern), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def splitter(pattern: str) -> Any:
+    """Return what cuts text by `pattern`, and the names of bytes (see `byte_fallback`) within it, for Unigram.
+
+    Raises ConfigError for an expression that the library does not understand.
+    """
+    if pattern in PATTERNS:  # both cut between a sign and a digit, as the names have them
+        return _cut(pattern)
+    return pre_tokenizers.Sequence([_cut(pattern), pre_tokenizers.Split(Regex(_IN_NAMES), behavior="isolated")])
+
+
+def _cut(pattern: str) -> Any:
     regex = PATTERNS[pattern].regex if pattern in PATTERNS else pattern
     try:
         cut = pre_tokenizers.Split(Regex(regex), behavior="isolated")
     except Exception as error:  # the library raises plain Exception
         names = " or ".join(PATTERNS)
         raise ConfigError(f"split_pattern must be {names} or a regular expression: {one_line(error)}") from error
-    return pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return cut
 
 
 def cut_long_words(texts: Iterable[str], pattern: str) -> Iterator[str]:
@@ -96,20 +112,30 @@ def cut_long_words(texts: Iterable[str], pattern: str) -> Iterator[str]:
 
 
 def pattern_of(described: dict[str, Any]) -> str | None:
-    """Return the pattern by which a byte-level tokenizer.json cuts text, by its name if it has one, else None."""
+    """Return the pattern by which byte-level BPE or Unigram cuts text, by its name if it has one, else None.
+
+    described: the content of a tokenizer.json.
+    """
     parts = described.get("pre_tokenizer") or {}
     if described.get("normalizer") is not None and normal_form_of(described) is None:
         return None
     if parts.get("type") == "ByteLevel":
         plain = parts.get("use_regex", True) and not parts.get("add_prefix_space", True)
         return GPT2.name if plain else None
-    steps = parts.get("pretokenizers", [])
-    if parts.get("type") != "Sequence" or [step.get("type") for step in steps] != ["Split", "ByteLevel"]:
-        return None
-    cut, spelled = steps
-    if spelled.get("use_regex", True) or spelled.get("add_prefix_space", True):
+    steps = parts.get("pretokenizers", []) if parts.get("type") == "Sequence" else [parts]
+    cut, *rest = steps or [{}]
+    if cut.get("type") != "Split" or not _cuts_no_further(rest, described["model"].get("type")):
         return None
     regex = cut.get("pattern", {}).get("Regex")
     if regex is None or cut.get("behavior") != "Isolated" or cut.get("invert"):
         return None
     return next((name for name, known in PATTERNS.items() if known.regex == regex), regex)
+
+
+def _cuts_no_further(steps: list[dict[str, Any]], model: Any) -> bool:
+    """Return whether `steps`, after the pattern, are those that `pre_tokenizer` or `splitter` adds."""
+    if model == "Unigram":
+        return all(step.get("type") == "Split" and step.get("pattern") == {"Regex": _IN_NAMES} for step in steps)
+    return [step.get("type") for step in steps] == ["ByteLevel"] and not (
+        steps[0].get("use_regex", True) or steps[0].get("add_prefix_space", True)
+    )

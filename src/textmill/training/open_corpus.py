@@ -7,6 +7,7 @@ from typing import Any
 
 from textmill.checkpoint.saved_settings import read_settings_of_model
 from textmill.config import Config
+from textmill.config.tokenizer_kinds import NEW_KINDS
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
 from textmill.data.batches.text_size import corpus_size_bytes
@@ -105,7 +106,7 @@ def settle_paths(config: Config, say: Callable[[str], None]) -> None:
         config.training.init_from = str(Path(config.training.init_from).expanduser().absolute())
     settings = config.tokenizer
     path = expand_home(settings.tokenizer)
-    if settings.tokenizer in ("char", "byte", "bpe") or settings.tokenizer.startswith("hf:"):
+    if settings.tokenizer in NEW_KINDS or settings.tokenizer.startswith("hf:"):
         return
     if path.exists():
         settings.tokenizer = str(path.absolute())

@@ -121,13 +121,13 @@ class TokenizerFields(Fields):
     """How text becomes token ids."""
 
     tokenizer: PathText = "bpe"
-    """char, byte, bpe (trained on the data), the path of a saved tokenizer, or hf:NAME."""
+    """char, byte, bpe or unigram (trained on the data), the path of a saved tokenizer, or hf:NAME."""
     eos_token: MaybeText = None
     """Token that follows every document, such as </s>. Unset: the one that the tokenizer declares."""
     special_tokens: Texts = Field(default_factory=list)
     """Additional tokens that are never split, such as <|user|>."""
     split_pattern: MaybeText = None
-    """How text is cut into words before BPE: gpt2, gpt4o or a regular expression. Unset: by the script."""
+    """How text is cut into words before BPE or Unigram: gpt2, gpt4o or a regular expression. Unset: by the script."""
     normalize: Annotated[Normalize | None, BeforeValidator(or_none(one_of(Normalize)))] = None
     """Normal form of Unicode that all text, prompts too, is brought into first: nfc, nfd, nfkc or none."""
     max_unknown: Number = Field(default=0.01, ge=0, le=1)

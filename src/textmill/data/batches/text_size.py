@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from textmill.config import Config, DataConfig
+from textmill.config.tokenizer_kinds import WITH_VOCAB_SIZE
 from textmill.data.batches.packing import pack
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
@@ -95,7 +96,8 @@ def estimated_text(config: Config, num_bytes: int) -> Text:
     sets = [named_set(item)[1] for item in settings.val_data or ()][:1]
     if names_ids(settings):
         return _text_of_ids(settings, kind, list_files(items or ()), list_files(sets))
-    sizes = {"byte": 257, "char": _USUAL_CHARACTERS, "bpe": settings.vocab_size or suitable_vocab_size(num_bytes)}
+    sizes = {"byte": 257, "char": _USUAL_CHARACTERS}
+    sizes |= dict.fromkeys(WITH_VOCAB_SIZE, settings.vocab_size or suitable_vocab_size(num_bytes))
     vocab_size = sizes.get(kind) or load_tokenizer(kind).vocab_size
     if weights:  # the mixture is as long as its largest part requires
         parts = [corpus_size_bytes(item, cache_dir=settings.cache_dir) for item in items or ()]
@@ -106,7 +108,7 @@ def estimated_text(config: Config, num_bytes: int) -> Text:
     else:
         held_out = int(tokens * settings.share)
         tokens -= held_out
-    return Text(tokens, held_out, vocab_size, learned=kind == "bpe", estimated=True)
+    return Text(tokens, held_out, vocab_size, learned=kind in WITH_VOCAB_SIZE, estimated=True)
 
 
 def _text_of_ids(settings: PrepareSettings, kind: str, train: list[Path], validation: list[Path]) -> Text:
@@ -116,7 +118,7 @@ def _text_of_ids(settings: PrepareSettings, kind: str, train: list[Path], valida
         [open_token_ids(path, settings.reading, vocab_size) for path in paths] for paths in (train, validation)
     )
     tokens = sum(array.count for array in arrays)
-    if kind != "bpe":
+    if kind not in WITH_VOCAB_SIZE:
         vocab_size = 257 if kind == "byte" else load_tokenizer(kind).vocab_size
     elif vocab_size is None:
         vocab_size = 1 + max(array.highest(None, lambda num_bytes: None) for array in (*arrays, *others))
@@ -127,9 +129,13 @@ def _text_of_ids(settings: PrepareSettings, kind: str, train: list[Path], valida
 
 
 def learned(config: Config, corpus: Corpus) -> bool:
-    """Whether BPE learned the vocabulary of `corpus` as the configuration asks, not as whoever prepared it asked."""
+    """Whether the vocabulary was learned of `corpus` as the configuration asks, not as whoever prepared it asked."""
     kind = corpus.tokenizer.kind if corpus.tokenizer is not None else None
-    return kind == config.tokenizer.tokenizer == "bpe" and PrepareSettings.of(config).prepared_folder is None
+    return (
+        kind == config.tokenizer.tokenizer
+        and kind in WITH_VOCAB_SIZE
+        and PrepareSettings.of(config).prepared_folder is None
+    )
 
 
 def packing_of(settings: DataConfig, corpus: Corpus) -> str:

@@ -26,6 +26,9 @@ from textmill.tokenizers.word_patterns import SEPARATORS
 MOST_TEXT_FOR_BPE = 1 << 26
 """Characters. Of a larger training text BPE learns from parts spread evenly over it."""
 
+MOST_TEXT_FOR_UNIGRAM = 1 << 21
+"""Characters. Learning takes a second for 30,000 where words have no spaces, and 200 bytes of memory for each."""
+
 ENOUGH_TEXT = 1 << 22
 """Bytes. A mixture with less text is repeated up to this size before a corpus of it is thinned."""
 
@@ -116,17 +119,21 @@ class LearningText:
         """Yield all text, whatever the weights are."""
         return (text for _, text in self.texts)
 
-    def for_bpe(self, say: Callable[[str], None]) -> Iterator[str]:
-        """Yield at most MOST_TEXT_FOR_BPE of the text, of a mixture so much of each corpus as its weight says."""
+    def for_vocabulary(self, kind: str, say: Callable[[str], None]) -> Iterator[str]:
+        """Yield at most as much of the text as a tokenizer of `kind` learns from, "bpe" or "unigram".
+
+        Of a mixture it is so much of each corpus as its weight says.
+        """
+        name, most = ("Unigram", MOST_TEXT_FOR_UNIGRAM) if kind == "unigram" else ("BPE", MOST_TEXT_FOR_BPE)
         if self.corpora:
-            rates = repetitions(self.corpora)
+            rates = repetitions(self.corpora, most)
             read = ", ".join(f"{part.name} {rate:.3g} times" for part, rate in zip(self.corpora, rates))
-            say(f"BPE learns from {read}, so that each has its share")
+            say(f"{name} learns from {read}, so that each has its share")
             return in_shares(self.texts, rates)
-        if self.characters <= MOST_TEXT_FOR_BPE:
+        if self.characters <= most:
             return self.every()
-        share = MOST_TEXT_FOR_BPE / self.characters
-        say(f"BPE learns from {share:.1%} of the text, spread evenly over it")
+        share = most / self.characters
+        say(f"{name} learns from {share:.1%} of the text, spread evenly over it")
         return spread(self.every(), share)
 
 
@@ -151,14 +158,15 @@ def text_of_files(
     return LearningText(texts, size, partial(marks_in_files, files, reading), corpora)
 
 
-def repetitions(corpora: Sequence[CorpusShare]) -> list[float]:
+def repetitions(corpora: Sequence[CorpusShare], most: int = MOST_TEXT_FOR_BPE) -> list[float]:
     """Return how often each corpus is read to learn from; less than once where only a part of it is.
 
-    All of the text would be read as often as Mixture does. It is not more than without weights, or ENOUGH_TEXT.
+    All of the text would be read as often as Mixture does. It is not more than without weights, or
+    ENOUGH_TEXT, or `most`.
     """
     total = sum(part.weight for part in corpora)
     longest = max(part.size * total / part.weight for part in corpora)
-    length = min(longest, MOST_TEXT_FOR_BPE, max(ENOUGH_TEXT, sum(part.size for part in corpora)))
+    length = min(longest, most, max(ENOUGH_TEXT, sum(part.size for part in corpora)))
     return [length * part.weight / total / part.size if part.size else 0.0 for part in corpora]
 
 

@@ -41,8 +41,8 @@ class PrepareSettings:
     Attributes:
         data, val_data: what people write; see `prepare`.
         val_split: the share of the text for validation. None is DEFAULT_SHARE and the same as giving that number.
-        tokenizer: "char", "byte", "bpe", a Tokenizer, or what `load_tokenizer` takes.
-        vocab_size: for BPE the size to learn, for others an upper bound to check.
+        tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
+        vocab_size: for BPE and Unigram the size to learn, for others an upper bound to check.
         special_tokens, split_pattern: for a new tokenizer.
         normalize: the normal form of Unicode that the tokenizer brings text into; None for none, or its own.
         max_unknown: the largest share of characters that the tokenizer may not know; it changes no result.

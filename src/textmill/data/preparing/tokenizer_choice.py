@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from textmill.config.consistency import fewer_pieces
+from textmill.config.tokenizer_kinds import WITH_VOCAB_SIZE
 from textmill.data.preparing.learning_text import LearningText
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.reading_progress import ReadProgress
 from textmill.errors import ConfigError
-from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe
+from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe, train_unigram
 from textmill.tokenizers.word_patterns import GPT2, GPT4O
 
 _MANY_MARKS = 0.01
 """Share of characters from which on marks are part of the words of a text, and not a rare exception."""
 
-LEARNED = ("char", "bpe")
+LEARNED = ("char", *WITH_VOCAB_SIZE)
 """Tokenizers that are learned from the text."""
 
 _VOCABULARY_BELOW = (
@@ -29,7 +30,7 @@ _VOCABULARY_BELOW = (
 
 
 class TokenizerChoice:
-    """The tokenizer of the settings: "char" and "bpe" are learned from text, everything else is `ready`.
+    """The tokenizer of the settings: "char", "bpe" and "unigram" are learned from text, everything else is `ready`.
 
     Attributes:
         ready: the tokenizer, if nothing has to be learned.
@@ -51,10 +52,10 @@ class TokenizerChoice:
         split_pattern: str | None = None,
         normalize: str | None = None,
     ) -> None:
-        """Load what exists. `for_ids`: the data is ids already, so "char" and "bpe" have nothing to learn from.
+        """Load what exists. `for_ids`: the data is ids already, so that there is nothing to learn from.
 
         eos_token: the token to follow every document, in place of the one that the tokenizer declares.
-        split_pattern: how BPE that is learned cuts text into words; None: as `suitable_pattern` says.
+        split_pattern: how BPE or Unigram that is learned cuts text into words; None: as `suitable_pattern` says.
         normalize: the form of Unicode into which text is brought first; None: as an existing tokenizer does it.
 
         Raises ConfigError when a setting cannot take effect, and what `load_tokenizer` raises.
@@ -76,8 +77,10 @@ class TokenizerChoice:
             raise ConfigError("normalize has no effect here: the data is token ids")
         if special_tokens and (for_ids or (self.kind is None and name != "byte")):
             raise ConfigError("special_tokens has no effect here: the tokens are made already")
-        if split_pattern is not None and (for_ids or name != "bpe"):
-            raise ConfigError("split_pattern has no effect here: it is for BPE that is learned from the text")
+        if split_pattern is not None and (for_ids or name not in WITH_VOCAB_SIZE):
+            raise ConfigError(
+                "split_pattern has no effect here: it is for BPE and Unigram that are learned from the text"
+            )
         self.for_ids = for_ids
         self.learns = self.kind is not None and not for_ids
         self.bound = vocab_size if self.ready is None else self.ready.vocab_size
@@ -90,10 +93,11 @@ class TokenizerChoice:
         if self.ready is not None:
             self.identity = {"fingerprint": self.ready.fingerprint, "eos_id": self.ready.eos_id}
         elif self.learns:
-            size = vocab_size if self.kind == "bpe" else None
+            size = vocab_size if self.kind in WITH_VOCAB_SIZE else None
             self.identity = {"kind": self.kind, "vocab_size": size, "special_tokens": self._special_tokens}
             self.identity |= {} if eos_token is None else {"eos_token": eos_token}
-            if self.kind == "bpe" and split_pattern != GPT2.name:  # which corpora from before there was a choice have
+            # That of GPT-2 is left out: corpora from before there was a choice have it.
+            if self.kind in WITH_VOCAB_SIZE and split_pattern != GPT2.name:
                 self.identity["split_pattern"] = split_pattern or "by the marks of all files"
             self.identity |= {} if normalize is None else {"normalize": normalize}
 
@@ -108,16 +112,18 @@ class TokenizerChoice:
     def _learn(self, text: LearningText, say: Callable[[str], None]) -> Tokenizer:
         if self.kind == "char":
             return make_char(text.every(), self._special_tokens)
-        texts = text.for_bpe(say)
+        assert self.kind is not None
+        texts = text.for_vocabulary(self.kind, say)
         wanted = self._vocab_size or suitable_vocab_size(text.characters)
         pattern = self._pattern
         if pattern is None:
             pattern = suitable_pattern(text.share_of_marks(self.normal_form))
             if pattern != GPT2.name:
                 say(f"words are cut by the pattern {pattern}, so that marks are part of them; --split-pattern sets it")
-        made = train_bpe(texts, wanted, self._special_tokens, pattern=pattern)
+        train = train_unigram if self.kind == "unigram" else train_bpe
+        made = train(texts, wanted, self._special_tokens, pattern=pattern)
         if self._vocab_size is not None and made.vocab_size < wanted:
-            say(fewer_pieces(made.vocab_size, wanted))
+            say(fewer_pieces(made.vocab_size, wanted, made.kind))
         return made
 
 

@@ -88,7 +88,7 @@ def refuse_unknown(name: str, found: Mapping[str, Any], most: float) -> None:
     share, of, such = f"{found['share']:.1%}", found["of"], _such_as(found["examples"])
     raise DataError(
         f"the tokenizer does not know {share} of {of:,} characters of {name}{such}, and max_unknown is {most:g}: use a "
-        "tokenizer made for such text (for a new model --tokenizer bpe, char or byte), or accept it with "
+        "tokenizer made for such text (for a new model --tokenizer bpe, unigram, char or byte), or accept it with "
         "--max-unknown 1"
     )
 
