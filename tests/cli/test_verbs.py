@@ -90,7 +90,7 @@ def test_tokenizer_mistakes(
     monkeypatch.setattr(sys, "stdin", Piped(b"ab\xff"))
     assert "not UTF-8 at byte 2" in run("tokenizer", "encode", tmp_path, capsys=capsys, code=65)[1]
     _, err = run("tokenizer", "train", "--tokenizer", "word", "--output", tmp_path / "x", capsys=capsys, code=2)
-    assert "must be bpe, char or byte" in err
+    assert "must be char, byte, bpe, unigram" in err
 
 
 def test_prepare_makes_a_corpus(tmp_path: Path, book: Path, capsys: pytest.CaptureFixture[str]) -> None:
