@@ -200,10 +200,10 @@ def test_an_interrupted_preparation_goes_on(
 
 
 def test_a_refusal_leaves_nothing(tmp_path: Path, library: Path) -> None:
-    """Text that cannot be used takes the work on it away."""
+    """Text that cannot be used, in a file named by hand, takes the work on it away."""
     (library / "bad.py").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(DataError):
-        prepare(library, tokenizer="byte", cache_dir=tmp_path / "cache")
+        prepare([library, library / "bad.py"], tokenizer="byte", cache_dir=tmp_path / "cache")
     assert not list(tmp_path.glob("cache/corpora/*"))
 
 
