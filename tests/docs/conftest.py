@@ -59,11 +59,21 @@ def shrink(config: Config) -> Config:
     return config
 
 
+DECLARATION = {
+    "khmer": "មនុស្សទាំងអស់កើតមកមានសេរីភាព និងសមភាពក្នុងសេចក្ដីថ្លៃថ្នូរ និងសិទ្ធិ ។ មនុស្សមានវិចារណញ្ញាណ និងសតិសម្បជញ្ញៈជាប់ពីកំណើត",
+    "hebrew": "כל בני האדם נולדו בני חורין ושווים בערכם ובזכויותיהם. כולם חוננו בתבונה ובמצפון",
+}
+"""The beginning of the first article of the Universal Declaration of Human Rights."""
+
+
 def write_inputs(folder: Path) -> None:
     """The input files that the pages speak of are in `folder`."""
     text = sentences(400)
     for name in ("book.txt", "plays.txt", "novel.txt", "other.txt", "val.txt", "news.txt", "notes.md"):
         (folder / name).write_text(text if name != "other.txt" else text[::-1], encoding="utf-8")
+    for name, article in DECLARATION.items():
+        lines = (" ".join(article.split()[number % 7 :]) + f" {number}\n" for number in range(80))
+        (folder / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
     for name in ("corpus", "books", "texts"):
         (folder / name).mkdir()
         for number in range(24):
