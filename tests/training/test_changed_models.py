@@ -207,6 +207,21 @@ def test_how_a_given_model_is_trained_is_asked_for_again(
     assert tm.train(model=model(), **longer(settings)).total_steps == 6
 
 
+def test_other_weights_of_the_same_number_are_not_the_frozen_ones(book: Path, tmp_path: Path) -> None:
+    """A run with frozen queries of the first layer does not go on with those of the second."""
+    settings: dict[str, Any] = {**SETTINGS, "data": str(book), "output_dir": tmp_path / "run", "quiet": True}
+
+    def model(layer: int) -> nn.Module:
+        made = build_model(load_config(**SHAPE).model, seed=3)
+        made.get_parameter(f"model.layers.{layer}.self_attn.q_proj.weight").requires_grad_(False)
+        return made
+
+    tm.train(model=model(0), **settings)
+    with pytest.raises(ResumeError, match="other weights would be frozen"):
+        tm.train(model=model(1), **longer(settings))
+    assert tm.train(model=model(0), **longer(settings)).total_steps == 6
+
+
 def test_a_compiled_model_is_the_model_inside(tmp_path: Path) -> None:
     """What torch.compile wraps is recorded, saved and resumed as the plain model; without a word the run compiles."""
     config = load_config(**SHAPE)

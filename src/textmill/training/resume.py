@@ -94,6 +94,10 @@ def _compare(
     return {name: values for name, values in changed.items() if name in LENGTHS or name not in FREE | {*BATCH}}
 
 
+_LATER = ("frozen", "frozen_names", "dtype")
+"""What an older textmill did not write."""
+
+
 def check_identity(
     saved: Mapping[str, Any], current: Mapping[str, Any], *, same_run: bool, say: Callable[[str], None]
 ) -> None:
@@ -112,10 +116,11 @@ def check_identity(
         "model": "the model would be of the class {new} and is {old}",
         "parameters": "the model would have {new} parameters and has {old}",
         "frozen": "{new} parameters would be frozen (requires_grad=False) and {old} are",
+        "frozen_names": "other weights would be frozen (requires_grad=False) than are, as many",
         "dtype": "the weights would be {new} and are {old}",
     }
     for name, text in words.items():
-        if (not same_run and name in ("data", "global_batch")) or (name in ("frozen", "dtype") and name not in saved):
+        if (not same_run and name in ("data", "global_batch")) or (name in _LATER and name not in saved):
             continue  # or not written by an older textmill
         old, new = saved.get(name), current.get(name)
         if name == "model" and (old is None or new is None):

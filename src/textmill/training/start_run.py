@@ -12,7 +12,7 @@ from textmill.data.batches.loader import Batch
 from textmill.engine.compiling import Compiler
 from textmill.engine.deepspeed_json import for_initialize
 from textmill.engine.engine_choice import build_engine
-from textmill.files import retry_stale
+from textmill.files import json_sha256, retry_stale
 from textmill.machine.devices import peak_flops
 from textmill.machine.precision import float32_products
 from textmill.model.cross_entropy import loss_sums, smoothed_sums
@@ -156,13 +156,15 @@ def _identity(opened: OpenedRun, model: nn.Module) -> dict[str, Any]:
     """Return what a run that resumes must have in common with this one; see `check_identity`."""
     parts, tokenizer = opened.parts, opened.corpus.tokenizer
     weights = list(model.parameters())
+    frozen = {name: weight.numel() for name, weight in model.named_parameters() if not weight.requires_grad}
     named = ":" in opened.config.training.optimizer
     return {
         "data": opened.corpus.fingerprint,
         "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
         "global_batch": opened.length.rows_per_step,
         "parameters": sum(weight.numel() for weight in weights),
-        "frozen": sum(weight.numel() for weight in weights if not weight.requires_grad),
+        "frozen": sum(frozen.values()),
+        "frozen_names": json_sha256(sorted(frozen))[:16] if frozen else None,
         "dtype": ", ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in weights})),
         "model": None if parts.model is None else name_of_own(parts.model),
         "loss": _name(parts.loss),
