@@ -9,7 +9,7 @@ import pytest
 
 from textmill.data import list_files
 from textmill.data.sources.file_selection import select_files
-from textmill.errors import MissingInputError
+from textmill.errors import ConfigError, MissingInputError
 
 
 @pytest.fixture
@@ -93,6 +93,12 @@ def test_two_spellings_are_one_folder(tree: Path, monkeypatch: pytest.MonkeyPatc
     assert len(files.train) == 2 and files.validation is not None and len(files.validation) == 2
     assert any("another name" in sentence for sentence in said)
     assert [path.name for path in files.within] == ["b.txt", "b.txt"]  # of both sets: a.txt was named
+
+
+def test_a_weight_of_nothing_is_refused(tree: Path) -> None:
+    """A part of a mixture whose files all belong to an earlier part would have no share."""
+    with pytest.raises(ConfigError, match=r"a\.txt has a weight, and all its files belong to an earlier item"):
+        select_files([f"{tree / 'mine'}=0.5", f"{tree / 'mine' / 'a.txt'}=0.5"], None)
 
 
 def test_a_folder_within_that_cannot_be_read(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,8 @@ def select_files(
 
     An item of `data` may have a weight, `book.txt=0.7`; then all of them have. Validation files may come as several
     named sets, `news=news.txt`; the first set is the main one. Datasets and named corpora with a validation split are
-    validated on it, if no `val_data` is given. Raises what `list_files` and `weighted_items` raise.
+    validated on it, if no `val_data` is given. Raises ConfigError for an item with a weight and no file of its own, and
+    what `list_files` and `weighted_items` raise.
     """
     items, weights = weighted_items(data)
     within, skipped = set[Path](), SkippedFiles()
@@ -91,6 +92,11 @@ def select_files(
     speaking = bool(weights) or any(_has_splits(item) for item in items or ())
     sources = [str(item) for item in items or ()] if speaking else [str(path.absolute()) for path in train]
     mixed = [(str(item), weight, count) for item, weight, count in zip(items or (), weights, found.counts)]
+    for item, _, count in mixed:
+        if not count:
+            raise ConfigError(
+                f"data: {item} has a weight, and all its files belong to an earlier item: leave it out"
+            )
     validation, held_out, main = None, dict[str, list[Path]](), None
     if not val_data:
         validation = _split_of_datasets(items, dataset_split, validation_split, cache_dir, say)
