@@ -94,9 +94,7 @@ def select_files(
     mixed = [(str(item), weight, count) for item, weight, count in zip(items or (), weights, found.counts)]
     for item, _, count in mixed:
         if not count:
-            raise ConfigError(
-                f"data: {item} has a weight, and all its files belong to an earlier item: leave it out"
-            )
+            raise ConfigError(f"data: {item} has a weight, and all its files belong to an earlier item: leave it out")
     validation, held_out, main = None, dict[str, list[Path]](), None
     if not val_data:
         validation = _split_of_datasets(items, dataset_split, validation_split, cache_dir, say)
