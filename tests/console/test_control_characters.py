@@ -94,6 +94,7 @@ FAILING = {
     "evaluate": ["evaluate", HOSTILE],
     "generate": ["generate", HOSTILE, "--prompt", HOSTILE],
     "prepare": ["prepare", HOSTILE, "--output", "prepared"],
+    "data": ["data", HOSTILE],
     "sweep": ["sweep", HOSTILE, "--vary", HOSTILE],
     "report": ["report", HOSTILE],
     "runs": ["runs", "list", HOSTILE],

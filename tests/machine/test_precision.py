@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from textmill.machine import precision
+from textmill.machine.precision import cpu_multiplies_bf16
 
 MEASURED = {
     "AVX2, bfloat16 emulated": ({64: 7.9, 128: 54.2, 256: 388.2}, {64: 184.2, 128: 1463.1, 256: 19276.7}, False),
@@ -21,4 +22,4 @@ def test_bf16_is_chosen_by_products_of_a_useful_size(
     """Choosing a kernel costs tiny bfloat16 products more than multiplying; that does not hide a fast format."""
     table = {torch.float32: float32, torch.bfloat16: bfloat16}
     monkeypatch.setattr(precision, "product_seconds", lambda dtype, side=256: table[dtype][side] * 1e-6)
-    assert precision.cpu_multiplies_bf16.__wrapped__() is faster
+    assert cpu_multiplies_bf16.__wrapped__() is faster
