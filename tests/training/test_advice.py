@@ -204,7 +204,16 @@ def test_real_runs_that_are_well_hear_nothing(small_command: list[str], tmp_path
 
 
 SICK = {
-    "diverges|jumped|too high": ["--learning-rate", "30", "--optimizer", "sgd", "--max-grad-norm", "0", "--warmup-steps", "60"],
+    "diverges|jumped|too high": [
+        "--learning-rate",
+        "30",
+        "--optimizer",
+        "sgd",
+        "--max-grad-norm",
+        "0",
+        "--warmup-steps",
+        "60",
+    ],
     "no better than guessing": ["--learning-rate", "1e-9", "--warmup-steps", "0"],
 }
 
