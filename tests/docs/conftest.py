@@ -74,6 +74,7 @@ def write_inputs(folder: Path) -> None:
     for name, article in DECLARATION.items():
         lines = (" ".join(article.split()[number % 7 :]) + f" {number}\n" for number in range(80))
         (folder / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+        (folder / f"{name}-new.txt").write_text(article + "\n", encoding="utf-8")
     for name in ("corpus", "books", "texts"):
         (folder / name).mkdir()
         for number in range(24):

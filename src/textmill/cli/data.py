@@ -74,8 +74,9 @@ def _show(found: dict[str, Any]) -> None:
     field("files", f"{found['files']:,}: {encodings}")
     characters = f"{count(found['characters'])} characters, {found['different_characters']:,} different"
     field("text", f"{plural(found['documents'], 'document')}, {characters}, {size(found['bytes'])}")
-    lengths = ", ".join(f"{name} {number:,}" for name, number in found["lengths"].items())
-    field("lengths", f"{lengths} characters ({found['longest']})")
+    if found["documents"] > 1:
+        lengths = ", ".join(f"{name} {number:,}" for name, number in found["lengths"].items())
+        field("lengths", f"{lengths} characters ({found['longest']})")
     named = {f"{code} ({script_name(code)})": share for code, share in found["scripts"].items()}
     field("scripts", _shares(named) or "no letters")
     languages = found["languages"]

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from textmill.console.number_format import plural, size
-from textmill.data.examine.suspicious_text import SuspiciousText, script_shares
+from textmill.data.examine.suspicious_text import SuspiciousText
 from textmill.data.examine.text_sample import TextSample, tokenizer_trials
 from textmill.data.preparing.languages import language_of, sample_of
 from textmill.data.preparing.mixed_forms import MixedForms
-from textmill.data.preparing.scripts import code_points
+from textmill.data.preparing.scripts import code_points, letters_by_script
 from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.read_documents import open_file, read_documents
 from textmill.data.sources.file_extensions import format_of
@@ -68,7 +68,8 @@ def examine(
         for part in forms.watch(_beginning(path, reading, notes, limit)):
             look.add(part)
             progress(min(done + look.bytes_of_file, total), total)
-        done += look.end_file(limit or sizes[path])
+        done += limit or sizes[path]
+        look.bytes_of_file = 0
     progress(total, total)
     for sentence in notes.sentences():
         say(sentence)
@@ -161,11 +162,6 @@ class _Look:
         self._longest = max(self._longest, (self._length, source), key=lambda pair: pair[0])
         self._length, self._digest = 0, hashlib.blake2b(digest_size=8)
 
-    def end_file(self, size: int) -> int:
-        """Return `size`, by which the progress goes on."""
-        self.bytes_of_file = 0
-        return size
-
     def _count(self) -> None:
         self._counts += np.bincount(code_points("".join(self._waiting)), minlength=self._counts.size)
         self._waiting, self._waiting_characters = [], 0
@@ -176,6 +172,7 @@ class _Look:
         lengths = np.array(self._lengths)
         quantiles = np.percentile(lengths, list(_QUANTILES.values()), method="lower").tolist()
         nonempty = np.array(self._keys)[lengths > 0]
+        letters = letters_by_script(self._counts)
         findings = self._suspicious.findings
         if "copies" in findings:
             findings["copies"].number = int(nonempty.size - np.unique(nonempty).size)
@@ -187,6 +184,6 @@ class _Look:
             "different_characters": int((self._counts > 0).sum()),
             "lengths": dict(zip(_QUANTILES, map(int, quantiles))),
             "longest": self._longest[1],
-            "scripts": script_shares(self._counts),
+            "scripts": {code: number / sum(letters.values()) for code, number in letters.items()},
             "findings": [found.as_dict(name) for name, found in findings.items()],
         }

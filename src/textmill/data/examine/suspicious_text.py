@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from textmill.data.preparing.scripts import letters_by_script
 from textmill.data.reading.document import Document
 
 LONG_LINE = 10_000
@@ -114,9 +113,3 @@ class SuspiciousText:
                 self._once("long_lines", found, where)
             if len(_SIGNS.findall(line)) > _DENSE * len(line):
                 self._once("minified", found, where)
-
-
-def script_shares(counts: Any) -> dict[str, float]:
-    """Return the share of letters of each script, most first; counts: int64 (0x110000,) by code point."""
-    found = letters_by_script(counts)
-    return {code: number / sum(found.values()) for code, number in found.items()}
