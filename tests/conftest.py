@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from textmill.files import write_bytes
 from textmill.machine import precision
+from textmill.runs import layout
+from textmill.tracking.training_curves import training_curves
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +22,26 @@ def float32_unless_asked() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "cpu_multiplies_bf16", lambda: False)
         yield
+
+
+@pytest.fixture(scope="session")
+def one_picture() -> bytes:
+    """The picture of a run of which nothing was measured, drawn once."""
+    return training_curves([], [], title="drawn once for all tests")
+
+
+@pytest.fixture(autouse=True)
+def draw_the_same_picture(monkeypatch: pytest.MonkeyPatch, one_picture: bytes) -> None:
+    """Runs of this process end with the same picture: to draw each its own takes as long as all else that they do.
+
+    What pictures show is tested where they are drawn (tests/tracking), and by runs of the command line.
+    """
+
+    def draw(run: Path) -> Path:
+        write_bytes(run / layout.CURVES, one_picture)
+        return run / layout.CURVES
+
+    monkeypatch.setattr("textmill.training.around_the_loop.draw_training_curves", draw)
 
 
 @pytest.fixture(scope="session")

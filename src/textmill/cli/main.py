@@ -129,15 +129,20 @@ def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], 
     """Return the whole command line in canonical flags, and how each flag was typed."""
     from textmill.cli.rewrite_flags import Rewriter
 
-    arguments = app.assemble_argument_collection()
-    flags = {
-        name.removeprefix("--").replace("-", "_"): not argument.is_flag()
-        for argument in arguments
-        for name in argument.names
-        if name.startswith("--") and name not in argument.negatives
-    }
-    rewriter = Rewriter(chain[0], flags)
+    verb = app.default_command
+    if verb not in _flags:
+        _flags[verb] = {
+            name.removeprefix("--").replace("-", "_"): not argument.is_flag()
+            for argument in app.assemble_argument_collection()
+            for name in argument.names
+            if name.startswith("--") and name not in argument.negatives
+        }
+    rewriter = Rewriter(chain[0], _flags[verb])
     return [*chain, *rewriter.rewrite(rest)], rewriter.spelling
+
+
+_flags: dict[Any, dict[str, bool]] = {}
+"""Function of a verb -> its flags, each with whether a value follows; assembled once, as it takes a while."""
 
 
 def _check_verb(arguments: list[str]) -> list[str]:
