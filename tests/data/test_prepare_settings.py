@@ -108,6 +108,7 @@ OTHER_VALUES: dict[str, Any] = {
     "split_pattern": "gpt4o",
     "normalize": "nfc",
     "max_unknown": 0.5,
+    "extend_vocab": True,
     "vocab_size": 300,
 }
 

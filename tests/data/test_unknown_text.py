@@ -42,7 +42,7 @@ def test_a_little_is_said_once_and_more_is_refused(tmp_path: Path) -> None:
     assert str(refused.value) == (
         f"the tokenizer does not know 1.1% of 1,000 characters of {path}, such as 'ម' (U+1798), '◌\u0301' (U+0301), "
         "and max_unknown is 0.01: use a tokenizer made for such text (for a new model --tokenizer bpe, unigram, "
-        "char or byte), or accept it with --max-unknown 1"
+        "char or byte), train with --extend-vocab, which adds its characters, or accept it with --max-unknown 1"
     )
 
 

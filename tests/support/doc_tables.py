@@ -53,6 +53,7 @@ WHY = {
     "split_pattern": "gpt4o where marks such as vowel signs are part of words, else gpt2",
     "normalize": "text comes back as it was; where it mixes forms, the run says which one mends it",
     "max_unknown": "a rare sign stays far below it; text of another script is far above, and a model cannot learn it",
+    "extend_vocab": "a new tokenizer knows the text that it is learned from; one that is reused may lack characters",
     # model
     "architecture": "learns most from the same number of tokens in our measurements, and other tools load it",
     "vocab_size": "the presets set it by the size of the text; a given tokenizer has its own",

@@ -86,6 +86,7 @@ class TrainKeywords(TypedDict, total=False):
     eval_iters: Any
     eval_steps: Any
     experiment_name: Any
+    extend_vocab: Any
     feedforward_dim: Any
     ff_dim: Any
     ffn_dim: Any

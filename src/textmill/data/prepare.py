@@ -48,6 +48,7 @@ def prepare(
     split_pattern: str | None = None,
     normalize: str | None = None,
     max_unknown: float = DEFAULT_MAX_UNKNOWN,
+    extend_vocab: bool = False,
     eos_token: str | None = None,
     text_column: str = "text",
     min_length: int = 0,
@@ -93,7 +94,7 @@ def prepare(
     settings = PrepareSettings(
         data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
         special_tokens=special_tokens, split_pattern=split_pattern, normalize=normalize, max_unknown=max_unknown,
-        eos_token=eos_token, reading=reading, dataset_split=dataset_split,
+        extend_vocab=extend_vocab, eos_token=eos_token, reading=reading, dataset_split=dataset_split,
         validation_split=validation_split, cleaning=cleaning or Cleaning(), cache_dir=cache_dir, workers=workers,
     )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
@@ -222,7 +223,7 @@ def _tokenizer_choice(settings: PrepareSettings, files: Files) -> TokenizerChoic
         raise ConfigError("weights are for text, and the data is token ids: mix the ids yourself")
     if ids and settings.cleaning != Cleaning():
         raise ConfigError("the data is token ids: documents can be neither repaired nor left out")
-    return choice
+    return choice.extending() if settings.extend_vocab else choice
 
 
 def contains_ids(files: Files, reading: Reading) -> bool:

@@ -213,7 +213,8 @@ def _prepared_again(
 ) -> Corpus:
     settings, made = PrepareSettings.of(trained_with), loaded.tokenizer
     if made is not None and not (settings.tokenizer in LEARNED and settings.tokenizer == made.kind):
-        settings = replace(settings, tokenizer=made, special_tokens=(), split_pattern=None, eos_token=None)
+        known = {"extend_vocab": False, "max_unknown": 1.0} if settings.extend_vocab else {}  # extended already
+        settings = replace(settings, tokenizer=made, special_tokens=(), split_pattern=None, eos_token=None, **known)
     return prepare_corpus(settings, say=say, progress=reading)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEFINITION, JOURNAL = "sweep.json", "journal.log"
 
-TOKENS_CHANGE = frozenset({"tokenizer", "vocab_size", "special_tokens", "split_pattern", "normalize"})
+TOKENS_CHANGE = frozenset({"tokenizer", "vocab_size", "special_tokens", "split_pattern", "normalize", "extend_vocab"})
 """Settings that change what a token is: losses per token are then not comparable, bits per byte are."""
 
 STARTUP_TRIALS = 5

@@ -213,6 +213,18 @@ class Tokenizer:
             self._is_spelled[character] = self.unk_id not in ids
         return Counter({character: number for character, number in found.items() if not self._is_spelled[character]})
 
+    def symbols_of(self, character: str) -> list[str]:
+        """Return what the vocabulary is asked for to spell a character by itself: more than one symbol, or none."""
+        with backend_errors("the tokenizer cannot spell the text"):
+            normalizer, splitter = self._backend.normalizer, self._backend.pre_tokenizer
+            normal = character if normalizer is None else normalizer.normalize_str(character)
+            pieces = [normal] if splitter is None else [piece for piece, _ in splitter.pre_tokenize_str(normal)]
+        return [symbol for piece in pieces for symbol in piece]
+
+    def vocabulary(self) -> dict[str, int]:
+        """Return token -> id of all tokens, as tokenizer.json spells them."""
+        return self._backend.get_vocab(with_added_tokens=True)
+
     def stream(self) -> Detokenizer:
         """Return a detokenizer that gives the text of ids pushed one by one, without special tokens."""
         return TextDetokenizer(self.decode) if self._token_bytes is None else ByteDetokenizer(self._bytes_of)

@@ -15,12 +15,15 @@ from textmill.config import Config, ModelConfig
 from textmill.config.huggingface import described_settings
 from textmill.config.model_shape import SHAPE
 from textmill.config.setting_lookup import Setting
+from textmill.console.number_format import plural
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.store.corpus import Corpus
 from textmill.errors import ConfigError, DataError
 from textmill.model.decoder import Decoder
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
+from textmill.tokenizers.extend_vocabulary import extends
+from textmill.training.extended_rows import extended_rows, parts_of_new
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class InitialModel:
     """The model in `folder`, its shape, and its tokenizer, if it has one.
 
     asked: a tokenizer was asked for; retokenized: it is another, so that rows of the embeddings move to its tokens.
+    extended: characters of the text are added to the model's own tokenizer.
     end_ids: the tokens that end a text, as the folder says; none if the run's tokenizer is another.
     """
 
@@ -36,6 +40,7 @@ class InitialModel:
     tokenizer: Tokenizer | None
     asked: bool
     retokenized: bool
+    extended: bool
     end_ids: frozenset[int]
 
 
@@ -58,11 +63,16 @@ def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | No
         retokenized = not _is_own(config, shape, tokenizer)
     else:  # the same tokens for text that is brought into another form first
         retokenized = tokenizer is not None and config.tokenizer.normalize not in (None, tokenizer.normal_form)
+    extended = config.tokenizer.extend_vocab
+    if extended:
+        _refuse_other_tokenizer(folder, tokenizer, retokenized=asked and retokenized)
     model, source = config.model, folder / layout.MODEL_CONFIG
     described = described_settings(shape)
-    if retokenized:
-        del described["vocab_size"]
     contradictions = []
+    if retokenized or extended:
+        size = described.pop("vocab_size")
+        if extended and model.vocab_size is not None and model.given("vocab_size") and model.vocab_size < size:
+            contradictions.append(f"{model.described('vocab_size')} is {size!r} there")
     for name, value in described.items():
         given = getattr(model, name) if model.given(name) else None
         if given is None:
@@ -79,8 +89,16 @@ def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | No
         say(f"max_seq_len: {model.max_seq_len}; the model in {folder} takes up to {shape.max_seq_len}")
     if home is not None and not asked:
         config.accept({"tokenizer": Setting("tokenizer", str(home), str(source), "tokenizer")})
-    end_ids = frozenset() if retokenized else read_generation(folder).end_ids
-    return InitialModel(folder, shape, tokenizer, asked, retokenized, end_ids)
+    end_ids = frozenset() if retokenized and not extended else read_generation(folder).end_ids
+    return InitialModel(folder, shape, tokenizer, asked, retokenized, extended, end_ids)
+
+
+def _refuse_other_tokenizer(folder: Path, tokenizer: Tokenizer | None, *, retokenized: bool) -> None:
+    """Raise ConfigError unless the model in `folder` has a tokenizer to extend, and no other one is asked for."""
+    if tokenizer is None:
+        raise ConfigError(f"extend_vocab: the model in {folder} has no tokenizer to add characters to: leave it out")
+    if retokenized:
+        raise ConfigError(f"extend_vocab adds to the tokenizer of the model in {folder}: leave out --tokenizer")
 
 
 def _is_own(config: Config, shape: ModelConfig, tokenizer: Tokenizer | None) -> bool:
@@ -96,7 +114,9 @@ def _is_own(config: Config, shape: ModelConfig, tokenizer: Tokenizer | None) -> 
 
 def check_corpus(initial: InitialModel | None, corpus: Corpus) -> None:
     """Raise DataError if the corpus was made by a tokenizer that is not the model's and was not asked for."""
-    if initial is None or corpus.tokenizer is None or initial.retokenized:
+    if initial is None or corpus.tokenizer is None or (initial.retokenized and not initial.extended):
+        return
+    if initial.extended and initial.tokenizer is not None and extends(corpus.tokenizer, initial.tokenizer):
         return
     if initial.tokenizer is None and initial.asked:
         return
@@ -112,13 +132,23 @@ def check_corpus(initial: InitialModel | None, corpus: Corpus) -> None:
         )
 
 
+def keep_vocabulary(config: Config, initial: InitialModel | None, corpus: Corpus) -> None:
+    """Let a model whose vocabulary is larger than that of its extended tokenizer keep all rows of its embeddings."""
+    if initial is None or not initial.extended or config.model.given("vocab_size"):
+        return
+    size, source = initial.shape.vocab_size or 0, initial.folder / layout.MODEL_CONFIG
+    if size > corpus.vocab_size:
+        config.accept({"vocab_size": Setting("vocab_size", size, str(source), "vocab_size")})
+
+
 def load_initial(
     model: Decoder, initial: InitialModel, tokenizer: Tokenizer | None, say: Callable[[str], None]
 ) -> None:
     """Set the weights of `model` to those of `initial`.
 
     Rows of embedding and head are moved to the tokens of `tokenizer` if it is another; those of new tokens stay as they
-    are. Learned positions beyond the model's context are left out. Raises as `load_model`.
+    are, or are means of others if it extends the model's. Learned positions beyond the model's context are left out.
+    Raises as `load_model`.
     """
     _, stored = read_model(initial.folder)
     state: dict[str, Any] = model.state_dict()
@@ -126,11 +156,22 @@ def load_initial(
     positions = f"{names.stack}.{names.positions}.weight"
     if positions in stored:
         stored[positions] = stored[positions][: model.config.max_seq_len]
-    if initial.retokenized:
+    by_token = [name for name in (f"{names.stack}.{names.tokens}.weight", "lm_head.weight") if name in stored]
+    if initial.extended and initial.tokenizer is not None and tokenizer is not None:
+        parts = parts_of_new(tokenizer, initial.tokenizer)
+        for name in by_token:
+            stored[name] = extended_rows(state[name], stored[name], parts, initial.tokenizer)
+        if parts:
+            spelled = sum(map(bool, parts.values()))
+            say(
+                f"extend_vocab: {plural(len(parts), 'row')} of the embeddings are new, {spelled:,} as the mean of the "
+                f"parts of their character and {len(parts) - spelled:,} as the mean of all rows; the others are the "
+                "model's"
+            )
+    elif initial.retokenized:
         new, old = _shared_rows(initial, tokenizer, model.config.vocab_size or 0)
-        for name in (f"{names.stack}.{names.tokens}.weight", "lm_head.weight"):
-            if name in stored:
-                stored[name] = _moved(state[name], stored[name], new, old)
+        for name in by_token:
+            stored[name] = _moved(state[name], stored[name], new, old)
         say(
             f"tokenizer: another than that of {initial.folder}; of the {model.config.vocab_size:,} rows of the "
             f"embeddings {len(new):,} are the model's, and the others start anew"

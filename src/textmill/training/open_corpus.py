@@ -165,7 +165,8 @@ def _open(
                 "text as data, or give one set"
             )
         name, tokenizer = names[0], corpus.tokenizer or config.tokenizer.tokenizer
-        held_out = prepared(data=[str(text) for text in texts], val_data=None, val_split=0.0, tokenizer=tokenizer)
+        others = {"val_data": None, "val_split": 0.0, "tokenizer": tokenizer, "extend_vocab": False}
+        held_out = prepared(data=[str(text) for text in texts], **others)
     else:
         return corpus
     return join(corpus, held_out, name or None, cache_dir=config.data.cache_dir, say=screen.say)

@@ -16,6 +16,7 @@ from textmill.runs.read_run import read_environment
 FORBIDDEN = {
     *SHAPE,
     *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "split_pattern", "normalize"),
+    "extend_vocab",
     *("init_from", "pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob"),
     *("min_length", "val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
     "newlines",
@@ -83,6 +84,11 @@ def _compare(
     """Return the changes of what is learned from a batch or of how long; say them. Raises ResumeError."""
     changed = {name: (saved[name], value) for name, value in merged.items() if value != saved[name]}
     refused = [f"{name} is {new!r}, was {old!r}" for name, (old, new) in changed.items() if name in FORBIDDEN]
+    if merged["extend_vocab"] and not saved["extend_vocab"]:
+        raise ResumeError(
+            "extend_vocab is True, was False: the model would be another one; to go on from its weights with more "
+            "characters, start a new run with --init-from and this run, --extend-vocab and another --output-dir"
+        )
     if refused:
         raise ResumeError(f"this would not be the same run: {'; '.join(refused)}. Give it another --output-dir")
     for name, (old, new) in changed.items():

@@ -132,3 +132,5 @@ class TokenizerFields(Fields):
     """Normal form of Unicode that all text, prompts too, is brought into first: nfc, nfd, nfkc or none."""
     max_unknown: Number = Field(default=0.01, ge=0, le=1)
     """Largest share of a text's characters that the tokenizer may not know; more is refused."""
+    extend_vocab: Switch = False
+    """Add the text's characters that an existing tokenizer (of --init-from, or a path) does not know to it."""

@@ -46,6 +46,7 @@ class PrepareSettings:
         special_tokens, split_pattern: for a new tokenizer.
         normalize: the normal form of Unicode that the tokenizer brings text into; None for none, or its own.
         max_unknown: the largest share of characters that the tokenizer may not know; it changes no result.
+        extend_vocab: whether the characters of the text that an existing tokenizer does not know are added to it.
         reading: how files become documents.
         dataset_split, validation_split: the splits of datasets to train and to validate on.
         cleaning: what is repaired and left out.
@@ -63,6 +64,7 @@ class PrepareSettings:
     split_pattern: str | None = None
     normalize: str | None = None
     max_unknown: float = DEFAULT_MAX_UNKNOWN
+    extend_vocab: bool = False
     reading: Reading = field(default_factory=Reading)
     dataset_split: str = "train"
     validation_split: str | None = DEFAULT_VALIDATION
@@ -100,6 +102,7 @@ class PrepareSettings:
             split_pattern=config.tokenizer.split_pattern,
             normalize=config.tokenizer.normalize,
             max_unknown=config.tokenizer.max_unknown,
+            extend_vocab=config.tokenizer.extend_vocab,
             eos_token=config.tokenizer.eos_token,
             reading=reading_of(data),
             dataset_split=data.dataset_split,

@@ -1,16 +1,23 @@
-"""The tokenizer of a corpus: ready, or learned from its training text."""
+"""The tokenizer of a corpus: ready, learned from its training text, or ready and extended by its characters."""
 
+from __future__ import annotations
+
+import copy
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from textmill.config.consistency import fewer_pieces
 from textmill.config.tokenizer_kinds import WITH_VOCAB_SIZE
+from textmill.console.number_format import plural
 from textmill.data.preparing.learning_text import LearningText
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.reading_progress import ReadProgress
+from textmill.data.preparing.unknown_text import EXAMPLES, such_as
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe, train_unigram
+from textmill.tokenizers.extend_vocabulary import with_characters
 from textmill.tokenizers.word_patterns import GPT2, GPT4O
 
 _MANY_MARKS = 0.01
@@ -39,7 +46,10 @@ class TokenizerChoice:
         bound: ids must be below it; None if that is not known.
         normal_form: the form of Unicode that it brings text into; None for none.
         identity: what its ids depend on besides the text, as plain values.
+        extends: whether the characters of the text that it does not know are added to it.
     """
+
+    extends = False
 
     def __init__(
         self,
@@ -101,10 +111,28 @@ class TokenizerChoice:
                 self.identity["split_pattern"] = split_pattern or "by the marks of all files"
             self.identity |= {} if normalize is None else {"normalize": normalize}
 
+    def extending(self) -> TokenizerChoice:
+        """Return the choice of the same tokenizer with the characters of the text that it does not know added to it.
+
+        Raises ConfigError unless a tokenizer that exists is to encode text.
+        """
+        if self.for_ids:
+            raise ConfigError("extend_vocab has no effect here: the data is token ids")
+        if self.ready is None:
+            raise ConfigError(
+                f"extend_vocab has no effect here: a {self.kind} tokenizer is learned from the text. It adds "
+                "characters to one that exists (--tokenizer PATH, or that of the model that --init-from names)"
+            )
+        choice = copy.copy(self)
+        choice.extends = True
+        choice.learns = self.ready.unk_id is not None
+        choice.identity = {**self.identity, **({"extended": True} if choice.learns else {})}
+        return choice
+
     def make(self, text: LearningText, say: Callable[[str], None]) -> Tokenizer:
         """Return the tokenizer, learned from `text`, unless it is ready."""
         if self.ready is not None:
-            return self.ready
+            return _extended(self.ready, text, say) if self.extends else self.ready
         form = self.normal_form
         made = self._learn(text if form is None else text.in_normal_form(form), say).with_normal_form(form)
         return made if self._eos_token is None else made.with_eos(self._eos_token)
@@ -125,6 +153,26 @@ class TokenizerChoice:
         if self._vocab_size is not None and made.vocab_size < wanted:
             say(fewer_pieces(made.vocab_size, wanted, made.kind))
         return made
+
+
+def _extended(tokenizer: Tokenizer, text: LearningText, say: Callable[[str], None]) -> Tokenizer:
+    """Return the tokenizer with the characters of the text that it does not know; say how many they are."""
+    if tokenizer.unk_id is None:
+        say("extend_vocab: has no effect, because the tokenizer spells every text")
+        return tokenizer
+    unknown: Counter[str] = Counter()
+    for part in text.every():
+        unknown.update(tokenizer.unknown_in(part))
+    if not unknown:
+        say("extend_vocab: has no effect, because the tokenizer knows every character of the training text")
+        return tokenizer
+    extended = with_characters(tokenizer, sorted(unknown))
+    such = such_as([character for character, _ in unknown.most_common(EXAMPLES)])
+    say(
+        f"extend_vocab: {plural(len(unknown), 'character')} of the training text added to the tokenizer{such}; "
+        f"the vocabulary grows from {tokenizer.vocab_size:,} to {extended.vocab_size:,}"
+    )
+    return extended
 
 
 def learn_once(

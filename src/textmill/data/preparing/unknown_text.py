@@ -18,7 +18,8 @@ from textmill.tokenizers.char_and_byte import LONGEST_CHARACTER
 DEFAULT_MAX_UNKNOWN = 0.01
 """Share of characters: more text of the same kind stays far below it, other languages are above (docs/decisions.md)."""
 
-_EXAMPLES = 3
+EXAMPLES = 3
+"""How many unknown characters are shown."""
 
 
 @dataclass
@@ -49,14 +50,14 @@ class UnknownText:
     def summary(self) -> dict[str, Any]:
         """Return the counts as plain values, for the report."""
         share = min(1.0, self.number / max(self.characters, 1))
-        examples = [character for character, _ in self.found.most_common(_EXAMPLES)]
+        examples = [character for character, _ in self.found.most_common(EXAMPLES)]
         return {"share": share, "characters": self.number, "of": self.characters, "examples": examples}
 
     def sentence(self, which: str, tokenizer: Tokenizer) -> str:
         """Return what to say of a few unknown characters of the text that is called `which`."""
         charged = f"each adds {8 * LONGEST_CHARACTER} bits to bits per byte"
         effect = charged if tokenizer.kind == "char" else "no bits per byte"
-        such = _such_as(self.summary()["examples"])
+        such = such_as(self.summary()["examples"])
         return f"not in the vocabulary, and counted as unknown: {self.tokens:,} tokens of {which} ({effect}){such}"
 
 
@@ -85,15 +86,16 @@ def refuse_unknown(name: str, found: Mapping[str, Any], most: float) -> None:
     """Raise DataError if the share in `found`, a summary of the text that is called `name`, is larger than `most`."""
     if found["share"] <= most:
         return
-    share, of, such = f"{found['share']:.1%}", found["of"], _such_as(found["examples"])
+    share, of, such = f"{found['share']:.1%}", found["of"], such_as(found["examples"])
     raise DataError(
         f"the tokenizer does not know {share} of {of:,} characters of {name}{such}, and max_unknown is {most:g}: use a "
-        "tokenizer made for such text (for a new model --tokenizer bpe, unigram, char or byte), or accept it with "
-        "--max-unknown 1"
+        "tokenizer made for such text (for a new model --tokenizer bpe, unigram, char or byte), train with "
+        "--extend-vocab, which adds its characters, or accept it with --max-unknown 1"
     )
 
 
-def _such_as(characters: list[str]) -> str:
+def such_as(characters: Sequence[str]) -> str:
+    """Return how a sentence goes on that shows some characters; an empty string for none."""
     shown = {character: f"'◌{character}'" if is_mark(character) else repr(character) for character in characters}
     names = [f"{shown[character]} (U+{ord(character):04X})" for character in characters]
     return f", such as {', '.join(names)}" if names else ""
