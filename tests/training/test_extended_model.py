@@ -165,7 +165,7 @@ def test_a_resumed_run_cannot_grow(tmp_path: Path, text: Path, capsys: pytest.Ca
     text.write_text(OLD * 40, encoding="utf-8")
     run = run_of(tmp_path / "run", text, model_folder(tmp_path / "model"), extend_vocab=False)
     assert main(["train", "--resume", "--output-dir", str(run), "--extend-vocab"]) == 78
-    assert "start a new run with --init-from" in capsys.readouterr().err
+    assert "start a new run: --init-from with this run, --extend-vocab" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def prepare(
             as `NAME=FILE`, of which the first is the main one.
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
-        vocab_size: for BPE the size to learn (None: by the size of the text); for others an upper bound to check.
+        vocab_size: for BPE the size to learn (None: by the text's size); for others an upper bound to check.
         special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
@@ -87,15 +87,14 @@ def prepare(
         progress: gets (bytes done, bytes in all) as files are read; a corpus is read two to four times.
         interrupted: called about every megabyte; to stop, it raises. The same call continues where it was.
 
-    Raises ConfigError for a wrong setting, MissingInputError and DataError for a file, RunExistsError or
-    CannotWriteError for `output`.
+    Raises ConfigError (a setting), MissingInputError, DataError (a file), RunExistsError, CannotWriteError (`output`).
     """
     reading = Reading(text_column, encoding_errors, min_length, format, encoding, document_separator, newlines)
     settings = PrepareSettings(
         data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
         special_tokens=special_tokens, split_pattern=split_pattern, normalize=normalize, max_unknown=max_unknown,
-        extend_vocab=extend_vocab, eos_token=eos_token, reading=reading, dataset_split=dataset_split,
-        validation_split=validation_split, cleaning=cleaning or Cleaning(), cache_dir=cache_dir, workers=workers,
+        extend_vocab=extend_vocab, eos_token=eos_token, reading=reading, dataset_split=dataset_split, workers=workers,
+        validation_split=validation_split, cleaning=cleaning or Cleaning(), cache_dir=cache_dir,
     )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
 

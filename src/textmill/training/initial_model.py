@@ -112,8 +112,7 @@ def _is_own(config: Config, shape: ModelConfig, tokenizer: Tokenizer | None) -> 
     return ready.fingerprint == tokenizer.fingerprint
 
 
-def check_corpus(initial: InitialModel | None, corpus: Corpus) -> None:
-    """Raise DataError if the corpus was made by a tokenizer that is not the model's and was not asked for."""
+def _check_tokenizer(initial: InitialModel | None, corpus: Corpus) -> None:
     if initial is None or corpus.tokenizer is None or (initial.retokenized and not initial.extended):
         return
     if initial.extended and initial.tokenizer is not None and extends(corpus.tokenizer, initial.tokenizer):
@@ -132,8 +131,12 @@ def check_corpus(initial: InitialModel | None, corpus: Corpus) -> None:
         )
 
 
-def keep_vocabulary(config: Config, initial: InitialModel | None, corpus: Corpus) -> None:
-    """Let a model whose vocabulary is larger than that of its extended tokenizer keep all rows of its embeddings."""
+def fit_to_corpus(config: Config, initial: InitialModel | None, corpus: Corpus) -> None:
+    """Let a model whose vocabulary is larger than that of its extended tokenizer keep all rows of its embeddings.
+
+    Raises DataError if the corpus was made by a tokenizer that is not the model's and was not asked for.
+    """
+    _check_tokenizer(initial, corpus)
     if initial is None or not initial.extended or config.model.given("vocab_size"):
         return
     size, source = initial.shape.vocab_size or 0, initial.folder / layout.MODEL_CONFIG

@@ -40,7 +40,7 @@ from textmill.training.given_parts import (
     uncompiled,
     with_named,
 )
-from textmill.training.initial_model import InitialModel, adopt_model, check_corpus, keep_vocabulary
+from textmill.training.initial_model import InitialModel, adopt_model, fit_to_corpus
 from textmill.training.open_corpus import open_corpus, settle_data, settle_paths, settle_preset
 from textmill.training.out_of_memory import memory_explained
 from textmill.training.resume import split_batch
@@ -137,8 +137,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
         with screen.during("preparing the text"):
             corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
-            check_corpus(initial, corpus)
-            keep_vocabulary(config, initial, corpus)
+            fit_to_corpus(config, initial, corpus)
             refuse_unfit_model(parts, config, corpus)
             engine, precision = _settle_engine(config, world, screen, resumed=start is not None)
             rows, augment = training_rows(config, corpus, say=screen.say, interrupted=signals.check)

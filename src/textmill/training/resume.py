@@ -86,8 +86,8 @@ def _compare(
     refused = [f"{name} is {new!r}, was {old!r}" for name, (old, new) in changed.items() if name in FORBIDDEN]
     if merged["extend_vocab"] and not saved["extend_vocab"]:
         raise ResumeError(
-            "extend_vocab is True, was False: the model would be another one; to go on from its weights with more "
-            "characters, start a new run with --init-from and this run, --extend-vocab and another --output-dir"
+            "extend_vocab is True, was False: the model would be another one. To train its weights on more characters, "
+            "start a new run: --init-from with this run, --extend-vocab, and another --output-dir"
         )
     if refused:
         raise ResumeError(f"this would not be the same run: {'; '.join(refused)}. Give it another --output-dir")
