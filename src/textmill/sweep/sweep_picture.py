@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textmill.console.number_format import printable
 from textmill.files import write_bytes
 from textmill.sweep.run_sweep import SweepResult, Tried
 from textmill.sweep.space import Dimension
 from textmill.tracking.figure import BLUE, GREY, ORANGE, new_figure, png, style
+from textmill.tracking.fonts import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +58,8 @@ def _over(axes: Axes, trials: Sequence[Tried], dimension: Dimension) -> None:
     if dimension.choices:
         names = [str(choice) for choice in dimension.choices]
         values = [names.index(str(value)) for value in values]
-        axes.set_xticks(range(len(names)), names)
+        labels, fonts = drawable([printable(name) for name in names])
+        axes.set_xticks(range(len(names)), labels, fontfamily=fonts, parse_math=False)
     elif dimension.log:
         axes.set_xscale("log")
     _scatter(axes, trials, values)

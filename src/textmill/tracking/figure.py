@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from textmill.console.number_format import printable
+from textmill.tracking.fonts import drawable, quiet_font_search
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +23,8 @@ def new_figure(title: str, width: float, height: float) -> Figure:
 
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(printable(title), fontsize=13, fontweight="bold", parse_math=False)
+    (title,), fonts = drawable([printable(title)], "bold")
+    figure.suptitle(title, fontsize=13, fontweight="bold", fontfamily=fonts, parse_math=False)
     return figure
 
 
@@ -36,5 +38,6 @@ def style(axes: Axes) -> None:
 def png(figure: Figure) -> bytes:
     """Return the figure as a PNG."""
     picture = io.BytesIO()
-    figure.savefig(picture, format="png")
+    with quiet_font_search():
+        figure.savefig(picture, format="png")
     return picture.getvalue()
