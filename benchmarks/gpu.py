@@ -19,7 +19,9 @@ from typing import Any
 from worker_jobs import Job, run_jobs
 
 SIZES = ("124M", "350M", "1.3B")
-CHECKS = {"resume": 90, "optimizers": 60, "attention": 60, "memory": 60, "loss": 90, "precision": 150}
+CHECKS = {
+    "resume": 90, "generation": 60, "optimizers": 60, "attention": 60, "memory": 60, "loss": 90, "precision": 150,
+}  # fmt: skip
 """Names of the checks of gpu_checks.py, with the seconds that each may take."""
 
 COLUMNS = ("size", "optimizer", "", "rows", "tokens/s", "spread", "MFU", "matmul", "peak GiB", "plan GiB", "update s")

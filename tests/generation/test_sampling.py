@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from textmill.errors import ConfigError, NonFiniteError
 from textmill.generation.sampling import (
+    NOT_FINITE,
     Sampling,
     draw,
     keep_min_p,
@@ -21,6 +22,7 @@ from textmill.generation.sampling import (
     most_likely,
     penalise_repetition,
     sample,
+    sample_unread,
 )
 
 HIDDEN = float("-inf")
@@ -169,3 +171,22 @@ def test_scores_that_are_not_finite_are_an_error(broken: float) -> None:
     """A model that diverged says so instead of writing noise."""
     with pytest.raises(NonFiniteError):
         sample(torch.full((1, 4), broken), Sampling(), torch.zeros(1))
+
+
+@given(seed=st.integers(0, 10**6), broken=st.sampled_from([math.nan, math.inf, HIDDEN]))
+@settings(deadline=None, max_examples=30)
+def test_what_is_read_later_says_which_scores_were_not_finite(seed: int, broken: float) -> None:
+    """The ids are those of `sample`; a row without finite scores has any id to continue with, and -1 to read."""
+    logits = scores(seed, vocab=2000)
+    uniforms = torch.rand(5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    sampling = Sampling(0.9, 50, 0.9, 0.01)
+    expected = sample(logits, sampling, uniforms)
+    for found in sample_unread(logits, sampling, uniforms):
+        assert torch.equal(found, expected)
+    logits[2] = broken
+    for chosen in (sampling, Sampling(temperature=0), Sampling()):
+        ids, unread = sample_unread(logits, chosen, uniforms)
+        assert 0 <= int(ids[2]) < 2000 and unread[2] == NOT_FINITE
+        others = [0, 1, 3, 4]
+        assert torch.equal(ids[others], sample(logits[others], chosen, uniforms[others]))
+        assert torch.equal(unread[others], ids[others])

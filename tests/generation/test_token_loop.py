@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.scripted_model import Scripted
 from support.small_models import FAMILIES, VARIANTS, random_tokens, small_model
-from textmill.errors import ConfigError
+from textmill.errors import ConfigError, NonFiniteError
+from textmill.generation import token_loop
+from textmill.generation.sampling import sample_unread
 from textmill.generation.token_loop import generate, window_start
 
 EVERY = {**FAMILIES, **VARIANTS}
@@ -171,3 +174,82 @@ def test_nothing_asked_is_nothing_done() -> None:
     """No prompts or no tokens: an empty iteration."""
     assert list(generate(small_model(), [[1]], max_new_tokens=0)) == []
     assert list(generate(small_model(), [], max_new_tokens=5)) == []
+
+
+@pytest.fixture(params=[False, True], ids=["in turn", "ahead"])
+def ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the device computes a step ahead of the one that is read, as an NVIDIA GPU does."""
+    monkeypatch.setattr(token_loop, "runs_ahead", lambda device: request.param)
+    return request.param
+
+
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    stops=st.sets(st.integers(0, 60), max_size=12),
+    tokens=st.integers(0, 40),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=25)
+def test_a_device_that_runs_ahead_gives_the_same_tokens(
+    lengths: list[int], stops: set[int], tokens: int, seed: int
+) -> None:
+    """Whatever the prompts, the ids that end them and the length: every step is the one of a device in step."""
+    model = small_model(num_layers=1, max_seq_len=24)
+    prompts = [random_tokens(length).tolist() for length in lengths]
+    options: dict[str, Any] = {"max_new_tokens": tokens, "seed": seed, "stop_ids": stops, "repetition_penalty": 1.2}
+    found = []
+    for ahead in (False, True):
+        with mock.patch.object(token_loop, "runs_ahead", lambda device, ahead=ahead: ahead):
+            found.append(list(generate(model, prompts, **options)))
+    assert found[0] == found[1]
+
+
+def test_a_step_ahead_is_computed_while_one_is_read(ahead: bool) -> None:
+    """When a step is yielded the model has computed one more, except the last; without reading ahead, none."""
+    model = Scripted([7, 8, 9, 4], 1)
+    computed = [model.steps for _ in generate(model, [[1]], max_new_tokens=4, temperature=0)]
+    assert computed == ([2, 3, 4, 4] if ahead else [1, 2, 3, 4])
+
+
+def test_interrupts_are_asked_between_the_same_tokens(ahead: bool) -> None:
+    """Once before every token, the first of them before anything is computed; nothing of a step is given after it."""
+    model = Scripted([7, 8, 9, 4, 5], 1)
+    seen: list[Any] = []
+
+    def interrupted() -> bool:
+        seen.append("asked" if seen or not model.steps else "asked late")
+        return seen.count("asked") == 4
+
+    for step in generate(model, [[1]], max_new_tokens=5, temperature=0, interrupted=interrupted):
+        seen.append(step)
+    assert seen == ["asked", [7], "asked", [8], "asked", [9], "asked"]
+
+
+def test_an_error_comes_after_the_tokens_before_it(ahead: bool) -> None:
+    """A model that fails at its third token has yielded two; if the text ends there, it has not failed."""
+    loop = generate(Scripted([7, 8], 1), [[1]], max_new_tokens=9, temperature=0)
+    assert [next(loop), next(loop)] == [[7], [8]]
+    with pytest.raises(IndexError):
+        next(loop)
+    assert list(generate(Scripted([7, 8], 1), [[1]], max_new_tokens=9, temperature=0, stop_ids=[8])) == [[7]]
+    assert list(generate(Scripted([7, 8], 1), [[1]], max_new_tokens=2, temperature=0)) == [[7], [8]]
+
+
+class Diverging(Scripted):
+    """Scores are NaN from the third token on, and counted as on a GPU: the host sees them when it reads the ids."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(tokens)
+        return logits * float("nan") if self.steps > 2 else logits
+
+
+def test_scores_that_are_not_finite_end_the_loop_where_they_came(ahead: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are noticed when the ids are read; a text that has ended before them has no error."""
+    for unread in (False, True):
+        if unread:
+            monkeypatch.setattr(token_loop, "sample", lambda *given: sample_unread(*given)[1])
+        loop = generate(Diverging([7, 8, 9, 4], 1), [[1]], max_new_tokens=4, seed=1)
+        assert [next(loop), next(loop)] == [[7], [8]]
+        with pytest.raises(NonFiniteError):
+            next(loop)
+        assert list(generate(Diverging([7, 8, 9], 1), [[1]], max_new_tokens=3, seed=1, stop_ids=[8])) == [[7]]

@@ -117,15 +117,39 @@ def test_restored_state_lies_where_a_fresh_optimizer_puts_it(kind: str, request:
 
 @pytest.mark.parametrize(("kind", "formats"), [("cuda", 3), ("mps", 1)])
 def test_every_family_is_evaluated_and_generates(kind: str, formats: int, request: pytest.FixtureRequest) -> None:
-    """In every precision; the sums of an evaluation are read at its end, and a token costs one answer of each group."""
+    """In every precision; the sums of an evaluation are read at its end, and nothing else is waited for."""
     found = request.getfixturevalue(kind)["evaluation_and_generation"]
     assert len(found) == 3 * formats
     for name, counts in found.items():
-        assert counts["new"] == 3, name
+        assert counts["new"] == 70, name
         assert not [what for what in counts["evaluated"] if "not waiting" in what], name
         if kind == "cuda":
             assert counts["evaluated"]["wait, evaluation/evaluate_batches.py:<genexpr>"] == 4, name
-        assert counts["generated"]["wait, generation/sampling.py:sample"] == 2 * 3, name
+
+
+def test_cuda_never_waits_for_the_host_to_read_a_token(cuda: Found) -> None:
+    """It has been given the next step when the ids of one are waited for; only the last ones have nothing after them.
+
+    Two groups of prompts, 70 tokens: 140 copies of ids, random numbers 64 at a time, and prompts and banned ids once.
+    """
+    for name, counts in cuda["evaluation_and_generation"].items():
+        assert counts["generated"] == {
+            "cpu to cuda, generation/token_loop.py:__init__": 2 * 2,
+            "cpu to cuda, not waiting, generation/token_loop.py:_draws": 2 * 2,
+            "cuda to cpu, not waiting, generation/ids_to_host.py:ids_to_host": 140,
+            "wait for an earlier step, generation/ids_to_host.py:read": 139,
+            "wait, generation/ids_to_host.py:read": 1,
+        }, name
+
+
+def test_a_token_on_mps_waits_for_its_scores_alone(mps: Found) -> None:
+    """They are drawn from on the host; whether they are finite comes with them."""
+    for name, counts in mps["evaluation_and_generation"].items():
+        waits = {what: count for what, count in counts["generated"].items() if "mps to cpu" in what or "wait" in what}
+        assert waits == {
+            "mps to cpu, generation/sampling.py:draw": 140,
+            "mps to cpu, generation/sampling.py:sample_unread": 140,
+        }, name
 
 
 def test_a_block_that_is_computed_again_has_its_dropout_again(mps: Found, cuda: Found) -> None:

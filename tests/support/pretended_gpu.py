@@ -77,6 +77,8 @@ class _Counting(TorchDispatchMode):
     def __init__(self, log: Counter[tuple[str, str]], number: float, fake: fake_tensor.FakeTensorMode) -> None:
         super().__init__()
         self.log, self.number, self.fake = log, number, fake
+        self.operations = 0
+        """How many the device was given."""
 
     def count(self, what: str) -> None:
         frame: Any = sys._getframe(1)
@@ -105,6 +107,7 @@ class _Counting(TorchDispatchMode):
         if operation == "aten.copy_.default":
             self._copy(args[1].device, args[0].device, args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
         found = func(*args, **kwargs)
+        self.operations += any(isinstance(one, Tensor) and one.device.type == KIND for one in tree_leaves(found))
         if KIND == "mps" and any(isinstance(one, Tensor) and _lacks(one) for one in tree_leaves(found)):
             raise TypeError(f"{operation}: MPS has no float64")
         return found
@@ -162,6 +165,19 @@ def _attention_on_mps(
     return found[0]
 
 
+def _event_of(counting: _Counting) -> type:
+    """Return what stands for torch.cuda.Event: waiting for one counts as `wait` only if the device has nothing else."""
+
+    class Event:
+        def record(self, stream: object = None) -> None:
+            self._given = counting.operations
+
+        def synchronize(self) -> None:
+            counting.count("wait" if self._given == counting.operations else "wait for an earlier step")
+
+    return Event
+
+
 def _functions(log: Counter[tuple[str, str]], name: str, capability: tuple[int, int]) -> dict[str, Callable[..., Any]]:
     """Return what torch.cuda says of the device."""
     return {
@@ -169,6 +185,7 @@ def _functions(log: Counter[tuple[str, str]], name: str, capability: tuple[int, 
         "is_initialized": lambda: True,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
+        "current_stream": lambda _=None: None,
         "set_device": lambda _: None,
         "get_device_name": lambda _=None: name,
         "get_device_capability": lambda _=None: capability,
@@ -212,5 +229,6 @@ def pretended_gpu(
             replace(torch.mps, "recommended_max_memory", lambda: 96 << 30)
             replace(torch.mps, "synchronize", lambda: log.update([("synchronize", "")]))
         fake = stack.enter_context(fake_tensor.FakeTensorMode(allow_non_fake_inputs=True))
-        stack.enter_context(_Counting(log, number, fake))
+        counting = stack.enter_context(_Counting(log, number, fake))
+        replace(torch.cuda, "Event", _event_of(counting))
         yield log

@@ -226,7 +226,7 @@ def devices_of(engine: SingleEngine) -> dict[str, str]:
 
 
 def evaluation_and_generation() -> dict[str, Any]:
-    """Waits and copies of two batches evaluated and three tokens generated, by family and precision."""
+    """Waits and copies of two batches evaluated and 70 tokens generated, by family and precision."""
     found = {}
     for family, shape in FAMILIES.items():
         for precision in FORMATS:
@@ -238,8 +238,10 @@ def evaluation_and_generation() -> dict[str, Any]:
                 result = evaluate(model, [Batch(tokens, tokens, 72)] * 2, autocast=chosen.autocast, num_bytes=100)
                 evaluated = told(log)
                 log.clear()
+                filters: Any = {"top_k": 5, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1, "banned_ids": [7, 9]}
                 with chosen.autocast():
-                    new = list(generate(model, [[1, 2, 3], [4, 5]], max_new_tokens=3, top_k=5, top_p=0.9, seed=1))
+                    # the context of 24 is full after some of them
+                    new = list(generate(model, [[1, 2, 3], [4, 5], [6, 7]], max_new_tokens=70, seed=1, **filters))
                 found[f"{family} {precision}"] = {
                     "evaluated": evaluated,
                     "loss": result["loss"],

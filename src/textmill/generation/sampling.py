@@ -13,6 +13,9 @@ from torch import Tensor
 
 from textmill.errors import ConfigError, NonFiniteError
 
+NOT_FINITE = -1
+"""In place of an id: the scores of the sequence were not finite."""
+
 _HIDDEN = float("-inf")
 _BLOCK = 64
 _SUMMED_AT_ONCE = 1024
@@ -68,7 +71,30 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor, seen: Tensor | 
     """
     logits = logits.float()
     if not all(map(math.isfinite, logits.amax(-1).tolist())):
-        raise NonFiniteError("the model's logits are not finite: its weights are damaged, or training diverged")
+        raise not_finite()
+    return _chosen(logits, sampling, uniforms, seen)
+
+
+def sample_unread(
+    logits: Tensor, sampling: Sampling, uniforms: Tensor, seen: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the ids of `sample` twice without waiting for the device, (N,): to continue with, and to read later.
+
+    A sequence whose scores are not finite has NOT_FINITE among those to read, and any id to continue with.
+    """
+    logits = logits.float()
+    finite = logits.amax(-1).isfinite()  # (N,)
+    # Nothing can be drawn from NaN: the id could lie outside the vocabulary, which is the end of a CUDA context.
+    ids = _chosen(logits.masked_fill(~finite[:, None], 0.0), sampling, uniforms, seen)
+    return ids, ids.masked_fill(~finite.to(ids.device), NOT_FINITE)
+
+
+def not_finite() -> NonFiniteError:
+    """Return the error for scores that nothing can be chosen from."""
+    return NonFiniteError("the model's logits are not finite: its weights are damaged, or training diverged")
+
+
+def _chosen(logits: Tensor, sampling: Sampling, uniforms: Tensor, seen: Tensor | None) -> Tensor:
     if sampling.repetition_penalty != 1.0 and seen is not None:
         logits = penalise_repetition(logits, seen, sampling.repetition_penalty)
     if sampling.temperature == 0:

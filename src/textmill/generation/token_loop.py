@@ -9,6 +9,7 @@ Letters: N sequences of one length, T tokens so far, V tokens in the vocabulary.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from textmill.errors import ConfigError
-from textmill.generation.sampling import Sampling, sample
+from textmill.generation.ids_to_host import ids_to_host
+from textmill.generation.sampling import NOT_FINITE, Sampling, not_finite, sample, sample_unread
 from textmill.model.cross_entropy import logits_of
 from textmill.model.one_position import OnePosition, can_step
 
@@ -46,7 +48,7 @@ def generate(
     A sequence ends at `max_new_tokens` or at an id of `stop_ids`, which is not yielded; the iteration ends with the
     last sequence, or when `interrupted()`, called before every step, returns true. The arguments are checked at once,
     before the first step. The sequence at index i has its own random generator, seeded by (seed, i), so it does not
-    depend on the number of sequences.
+    depend on the number of sequences. An NVIDIA GPU computes the next step already while one is read.
 
     Args:
         model: a Decoder, or any module from ids (N, T) to logits (N, T, V) or an object with `.logits`. It is switched
@@ -103,51 +105,82 @@ def decode(model: nn.Module, prompts: Sequence[Sequence[int]], decoding: Decodin
         by_length.setdefault(len(prompt), []).append(index)
     if not prompts:
         return iter(())
-    groups = [_Group(model, indices, [prompts[i] for i in indices], decoding) for indices in by_length.values()]
+    generators = decoding.generators(len(prompts))
+    groups = [
+        _Group(model, indices, [prompts[i] for i in indices], [generators[i] for i in indices], decoding)
+        for indices in by_length.values()
+    ]
     return _steps(groups, len(prompts), decoding)
 
 
+def runs_ahead(device: torch.device) -> bool:
+    """Whether `device` computes a step while the ids of the step before it are read.
+
+    Then it never waits for the host, and has computed one step for nothing where all sequences have ended. On an Apple
+    GPU the host has a part in every choice: float64 is not available there.
+    """
+    return device.type == "cuda"
+
+
 def _steps(groups: list[_Group], count: int, decoding: Decoding) -> Iterator[list[int | None]]:
-    alive = [True] * count
-    draws = _draws(decoding.generators(count))
-    for _ in range(decoding.max_new_tokens):
+    ahead = int(runs_ahead(groups[0].device))
+    unread: deque[list[tuple[_Group, Callable[[], list[int]]]]] = deque()
+    failed: Exception | None = None
+    for number in range(decoding.max_new_tokens):
         if decoding.interrupted is not None and decoding.interrupted():
             return
+        while failed is None and len(unread) <= ahead and number + len(unread) < decoding.max_new_tokens:
+            try:
+                unread.append([(group, group.next_ids()) for group in groups if any(group.alive)])
+            except Exception as error:  # of a step that may not be needed: the ones before it come first
+                failed = error
+        if failed is not None and not unread:
+            try:
+                raise failed
+            finally:
+                del failed  # its traceback has this frame and what is on the device: no cycle of the two
         step: list[int | None] = [None] * count
-        uniforms = next(draws)
-        for group in groups:
-            if not any(alive[index] for index in group.indices):
-                continue
-            own = uniforms if len(groups) == 1 else uniforms[group.indices]
-            tokens = sample(group.logits(), decoding.sampling, own, group.tokens)
-            group.append(tokens)
-            for index, token in zip(group.indices, tokens.tolist()):
-                alive[index] = alive[index] and token not in decoding.stop_ids
-                step[index] = token if alive[index] else None
-        if not any(alive):
+        for group, read in unread.popleft():
+            if any(group.alive):  # not ended after the device was given the step
+                group.end(read(), decoding.stop_ids, step)
+        if not any(any(group.alive) for group in groups):
             return
         yield step
 
 
-def _draws(generators: list[torch.Generator]) -> Iterator[Tensor]:
+def _draws(generators: list[torch.Generator], device: torch.device) -> Iterator[Tensor]:
     """Yield one number from [0, 1) per generator, (N,), again and again; they are drawn 64 at a time."""
-    while generators:
-        rows = [torch.rand(64, generator=generator, dtype=torch.float64) for generator in generators]
-        yield from torch.stack(rows, 1).unbind()
+    while True:
+        rows = torch.stack([torch.rand(64, generator=one, dtype=torch.float64) for one in generators], 1)
+        if device.type == "cuda":  # an Apple GPU has no float64
+            rows = rows.pin_memory().to(device, non_blocking=True)
+        yield from rows.unbind()
 
 
 class _Group:
     """Sequences of one length with their key-value cache."""
 
-    def __init__(self, model: nn.Module, indices: list[int], prompts: list[Sequence[int]], decoding: Decoding) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        indices: list[int],
+        prompts: list[Sequence[int]],
+        generators: list[torch.Generator],
+        decoding: Decoding,
+    ) -> None:
         self.model = model
         # Every step has another shape, and a model that was compiled in place would be compiled again for each.
         compiled = getattr(model, "_compiled_call_impl", None) is not None
         self.compute = model.forward if compiled else model
         self.indices = indices
+        self.alive = [True] * len(indices)
         self.context = getattr(getattr(model, "config", None), "max_seq_len", None)
-        self.banned_ids = list(decoding.banned_ids)
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        self.on_cpu = self.device.type == "cpu"
+        banned = decoding.banned_ids
+        self.banned_ids = torch.tensor(banned).to(self.device) if banned else None
+        self.sampling = decoding.sampling
+        self.draws = _draws(generators, self.device)
         self.length = len(prompts[0])
         total = self.length + decoding.max_new_tokens
         self._tokens = torch.empty(len(prompts), total, dtype=torch.int64, device=self.device)
@@ -163,10 +196,32 @@ class _Group:
         """All ids so far, (N, T)."""
         return self._tokens[:, : self.length]
 
-    def append(self, tokens: Tensor) -> None:
-        """Append one id to each sequence."""
-        self._tokens[:, self.length] = tokens
+    def next_ids(self) -> Callable[[], list[int]]:
+        """Append one id to each sequence; return what waits for them and gives them to the host.
+
+        On a CPU, where they are computed at once, NonFiniteError is raised here.
+        """
+        logits, uniforms = self.logits(), next(self.draws)
+        if self.on_cpu:
+            ids = unread = sample(logits, self.sampling, uniforms, self.tokens)
+        else:
+            ids, unread = sample_unread(logits, self.sampling, uniforms, self.tokens)
+        self._tokens[:, self.length] = ids
         self.length += 1
+        return ids_to_host(unread)
+
+    def end(self, ids: list[int], stop_ids: Collection[int], step: list[int | None]) -> None:
+        """Write the ids of the sequences that are alive into `step`; those at an id of `stop_ids` end before it.
+
+        Raises NonFiniteError if the scores of a sequence were not finite.
+        """
+        if NOT_FINITE in ids:
+            raise not_finite()
+        for at, token in enumerate(ids):
+            if self.alive[at] and token in stop_ids:
+                self.alive[at] = False
+            if self.alive[at]:
+                step[self.indices[at]] = token
 
     def logits(self) -> Tensor:
         """Return the scores of the next token, (N, V)."""
@@ -176,9 +231,9 @@ class _Group:
         self.start = start
         step = self._one_position()
         logits = self._from_model() if step is None else step(self._tokens[:, self.length - 1])
-        if self.banned_ids:
+        if self.banned_ids is not None:
             with torch.inference_mode(logits.is_inference()):
-                logits[:, self.banned_ids] = float("-inf")
+                logits.index_fill_(1, self.banned_ids.to(logits.device), float("-inf"))
         return logits
 
     def _one_position(self) -> OnePosition | None:
