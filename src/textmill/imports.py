@@ -3,8 +3,10 @@
 `resolve` is the whole plug-in system.
 """
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -56,6 +58,16 @@ def resolve_callable(name: str) -> Callable[..., Any]:
     if not callable(value):
         raise ConfigError(f"{name!r} is {type(value).__name__} and cannot be called: name a function or a class")
     return value
+
+
+def code_hash(name: str) -> str | None:
+    """Return the beginning of the SHA-256 of the file that defines what `name` points to, or None without a file."""
+    value = resolve(name)
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(value))
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else None
+    except (TypeError, ValueError, OSError):  # no Python source, such as a partial function or a compiled module
+        return None
 
 
 def require(package: str, needed_for: str, extra: str) -> None:

@@ -101,13 +101,16 @@ def test_a_section_of_a_config_passes_settings_of_others_on() -> None:
 
 
 def test_scalars_stand_for_sections() -> None:
-    """`tokenizer: bpe` and `data: book.txt` set the settings of these names; other sections need a mapping."""
+    """`tokenizer: bpe`, `data: book.txt`, `model: code:name` set the settings of these names; others are mappings."""
     config = Config(tokenizer="byte", data="book.txt")
     assert (config.tokenizer.tokenizer, config.data.data) == ("byte", ["book.txt"])
     config.data = ["a", "b"]  # type: ignore[assignment]
     assert config.data.data == ["a", "b"]
-    with pytest.raises(ConfigError, match="model: must be a section"):
+    assert Config(model="parts:build").training.model == "parts:build"
+    with pytest.raises(ConfigError, match=r"model: must name an object .* such as architecture or d_model"):
         Config(model="gpt2")
+    with pytest.raises(ConfigError, match="training: must be a section"):
+        Config(training="long")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="model: must be ModelConfig, not DataConfig"):
         Config(model=DataConfig())
 

@@ -101,6 +101,8 @@ WHY = {
     "beta2": "0.999 averages over 1,000 steps, too many for short runs and the noisy gradients of text",
     "eps": "Adam's own",
     "momentum": "that of its paper; Muon learns more with it in runs of this length than with its paper's 0.95",
+    "loss": "what every published figure measures",
+    "model": "the families that other programs load",
     "max_grad_norm": "clips rare spikes and leaves most steps unchanged",
     "on_spike": "most spikes pass by themselves; rolling back changes what the run learns from",
     "label_smoothing": "the loss stays the true cross-entropy",

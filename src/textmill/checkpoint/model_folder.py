@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,20 @@ from textmill.checkpoint.generation_config import Generation, read_generation
 from textmill.checkpoint.safetensors_files import copy_shard, first_non_finite, save_tensors, shard_for
 from textmill.checkpoint.sharded_tensors import index_name, load_sharded
 from textmill.config import ModelConfig
-from textmill.config.huggingface import UNKNOWN_MODEL_TYPE, from_huggingface, to_huggingface, unknown_keys
+from textmill.config.huggingface import (
+    BUILDER,
+    SHAPE_OF_BUILDER,
+    UNKNOWN_MODEL_TYPE,
+    from_huggingface,
+    shape_of_builder,
+    to_huggingface,
+    unknown_keys,
+)
 from textmill.config.model_shape import SHAPE
 from textmill.errors import DataError, MissingInputError
 from textmill.model.decoder import Decoder
 from textmill.model.from_config import empty_model
+from textmill.model.imported_model import OwnModel, import_model
 from textmill.model.own_parts import name_of_own
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer, load_tokenizer
@@ -61,7 +71,7 @@ def save_model_folder(folder: Path, model: nn.Module, tokenizer: Tokenizer | Non
         CannotWriteError: the folder cannot be written.
     """
     own = name_of_own(model)
-    describe_model(folder, model, tokenizer, own=own)
+    describe_model(folder, model, tokenizer, own=None if own is None else OwnModel(own))
     save_tensors(Path(folder) / WEIGHTS, stored_weights(model))
 
 
@@ -81,11 +91,11 @@ def _ties_head(model: nn.Module) -> bool:
 
 
 def describe_model(
-    folder: Path, model: nn.Module, tokenizer: Tokenizer | None, end_ids: Iterable[int] = (), *, own: str | None
+    folder: Path, model: nn.Module, tokenizer: Tokenizer | None, end_ids: Iterable[int] = (), *, own: OwnModel | None
 ) -> None:
     """Write to `folder`, created if needed, all that `save_model_folder` writes but the weights.
 
-    own: the name of a model that its configuration does not describe (see `name_of_own`), else None.
+    own: what is recorded of a model that its configuration does not describe, else None.
     end_ids: the tokens that end a text besides the tokenizer's EOS token, such as those of the model it started from.
     """
     folder = files.make_directory(Path(folder))
@@ -103,7 +113,9 @@ def describe_model(
         if eos_id is not None:
             described["eos_token_id"] = eos_id
     else:
-        described = {"architectures": [own or type(model).__name__], "model_type": UNKNOWN_MODEL_TYPE}
+        described = {"architectures": [own.name if own else type(model).__name__], "model_type": UNKNOWN_MODEL_TYPE}
+        if own is not None and own.builder is not None and own.shape is not None:
+            described[BUILDER], described[SHAPE_OF_BUILDER] = own.builder, own.shape.values()
     files.write_json(folder / layout.MODEL_CONFIG, described)
     ends = list(dict.fromkeys(([] if eos_id is None else [eos_id]) + sorted({*end_ids, *own_end_ids(model)})))
     if ends:  # the first is the tokenizer's own
@@ -123,19 +135,45 @@ def own_end_ids(model: nn.Module) -> frozenset[int]:
 
 
 def load_model(
-    path: str | Path, device: str | torch.device = "cpu", *, say: Callable[[str], None] | None = None
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    builder: str | Callable[[ModelConfig], nn.Module] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Loaded:
     """Return the model that `path` means (see `resolve_model`) on `device`, its weights in float32.
 
+    builder: builds a model that its configuration does not describe, or is the import string of what does; it is called
+    with the shape that the folder records. Code that a folder names is never imported unasked.
+
     Raises:
+        ConfigError: `builder` cannot be used, or is given for a model that needs none.
         MissingInputError: there is no model at `path`.
         DataError: it is damaged, of a kind that textmill does not support, or its weights do not fit its configuration.
     """
     folder = resolve_model(path, say=say)
-    config, stored = read_model(folder, say=say)
-    model = empty_model(config)
-    set_weights(model, stored, folder)
+    if builder is not None:
+        model = _built(builder, folder)
+    else:
+        config, stored = read_model(folder, say=say)
+        model = empty_model(config)
+        set_weights(model, stored, folder)
     return Loaded(model.to(device).eval(), tokenizer_of(folder)[1], folder, read_generation(folder))
+
+
+def _built(builder: str | Callable[[ModelConfig], nn.Module], folder: Path) -> Any:
+    """Return the model that `builder` makes of the shape that `folder` records, with the weights there.
+
+    One without a `config` gets the shape as such, from which evaluation and generation know context and vocabulary.
+    """
+    described = folder / layout.MODEL_CONFIG
+    with files.report_damage(described, "get the model again"):
+        shape = shape_of_builder(files.read_json(described), str(described))
+    model = import_model(builder, shape, seed=0)
+    load_weights(model, folder)
+    if not isinstance(getattr(model, "config", None), ModelConfig):
+        vars(model)["config"] = shape
+    return model
 
 
 def read_model(folder: Path, *, say: Callable[[str], None] | None = None) -> tuple[ModelConfig, dict[str, Tensor]]:
@@ -171,7 +209,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     """
     _refuse_other_constants(model, Path(folder))
     stored = _read_weights(Path(folder))
-    if isinstance(getattr(model, "config", None), ModelConfig):
+    if isinstance(model, Decoder):
         stored = _full_names(stored)
     refuse_damaged_weights(_own_shards(model, stored), Path(folder))
     set_weights(model, stored, Path(folder))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from textmill.cli.help_pages import (
+    Builder,
     CacheDir,
     Device,
     Encoding,
@@ -39,6 +40,7 @@ def evaluate(
     newlines: RunsNewlines = None,
     cache_dir: CacheDir = None,
     max_unknown: float = 0.01,
+    builder: Builder = None,
     json: Json = False,
 ) -> None:
     """Measure a model: loss, perplexity, bits per byte, accuracy.
@@ -67,20 +69,27 @@ def evaluate(
     how |= {"min_length": min_length, "format": format, "encoding": encoding, "cache_dir": cache_dir}
     how |= {"max_unknown": max_unknown}
     on = {"batch_size": batch_size, "max_seq_len": max_seq_len, "device": device, "precision": precision}
-    measured = _measured(model, list(data) or None, how | on)
+    measured = _measured(model, list(data) or None, builder, how | on)
     if json:
         write_json(measured)
     else:
         _print(measured)
 
 
-def _measured(model: Any, data: list[str | Path] | None, settings: dict[str, Any]) -> dict[str, float]:
+def _measured(
+    model: Any, data: list[str | Path] | None, builder: str | None, settings: dict[str, Any]
+) -> dict[str, float]:
     """Return the metrics of the model; show what is under way."""
     with waiting("loading the model") as screen:
         from textmill.evaluation import evaluate_model
         from textmill.training.signals import SignalFlag
 
         with SignalFlag() as signals:
+            if builder is not None:
+                from textmill.checkpoint.model_folder import load_model
+                from textmill.machine.device_choice import choose_device
+
+                model = load_model(model, choose_device(settings["device"]), builder=builder, say=screen.say)
             measured = evaluate_model(
                 model,
                 data,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from textmill.cli.help_pages import Device, Json, Model
+from textmill.cli.help_pages import Builder, Device, Json, Model
 from textmill.console.screen import Screen, waiting
 from textmill.console.standard_streams import note, piped_in, read_input, write, write_json, write_text
 from textmill.errors import ConfigError
@@ -67,6 +67,7 @@ def generate(
     *,
     prompt: str | None = None,
     options: Options = Options(),
+    builder: Builder = None,
     device: Device = "auto",
     interactive: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     json: Json = False,
@@ -98,7 +99,7 @@ def generate(
         from textmill.machine.kernel_choices import limit_threads
 
         limit_threads()
-        loaded = load_model(model, choose_device(device), say=screen.say)
+        loaded = load_model(model, choose_device(device), builder=builder, say=screen.say)
     if prompt is None:
         return _converse(loaded, replace(options, num_samples=1))
     _print(loaded, prompt, options, json)

@@ -29,6 +29,17 @@ _VALUES = {"INT": "N", "FLOAT": "X", "STR": "TEXT", "CHOICE": "NAME"}
 Json = Annotated[bool, Parameter(name="--json", negative=(), show_default=False, help="Print JSON.")]
 """The flag of every verb whose output a program may read."""
 
+Builder = Annotated[
+    str | None,
+    Parameter(
+        name="--model",
+        metavar="NAME",
+        show_default=False,
+        help="Code that builds a model which its configuration does not describe: package.module:attribute.",
+    ),
+]
+"""The flag of verbs that load a model."""
+
 Model = Annotated[
     str | Path,
     Parameter(

@@ -69,6 +69,8 @@ def plan(
     )
     for sentence in said:
         note(sentence)
+    if (builder := values.training.model) is not None:
+        note(f"the numbers are those of the model's shape as one of the family, and not of what {builder} builds")
     show(values, made, json=json, free=hardware.free)
 
 

@@ -27,6 +27,7 @@ _GROUPS = {
     "architecture": "Model",
     "epochs": "Length",
     "batch_size": "Batch and optimizer",
+    "model": "Model",
     "precision": "Machine",
     "logging_steps": "Evaluation, checkpoints, samples",
     "output_dir": "Run",

@@ -17,6 +17,12 @@ OWN_MODEL_TYPE = "textmill"
 UNKNOWN_MODEL_TYPE = "unknown"
 """The `model_type` of a module that only the code of its author can build."""
 
+BUILDER = "textmill_builder"
+"""Key of config.json: the import string of the code that builds such a module."""
+
+SHAPE_OF_BUILDER = "textmill_shape"
+"""Key of config.json: the shape that this code is called with, each value by its name."""
+
 _CLASSES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}
 _GELUS = {"gelu_tanh": "gelu_new", "gelu": "gelu"}
 _GELU_NAMES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
@@ -206,6 +212,12 @@ def from_huggingface(values: Mapping[str, Any], source: str = "config.json") -> 
     if family == UNKNOWN_MODEL_TYPE:
         names = values.get("architectures")
         name = show(names[0]) if isinstance(names, list) and names else "it"
+        if (builder := values.get(BUILDER)) is not None:
+            builder = show(builder).strip("'")
+            raise DataError(
+                f"{source}: this is {name}, which {builder} builds, and code that a folder names is not imported "
+                f"unasked: if you trust it, add --model {builder} (in Python: load_model with builder=)"
+            )
         raise DataError(
             f"{source}: this is a model given from Python, which textmill cannot build: in Python, build {name} and "
             "load model.safetensors into it"
@@ -226,6 +238,21 @@ def from_huggingface(values: Mapping[str, Any], source: str = "config.json") -> 
         raise DataError(f"{source}: the key {error.args[0]} is missing") from None
     except (ConfigError, DataError) as error:
         raise DataError(f"{source}: {error}") from None
+
+
+def shape_of_builder(values: Mapping[str, Any], source: str) -> ModelConfig:
+    """Return the shape that the code which built a model was called with.
+
+    Raises:
+        ConfigError: the model was not built by such code. DataError: the shape is malformed.
+    """
+    shape = values.get(SHAPE_OF_BUILDER) if values.get("model_type") == UNKNOWN_MODEL_TYPE else None
+    if shape is None:
+        raise ConfigError(f"{source}: the model was not built by code that --model named: leave --model out")
+    try:
+        return ModelConfig(**{name: shape[name] for name in ModelConfig.model_fields}).resolved()
+    except (KeyError, TypeError, ConfigError) as error:
+        raise DataError(f"{source}: {SHAPE_OF_BUILDER} is not a shape as it was written: {error}") from None
 
 
 def described_settings(config: ModelConfig) -> dict[str, Any]:

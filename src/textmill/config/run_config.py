@@ -71,13 +71,13 @@ else:
 class Config(_Settings):
     """Values of one run: printable, copyable, without live objects. Sections given to it are copied.
 
-    Any setting can be read and assigned as `config.d_model` too, under any alias, except `data` and `tokenizer`, whose
-    names are those of their sections. Raises ConfigError as the sections do.
+    Any setting can be read and assigned as `config.d_model` too, under any alias, except `data`, `tokenizer` and
+    `model`, whose names are those of sections. Raises ConfigError as the sections do.
     """
 
     data: DataConfig  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
     tokenizer: TokenizerConfig  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
-    model: ModelConfig
+    model: ModelConfig  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]
     training: TrainingConfig
     tracking: TrackingConfig
 

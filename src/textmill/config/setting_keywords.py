@@ -292,6 +292,7 @@ class SettingKeywords(TrainKeywords, total=False):
     """Every setting, under any of its names, and every section."""
 
     data: Any
+    loss: Any
     metrics: Any
     model: Any
     optimizer: Any

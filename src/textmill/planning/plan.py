@@ -154,6 +154,7 @@ def plan_run(
         vocab_size=text.vocab_size,
         learned=text.learned,
         hardware=Hardware(device, precision, world_size, free),
+        own_model=settings.model is None,
     )
     if length.total_steps is None and speed is not None and settings.max_time is not None:
         length = length.planned(int(settings.max_time * speed / length.tokens_per_step))

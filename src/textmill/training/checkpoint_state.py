@@ -15,6 +15,7 @@ from textmill.checkpoint.saved_settings import SETTINGS, settings_to_save
 from textmill.checkpoint.sharded_tensors import load_sharded
 from textmill.errors import DataError, ResumeError
 from textmill.files import parse_json, read_bytes, report_damage
+from textmill.model.imported_model import OwnModel
 from textmill.runs import layout
 from textmill.training.progress import Progress
 from textmill.training.rollback_targets import INTERRUPTED, steps_to_keep
@@ -78,10 +79,16 @@ def save_checkpoint(run: Run, progress: Progress, log_sizes: dict[str, int], *, 
         folder.write_tensors(layout.OPTIMIZER, moments)
         with folder.together():
             if run.world.is_first:
-                own = saving.identity["model"]
-                describe_model(folder.path, model, run.tokenizer, saving.end_ids, own=own)
+                describe_model(folder.path, model, run.tokenizer, saving.end_ids, own=_own_model(run))
                 content = json.dumps(state, allow_nan=False, indent=1)
                 (folder.path / layout.STATE).write_bytes(content.encode())
+
+
+def _own_model(run: Run) -> OwnModel | None:
+    """Return what is recorded of a model that the configuration does not describe, None for one that it does."""
+    identity, builder = run.saving.identity, run.config.training.model
+    name = identity["model"] or identity["built_model"]
+    return None if name is None else OwnModel(name, builder, run.config.model.resolved() if builder else None)
 
 
 def load_state(folder: Path) -> dict[str, Any]:

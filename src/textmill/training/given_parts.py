@@ -131,7 +131,7 @@ def _refuse_few_ids(model: nn.Module, corpus: Corpus) -> None:
 
 
 def with_named(parts: Parts, config: Config, *, model: nn.Module) -> Parts:
-    """Return the parts with the metrics and the optimizer that the configuration names by import strings.
+    """Return the parts with the metrics, the optimizer and the loss that the configuration names by import strings.
 
     Raises ConfigError for names that cannot be imported, for metrics that take other arguments, and for an
     optimizer that cannot be made for `model`.
@@ -149,7 +149,24 @@ def with_named(parts: Parts, config: Config, *, model: nn.Module) -> Parts:
         try_optimizer(getattr(optimizer, "__name__", type(optimizer).__name__), optimizer, model)
     if isinstance(optimizer, torch.optim.Optimizer):
         _adopt_rates(optimizer, parts, config)
-    return replace(parts, metrics=metrics, optimizer=optimizer)
+    return replace(parts, metrics=metrics, optimizer=optimizer, loss=_loss(parts, config))
+
+
+def _loss(parts: Parts, config: Config) -> LossFunction | None:
+    """Return the loss that was given, by name or as an object. Raises ConfigError for both, and for other arguments."""
+    name = config.training.loss
+    if name is None:
+        return parts.loss
+    if parts.loss is not None:
+        raise ConfigError(f"{config.training.described('loss')}, and another loss is given: leave one out")
+    loss = resolve_callable(name)
+    try:
+        inspect.signature(loss).bind(None, None)
+    except TypeError:
+        raise ConfigError(f"{name} cannot be called with (model, batch), as a loss is") from None
+    except ValueError:  # a callable without a signature
+        pass
+    return loss
 
 
 def _adopt_rates(optimizer: torch.optim.Optimizer, parts: Parts, config: Config) -> None:

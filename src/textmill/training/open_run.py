@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from textmill.machine.device_memory import memory_for_run
 from textmill.machine.launcher import launcher_variable
 from textmill.machine.precision import Precision, choose_precision
 from textmill.model.from_config import empty_model
+from textmill.model.imported_model import import_model
 from textmill.planning.fit_memory import Hardware
 from textmill.planning.plan import fit_run
 from textmill.planning.run_length import Length
@@ -145,8 +146,8 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
                 _say_new(screen, corpus, _without_effect(config, parts))
             else:
                 split_batch(config, load_state(start)["identity"]["global_batch"], world.size)
-            length, changes = _fit(config, parts, corpus, rows, hardware)
-            _say_new(screen, corpus, changes)
+            length = _fit(config, corpus, rows, hardware, screen, own_model=not _has_own_model(parts, config))
+            parts = _with_built_model(parts, config, corpus)
             _refuse_unseeded_dropout(config, world)
         compiled, compiling = settle_compiling(config, world, length, engine, recorded, own_model=parts.model is None)
         before = None if start is None and parts.model is None else recorded  # None: kernels are still to be chosen
@@ -199,7 +200,7 @@ def _join(config: Config, stack: ExitStack, check: Callable[[], None]) -> World:
 
 
 def _initial_model(config: Config, parts: Parts, screen: Screen) -> InitialModel | None:
-    if parts.model is not None and config.training.init_from is not None:
+    if _has_own_model(parts, config) and config.training.init_from is not None:
         raise ConfigError("init_from loads the model that it names, and another model is given: leave one out")
     return adopt_model(config, screen.say)
 
@@ -246,17 +247,34 @@ def _hardware(config: Config, world: World, free: int | None) -> Hardware:
     return Hardware(world.device.type, precision, world.size, free)
 
 
-def _fit(config: Config, parts: Parts, corpus: Corpus, rows: Rows, hardware: Hardware) -> tuple[Length, list[str]]:
-    """Fit the settings to text and memory; return the run's length and the changes. See `fit_run`."""
-    return fit_run(
+def _has_own_model(parts: Parts, config: Config) -> bool:
+    return parts.model is not None or config.training.model is not None
+
+
+def _with_built_model(parts: Parts, config: Config, corpus: Corpus) -> Parts:
+    """Return the parts with the model that the setting `model` builds, if it is set. Raises ConfigError."""
+    if config.training.model is None:
+        return parts
+    if parts.model is not None:
+        raise ConfigError(f"{config.training.described('model')}, and another model is given: leave one out")
+    parts = replace(parts, model=import_model(config.training.model, config.model, seed=config.training.seed))
+    refuse_unfit_model(parts, config, corpus)
+    return parts
+
+
+def _fit(config: Config, corpus: Corpus, rows: Rows, hardware: Hardware, screen: Screen, *, own_model: bool) -> Length:
+    """Fit the settings to text and memory, say what was changed, and return the run's length. See `fit_run`."""
+    length, changes = fit_run(
         config,
         num_rows=len(rows),
         row_tokens=rows.targets_per_row,
         vocab_size=corpus.vocab_size,
         learned=learned(config, corpus),
         hardware=hardware,
-        own_model=parts.model is None,
+        own_model=own_model,
     )
+    _say_new(screen, corpus, changes)
+    return length
 
 
 def _expected(

@@ -16,7 +16,7 @@ from textmill.runs.read_run import read_environment
 FORBIDDEN = {
     *SHAPE,
     *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "split_pattern", "normalize"),
-    "extend_vocab",
+    *("extend_vocab", "model"),
     *("init_from", "pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob"),
     *("min_length", "val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
     "newlines",
@@ -100,7 +100,7 @@ def _compare(
     return {name: values for name, values in changed.items() if name in LENGTHS or name not in FREE | {*BATCH}}
 
 
-_LATER = ("frozen", "frozen_names", "dtype")
+_LATER = ("frozen", "frozen_names", "dtype", "built_model")
 """What an older textmill did not write."""
 
 
@@ -115,11 +115,15 @@ def check_identity(
     for name in ("loss", "optimizer") if same_run else ():
         if name in saved:  # not written by an older textmill
             _check_part(name, saved[name], current[name], say)
+    for name, code in (saved.get("code") or {}).items():
+        if current["code"].get(name, code) != code:
+            say(f"{name}: the code has changed since the run began, and is used as it is now")
     words = {
         "data": "the data, or how it is prepared, has changed since the run began (the fingerprints differ)",
         "tokenizer": "the tokenizer is not that of the run (the fingerprints differ)",
         "global_batch": "the global batch would be {new} rows and was {old}",
         "model": "the model would be of the class {new} and is {old}",
+        "built_model": "the model would be of the class {new} and is {old}",
         "parameters": "the model would have {new} parameters and has {old}",
         "frozen": "{new} parameters would be frozen (requires_grad=False) and {old} are",
         "frozen_names": "other weights would be frozen (requires_grad=False) than are, as many",

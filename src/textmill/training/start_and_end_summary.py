@@ -193,7 +193,8 @@ def closing_lines(run: Run, reason: str) -> Lines:
     folder = quoted(run.folder)
     own = run.saving.identity["model"] is not None  # a model from Python, which no command knows
     if not own and run.tokenizer is not None and (best.is_dir() or run.saving.last_saved_step is not None):
-        lines.append(("try it", f"{program()} generate {folder}{_prompt(run, run.tokenizer)}"))
+        built = f" --model {run.config.training.model}" if run.saving.identity["built_model"] else ""
+        lines.append(("try it", f"{program()} generate {folder}{built}{_prompt(run, run.tokenizer)}"))
     return [*lines, ("next", next_command(run, reason, return_to=return_to, advised=advice is not None, longer=longer))]
 
 

@@ -13,6 +13,7 @@ from textmill.engine.compiling import Compiler
 from textmill.engine.deepspeed_json import for_initialize
 from textmill.engine.engine_choice import build_engine
 from textmill.files import json_sha256, retry_stale
+from textmill.imports import code_hash
 from textmill.machine.devices import peak_flops
 from textmill.machine.precision import float32_products
 from textmill.model.cross_entropy import loss_sums, smoothed_sums
@@ -157,7 +158,10 @@ def _identity(opened: OpenedRun, model: nn.Module) -> dict[str, Any]:
     parts, tokenizer = opened.parts, opened.corpus.tokenizer
     weights = list(model.parameters())
     frozen = {name: weight.numel() for name, weight in model.named_parameters() if not weight.requires_grad}
-    named = ":" in opened.config.training.optimizer
+    settings = opened.config.training
+    named = ":" in settings.optimizer
+    codes = [name for name in (settings.model, settings.loss, settings.optimizer if named else None) if name]
+    own = None if parts.model is None else name_of_own(parts.model)
     return {
         "data": opened.corpus.fingerprint,
         "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
@@ -166,9 +170,11 @@ def _identity(opened: OpenedRun, model: nn.Module) -> dict[str, Any]:
         "frozen": sum(frozen.values()),
         "frozen_names": json_sha256(sorted(frozen))[:16] if frozen else None,
         "dtype": ", ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in weights})),
-        "model": None if parts.model is None else name_of_own(parts.model),
-        "loss": _name(parts.loss),
+        "model": None if settings.model else own,
+        "built_model": own if settings.model else None,
+        "loss": None if settings.loss else _name(parts.loss),
         "optimizer": None if named else _name(parts.optimizer),
+        "code": {name: code_hash(name) for name in codes},
     }
 
 

@@ -29,11 +29,11 @@ Settings = Config | Section | Mapping[str, Any] | str | Path
 def train(
     config: Settings | None = None,
     *,
-    model: nn.Module | None = None,
+    model: nn.Module | str | None = None,
     data: Any = None,
     validation: Any = None,
     optimizer: OptimizerFactory | Optimizer | str | None = None,
-    loss: LossFunction | None = None,
+    loss: LossFunction | str | None = None,
     metrics: Mapping[str, Metric] | None = None,
     screen: Screen | None = None,
     quiet: bool = False,
@@ -51,8 +51,8 @@ def train(
     Args:
         config: a Config, one section of it, a mapping, or the path of a YAML, JSON or TOML file.
         settings: further settings by any of their names (`d_model=128`, `lr=1e-3`), over those of `config`.
-        data, val_data, optimizer: values of the configuration, or objects.
-        model, validation, loss, metrics: parts of your own; see `assemble`. validation is another name of val_data.
+        data, val_data, optimizer, model, loss: values of the configuration, or objects; see `assemble`.
+        validation, metrics: parts of your own; see `assemble`. validation is another name of val_data.
         screen, quiet, on_signal: see `assemble`. With `on_signal="return"` a run that is stopped has a result too.
 
     Raises:
@@ -66,6 +66,10 @@ def train(
         validation = given.pop("val_data")
     if isinstance(optimizer, str):
         given["optimizer"], optimizer = optimizer, None
+    if isinstance(model, str):
+        given["model"], model = model, None
+    if isinstance(loss, str):
+        given["loss"], loss = loss, None
     merged = load_config(*([] if config is None else [config]), **given)
     with assemble(
         merged,

@@ -59,6 +59,13 @@ def _optimizer(value: Any) -> str:
     return import_string(value) if isinstance(value, str) and ":" in value else one_of(OptimizerName)(value)
 
 
+def _builder(value: Any) -> str:
+    try:
+        return import_string(value)
+    except ValueError as error:  # in a file, `model` is usually a section
+        raise ValueError(f"{error}; settings of the shape go below it, such as architecture or d_model") from None
+
+
 def _device(value: Any) -> str:
     word = text(value).strip().lower()
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?|gpu", word):
@@ -91,6 +98,8 @@ def _deepspeed_config(value: Any) -> str | dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else path(value)
 
 
+MaybeImport = Annotated[str | None, BeforeValidator(or_none(import_string))]
+MaybeBuilder = Annotated[str | None, BeforeValidator(or_none(_builder))]
 Interval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(1))]
 SampleInterval = Annotated[int | Literal["epoch"] | None, BeforeValidator(_interval(0))]
 
@@ -156,12 +165,16 @@ class TrainingFields(Fields):
     """Epsilon of Adam."""
     momentum: MaybeNumber = Field(default=None, ge=0, lt=1)
     """Momentum of sgd and muon (unset: 0.9)."""
+    loss: MaybeImport = None
+    """Loss of your own, package.module:attribute. Unset: cross-entropy of the next token."""
     max_grad_norm: Number = Field(default=1.0, ge=0)
     """Clip gradients to this norm; 0 disables clipping."""
     on_spike: Annotated[OnSpike, BeforeValidator(one_of(OnSpike))] = "warn"
     """What follows a loss spike: ignore (it is counted), warn, or rollback to the last checkpoint before it."""
     label_smoothing: Number = Field(default=0.0, ge=0, lt=1)
     """Label smoothing: the share of the target given to the whole vocabulary."""
+    model: MaybeBuilder = None
+    """Model of your own, package.module:attribute, called with the shape. Unset: the family of the architecture."""
     # machine
     precision: Annotated[Precision, BeforeValidator(one_of(Precision, **PRECISION_NAMES))] = "auto"
     """Number format of the forward pass; weights stay fp32. auto is bf16 where it is measured to be faster."""

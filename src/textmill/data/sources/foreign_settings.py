@@ -67,6 +67,8 @@ def named_code(config: Config) -> dict[str, list[str]]:
     named = {
         "metrics": list(config.training.metrics),
         "optimizer": [name for name in [config.training.optimizer] if ":" in name],
+        "loss": [name for name in [config.training.loss] if name],
+        "model": [name for name in [config.training.model] if name],
     }
     for side in ("data", "val_data"):
         items = getattr(config.data, side) or []
