@@ -90,6 +90,9 @@ ROWS_AND_BATCHES = {
 OTHER_VALUES: dict[str, Any] = {
     "data": ["other.txt"],
     "val_data": ["other.txt"],
+    "include": ["*.txt"],
+    "exclude": ["*.csv"],
+    "gitignore": False,
     "val_split": 0.3,
     "text_column": "body",
     "min_length": 7,

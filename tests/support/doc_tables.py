@@ -26,6 +26,9 @@ WHY = {
     # data
     "data": "a first run needs no download: every Python installation has about 10 MB of source text",
     "val_data": "most corpora come in one piece",
+    "include": "a folder is read as it is",
+    "exclude": "a folder is read as it is",
+    "gitignore": "what a repository ignores is built, downloaded or private, and hardly ever what its author wrote",
     "val_split": "a tenth is enough to measure on, and leaves most of the text to learn from",
     "text_column": "the name that most datasets use",
     "dataset_name": "files are the common case",

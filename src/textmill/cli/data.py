@@ -22,7 +22,19 @@ All = Annotated[bool, Parameter(name="--all", negative=(), show_default=False, h
 
 
 @takes_settings(
-    *("data", "text_column", "format", "encoding", "encoding_errors", "document_separator", "newlines"),
+    *(
+        "data",
+        "files_from",
+        "include",
+        "exclude",
+        "gitignore",
+        "text_column",
+        "format",
+        "encoding",
+        "encoding_errors",
+        "document_separator",
+        "newlines",
+    ),
     *("dataset_name", "dataset_config", "dataset_split", "cache_dir", "normalize"),
 )
 def data(*, all: All = False, json: Json = False, settings: list[Setting]) -> None:
@@ -52,6 +64,7 @@ def data(*, all: All = False, json: Json = False, settings: list[Setting]) -> No
         validation_split=None,
         dataset_split=asked.dataset_split,
         cache_dir=asked.cache_dir,
+        rules=asked.rules,
         say=note,
     )
     if contains_ids(files, reading):

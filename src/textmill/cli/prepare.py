@@ -39,7 +39,8 @@ LanguageFunction = Annotated[
 
 
 @takes_settings(
-    *("data", "val_data", "val_split", "train_split", "text_column", "min_length"),
+    *("data", "files_from", "val_data", "include", "exclude", "gitignore"),
+    *("val_split", "train_split", "text_column", "min_length"),
     *("format", "encoding", "encoding_errors", "document_separator", "newlines"),
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "cache_dir"),
     *("tokenizer", "eos_token", "special_tokens", "split_pattern", "normalize", "max_unknown", "vocab_size"),

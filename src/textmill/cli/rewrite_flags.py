@@ -173,5 +173,5 @@ def _without_section(name: str) -> str:
     return setting if section in SECTIONS and setting else name
 
 
-_WITH_VALUE = frozenset({"amp_dtype", "train_split", "betas", "save_every"})
+_WITH_VALUE = frozenset({"amp_dtype", "files_from", "train_split", "betas", "save_every"})
 """Rewritten spellings that always have a value."""

@@ -23,6 +23,7 @@ from textmill.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from textmill.data.reading.document import Reading
+    from textmill.data.sources.file_rules import FileRules
     from textmill.data.sources.file_selection import Files
     from textmill.tokenizers import Tokenizer
 
@@ -37,7 +38,19 @@ TokenizerPath = Annotated[
 
 @app.command(sort_key=0)
 @takes_settings(
-    *("data", "tokenizer", "vocab_size", "special_tokens", "split_pattern", "normalize", "text_column"),
+    *(
+        "data",
+        "files_from",
+        "include",
+        "exclude",
+        "gitignore",
+        "tokenizer",
+        "vocab_size",
+        "special_tokens",
+        "split_pattern",
+        "normalize",
+        "text_column",
+    ),
     *("format", "encoding", "encoding_errors", "document_separator", "newlines"),
     *("dataset_name", "dataset_config", "dataset_split", "cache_dir"),
 )
@@ -57,7 +70,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     textmill tokenizer train corpus/ --vocab-size 8000 --output tok/
     """
     from textmill.data.preparing.learning_text import text_of_files
-    from textmill.data.preparing.prepare_settings import reading_of
+    from textmill.data.preparing.prepare_settings import reading_of, rules_of
     from textmill.data.preparing.tokenizer_choice import TokenizerChoice
     from textmill.data.sources.file_selection import data_or_dataset
     from textmill.data.sources.findings import Notes
@@ -72,7 +85,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     choice = TokenizerChoice(kind, wanted, asked.special_tokens, for_ids=False, **cut)
     named = data_or_dataset(data.data, data.dataset_name, data.dataset_config)
     notes, reading = Notes(), reading_of(data)
-    files = _files(named, reading, data.cache_dir, data.dataset_split)
+    files = _files(named, reading, data.cache_dir, data.dataset_split, rules_of(data))
     mixed = bool(files.weights) and kind in WITH_VOCAB_SIZE
     if files.weights and not mixed:
         note(f"the weights have no effect: a {kind} tokenizer is the same in whatever proportion it sees the text")
@@ -84,13 +97,21 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     write(f"{made.kind} tokenizer with {plural(made.vocab_size, 'token')} in {output}")
 
 
-def _files(data: Any, reading: Reading, cache_dir: str | Path | None, dataset_split: str = "train") -> Files:
+def _files(
+    data: Any,
+    reading: Reading,
+    cache_dir: str | Path | None,
+    dataset_split: str = "train",
+    rules: FileRules | None = None,
+) -> Files:
     from textmill.data.sources.file_selection import select_files
     from textmill.data.sources.one_time_texts import Keeper
 
     keeper = Keeper(reading.text_column, cache_dir, note, format=reading.format, encoding=reading.encoding)
     kept = keeper.keep(data)
-    return select_files(kept, validation_split=None, dataset_split=dataset_split, cache_dir=cache_dir, say=note)
+    return select_files(
+        kept, validation_split=None, dataset_split=dataset_split, cache_dir=cache_dir, rules=rules, say=note
+    )
 
 
 @contextmanager

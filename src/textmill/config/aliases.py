@@ -7,7 +7,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from textmill.config.field_types import number, show, switch, texts, whole
+from textmill.config.field_types import number, path, show, switch, texts, whole
 
 _SPELLINGS = {
     # data
@@ -147,6 +147,13 @@ def _train_split(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
     return {"val_split": round(1 - number(value), 12)}
 
 
+def _files_from(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data with the list of files as a further item, `@FILE`."""
+    item = f"@{path(value)}"
+    others = [other for other in texts(layer.get("data") or []) if other != item]
+    return {"data": [*others, item]}
+
+
 def _betas(value: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
     pair = value.replace(",", " ").split() if isinstance(value, str) else list(value)
     if len(pair) != 2:
@@ -175,6 +182,11 @@ REWRITES: dict[str, Rewrite] = {
     "wandb": _reporter("wandb"),
     "use_wandb": _reporter("wandb"),
     "train_split": Rewrite(_train_split, lambda get: round(1 - get("val_split"), 12)),
+    "files_from": Rewrite(
+        _files_from,
+        lambda get: next((item.removeprefix("@") for item in get("data") or () if item.startswith("@")), None),
+        replaces=("data",),
+    ),
     "betas": Rewrite(_betas, lambda get: (get("beta1"), get("beta2"))),
     "use_deepspeed": Rewrite(_use_deepspeed, lambda get: get("engine") == "deepspeed", replaces=("deepspeed_config",)),
     "use_data_augmentation": Rewrite(

@@ -85,15 +85,18 @@ class TrainKeywords(TypedDict, total=False):
     eval_interval: Any
     eval_iters: Any
     eval_steps: Any
+    exclude: Any
     experiment_name: Any
     extend_vocab: Any
     feedforward_dim: Any
     ff_dim: Any
     ffn_dim: Any
+    files_from: Any
     format: Any
     fp16: Any
     full_determinism: Any
     gamma: Any
+    gitignore: Any
     grad_accum: Any
     grad_clip: Any
     gradient_accumulation: Any
@@ -105,6 +108,7 @@ class TrainKeywords(TypedDict, total=False):
     heads: Any
     hidden_dim: Any
     hidden_size: Any
+    include: Any
     init_from: Any
     init_std: Any
     initializer_range: Any

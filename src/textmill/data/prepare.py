@@ -20,6 +20,7 @@ from textmill.data.preparing.train_and_validation import text_sets
 from textmill.data.preparing.unknown_text import DEFAULT_MAX_UNKNOWN, refuse_unknown
 from textmill.data.reading.document import END_OF_TEXT_LINES, Reading
 from textmill.data.sources.file_extensions import IDS, format_of
+from textmill.data.sources.file_rules import FileRules
 from textmill.data.sources.file_selection import Files, select_files
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.data.sources.one_time_texts import Keeper
@@ -57,6 +58,9 @@ def prepare(
     encoding_errors: str = "strict",
     document_separator: str | None = END_OF_TEXT_LINES,
     newlines: str = "lf",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    gitignore: bool = True,
     dataset_split: str = "train",
     validation_split: str | None = DEFAULT_VALIDATION,
     cleaning: Cleaning | None = None,
@@ -81,6 +85,7 @@ def prepare(
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the text's size); for others an upper bound to check.
         special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
+            A list of files, the flag --files-from, is an item `@FILE` of `data`.
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         say: gets what people should know, one sentence per call.
@@ -94,7 +99,8 @@ def prepare(
         data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
         special_tokens=special_tokens, split_pattern=split_pattern, normalize=normalize, max_unknown=max_unknown,
         extend_vocab=extend_vocab, eos_token=eos_token, reading=reading, dataset_split=dataset_split, workers=workers,
-        validation_split=validation_split, cleaning=cleaning or Cleaning(), cache_dir=cache_dir,
+        rules=FileRules(tuple(include), tuple(exclude), gitignore), validation_split=validation_split,
+        cleaning=cleaning or Cleaning(), cache_dir=cache_dir,
     )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
 
@@ -122,6 +128,7 @@ def prepare_corpus(
         dataset_split=settings.dataset_split,
         validation_split=settings.validation_split,
         cache_dir=settings.cache_dir,
+        rules=settings.rules,
         say=say,
     )
     _say_idle_share(settings, files, say)

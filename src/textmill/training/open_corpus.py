@@ -14,7 +14,15 @@ from textmill.data.batches.text_size import corpus_size_bytes
 from textmill.data.prepare import prepare_corpus, refuse_other_form
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.sources.file_selection import absolute_data, absolute_set, named_set, weighted_items
-from textmill.data.sources.one_time_texts import STANDARD_INPUT, Keeper, are_paths, is_given_once, is_kept, refuse_lost
+from textmill.data.sources.one_time_texts import (
+    PIPED_LIST,
+    STANDARD_INPUT,
+    Keeper,
+    are_paths,
+    is_given_once,
+    is_kept,
+    refuse_lost,
+)
 from textmill.data.store.corpus import Corpus
 from textmill.data.store.joined_corpus import join
 from textmill.engine.world import World
@@ -61,7 +69,7 @@ def settle_data(
                 f"{setting}: the run continues with the text kept in {earlier[0]}; what is given now is not read"
             )
             return earlier
-        if world.size > 1 and are_paths(given) and STANDARD_INPUT in given:
+        if world.size > 1 and are_paths(given) and {STANDARD_INPUT, PIPED_LIST}.intersection(map(str, given)):
             raise ConfigError("several processes cannot share standard input: prepare the text first, or name a file")
         return [str(item) for item in keeper.keep(given, setting) or []]
 
@@ -93,7 +101,9 @@ def settle_preset(config: Config, hardware: Hardware, data: TextDataset | Corpus
         return settle_auto_preset(config, hardware, num_bytes)
     settings = PrepareSettings.of(config)
     items, _ = weighted_items(settings.data)
-    num_bytes = corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
+    num_bytes = corpus_size_bytes(
+        items, split=settings.dataset_split, cache_dir=settings.cache_dir, rules=settings.rules
+    )
     return settle_auto_preset(config, hardware, num_bytes)
 
 

@@ -29,7 +29,17 @@ BATCH = ("batch_size", "gradient_accumulation_steps")
 FREE = {
     *LENGTHS,
     *NOT_DUMPED,
-    *("preset", "data", "val_data", "cache_dir", "num_workers", "preprocessing_num_workers"),
+    *(
+        "preset",
+        "data",
+        "val_data",
+        "include",
+        "exclude",
+        "gitignore",
+        "cache_dir",
+        "num_workers",
+        "preprocessing_num_workers",
+    ),
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "max_unknown"),
     *("logging_steps", "eval_steps", "save_steps", "sample_steps", "save_total_limit", "metrics"),
     *("sample_prompt", "sample_tokens", "sample_temperature", "sample_top_p", "eval_batch_size"),

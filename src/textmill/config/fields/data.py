@@ -73,6 +73,12 @@ class DataFields(Fields):
     """Text to train on: files, folders, globs, hf:NAME, module:name, - or a prepared folder. Unset: Python's source."""
     val_data: Annotated[list[str] | None, BeforeValidator(or_none(_named_sets))] = None
     """Validation text, instead of a share of the data; several validation sets as NAME=FILE."""
+    include: Texts = Field(default_factory=list)
+    """Of folders and patterns, read only what matches one of these, such as '*.{py,md}' or 'docs/**'."""
+    exclude: Texts = Field(default_factory=list)
+    """Of folders and patterns, leave out what matches one of these, such as 'tests/' or '*.csv'."""
+    gitignore: Switch = True
+    """Leave out what the .gitignore files of a git repository list."""
     val_split: Number = Field(default=0.1, ge=0, lt=1)
     """Share of the text used for validation; 0 for none."""
     text_column: Text = "text"

@@ -12,6 +12,7 @@ from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
 from textmill.data.reading.formats.token_ids import open_token_ids
 from textmill.data.sources.file_extensions import IDS, format_of
 from textmill.data.sources.file_listing import default_corpus, list_files
+from textmill.data.sources.file_rules import FileRules
 from textmill.data.sources.file_selection import named_set, weighted_items
 from textmill.data.sources.hub import is_dataset
 from textmill.data.sources.one_time_texts import is_given_once
@@ -27,7 +28,11 @@ _USUAL_CHARACTERS = 100
 
 
 def corpus_size_bytes(
-    data: Sequence[str | Path] | str | Path | None, *, split: str = "train", cache_dir: str | Path | None = None
+    data: Sequence[str | Path] | str | Path | None,
+    *,
+    split: str = "train",
+    cache_dir: str | Path | None = None,
+    rules: FileRules | None = None,
 ) -> int:
     """Return the size of all files that `data` names (None: the default corpus) without reading them.
 
@@ -38,7 +43,7 @@ def corpus_size_bytes(
     if items is not None and len(items) == 1 and is_prepared(Path(items[0])):
         corpus = open_corpus(Path(items[0]))
         return sum(store.num_bytes for store in (corpus.train, corpus.validation) if store is not None)
-    files = default_corpus() if items is None else list_files(items, split=split, cache_dir=cache_dir)
+    files = default_corpus() if items is None else list_files(items, split=split, cache_dir=cache_dir, rules=rules)
     return sum(path.stat().st_size for path in files)
 
 
@@ -51,7 +56,8 @@ def size_of(settings: PrepareSettings) -> int:
         raise ConfigError(
             f"data {once[0]}: a plan does not read text that is given only once; use textmill train --dry-run"
         )
-    return corpus_size_bytes(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
+    where = {"split": settings.dataset_split, "cache_dir": settings.cache_dir}
+    return corpus_size_bytes(items, **where, rules=settings.rules)
 
 
 def names_ids(settings: PrepareSettings) -> bool:
@@ -62,7 +68,8 @@ def names_ids(settings: PrepareSettings) -> bool:
     items, _ = weighted_items(settings.data)
     if not items or any(is_dataset(item) for item in items) or settings.prepared_folder is not None:
         return False
-    files = list_files(items, split=settings.dataset_split, cache_dir=settings.cache_dir)
+    where = {"split": settings.dataset_split, "cache_dir": settings.cache_dir}
+    files = list_files(items, **where, rules=settings.rules)
     return format_of(files[0], settings.reading.format)[0] in IDS
 
 
@@ -95,16 +102,18 @@ def estimated_text(config: Config, num_bytes: int) -> Text:
     items, weights = weighted_items(settings.data)
     sets = [named_set(item)[1] for item in settings.val_data or ()][:1]
     if names_ids(settings):
-        return _text_of_ids(settings, kind, list_files(items or ()), list_files(sets))
+        return _text_of_ids(settings, kind, *(list_files(given, rules=settings.rules) for given in (items or (), sets)))
     sizes = {"byte": 257, "char": _USUAL_CHARACTERS}
     sizes |= dict.fromkeys(WITH_VOCAB_SIZE, settings.vocab_size or suitable_vocab_size(num_bytes))
     vocab_size = sizes.get(kind) or load_tokenizer(kind).vocab_size
     if weights:  # the mixture is as long as its largest part requires
-        parts = [corpus_size_bytes(item, cache_dir=settings.cache_dir) for item in items or ()]
+        parts = [corpus_size_bytes(item, cache_dir=settings.cache_dir, rules=settings.rules) for item in items or ()]
         num_bytes = int(max(size * sum(weights) / weight for size, weight in zip(parts, weights)))
     tokens = tokens_of_bytes(num_bytes, kind, vocab_size)
     if sets:
-        held_out = tokens_of_bytes(corpus_size_bytes(sets, cache_dir=settings.cache_dir), kind, vocab_size)
+        held_out = tokens_of_bytes(
+            corpus_size_bytes(sets, cache_dir=settings.cache_dir, rules=settings.rules), kind, vocab_size
+        )
     else:
         held_out = int(tokens * settings.share)
         tokens -= held_out

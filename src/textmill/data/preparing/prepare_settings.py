@@ -12,6 +12,7 @@ from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.split import DEFAULT_SHARE
 from textmill.data.preparing.unknown_text import DEFAULT_MAX_UNKNOWN
 from textmill.data.reading.document import Reading
+from textmill.data.sources.file_rules import FileRules
 from textmill.data.sources.file_selection import data_or_dataset
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.errors import ConfigError
@@ -34,6 +35,11 @@ def reading_of(data: DataConfig) -> Reading:
     )
 
 
+def rules_of(data: DataConfig) -> FileRules:
+    """Return what a run's configuration reads of folders."""
+    return FileRules(tuple(data.include), tuple(data.exclude), data.gitignore)
+
+
 @dataclass(frozen=True)
 class PrepareSettings:
     """What to prepare and how. Equal settings on equal files have one cache key, wherever the settings come from.
@@ -48,6 +54,7 @@ class PrepareSettings:
         max_unknown: the largest share of characters that the tokenizer may not know; it changes no result.
         extend_vocab: whether the characters of the text that an existing tokenizer does not know are added to it.
         reading: how files become documents.
+        rules: what is read of folders and patterns.
         dataset_split, validation_split: the splits of datasets to train and to validate on.
         cleaning: what is repaired and left out.
         cache_dir, workers: where corpora are kept, and threads that encode; these two change no result.
@@ -66,6 +73,7 @@ class PrepareSettings:
     max_unknown: float = DEFAULT_MAX_UNKNOWN
     extend_vocab: bool = False
     reading: Reading = field(default_factory=Reading)
+    rules: FileRules = field(default_factory=FileRules)
     dataset_split: str = "train"
     validation_split: str | None = DEFAULT_VALIDATION
     cleaning: Cleaning = field(default_factory=Cleaning)
@@ -105,6 +113,7 @@ class PrepareSettings:
             extend_vocab=config.tokenizer.extend_vocab,
             eos_token=config.tokenizer.eos_token,
             reading=reading_of(data),
+            rules=rules_of(data),
             dataset_split=data.dataset_split,
             validation_split=data.validation_split,
             cache_dir=data.cache_dir,

@@ -4,13 +4,16 @@ import os
 import stat
 import sysconfig
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 
 from textmill.config.field_types import closest_beside
 from textmill.data.sources.file_extensions import IDS, ONLY_ALONE, extension_of
+from textmill.data.sources.file_lists import is_list, read_list
+from textmill.data.sources.file_rules import EXCLUDED, NOT_INCLUDED, FileRules, FolderSearch
 from textmill.data.sources.folder_files import (
+    BROKEN,
     OUTSIDE,
     REPEATED,
     Identity,
@@ -42,13 +45,11 @@ class Listing:
     Attributes:
         paths: the files, in order, each once.
         within: those of them that a folder or a pattern contains, and nobody named.
-        skipped: what else these contain.
         counts: how many files each item adds.
     """
 
     paths: list[Path] = field(default_factory=list)
     within: set[Path] = field(default_factory=set)
-    skipped: SkippedFiles = field(default_factory=SkippedFiles)
     counts: list[int] = field(default_factory=list)
 
 
@@ -58,12 +59,14 @@ def list_files(
     *,
     split: str = "train",
     cache_dir: str | Path | None = None,
+    rules: FileRules | None = None,
 ) -> list[Path]:
     """Return the files that `data` names, in its order, each once.
 
     An item is a file, a folder (every file below with one of TEXT_SUFFIXES, sorted, hidden ones left out), a pattern
-    such as `books/**/*.txt`, a dataset (see `split_files`), of which `split` is taken, or the name of a corpus in
-    named_corpora.yaml, which is fetched into `cache_dir`. `say` is called with what a folder contains besides text.
+    such as `books/**/*.txt`, a list of files (`@FILE`, see `listed_paths`), a dataset (see `split_files`), of which
+    `split` is taken, or the name of a corpus in named_corpora.yaml, which is fetched into `cache_dir`. `rules` say what
+    is read of folders and patterns. `say` is called with what these contain besides text.
 
     Links within a folder or a pattern lead to nothing outside of it. An item that is a link is followed: somebody named
     it. Names of one file, as two spellings or two links, are one.
@@ -73,30 +76,32 @@ def list_files(
         DataError: a path is neither a file nor a folder.
         ConfigError: a dataset has no such split.
     """
-    listing = find_files(data, say, split=split, cache_dir=cache_dir)
-    for sentence in listing.skipped.sentences():
+    search = FolderSearch(rules or FileRules())
+    listing = find_files(data, search, say, split=split, cache_dir=cache_dir)
+    for sentence in search.sentences():
         say(sentence)
     return listing.paths
 
 
 def find_files(
     data: Sequence[str | Path] | str | Path,
+    search: FolderSearch,
     say: Callable[[str], None] = lambda sentence: None,
     *,
     split: str = "train",
     cache_dir: str | Path | None = None,
 ) -> Listing:
-    """Return what `list_files` does, and what is skipped, of which nothing is said."""
+    """Return what `list_files` does, more exactly; of what `search` found besides nothing is said."""
     items = [data] if isinstance(data, str | Path) else list(data)
-    listing = Listing()
+    listing, several = Listing(), len(items) > 1 or any(map(is_list, items))
     seen: dict[Identity | Path, Path] = {}
     for item in items:
-        found, before = _files_of(item, split, cache_dir, listing.skipped, say), len(listing.paths)
+        found, before = _files_of(item, split, cache_dir, search, say), len(listing.paths)
         for path in found.paths:
-            identity = (identity_of(path.stat()) if len(items) > 1 else None) or path
+            identity = (identity_of(path.stat()) if several else None) or path
             first = seen.setdefault(identity, path)
             if first is not path and first != path:
-                listing.skipped.add(REPEATED, path)
+                search.skipped.add(REPEATED, path)
             if first is path:
                 listing.paths.append(path)
                 listing.within |= {path} & found.within
@@ -123,7 +128,7 @@ def default_corpus() -> list[Path]:
 
 
 def _files_of(
-    item: str | Path, split: str, cache_dir: str | Path | None, skipped: SkippedFiles, say: Callable[[str], None]
+    item: str | Path, split: str, cache_dir: str | Path | None, search: FolderSearch, say: Callable[[str], None]
 ) -> Listing:
     if is_dataset(item):
         return Listing(split_files(item, split))
@@ -132,12 +137,15 @@ def _files_of(
         wanted = corpus.validation if split == DEFAULT_VALIDATION and corpus.validation else corpus.train
         with naming_cache_dir(cache_dir):
             return Listing([fetch(wanted, cache_dir=cache_dir, say=say)])
+    if is_list(item):
+        found = [path for named in read_list(item) for path in _in_list(named, search)]
+        return _within(found)
     path = expand_home(item)
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: no file can have this name
         if any(sign in str(path) for sign in "*?["):
-            return _within(_one_kind(_matching(path, skipped), skipped))
+            return _within(_one_kind(_matching(path, search), search.skipped))
         broken = os.path.islink(path)  # noqa: PTH114 (pathlib raises for a name that is too long)
         reason = "a broken link" if broken else (getattr(error, "strerror", None) or str(error))
         if len(str(path)) > LONGEST_NAME:
@@ -157,7 +165,17 @@ def _files_of(
         raise DataError(f"{path} is a prepared corpus, which can only be given alone: give its text")
     if (path / TOKENS).is_file():
         raise DataError(f"{path} is a part of a prepared corpus: give the whole, which is {path.parent}")
-    return _within(_one_kind(_in_folder(path, skipped), skipped))
+    return _within(_one_kind(_in_folder(path, search), search.skipped))
+
+
+def _in_list(path: Path, search: FolderSearch) -> list[Path]:
+    """Return the files that one line of a list names."""
+    if path.is_dir():
+        return _one_kind(_in_folder(path, search), search.skipped)
+    if path.is_file():
+        return [path]
+    search.skipped.add(BROKEN, path)
+    return []
 
 
 def _within(paths: list[Path]) -> Listing:
@@ -175,25 +193,29 @@ def _one_kind(paths: list[Path], skipped: SkippedFiles) -> list[Path]:
     return text
 
 
-def _in_folder(path: Path, skipped: SkippedFiles) -> list[Path]:
-    here = SkippedFiles()
+def _in_folder(path: Path, search: FolderSearch) -> list[Path]:
+    here = replace(search, skipped=SkippedFiles())  # which is said even if there is nothing to read
     every = files_below(path, here)
-    found = [file for file in every if extension_of(file)[0] not in ONLY_ALONE] or every
-    for file in every if len(found) < len(every) else []:
-        if reason := ONLY_ALONE.get(extension := extension_of(file)[0]):
-            here.add(f"{extension} beside text {reason} (name it to read it)", file)
+
+    def only_alone(file: Path) -> bool:
+        return extension_of(file)[0] in ONLY_ALONE and not here.names(file.relative_to(path).as_posix())
+
+    found = [file for file in every if not only_alone(file)] or every
+    for file in filter(only_alone, every) if len(found) < len(every) else ():
+        extension = extension_of(file)[0]
+        here.skipped.add(f"{extension} beside text {ONLY_ALONE[extension]} (name it to read it)", file)
     if not found:
-        hints = "".join(f"; {sentence}" for sentence in here.sentences())
+        hints = "".join(f"; {sentence}" for sentence in here.skipped.sentences())
         raise MissingInputError(
             f"the folder {path} contains no text file (extensions such as .txt, .md, .jsonl, .parquet, .py): "
             f"name files with other extensions one by one or by a pattern{hints}"
         )
-    skipped.add_all(here)
+    search.skipped.add_all(here.skipped)
     return found
 
 
-def _matching(pattern: Path, skipped: SkippedFiles) -> list[Path]:
-    root = Path(pattern.anchor)
+def _matching(pattern: Path, search: FolderSearch) -> list[Path]:
+    root, folder = Path(pattern.anchor), _folder_of(pattern)
 
     def is_hidden(path: Path) -> bool:
         return any(part.startswith(".") and part != ".." for part in path.parts)
@@ -202,21 +224,33 @@ def _matching(pattern: Path, skipped: SkippedFiles) -> list[Path]:
     every = sorted(path for path in matching if is_hidden(pattern) or not is_hidden(path))
     if not every:
         raise MissingInputError(f"no file matches {pattern}")
-    real_root = os.path.realpath(_folder_of(pattern))
+    real_root = os.path.realpath(folder)
     inside, seen = [], set[Identity]()
     # A file before the links to it.
     for path in sorted(every, key=lambda path: os.path.realpath(path) != str(path.absolute())):
         identity = identity_of(path.stat())
         if leads_outside(path, real_root):
-            skipped.add(OUTSIDE, path)
+            search.skipped.add(OUTSIDE, path)
+        elif reason := _left_out(path.relative_to(folder).as_posix(), search):
+            search.skipped.add(reason, path)
         elif identity in seen:
-            skipped.add(REPEATED, path)
+            search.skipped.add(REPEATED, path)
         else:
             inside.append(path)
             seen |= set() if identity is None else {identity}
     if not inside:
-        raise MissingInputError(f"every file that matches {pattern} is a link that leads out of {real_root}: name them")
+        hints = "; ".join(search.skipped.sentences())
+        raise MissingInputError(f"of the files that match {pattern} none is read: {hints}")
     return sorted(inside)
+
+
+def _left_out(below: str, search: FolderSearch) -> str | None:
+    """Return why the person's patterns leave out a file that a pattern matches, None if they do not."""
+    parts = below.split("/")
+    paths = ["/".join(parts[:end]) + "/" for end in range(1, len(parts))] + [below]
+    if any(map(search.excludes, paths)):
+        return EXCLUDED
+    return None if any(map(search.includes, paths)) else NOT_INCLUDED
 
 
 def _folder_of(pattern: Path) -> Path:

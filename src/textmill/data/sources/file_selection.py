@@ -10,6 +10,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from textmill.data.sources.file_listing import Listing, default_corpus, find_files, list_files
+from textmill.data.sources.file_lists import LIST_PREFIX, is_list, list_of
+from textmill.data.sources.file_rules import FileRules, FolderSearch
 from textmill.data.sources.hub import DEFAULT_VALIDATION, HUB_PREFIX, dataset_item, dataset_splits, is_dataset
 from textmill.data.sources.named_corpora import is_named, named_corpora
 from textmill.data.sources.one_time_texts import is_given_once
@@ -68,22 +70,23 @@ def select_files(
     dataset_split: str = "train",
     validation_split: str | None = DEFAULT_VALIDATION,
     cache_dir: str | Path | None = None,
+    rules: FileRules | None = None,
     say: Say = lambda sentence: None,
 ) -> Files:
     """Return the files that `data` and `val_data` name; see `list_files` for what an item may be.
 
     An item of `data` may have a weight, `book.txt=0.7`; then all of them have. Validation files may come as several
-    named sets, `news=news.txt`; the first set is the main one. Datasets and named corpora with a validation split are
+    named sets, `news=news.txt`; the first set is the main one. `rules` say what is read of
+    folders and patterns. Datasets and named corpora with a validation split are
     validated on it, if no `val_data` is given. Raises ConfigError for an item with a weight and no file of its own, and
     what `list_files` and `weighted_items` raise.
     """
     items, weights = weighted_items(data)
-    within, skipped = set[Path](), SkippedFiles()
+    within, search = set[Path](), FolderSearch(rules or FileRules())
 
     def find(items: Paths, split: str) -> Listing:
         nonlocal within
-        listing = find_files(items, say, split=split, cache_dir=cache_dir)
-        skipped.add_all(listing.skipped)
+        listing = find_files(items, search, say, split=split, cache_dir=cache_dir)
         within |= listing.within
         return listing
 
@@ -107,9 +110,9 @@ def select_files(
         held_out = {name: find(items, split).paths for name, items in sets.items()}
         main = next(iter(held_out))
         validation = held_out.pop(main)
-    for sentence in skipped.sentences():
+    for sentence in search.sentences():
         say(sentence)
-    return Files(train, validation, dict(held_out), main or None, sources, mixed, within, skipped)
+    return Files(train, validation, dict(held_out), main or None, sources, mixed, within, search.skipped)
 
 
 def weighted_items(data: Paths | None) -> tuple[list[str | Path] | None, list[float]]:
@@ -171,6 +174,8 @@ def absolute(path: str | Path) -> str:
     if str(path).startswith(HUB_PREFIX):
         local = expand_home(str(path).removeprefix(HUB_PREFIX))
         path = f"{HUB_PREFIX}{local.absolute()}" if local.is_dir() else path
+    elif is_list(path):
+        path = f"{LIST_PREFIX}{list_of(path).absolute()}"
     elif not is_named(path) and not is_given_once(path):
         path = expand_home(path).absolute()
     return str(path)

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from textmill.data.sources.file_extensions import TEXT_SUFFIXES, extension_of, missing_package
-from textmill.data.sources.skipped_files import SkippedFiles
+from textmill.data.sources.file_rules import (
+    EXCLUDED,
+    IGNORED,
+    NOT_INCLUDED,
+    OF_TOOLS,
+    TOOL_FOLDERS,
+    TOOL_MARKS,
+    FolderSearch,
+)
+from textmill.data.sources.git_ignore import GIT, GITIGNORE, GitIgnore
 from textmill.errors import MissingInputError
 from textmill.runs.layout import is_clearly_run
 
@@ -23,13 +32,13 @@ def identity_of(found: os.stat_result) -> Identity | None:
     return (found.st_dev, found.st_ino) if found.st_ino else None
 
 
-def files_below(folder: Path, skipped: SkippedFiles) -> list[Path]:
-    """Return the text files below `folder`, sorted, hidden ones left out; `skipped` collects what else there is.
+def files_below(folder: Path, search: FolderSearch) -> list[Path]:
+    """Return the text files below `folder`, sorted, hidden ones left out; `search` collects what else there is.
 
     A link is followed to a target within the folder that is not read by a name of its own. Raises MissingInputError
     for a folder that cannot be read; one within it is skipped.
     """
-    return _Walk(folder, skipped).files()
+    return _Walk(folder, search).files()
 
 
 def leads_outside(path: Path, real_root: str) -> bool:
@@ -37,78 +46,126 @@ def leads_outside(path: Path, real_root: str) -> bool:
     return not Path(os.path.realpath(path)).is_relative_to(real_root)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A folder of the walk.
+
+    Attributes:
+        below: its path below the root, with a slash at the end; "" for the root.
+        included: whether a pattern asks for all that is in it.
+        ignored: what git ignores in it.
+    """
+
+    below: str
+    included: bool
+    ignored: GitIgnore
+
+
 @dataclass
 class _Walk:
     root: Path
-    skipped: SkippedFiles
+    search: FolderSearch
     _seen: set[Identity] = field(default_factory=set)
-    _links: list[Path] = field(default_factory=list)
+    _links: list[tuple[Path, _Place]] = field(default_factory=list)
 
     def files(self) -> list[Path]:
         """Return the files, those that links lead to after all others have been seen."""
+        ignored = GitIgnore.of(self.root) if self.search.rules.gitignore else GitIgnore()
         try:
-            found = list(self._below(self.root))
+            found = list(self._below(self.root, _Place("", not self.search.rules.include, ignored)))
         except OSError as error:
             raise MissingInputError(f"cannot read the folder {self.root}: {error.strerror or error}") from error
         if not self._links:
             return found
         real_root = os.path.realpath(self.root)
         while self._links:  # a folder behind a link may contain more of them
-            found += self._behind(self._links.pop(0), real_root)
+            found += self._behind(*self._links.pop(0), real_root)
         return sorted(found)
 
-    def _below(self, folder: Path) -> Iterator[Path]:
+    def _below(self, folder: Path, place: _Place) -> Iterator[Path]:
         self._is_new(folder.stat())
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
+        names = {entry.name for entry in ordered}
+        if place.below:
+            if not names.isdisjoint(TOOL_MARKS):
+                self.search.skipped.add(OF_TOOLS, folder)
+                return
+            place = self._within_repository(folder, place, names)
         for entry in ordered:
             path = folder / entry.name
             if entry.name.startswith("."):
                 continue
             if entry.is_symlink():
-                self._links.append(path)
+                self._links.append((path, place))
             elif entry.is_dir():
-                yield from self._folder(path)
-            elif self._is_text(path):
+                yield from self._folder(path, place)
+            elif self._is_wanted(path, place):
                 yield from self._file(path, entry.stat() if entry.is_file() else None)
 
-    def _behind(self, link: Path, real_root: str) -> list[Path]:
+    def _within_repository(self, folder: Path, place: _Place, names: set[str]) -> _Place:
+        if not self.search.rules.gitignore or not (place.ignored.inside or GIT in names):
+            return place
+        has = {"has_git": GIT in names, "has_file": GITIGNORE in names}
+        return _Place(place.below, place.included, place.ignored.below(folder.name, folder, **has))
+
+    def _behind(self, link: Path, place: _Place, real_root: str) -> list[Path]:
         if link.exists() and leads_outside(link, real_root):
-            self.skipped.add(OUTSIDE, link)
+            self.search.skipped.add(OUTSIDE, link)
         elif link.is_dir():
-            return list(self._folder(link))
-        elif self._is_text(link):
+            return list(self._folder(link, place))
+        elif self._is_wanted(link, place):
             return list(self._file(link, link.stat() if link.is_file() else None))
         return []
 
-    def _folder(self, path: Path) -> Iterator[Path]:
+    def _folder(self, path: Path, place: _Place) -> Iterator[Path]:
+        below = f"{place.below}{path.name}/"
         try:
             if is_clearly_run(path):
-                self.skipped.add("it is a run folder, not text", path)
+                self.search.skipped.add("it is a run folder, not text", path)
+            elif path.name in TOOL_FOLDERS:
+                self.search.skipped.add(OF_TOOLS, path)
+            elif (reason := self._left_out(below, f"{path.name}/", place)) is not None:
+                self.search.skipped.add(reason, path)
             elif (identity := identity_of(path.stat())) is not None and identity in self._seen:
-                self.skipped.add(REPEATED, path)
+                self.search.skipped.add(REPEATED, path)
             else:
-                yield from self._below(path)
+                included = place.included or self.search.includes(below)
+                yield from self._below(path, _Place(below, included, place.ignored))
         except OSError as error:
-            self.skipped.add(f"the folder cannot be read ({error.strerror or error})", path)
+            self.search.skipped.add(f"the folder cannot be read ({error.strerror or error})", path)
 
-    def _is_text(self, path: Path) -> bool:
-        """Whether a file is text by its extension; otherwise it is skipped."""
+    def _left_out(self, below: str, name: str, place: _Place) -> str | None:
+        if self.search.excludes(below):
+            return EXCLUDED
+        return IGNORED if place.ignored.ignores(name) else None
+
+    def _is_wanted(self, path: Path, place: _Place) -> bool:
+        """Whether a file is asked for, and text by its extension; otherwise it is skipped."""
+        below = place.below + path.name
+        reason = self._left_out(below, path.name, place)
+        if reason is None and not (self.search.includes(below) or place.included):
+            reason = NOT_INCLUDED
+        if reason is None:
+            reason = self._not_text(path, below)
+        if reason is not None:
+            self.search.skipped.add(reason, path)
+        return reason is None
+
+    def _not_text(self, path: Path, below: str) -> str | None:
         if missing := missing_package(path):
-            self.skipped.add(f"{path.suffix} needs {missing}, which is missing (pip install 'textmill[data]')", path)
-        elif extension_of(path)[0] not in TEXT_SUFFIXES:
-            self.skipped.add(f"it is not text by its extension ({path.suffix or 'none'})", path)
-        else:
-            return True
-        return False
+            return f"{path.suffix} needs {missing}, which is missing (pip install 'textmill[data]')"
+        if extension_of(path)[0] in TEXT_SUFFIXES or self.search.names(below):
+            return None
+        return f"it is not text by its extension ({path.suffix or 'none'})"
 
     def _file(self, path: Path, found: os.stat_result | None) -> Iterator[Path]:
         if found is None:
-            self.skipped.add(BROKEN, path)
+            self.search.skipped.add(BROKEN, path)
         elif self._is_new(found):
             yield path
         else:
-            self.skipped.add(REPEATED, path)
+            self.search.skipped.add(REPEATED, path)
 
     def _is_new(self, found: os.stat_result) -> bool:
         identity = identity_of(found)

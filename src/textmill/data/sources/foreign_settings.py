@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill.config import Config
-from textmill.data.sources.one_time_texts import STANDARD_INPUT, is_given_once
+from textmill.data.sources.one_time_texts import PIPED_LIST, STANDARD_INPUT, is_given_once
 from textmill.errors import ConfigError
 from textmill.files import expand_home
 from textmill.files.cache_dir import cache_root
@@ -72,7 +72,7 @@ def named_code(config: Config) -> dict[str, list[str]]:
     }
     for side in ("data", "val_data"):
         items = getattr(config.data, side) or []
-        named[side] = [str(item) for item in items if item != STANDARD_INPUT and is_given_once(item)]
+        named[side] = [str(item) for item in items if item not in (STANDARD_INPUT, PIPED_LIST) and is_given_once(item)]
     return {setting: names for setting, names in named.items() if names}
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from textmill import files
 from textmill.console.number_format import size
 from textmill.data.sources.file_extensions import NAMED_FORMATS
+from textmill.data.sources.file_lists import LIST_PREFIX, is_list, listed_paths, read_list
 from textmill.data.sources.text_columns import TextColumns
 from textmill.errors import ConfigError, DataError, MissingInputError, TextmillError, listed, one_line
 from textmill.files.byte_order_mark import marked_encoding
@@ -29,6 +30,8 @@ from textmill.imports import resolve
 
 _FOR_THE_USER = 0o600  # what is piped in may have been readable for nobody else
 STANDARD_INPUT = "-"
+PIPED_LIST = "@-"
+"""A list of files that is piped in, see `file_lists`."""
 
 WHAT_IS_TAKEN = (
     "an iterable of texts or Documents, a function that returns one, a torch Dataset, or a Hugging Face dataset"
@@ -37,11 +40,12 @@ WHAT_IS_TAKEN = (
 _BLOCK = 1 << 20
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds between sentences about how much is read; nobody knows of how much
 _OBJECT = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_ITEM = re.compile(rf"([A-Za-z][\w-]*=)?(-|(?!hf:){_OBJECT}:{_OBJECT})(=[0-9.]+(?:[eE][+-]?[0-9]+)?)?", re.DOTALL)
+_ITEM = re.compile(rf"([A-Za-z][\w-]*=)?(@?-|(?!hf:){_OBJECT}:{_OBJECT})(=[0-9.]+(?:[eE][+-]?[0-9]+)?)?", re.DOTALL)
+_WEIGHTED_LIST = re.compile(r"([A-Za-z][\w-]*=)?(@.+?)(=[0-9.]+(?:[eE][+-]?[0-9]+)?)?", re.DOTALL)
 _BEGINS_JSON = re.compile(r'\[?\s*\{\s*("(?:[^"\\]|\\.)*"\s*:|\})')
 """An object, perhaps in an array, with its first key or none: text such as "{x: 1}" or "[1]" does not begin so."""
 
-_TEXTS, _PIPED, _CORPORA = "texts", "stdin", "corpora"  # folders of the cache
+_TEXTS, _PIPED, _LISTS, _CORPORA = "texts", "stdin", "lists", "corpora"  # folders of the cache
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,12 @@ class Keeper:
     def _expand(self, item: str | Path, name: str) -> list[str | Path]:
         parts = _parts(item)
         if parts is None:
-            return [item]
+            return [self._keep_list(item)]
         before, given, after = parts
-        if given == STANDARD_INPUT:
-            found: Any = self._keep_standard_input()
+        if given == PIPED_LIST:
+            found: Any = self._keep_piped_list()
+        elif given == STANDARD_INPUT:
+            found = self._keep_standard_input()
         else:
             try:
                 found = resolve(given)
@@ -115,6 +121,22 @@ class Keeper:
         kept = self._write(_PIPED, blocks, "standard input is empty", self._format_of)
         self.say(f"standard input is kept in {kept}")
         return kept
+
+    def _keep_list(self, item: str | Path) -> str | Path:
+        """Return an item that names a list of files as one that means the same in every folder; others unchanged."""
+        match = _WEIGHTED_LIST.fullmatch(str(item))
+        if match is None or not is_list(match[2]) or is_kept(match[2]):
+            return item
+        return f"{match[1] or ''}{self._write_list(read_list(match[2]))}{match[3] or ''}"
+
+    def _keep_piped_list(self) -> str:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise ConfigError("the list of files is standard input (-), and nothing is piped in: name a file instead")
+        return self._write_list(listed_paths(sys.stdin.buffer.read(), "standard input"))
+
+    def _write_list(self, paths: Iterable[Path]) -> str:
+        lines = (os.fsencode(path) + b"\0" for path in paths)
+        return f"{LIST_PREFIX}{self._write(_LISTS, lines, 'the list is empty', lambda path: 'text')}"
 
     def _format_of(self, path: Path) -> str:
         """Return what the file that was piped in is, unless it was said: JSON Lines, JSON or plain text."""
@@ -180,7 +202,7 @@ def is_given_once(item: str | Path) -> bool:
 def is_kept(item: str | Path) -> bool:
     """Whether an item names a file that a Keeper wrote, and that is still there."""
     path = _path_of(item)
-    return _is_cached(path) and path.parent.name in (_TEXTS, _PIPED) and path.is_file()
+    return _is_cached(path) and path.parent.name in (_TEXTS, _PIPED, _LISTS) and path.is_file()
 
 
 def kept_under(path: Path) -> str | None:
@@ -191,11 +213,11 @@ def kept_under(path: Path) -> str | None:
 def was_kept(item: str | Path) -> bool:
     """Whether an item names a text or a corpus in the cache that is not there any more."""
     path = _path_of(item)
-    return _is_cached(path) and path.parent.name in (_TEXTS, _PIPED, _CORPORA) and not path.exists()
+    return _is_cached(path) and path.parent.name in (_TEXTS, _PIPED, _LISTS, _CORPORA) and not path.exists()
 
 
 def _path_of(item: str | Path) -> Path:
-    return Path(re.sub(r"^[A-Za-z][\w-]*=|=[0-9.eE+-]+$", "", str(item)))
+    return Path(re.sub(r"^([A-Za-z][\w-]*=)?@?|=[0-9.eE+-]+$", "", str(item)))
 
 
 def _is_cached(path: Path) -> bool:

@@ -27,7 +27,8 @@ class SkippedFiles:
         """Add what others have collected, of which some may be known."""
         for reason, paths in others.by_reason.items():
             known = self.by_reason.setdefault(reason, [])
-            known += [path for path in paths if path not in set(known)]
+            seen = set(known)
+            known += [path for path in paths if path not in seen]
 
     def sentences(self) -> list[str]:
         """Return one line per reason, with the first files and how many more there are."""
