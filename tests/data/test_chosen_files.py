@@ -258,11 +258,11 @@ def test_flags_files_and_keywords_mean_the_same(
     assert main(["prepare", "--files-from", "-", *common, "--output", str(tmp_path / "piped")]) == 0
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"files_from": "list", "exclude": ["tests/"]}))
     assert main(["prepare", "--files-from", "list", *common, "--output", str(tmp_path / "flags")]) == 0
-    options = {"tokenizer": "byte", "val_split": 0, "exclude": ["tests/"], "cache_dir": tmp_path / "cache"}
-    keys = {prepare("@list", **options).key}
+    rules = FileRules(exclude=("tests/",))
+    keys = {prepare("@list", tokenizer="byte", val_split=0, rules=rules, cache_dir=tmp_path / "cache").key}
     keys |= {prepare(tmp_path / name).key for name in ("piped", "flags")}
     assert len(keys) == 1
-    assert prepare("@list", **{**options, "exclude": []}).key not in keys
+    assert prepare("@list", tokenizer="byte", val_split=0, cache_dir=tmp_path / "cache").key not in keys
     assert "src/tests" in capsys.readouterr().err
 
 

@@ -58,9 +58,7 @@ def prepare(
     encoding_errors: str = "strict",
     document_separator: str | None = END_OF_TEXT_LINES,
     newlines: str = "lf",
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    gitignore: bool = True,
+    rules: FileRules | None = None,
     dataset_split: str = "train",
     validation_split: str | None = DEFAULT_VALIDATION,
     cleaning: Cleaning | None = None,
@@ -79,16 +77,14 @@ def prepare(
             ending in .npy and .bin contain ids and cannot be mixed with text. Or texts of a program, which are kept in
             the cache: an iterable of strings or Documents (strings in a list or tuple are paths), a function that
             returns one, a torch Dataset, a Hugging Face dataset; or `package.module:attribute`, which names one.
-        val_data: text to validate on; without it the datasets' own validation split, or a part of `data`. Several sets
-            as `NAME=FILE`, of which the first is the main one.
-        val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
+        val_data: text to validate on, the main set first, others as `NAME=FILE`; None for the datasets' own, or a part
+            of `data`: val_split is its share, 0 for none, None for a tenth or the two characters that are more.
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the text's size); for others an upper bound to check.
         special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
-            A list of files, the flag --files-from, is an item `@FILE` of `data`.
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
-        say: gets what people should know, one sentence per call.
+        rules: what is read of folders. say: gets what people should know, one sentence per call.
         progress: gets (bytes done, bytes in all) as files are read; a corpus is read two to four times.
         interrupted: called about every megabyte; to stop, it raises. The same call continues where it was.
 
@@ -99,8 +95,8 @@ def prepare(
         data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
         special_tokens=special_tokens, split_pattern=split_pattern, normalize=normalize, max_unknown=max_unknown,
         extend_vocab=extend_vocab, eos_token=eos_token, reading=reading, dataset_split=dataset_split, workers=workers,
-        rules=FileRules(tuple(include), tuple(exclude), gitignore), validation_split=validation_split,
-        cleaning=cleaning or Cleaning(), cache_dir=cache_dir,
+        rules=rules or FileRules(), validation_split=validation_split, cleaning=cleaning or Cleaning(),
+        cache_dir=cache_dir,
     )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
 

@@ -26,7 +26,7 @@ class FileRules:
 
     Attributes:
         include: patterns of paths below what was named, as in .gitignore and with braces; without one all is read.
-        exclude: patterns of what is left out of that; a leading `!` takes back.
+        exclude: patterns of what is left out of that; `!` before a pattern reads those all the same.
         gitignore: whether what the .gitignore files of a repository list is left out.
     """
 

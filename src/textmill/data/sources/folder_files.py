@@ -47,7 +47,7 @@ def leads_outside(path: Path, real_root: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Folder:
     """A folder of the walk.
 
     Attributes:
@@ -66,13 +66,13 @@ class _Walk:
     root: Path
     search: FolderSearch
     _seen: set[Identity] = field(default_factory=set)
-    _links: list[tuple[Path, _Place]] = field(default_factory=list)
+    _links: list[tuple[Path, _Folder]] = field(default_factory=list)
 
     def files(self) -> list[Path]:
         """Return the files, those that links lead to after all others have been seen."""
         ignored = GitIgnore.of(self.root) if self.search.rules.gitignore else GitIgnore()
         try:
-            found = list(self._below(self.root, _Place("", not self.search.rules.include, ignored)))
+            found = list(self._below(self.root, _Folder("", not self.search.rules.include, ignored)))
         except OSError as error:
             raise MissingInputError(f"cannot read the folder {self.root}: {error.strerror or error}") from error
         if not self._links:
@@ -82,69 +82,69 @@ class _Walk:
             found += self._behind(*self._links.pop(0), real_root)
         return sorted(found)
 
-    def _below(self, folder: Path, place: _Place) -> Iterator[Path]:
+    def _below(self, folder: Path, at: _Folder) -> Iterator[Path]:
         self._is_new(folder.stat())
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
         names = {entry.name for entry in ordered}
-        if place.below:
+        if at.below:
             if not names.isdisjoint(TOOL_MARKS):
                 self.search.skipped.add(OF_TOOLS, folder)
                 return
-            place = self._within_repository(folder, place, names)
+            at = self._within_repository(folder, at, names)
         for entry in ordered:
             path = folder / entry.name
             if entry.name.startswith("."):
                 continue
             if entry.is_symlink():
-                self._links.append((path, place))
+                self._links.append((path, at))
             elif entry.is_dir():
-                yield from self._folder(path, place)
-            elif self._is_wanted(path, place):
+                yield from self._folder(path, at)
+            elif self._is_wanted(path, at):
                 yield from self._file(path, entry.stat() if entry.is_file() else None)
 
-    def _within_repository(self, folder: Path, place: _Place, names: set[str]) -> _Place:
-        if not self.search.rules.gitignore or not (place.ignored.inside or GIT in names):
-            return place
+    def _within_repository(self, folder: Path, at: _Folder, names: set[str]) -> _Folder:
+        if not self.search.rules.gitignore or not (at.ignored.inside or GIT in names):
+            return at
         has = {"has_git": GIT in names, "has_file": GITIGNORE in names}
-        return _Place(place.below, place.included, place.ignored.below(folder.name, folder, **has))
+        return _Folder(at.below, at.included, at.ignored.below(folder.name, folder, **has))
 
-    def _behind(self, link: Path, place: _Place, real_root: str) -> list[Path]:
+    def _behind(self, link: Path, at: _Folder, real_root: str) -> list[Path]:
         if link.exists() and leads_outside(link, real_root):
             self.search.skipped.add(OUTSIDE, link)
         elif link.is_dir():
-            return list(self._folder(link, place))
-        elif self._is_wanted(link, place):
+            return list(self._folder(link, at))
+        elif self._is_wanted(link, at):
             return list(self._file(link, link.stat() if link.is_file() else None))
         return []
 
-    def _folder(self, path: Path, place: _Place) -> Iterator[Path]:
-        below = f"{place.below}{path.name}/"
+    def _folder(self, path: Path, at: _Folder) -> Iterator[Path]:
+        below = f"{at.below}{path.name}/"
         try:
             if is_clearly_run(path):
                 self.search.skipped.add("it is a run folder, not text", path)
             elif path.name in TOOL_FOLDERS:
                 self.search.skipped.add(OF_TOOLS, path)
-            elif (reason := self._left_out(below, f"{path.name}/", place)) is not None:
+            elif (reason := self._left_out(below, f"{path.name}/", at)) is not None:
                 self.search.skipped.add(reason, path)
             elif (identity := identity_of(path.stat())) is not None and identity in self._seen:
                 self.search.skipped.add(REPEATED, path)
             else:
-                included = place.included or self.search.includes(below)
-                yield from self._below(path, _Place(below, included, place.ignored))
+                included = at.included or self.search.includes(below)
+                yield from self._below(path, _Folder(below, included, at.ignored))
         except OSError as error:
             self.search.skipped.add(f"the folder cannot be read ({error.strerror or error})", path)
 
-    def _left_out(self, below: str, name: str, place: _Place) -> str | None:
+    def _left_out(self, below: str, name: str, at: _Folder) -> str | None:
         if self.search.excludes(below):
             return EXCLUDED
-        return IGNORED if place.ignored.ignores(name) else None
+        return IGNORED if at.ignored.ignores(name) else None
 
-    def _is_wanted(self, path: Path, place: _Place) -> bool:
+    def _is_wanted(self, path: Path, at: _Folder) -> bool:
         """Whether a file is asked for, and text by its extension; otherwise it is skipped."""
-        below = place.below + path.name
-        reason = self._left_out(below, path.name, place)
-        if reason is None and not (self.search.includes(below) or place.included):
+        below = at.below + path.name
+        reason = self._left_out(below, path.name, at)
+        if reason is None and not (self.search.includes(below) or at.included):
             reason = NOT_INCLUDED
         if reason is None:
             reason = self._not_text(path, below)
