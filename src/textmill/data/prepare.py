@@ -20,7 +20,7 @@ from textmill.data.preparing.train_and_validation import text_sets
 from textmill.data.preparing.unknown_text import DEFAULT_MAX_UNKNOWN, refuse_unknown
 from textmill.data.reading.document import END_OF_TEXT_LINES, Reading
 from textmill.data.sources.file_extensions import IDS, format_of
-from textmill.data.sources.file_rules import FileRules
+from textmill.data.sources.file_rules import USUAL_RULES, FileRules
 from textmill.data.sources.file_selection import Files, select_files
 from textmill.data.sources.hub import DEFAULT_VALIDATION
 from textmill.data.sources.one_time_texts import Keeper
@@ -58,7 +58,7 @@ def prepare(
     encoding_errors: str = "strict",
     document_separator: str | None = END_OF_TEXT_LINES,
     newlines: str = "lf",
-    rules: FileRules | None = None,
+    rules: FileRules = USUAL_RULES,
     dataset_split: str = "train",
     validation_split: str | None = DEFAULT_VALIDATION,
     cleaning: Cleaning | None = None,
@@ -77,8 +77,8 @@ def prepare(
             ending in .npy and .bin contain ids and cannot be mixed with text. Or texts of a program, which are kept in
             the cache: an iterable of strings or Documents (strings in a list or tuple are paths), a function that
             returns one, a torch Dataset, a Hugging Face dataset; or `package.module:attribute`, which names one.
-        val_data: text to validate on, the main set first, others as `NAME=FILE`; None for the datasets' own, or a part
-            of `data`: val_split is its share, 0 for none, None for a tenth or the two characters that are more.
+        val_data: text to validate on, or sets `NAME=FILE`, the main one first; None: the datasets' own or a part of `data`.
+        val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the text's size); for others an upper bound to check.
         special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
@@ -95,8 +95,7 @@ def prepare(
         data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
         special_tokens=special_tokens, split_pattern=split_pattern, normalize=normalize, max_unknown=max_unknown,
         extend_vocab=extend_vocab, eos_token=eos_token, reading=reading, dataset_split=dataset_split, workers=workers,
-        rules=rules or FileRules(), validation_split=validation_split, cleaning=cleaning or Cleaning(),
-        cache_dir=cache_dir,
+        rules=rules, validation_split=validation_split, cleaning=cleaning or Cleaning(), cache_dir=cache_dir,
     )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
 

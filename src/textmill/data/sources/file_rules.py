@@ -43,6 +43,9 @@ class FileRules:
                     raise ConfigError(f"{name} is {pattern!r}, which matches nothing: give a pattern such as '*.py'")
 
 
+USUAL_RULES = FileRules()
+
+
 @dataclass
 class FolderSearch:
     """A search through what was named.
