@@ -77,7 +77,7 @@ def prepare(
             ending in .npy and .bin contain ids and cannot be mixed with text. Or texts of a program, which are kept in
             the cache: an iterable of strings or Documents (strings in a list or tuple are paths), a function that
             returns one, a torch Dataset, a Hugging Face dataset; or `package.module:attribute`, which names one.
-        val_data: text to validate on, or sets `NAME=FILE`, the main one first; None: the datasets' own or a part of `data`.
+        val_data: text to validate on, or sets `NAME=FILE`, the main one first; None: one of the dataset, or a part.
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the text's size); for others an upper bound to check.
