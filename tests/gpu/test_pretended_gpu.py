@@ -86,6 +86,21 @@ def test_rows_of_an_evaluation_come_from_pinned_memory(cuda: Found) -> None:
     }
 
 
+def test_an_evaluation_and_a_sample_within_a_run_wait_at_their_ends(cuda: Found) -> None:
+    """Rows come from pinned memory, and the five sums are read at the end; of 20 characters the last is waited for."""
+    evaluated, sampled = cuda["in_a_run"]["evaluate"], cuda["in_a_run"]["sample"]
+    assert evaluated.pop("wait, evaluation/evaluate_batches.py:<genexpr>") == 5
+    assert evaluated.keys() == {"cpu to cuda, not waiting, data/batches/loader.py:<lambda>"}
+    waits = {what: count for what, count in sampled.items() if "wait" in what and "not waiting" not in what}
+    assert waits == {
+        "wait for an earlier step, generation/ids_to_host.py:read": 19,
+        "wait, generation/ids_to_host.py:read": 1,
+    }
+    assert {what for what in sampled if what.startswith("cpu to cuda, gen")} == {
+        "cpu to cuda, generation/token_loop.py:__init__"  # the prompt, and the ids that no text may contain
+    }
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
 def test_between_log_lines_the_loop_waits_for_nothing(cuda: Found, optimizer: str) -> None:
     """Of a run that reports after every third step only that step waits; rows come from pinned memory meanwhile."""

@@ -104,6 +104,8 @@ class _Counting(TorchDispatchMode):
             self._copy(args[0].device, to, kwargs.get("non_blocking", False))
             if not isinstance(args[0], fake_tensor.FakeTensor):  # read by a thread, to which no mode applies
                 args = (self.fake.from_tensor(args[0]), *args[1:])
+            elif to.type == KIND:
+                args[0].constant = None  # a known number would really be copied to the device
         if operation == "aten.copy_.default":
             self._copy(args[1].device, args[0].device, args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
         found = func(*args, **kwargs)

@@ -36,6 +36,8 @@ from textmill.model.cross_entropy import loss_sums
 from textmill.optim.optimizer_choice import build_optimizer
 from textmill.planning import logits as planned
 from textmill.training.assemble import assemble
+from textmill.training.evaluate_and_sample import evaluate as evaluate_run
+from textmill.training.evaluate_and_sample import sample as sample_run
 from textmill.training.loop import steps
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "muon")
@@ -143,6 +145,23 @@ def whole_runs(folder: Path) -> dict[str, list[dict[str, int]]]:
         except _Enough:
             pass
     return found
+
+
+def evaluation_and_sample_in_a_run(folder: Path) -> dict[str, dict[str, int]]:
+    """Waits and copies of an evaluation and of a sample of 20 characters, between the steps of a run."""
+    shape = {"d_model": 32, "num_layers": 1, "num_heads": 4, "max_seq_len": 32, "max_steps": 6, "sample_tokens": 20}
+    places = {"data": str(folder / "text.txt"), "cache_dir": str(folder / "cache"), "tokenizer": "char", "device": KIND}
+    config = load_config({**shape, **places, "output_dir": str(folder / "evaluates")})
+    found = {}
+    try:
+        with pretended_gpu(number=1.0) as log, assemble(config, quiet=True) as run:
+            for action in (evaluate_run, sample_run):
+                log.clear()
+                action(run)
+                found[action.__name__] = told(log)
+            raise _Enough
+    except _Enough:
+        return found
 
 
 def float32_products(folder: Path) -> dict[str, dict[str, Any]]:
@@ -298,6 +317,7 @@ def main(name: str) -> None:
         "float32_products": float32_products(folder) if KIND == "cuda" else {},
         "refused": refused(folder) if KIND == "mps" else "",
         "losses_in_parts": losses_in_parts(),
+        "in_a_run": evaluation_and_sample_in_a_run(folder) if KIND == "cuda" else {},
         "evaluation_of_a_folder": evaluation_of_a_folder(folder) if KIND == "cuda" else {},
         "resumed": resumed(),
         "evaluation_and_generation": evaluation_and_generation(),
