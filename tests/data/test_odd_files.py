@@ -19,6 +19,7 @@ from textmill.data.sources.file_selection import select_files
 from textmill.errors import DataError, MissingInputError
 from textmill.files import read_bytes
 from textmill.runs.layout import CORPUS_REPORT, PREPARED
+from textmill.tokenizers.new_tokenizers import make_byte
 
 ODD = {
     "latin.c": "/* größer */ int main;\n".encode("latin-1") * 20,
@@ -141,3 +142,33 @@ def test_a_tokenizer_learns_from_the_others(tree: Path, tmp_path: Path) -> None:
     """`tokenizer train` on such a folder ends well."""
     words = f"tokenizer train {tree} --tokenizer char --output {tmp_path / 'tokenizer'}"
     assert main(words.split()) == 0
+
+
+@pytest.mark.parametrize("far_inside", [False, True])
+@pytest.mark.parametrize("verb", ["data", "tokenizer inspect {tokenizer} --data"])
+def test_looking_at_a_folder_skips_and_lists_them(
+    verb: str,
+    far_inside: bool,
+    tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`data` and `tokenizer inspect` count what `prepare` does; each odd file is in the JSON with its reason."""
+    make_byte().save_alone(tmp_path / "tokenizer")
+    expected = set(ODD) - {"broken.json"}
+    if far_inside:
+        monkeypatch.setattr(odd_files, "LOOKED_AHEAD", 30)
+        rows = [json.dumps({"text": f"row {number} before the broken one"}) for number in range(9)]
+        (tree / "a.jsonl").write_text("\n".join([*rows, "{"]))
+        expected.add("a.jsonl")
+    command = verb.format(tokenizer=tmp_path / "tokenizer").split()
+    assert main([*command, str(tree), "--cache-dir", str(tmp_path / "cache"), "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    found = found.get("data", found)
+    assert found["documents"] == len(GOOD) and found["bytes"] == sum(map(len, GOOD.values()))
+    assert {Path(path).name for path in found["skipped"]} == expected
+    assert f"{len(expected)} files that nobody named cannot be read and are skipped" in " ".join(printed.err.split())
+    assert main([*command, str(tree / "sub" / "latin.c")]) == 65
+    assert "latin.c is not UTF-8" in capsys.readouterr().err

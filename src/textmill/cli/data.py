@@ -71,7 +71,13 @@ def data(*, all: All = False, json: Json = False, settings: list[Setting]) -> No
         raise ConfigError(f"{files.train[0]} contains token ids: there is no text to look at")
     screen = Screen(stream=sys.stderr)
     found = examine(
-        files.train, reading, normalize=asked.normalize, everything=all, say=screen.say, progress=screen.reading
+        files.train,
+        reading,
+        normalize=asked.normalize,
+        everything=all,
+        within=files.within,
+        say=screen.say,
+        progress=screen.reading,
     )
     screen.end()
     if json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -239,15 +239,21 @@ _EXAMPLES = 8
 def _use(tokenizer: Tokenizer, data: list[str | Path], reading: Reading, cache_dir: Path | None) -> dict[str, Any]:
     """Return what the tokenizer makes of `data`, as plain values."""
     from textmill.data.preparing.tokenizer_statistics import tokenizer_statistics
+    from textmill.data.reading.odd_files import BrokenFarInsideError, OddFiles
 
-    files = _files(data, reading, cache_dir).train
-    with _progress(files) as tick:
-        use = tokenizer_statistics(tokenizer, files, reading, tick)
+    found = _files(data, reading, cache_dir)
+    files, odd, use = found.train, OddFiles(found.within), None
+    while use is None:
+        with _progress(files) as tick, suppress(BrokenFarInsideError):  # it is left out from the beginning, then
+            use = tokenizer_statistics(tokenizer, files, reading, tick, odd)
+    if (skipped := odd.sentence()) is not None:
+        note(skipped)
     if not use.tokens:
         raise DataError(f"there is no text in {files[0]}{' and the other files' if len(files) > 1 else ''}")
     unused = use.unused(tokenizer)
     return {
         "documents": use.documents,
+        "skipped": {str(path): reason for path, reason in odd.reasons.items()},
         "bytes": use.num_bytes,
         "tokens": use.tokens,
         "bytes_per_token": use.num_bytes / use.tokens,

@@ -5,7 +5,9 @@ import hashlib
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from textmill.data.preparing.languages import language_of, sample_of
 from textmill.data.preparing.mixed_forms import MixedForms
 from textmill.data.preparing.scripts import code_points, letters_by_script
 from textmill.data.reading.document import Document, Reading
+from textmill.data.reading.odd_files import BrokenFarInsideError, OddFiles
 from textmill.data.reading.read_documents import open_file, read_documents
 from textmill.data.sources.file_extensions import format_of
 from textmill.data.sources.findings import Notes
@@ -43,13 +46,15 @@ def examine(
     *,
     normalize: str | None = None,
     everything: bool = False,
+    within: Collection[Path] = (),
     say: Callable[[str], None] = lambda sentence: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Return what `files` contain, as plain values. Raises what reading them raises, and DataError for no text.
 
-    normalize: the normal form that text will be brought into. everything: read all of a large corpus. say: gets what
-    reading reports. progress: gets (bytes read, bytes in all).
+    normalize: the normal form that text will be brought into. everything: read all of a large corpus. within: the
+    files that nobody named, of which one that cannot be read is skipped. say: gets what reading reports. progress: gets
+    (bytes read, bytes in all).
     """
     sizes = {path: path.stat().st_size for path in files}
     total = sum(sizes.values())
@@ -60,32 +65,47 @@ def examine(
     if share < 1:
         files_read = f"{len(chosen):,} of {plural(len(files), 'file')}, which have {size(total)}"
         say(f"read {size(MOST_READ)} of text, the beginnings of {files_read}: --all reads all")
-    notes = Notes()
-    look, forms = _Look(TextSample(round(total * share))), MixedForms(chosen)
-    done = 0
-    for path, limit in limits.items():
-        look.encodings[_encoding(path, reading)] += 1
-        for part in forms.watch(_beginning(path, reading, notes, limit)):
-            look.add(part)
-            progress(min(done + look.bytes_of_file, total), total)
-        done += limit or sizes[path]
-        look.bytes_of_file = 0
+    odd, seen = OddFiles(within), None
+    while seen is None:
+        with suppress(BrokenFarInsideError):  # it is left out from the beginning, then
+            seen = _look_at(limits, reading, odd, round(total * share), lambda done: progress(min(done, total), total))
+    look, forms, notes = seen
     progress(total, total)
-    for sentence in notes.sentences():
-        say(sentence)
+    for sentence in (*notes.sentences(), odd.sentence()):
+        if sentence is not None:
+            say(sentence)
     if not look.num_bytes:
-        raise DataError(f"there is no text in {files[0]}{' and the other files' if len(files) > 1 else ''}")
+        nothing = f"there is no text in {files[0]}{' and the other files' if len(files) > 1 else ''}"
+        raise DataError(next(iter(odd.reasons.values()), nothing))
     mixed = forms.sentence(make_byte().with_normal_form(normalize))
     return look.described() | {
         "complete": share == 1,
-        "files": len(files),
+        "files": len(files) - len(odd.reasons),
+        "skipped": {str(path): reason for path, reason in odd.reasons.items()},
         "mixed_forms": mixed,
         "languages": _languages(look.sample.pieces),
         "tokenizers": tokenizer_trials(look.sample, normalize),
     }
 
 
-def _beginning(path: Path, reading: Reading, notes: Notes, limit: int | None) -> Iterator[Document]:
+def _look_at(
+    limits: Mapping[Path, int | None], reading: Reading, odd: OddFiles, size: int, progress: Callable[[int], None]
+) -> "tuple[_Look, MixedForms, Notes]":
+    """Look at so many bytes of each file, None for all of it; `size` is that of all. progress: gets bytes read."""
+    look, forms, notes, done = _Look(TextSample(size)), MixedForms(list(limits)), Notes(), 0
+    for path, limit in limits.items():
+        beginning = partial(_beginning, path, reading, limit)
+        for part in forms.watch(odd.documents(path, beginning, notes)):
+            look.add(part)
+            progress(done + look.bytes_of_file)
+        if path not in odd.reasons:
+            look.encodings[_encoding(path, reading)] += 1
+        done += limit or path.stat().st_size
+        look.bytes_of_file = 0
+    return look, forms, notes
+
+
+def _beginning(path: Path, reading: Reading, limit: int | None, notes: Notes) -> Iterator[Document]:
     """Yield the documents of a file, until they or what was read of it have so many bytes."""
     given, read = 0, array("q")
     for part in read_documents([path], reading, notes, read.append):

@@ -9,6 +9,7 @@ import numpy as np
 from textmill.data.preparing.chunks import chunks, utf8_size
 from textmill.data.preparing.split import Fragment, whole_documents
 from textmill.data.reading.document import Reading
+from textmill.data.reading.odd_files import OddFiles
 from textmill.data.reading.read_documents import read_documents
 from textmill.tokenizers import Tokenizer
 
@@ -52,10 +53,12 @@ def tokenizer_statistics(
     files: Sequence[Path],
     reading: Reading,
     on_bytes: Callable[[int], None] = lambda num_bytes: None,
+    odd: OddFiles | None = None,
 ) -> TokenizerStatistics:
-    """Return what `tokenizer` makes of the text in `files`. Raises what reading them raises."""
+    """Return what `tokenizer` makes of the text in `files`. `odd` may skip some. Raises what reading raises."""
     statistics = TokenizerStatistics(np.zeros(tokenizer.vocab_size, dtype=np.int64))
-    parts = (Fragment(0, part.text, not part.continues) for part in read_documents(files, reading, on_bytes=on_bytes))
+    documents = read_documents(files, reading, on_bytes=on_bytes, odd=odd)
+    parts = (Fragment(0, part.text, not part.continues) for part in documents)
     for chunk in chunks(parts if tokenizer.exact_in_parts else whole_documents(parts)):
         texts = [part.text for part in chunk]
         for text, ids in zip(texts, tokenizer.encode_batch(texts)):
