@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from textmill.cli.ablation import ablation
 from textmill.cli.help_pages import Json
 from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_settings
 from textmill.config.merge_layers import load_config
@@ -31,6 +32,8 @@ def sweep(
     *,
     search: Annotated[list[str] | None, Parameter(negative=(), group=group_of("preset"))] = None,
     trials: Annotated[int, Parameter(group=group_of("preset"))] = 20,
+    seeds: Annotated[int | None, Parameter(group=group_of("preset"))] = None,
+    variants: Annotated[Path | None, Parameter(group=group_of("preset"))] = None,
     max_time: Annotated[str | None, Parameter(group=group_of("preset"))] = None,
     config: ConfigFiles = None,
     json: Annotated[Json, Parameter(group=group_of("preset"))] = False,
@@ -42,12 +45,19 @@ def sweep(
     they fall behind; each is a normal run in OUTPUT_DIR/trial-0007. The same command continues a sweep that was
     stopped. It needs the extra tune: pip install 'textmill[tune]'.
 
+    With --seeds it is an ablation, and needs no extra: every combination of values, or every variant of a file, is
+    trained once with each seed, and compared with the first one by means, deviations and paired differences.
+
     Parameters
     ----------
     search
         What to vary: learning_rate=1e-4..1e-2:log (a range) or num_layers=2,4,6 (choices). May be repeated.
     trials
         Number of trials, earlier ones of the same sweep included.
+    seeds
+        Number of seeds, from --seed on, with each of which every variant is trained to its end; none is drawn.
+    variants
+        File of variants: names, and below each the settings in which it differs. With --seeds, instead of --search.
     max_time
         Time after which no further trial begins: seconds, or 10m, 2h.
 
@@ -55,7 +65,10 @@ def sweep(
     --------
     textmill sweep book.txt --max-steps 300 --search learning_rate=1e-4..1e-2:log
     textmill sweep book.txt --max-steps 300 --search num_layers=2,4,6 --trials 9
+    textmill sweep book.txt --max-steps 300 --search activation=silu,gelu --seeds 5
     """
+    if seeds is not None or variants is not None:
+        return ablation(search, variants, seeds, max_time, config_of(config, settings), json)
     from textmill.sweep.space import parse_search
     from textmill.sweep.study import import_optuna
 

@@ -44,8 +44,26 @@ def read_config(path: str | Path) -> list[Setting]:
     if file.is_dir():
         foreign = not (file / CONFIG_FILE).exists() and (file / "config.json").exists()
         file = file / ("config.json" if foreign else CONFIG_FILE)
-    source = _text(file)
     lines: dict[tuple[str, ...], int] = {}
+    values = _parsed(file, lines)
+
+    def where(at: tuple[str, ...]) -> str:
+        line = f":{lines[at]}" if at in lines else ""
+        return f"{file}{line}: {'.'.join(at)}"
+
+    if foreign or ("model_type" in values and not _MARKS.isdisjoint(values)):
+        return _of_model(file, values)
+    return list(flatten(values, origin=str(file), where=where))
+
+
+def read_mapping(path: Path) -> dict[Any, Any]:
+    """Return the mapping in a YAML, JSON or TOML file as it stands there. Raises MissingInputError, ConfigError."""
+    return _parsed(path, {})
+
+
+def _parsed(file: Path, lines: dict[tuple[str, ...], int]) -> dict[Any, Any]:
+    """Return the mapping in a file, empty for an empty one, and note the line of every key in `lines`."""
+    source = _text(file)
     readers = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".toml": _toml}
     reader = readers.get(file.suffix.lower())
     if reader is None:
@@ -54,18 +72,11 @@ def read_config(path: str | Path) -> list[Setting]:
         values = reader(file, source, lines)
     except RecursionError:
         raise ConfigError(f"{file}: is nested too deeply to be a configuration") from None
-
-    def where(at: tuple[str, ...]) -> str:
-        line = f":{lines[at]}" if at in lines else ""
-        return f"{file}{line}: {'.'.join(at)}"
-
     if values is None:
-        return []
+        return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: must contain settings such as 'd_model: 256', not {show(values)}")
-    if foreign or ("model_type" in values and not _MARKS.isdisjoint(values)):
-        return _of_model(file, values)
-    return list(flatten(values, origin=str(file), where=where))
+    return values
 
 
 def _of_model(file: Path, values: dict[str, Any]) -> list[Setting]:

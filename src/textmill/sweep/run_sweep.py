@@ -92,8 +92,8 @@ def sweep(
     with ExitStack() as stack:
         files.make_directory(folder)
         stack.enter_context(run_lock(folder, say=say))
-        config = _with_text_kept(config, say)
-        settle_definition(folder, config, dimensions)
+        config = with_text_kept(config, say)
+        settle_definition(folder, config, sorted(dimension.described() for dimension in dimensions))
         settings = {dimension.setting for dimension in dimensions}
         if "learning_rate" in settings and "optimizer" not in settings:
             optimizer = load_config(config, learning_rate=1.0).training.optimizer
@@ -103,7 +103,7 @@ def sweep(
         return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(search.study)], code)
 
 
-def _with_text_kept(config: Config, say: Say) -> Config:
+def with_text_kept(config: Config, say: Say) -> Config:
     """Return `config` with the files of text that is given once, which every trial would otherwise ask for again."""
     config = config.copy()
     data = config.data

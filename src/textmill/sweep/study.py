@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,12 @@ def import_optuna() -> Any:
 
 def objective_of(dimensions: Sequence[Dimension]) -> str:
     """Return the metric that trials are compared by: the validation loss, unless tokens differ between trials."""
-    settings = {dimension.setting for dimension in dimensions}
-    return "val_bits_per_byte" if TOKENS_CHANGE & settings else "val_loss"
+    return metric_for({dimension.setting for dimension in dimensions})
+
+
+def metric_for(settings: Collection[str]) -> str:
+    """Return the metric by which runs that differ in these settings are compared, lower is better."""
+    return "val_loss" if TOKENS_CHANGE.isdisjoint(settings) else "val_bits_per_byte"
 
 
 def open_study(folder: Path, seed: int) -> optuna.Study:
@@ -67,14 +71,14 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
     return study
 
 
-def settle_definition(folder: Path, config: Config, dimensions: Sequence[Dimension]) -> None:
-    """Write the sweep's definition into `folder`: its dimensions and the configuration.
+def settle_definition(folder: Path, config: Config, search: Any) -> None:
+    """Write the sweep's definition into `folder`: the configuration and what is searched, in JSON's types.
 
     Raises ResumeError if the folder contains another sweep, naming the difference, and DataError if its definition is
     damaged or gone.
     """
     values = {setting: value for setting, value in config.values().items() if setting not in NOT_DUMPED}
-    wanted = {"search": sorted(dimension.described() for dimension in dimensions), "config": values}
+    wanted = {"search": search, "config": values}
     path = folder / DEFINITION
     there = read_object(path)
     if not there and not path.exists() and not (folder / JOURNAL).exists():
