@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,13 +28,29 @@ if TYPE_CHECKING:
 MOST_ROWS = 10
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Compared:
+    """What an ablation is.
+
+    Parameters
+    ----------
+    seeds
+        Number of seeds, from --seed on, with each of which every variant is trained to its end; none is drawn.
+    variants
+        File of variants: names, and below each the settings in which it differs. With --seeds, instead of --search.
+    """
+
+    seeds: Annotated[int | None, Parameter(group=group_of("preset"))] = None
+    variants: Annotated[Path | None, Parameter(group=group_of("preset"))] = None
+
+
 @takes_settings()
 def sweep(
     *,
     search: Annotated[list[str] | None, Parameter(negative=(), group=group_of("preset"))] = None,
     trials: Annotated[int, Parameter(group=group_of("preset"))] = 20,
-    seeds: Annotated[int | None, Parameter(group=group_of("preset"))] = None,
-    variants: Annotated[Path | None, Parameter(group=group_of("preset"))] = None,
+    compared: Compared = Compared(),
     max_time: Annotated[str | None, Parameter(group=group_of("preset"))] = None,
     config: ConfigFiles = None,
     json: Annotated[Json, Parameter(group=group_of("preset"))] = False,
@@ -45,8 +62,8 @@ def sweep(
     they fall behind; each is a normal run in OUTPUT_DIR/trial-0007. The same command continues a sweep that was
     stopped. It needs the extra tune: pip install 'textmill[tune]'.
 
-    With --seeds it is an ablation, and needs no extra: every combination of values, or every variant of a file, is
-    trained once with each seed, and compared with the first one by means, deviations and paired differences.
+    With --seeds, every combination of values, or every variant of a file, is trained once with each seed instead, and
+    compared with the first one by means, deviations and paired differences. That needs no extra.
 
     Parameters
     ----------
@@ -54,21 +71,17 @@ def sweep(
         What to vary: learning_rate=1e-4..1e-2:log (a range) or num_layers=2,4,6 (choices). May be repeated.
     trials
         Number of trials, earlier ones of the same sweep included.
-    seeds
-        Number of seeds, from --seed on, with each of which every variant is trained to its end; none is drawn.
-    variants
-        File of variants: names, and below each the settings in which it differs. With --seeds, instead of --search.
     max_time
         Time after which no further trial begins: seconds, or 10m, 2h.
 
     Examples
     --------
     textmill sweep book.txt --max-steps 300 --search learning_rate=1e-4..1e-2:log
-    textmill sweep book.txt --max-steps 300 --search num_layers=2,4,6 --trials 9
     textmill sweep book.txt --max-steps 300 --search activation=silu,gelu --seeds 5
     """
-    if seeds is not None or variants is not None:
-        return ablation(search, variants, seeds, max_time, config_of(config, settings), json)
+    values = config_of(config, settings)
+    if compared != Compared():
+        return ablation(search, compared.variants, compared.seeds, max_time, values, json)
     from textmill.sweep.space import parse_search
     from textmill.sweep.study import import_optuna
 
@@ -76,7 +89,6 @@ def sweep(
     if trials < 1:
         raise ConfigError(f"--trials: must be at least 1, not {trials}")
     seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
-    values = config_of(config, settings)
     import_optuna()
     screen = Screen(stream=sys.stderr if json else sys.stdout)
     with screen.during("loading PyTorch"):
@@ -85,8 +97,9 @@ def sweep(
         from textmill.training.starting_point import next_free_run
 
     folder = Path(values.training.output_dir or next_free_run("sweep"))
-    searched = ", ".join(dimension.described() for dimension in dimensions)
-    screen.field("sweep", f"{folder}, {plural(trials, 'trial')} of {searched}")
+    screen.field(
+        "sweep", f"{folder}, {plural(trials, 'trial')} of {', '.join(each.described() for each in dimensions)}"
+    )
     result = run_sweep(values, dimensions, folder, trials=trials, max_seconds=seconds, say=screen.say)
     if result.ranked:
         picture = draw_sweep(result, dimensions)
