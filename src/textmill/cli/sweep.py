@@ -85,7 +85,7 @@ def sweep(
     from textmill.sweep.space import parse_search
     from textmill.sweep.study import import_optuna
 
-    dimensions = parse_search(search or [])
+    searched = parse_search(search or [])
     if trials < 1:
         raise ConfigError(f"--trials: must be at least 1, not {trials}")
     seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
@@ -97,12 +97,10 @@ def sweep(
         from textmill.training.starting_point import next_free_run
 
     folder = Path(values.training.output_dir or next_free_run("sweep"))
-    screen.field(
-        "sweep", f"{folder}, {plural(trials, 'trial')} of {', '.join(each.described() for each in dimensions)}"
-    )
-    result = run_sweep(values, dimensions, folder, trials=trials, max_seconds=seconds, say=screen.say)
+    screen.field("sweep", f"{folder}, {plural(trials, 'trial')} of {', '.join(each.described() for each in searched)}")
+    result = run_sweep(values, searched, folder, trials=trials, max_seconds=seconds, say=screen.say)
     if result.ranked:
-        picture = draw_sweep(result, dimensions)
+        picture = draw_sweep(result, searched)
         if not json:
             _show(result, picture, values)
     if json:
