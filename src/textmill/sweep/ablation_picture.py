@@ -63,9 +63,9 @@ def _differences(axes: Axes, summaries: Sequence[Summary], names: Sequence[str],
     """Draw the difference of each variant to the first, with its interval; below zero is better."""
     compared = [(name, each.difference) for name, each in zip(names, summaries) if each.difference is not None]
     axes.axvline(0, color=GREY, linewidth=0.8)
-    for place, (_, difference) in enumerate(compared):
+    for height, (_, difference) in enumerate(compared):
         half = 0.0 if math.isnan(difference.low) else difference.high - difference.mean
-        axes.errorbar([difference.mean], [place], xerr=[half], fmt="o", color=BLUE, capsize=4)
+        axes.errorbar([difference.mean], [height], xerr=[half], fmt="o", color=BLUE, capsize=4)
     axes.set_yticks(range(len(compared)), [name for name, _ in compared], fontfamily=fonts, parse_math=False)
     axes.set_ylim(len(compared) - 0.5, -0.5)
     axes.set_title(

@@ -140,7 +140,7 @@ def _refuse(config: Config, variant: Variant) -> None:
         raise ConfigError(f"{variant.name}: {error}") from error
 
 
-def _run(config: Config, variant: Variant, seed: int, folder: Path, place: str, metric: str, say: Say) -> int:
+def _run(config: Config, variant: Variant, seed: int, folder: Path, number: str, metric: str, say: Say) -> int:
     """Train one run, or go on with it; return the exit code that a signal gave it, else 0."""
     run, started = run_folder(folder, variant, seed), time.monotonic()
     values: dict[str, Any] = {**variant.values, "seed": seed, "output_dir": str(run)}
@@ -151,5 +151,5 @@ def _run(config: Config, variant: Variant, seed: int, folder: Path, place: str, 
         return code
     value = best(read_measurements(run / METRICS), metric)
     told = "no finite value" if value is None else f"{value:.4f}"
-    say(f"run {place:<8} {variant.name}, seed {seed}: {metric} {told} ({time.monotonic() - started:.0f} s)")
+    say(f"run {number:<8} {variant.name}, seed {seed}: {metric} {told} ({time.monotonic() - started:.0f} s)")
     return 0
