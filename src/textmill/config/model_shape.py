@@ -60,7 +60,7 @@ def resolve_shape(config: ModelConfig) -> tuple[ModelConfig, list[str]]:
 
 
 def _architecture(model: ModelConfig) -> list[str]:
-    """Set the architecture; return a sentence if other options decided it."""
+    """Set the architecture; return a sentence, with all that it changes, if other options decided it."""
     if model.architecture is not None:
         return []
     reasons = [
@@ -75,7 +75,13 @@ def _architecture(model: ModelConfig) -> list[str]:
     model.derive("architecture", "gpt2" if reasons else "qwen3")
     if not reasons:
         return []
-    return [f"architecture: gpt2, because {' and '.join(reasons)}; set architecture to choose another"]
+    of_gpt2 = {"activation": "gelu_tanh", "norm": "layernorm", "pos_encoding": "learned", "bias": "true"}
+    others = [f"{name} {value}" for name, value in of_gpt2.items() if getattr(model, name) is None]
+    changed = f"{', '.join(others)}, no gate, and queries and keys that are not normalised"
+    return [
+        f"architecture: gpt2, because {' and '.join(reasons)}, which also means {changed}; architecture qwen3 keeps what "
+        "is not set (only silu has a gate)"
+    ]
 
 
 def fit_heads(model: ModelConfig) -> list[str]:
