@@ -79,8 +79,8 @@ def _architecture(model: ModelConfig) -> list[str]:
     others = [f"{name} {value}" for name, value in of_gpt2.items() if getattr(model, name) is None]
     changed = f"{', '.join(others)}, no gate, and queries and keys that are not normalised"
     return [
-        f"architecture: gpt2, because {' and '.join(reasons)}, which also means {changed}; architecture qwen3 keeps what "
-        "is not set (only silu has a gate)"
+        f"architecture: gpt2, because {' and '.join(reasons)}, which also means {changed}; architecture qwen3 keeps "
+        "what is not set (only silu has a gate)"
     ]
 
 
