@@ -53,7 +53,7 @@ def below(folder: Path, found: list[Path]) -> set[str]:
 )
 def test_patterns_choose_files(tree: Path, rules: dict[str, list[str]], expected: str) -> None:
     """Paths below the folder, as gitignore(5) has them, with braces; an extension that is asked for is read."""
-    chosen = FileRules(tuple(rules.get("include", ())), tuple(rules.get("exclude", ())))
+    chosen = FileRules(tuple(rules.get("include", ())), tuple(rules.get("exclude", ())), source_code=False)
     found = list_files(tree, rules=chosen)
     assert below(tree, found) == set(expected.split())
 

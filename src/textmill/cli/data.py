@@ -28,6 +28,7 @@ All = Annotated[bool, Parameter(name="--all", negative=(), show_default=False, h
         "include",
         "exclude",
         "gitignore",
+        *("source_code", "keep_files", "max_file_size", "max_line_length", "max_non_text"),
         "text_column",
         "format",
         "encoding",

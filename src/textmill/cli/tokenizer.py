@@ -44,6 +44,7 @@ TokenizerPath = Annotated[
         "include",
         "exclude",
         "gitignore",
+        *("source_code", "keep_files", "max_file_size", "max_line_length", "max_non_text"),
         "tokenizer",
         "vocab_size",
         "special_tokens",

@@ -113,6 +113,7 @@ class TrainKeywords(TypedDict, total=False):
     init_std: Any
     initializer_range: Any
     intermediate_size: Any
+    keep_files: Any
     keep_last: Any
     kv_heads: Any
     label_smoothing: Any
@@ -140,12 +141,15 @@ class TrainKeywords(TypedDict, total=False):
     max_checkpoints: Any
     max_epochs: Any
     max_eval_batches: Any
+    max_file_size: Any
     max_grad_norm: Any
     max_iters: Any
     max_learning_rate: Any
     max_length: Any
+    max_line_length: Any
     max_lr: Any
     max_new_tokens: Any
+    max_non_text: Any
     max_seq_len: Any
     max_seq_length: Any
     max_steps: Any
@@ -235,6 +239,7 @@ class TrainKeywords(TypedDict, total=False):
     seq_len: Any
     seq_length: Any
     sequence_length: Any
+    source_code: Any
     special_tokens: Any
     split_pattern: Any
     step_size: Any

@@ -40,6 +40,7 @@ FREE = {
         "num_workers",
         "preprocessing_num_workers",
     ),
+    *("source_code", "keep_files", "max_file_size", "max_line_length", "max_non_text"),
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "max_unknown"),
     *("logging_steps", "eval_steps", "save_steps", "sample_steps", "save_total_limit", "metrics"),
     *("sample_prompt", "sample_tokens", "sample_temperature", "sample_top_p", "eval_batch_size"),

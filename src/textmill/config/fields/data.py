@@ -9,8 +9,11 @@ from pydantic import BeforeValidator, Field
 from textmill.config.field_types import (
     MOST_THREADS,
     Fields,
+    MaybeCount,
+    MaybeNumber,
     MaybePath,
     MaybePaths,
+    MaybeSwitch,
     MaybeText,
     MaybeWhole,
     Number,
@@ -49,6 +52,7 @@ Format = Literal[
 ]
 Packing = Literal["concat", "greedy", "first_fit", "best_fit"]
 Augmentation = Literal["case", "punctuation", "whitespace"]
+KeptFiles = Literal["generated", "minified", "vendored"]
 Normalize = Literal["nfc", "nfd", "nfkc"]
 
 
@@ -79,6 +83,18 @@ class DataFields(Fields):
     """Of folders and patterns, leave out what matches one of these, such as 'tests/' or '*.csv'."""
     gitignore: Switch = True
     """Leave out what the .gitignore files of a git repository list."""
+    source_code: MaybeSwitch = None
+    """Folders are source code: every file that is text is read, but no generated code. Unset: told by their files."""
+    keep_files: Annotated[list[KeptFiles], BeforeValidator(comma_separated(one_of(KeptFiles)))] = Field(
+        default_factory=list
+    )
+    """In folders of source code, read these too: generated, minified, vendored."""
+    max_file_size: MaybeCount = Field(default=None, ge=0)
+    """In folders, skip plain text of more bytes, such as 5M; 0 for no limit. Unset: 1 MB in source code."""
+    max_line_length: MaybeCount = Field(default=None, ge=0)
+    """In folders, skip plain text with a longer line, in bytes; 0 for no limit. Unset: 10,000 in source code."""
+    max_non_text: MaybeNumber = Field(default=None, ge=0, le=1)
+    """In folders, skip files with a larger share of bytes that are not text. Unset: 0.1 in source code."""
     val_split: Number = Field(default=0.1, ge=0, lt=1)
     """Share of the text used for validation; 0 for none."""
     text_column: Text = "text"

@@ -37,7 +37,16 @@ def reading_of(data: DataConfig) -> Reading:
 
 def rules_of(data: DataConfig) -> FileRules:
     """Return what a run's configuration reads of folders."""
-    return FileRules(tuple(data.include), tuple(data.exclude), data.gitignore)
+    return FileRules(
+        include=tuple(data.include),
+        exclude=tuple(data.exclude),
+        gitignore=data.gitignore,
+        source_code=data.source_code,
+        keep_files=tuple(data.keep_files),
+        max_file_size=data.max_file_size,
+        max_line_length=data.max_line_length,
+        max_non_text=data.max_non_text,
+    )
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,27 @@ _CODE = (
     ".hs .ml .ex .erl .clj .lisp .el .sh .sql .f90 .pas .toml .yaml .yml .ini .cfg"
 )
 
+PROSE = frozenset(_PROSE.split())
+
+_MORE_CODE = (
+    ".vue .svelte .astro .mjs .cjs .mts .cts .cxx .hh .hxx .inl .cu .cuh .m .mm .dart .groovy .gradle .fs .vb .nim "
+    ".elm .exs .cljs .scm .rkt .mli .hrl .bash .zsh .fish .ps1 .pyx .pxd .proto .tf .nix .sol .asm .s .scss .ipynb"
+)
+_SETTINGS = ".toml .yaml .yml .ini .cfg"
+
+SOURCE = frozenset({*_CODE.split(), *_MORE_CODE.split()} - {*_SETTINGS.split()})
+"""Extensions by which a folder is recognized as source code."""
+
+_BINARY = (
+    ".png .jpg .jpeg .gif .bmp .ico .icns .webp .tif .tiff .svg .psd .ai .eps .mp3 .wav .ogg .flac .m4a .mp4 .mov .avi "
+    ".mkv .webm .ttf .otf .woff .woff2 .eot .doc .docx .xls .xlsx .ppt .pptx .odt .ods .odp .o .a .so .dylib .dll .exe "
+    ".lib .obj .class .jar .war .pyc .pyo .pyd .wasm .bc .pdb .node .whl .egg .deb .rpm .dmg .iso .img .bin .dat .db "
+    ".sqlite .sqlite3 .pickle .pkl .pt .pth .onnx .h5 .hdf5 .npz .safetensors .gguf .ckpt .keystore .jks .p12 .der .mo"
+)
+
+NOT_TEXT = frozenset(_BINARY.split())
+"""Extensions that are not read as text in a folder of source code, where every other file is if its content is text."""
+
 TEXT_SUFFIXES = frozenset({*_PROSE.split(), *_CODE.split(), *FORMATS, ".npy"})
 """Extensions that are read when a folder is given. A file given by its own name is read whatever its extension."""
 

@@ -28,11 +28,20 @@ class FileRules:
         include: patterns of paths below what was named, as in .gitignore and with braces; without one all is read.
         exclude: patterns of what is left out of that; `!` before a pattern reads those all the same.
         gitignore: whether what the .gitignore files of a repository list is left out.
+        source_code: whether folders are source code, see `source_tree`; None to tell by their files.
+        keep_files: what is read in source code all the same: generated, minified, vendored.
+        max_file_size, max_line_length: bytes, 0 for no limit; None for the limits of source code, and none elsewhere.
+        max_non_text: the largest share of bytes that are no text, in the same way.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     gitignore: bool = True
+    source_code: bool | None = None
+    keep_files: tuple[str, ...] = ()
+    max_file_size: int | None = None
+    max_line_length: int | None = None
+    max_non_text: float | None = None
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a pattern that means nothing."""
@@ -53,9 +62,11 @@ class FolderSearch:
     Attributes:
         rules: what is read of folders.
         skipped: what else is in them, by reason.
+        notes: what else people should know, sentences.
     """
 
     rules: FileRules = field(default_factory=FileRules)
+    notes: list[str] = field(default_factory=list)
     skipped: SkippedFiles = field(default_factory=SkippedFiles)
     _effective: set[str] = field(default_factory=set)
 
@@ -101,6 +112,7 @@ class FolderSearch:
         idle = [pattern.typed for pattern in (*self._include, *self._exclude) if pattern.typed not in self._effective]
         told = {typed: "--include" if typed in map(_typed, self._include) else "--exclude" for typed in idle}
         return [
+            *self.notes,
             *(f"{flag} {typed} matches nothing in what was named" for typed, flag in told.items()),
             *self.skipped.sentences(),
         ]

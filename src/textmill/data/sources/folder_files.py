@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from textmill.data.sources.file_extensions import TEXT_SUFFIXES, extension_of, missing_package
+from textmill.data.sources.file_extensions import ARCHIVES, NOT_TEXT, TEXT_SUFFIXES, extension_of, missing_package
 from textmill.data.sources.file_rules import (
     EXCLUDED,
     IGNORED,
@@ -16,6 +16,8 @@ from textmill.data.sources.file_rules import (
     FolderSearch,
 )
 from textmill.data.sources.git_ignore import GIT, GITIGNORE, GitIgnore
+from textmill.data.sources.skipped_files import first_names
+from textmill.data.sources.source_tree import is_source_code, reason_to_skip
 from textmill.errors import MissingInputError
 from textmill.runs.layout import is_clearly_run
 
@@ -46,6 +48,10 @@ def leads_outside(path: Path, real_root: str) -> bool:
     return not Path(os.path.realpath(path)).is_relative_to(real_root)
 
 
+def _not_text_by_extension(path: Path) -> str:
+    return f"it is not text by its extension ({path.suffix or 'none'})"
+
+
 @dataclass(frozen=True)
 class _Folder:
     """A folder of the walk.
@@ -67,6 +73,7 @@ class _Walk:
     search: FolderSearch
     _seen: set[Identity] = field(default_factory=set)
     _links: list[tuple[Path, _Folder]] = field(default_factory=list)
+    _undecided: set[Path] = field(default_factory=set)  # by their extension
 
     def files(self) -> list[Path]:
         """Return the files, those that links lead to after all others have been seen."""
@@ -75,12 +82,34 @@ class _Walk:
             found = list(self._below(self.root, _Folder("", not self.search.rules.include, ignored)))
         except OSError as error:
             raise MissingInputError(f"cannot read the folder {self.root}: {error.strerror or error}") from error
-        if not self._links:
-            return found
-        real_root = os.path.realpath(self.root)
-        while self._links:  # a folder behind a link may contain more of them
-            found += self._behind(*self._links.pop(0), real_root)
-        return sorted(found)
+        if self._links:
+            real_root = os.path.realpath(self.root)
+            while self._links:  # a folder behind a link may contain more of them
+                found += self._behind(*self._links.pop(0), real_root)
+            found.sort()
+        return self._by_content(found)
+
+    def _by_content(self, found: list[Path]) -> list[Path]:
+        """Return those that are read, now that it is known what the folder is as a whole."""
+        rules, read = self.search.rules, list[Path]()
+        source = is_source_code(found) if rules.source_code is None else rules.source_code
+        for path in found:
+            known = path not in self._undecided
+            below = path.relative_to(self.root).as_posix()
+            if not known and not source:
+                reason = _not_text_by_extension(path)
+            else:
+                reason = reason_to_skip(path, below, rules, source=source, known=known)
+            if reason is None:
+                read.append(path)
+            else:
+                self.search.skipped.add(reason, path)
+        if further := [path for path in read if path in self._undecided]:
+            self.search.notes.append(
+                f"{self.root} is source code, so that files with other extensions are read too (--source-code false "
+                f"leaves them out): {first_names(further)}"
+            )
+        return read
 
     def _below(self, folder: Path, at: _Folder) -> Iterator[Path]:
         self._is_new(folder.stat())
@@ -155,9 +184,13 @@ class _Walk:
     def _not_text(self, path: Path, below: str) -> str | None:
         if missing := missing_package(path):
             return f"{path.suffix} needs {missing}, which is missing (pip install 'textmill[data]')"
-        if extension_of(path)[0] in TEXT_SUFFIXES or self.search.names(below):
+        extension, compression = extension_of(path)
+        if extension in TEXT_SUFFIXES or self.search.names(below):
             return None
-        return f"it is not text by its extension ({path.suffix or 'none'})"
+        if compression or extension in NOT_TEXT or extension in ARCHIVES or self.search.rules.source_code is False:
+            return _not_text_by_extension(path)
+        self._undecided.add(path)
+        return None
 
     def _file(self, path: Path, found: os.stat_result | None) -> Iterator[Path]:
         if found is None:
