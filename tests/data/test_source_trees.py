@@ -175,8 +175,8 @@ def test_the_settings_change_the_corpus(tree: Path, tmp_path: Path) -> None:
     options = {"tokenizer": "byte", "val_split": 0, "cache_dir": tmp_path / "cache"}
     plain, more = prepare(tree, **options), prepare(tree, rules=FileRules(keep_files=("vendored",)), **options)
     assert plain.key != more.key and len(more.train) > len(plain.train)
-    flags = "--tokenizer byte --val-split 0 --keep-files vendored".split()
-    assert main(["prepare", str(tree), *flags, "--output", str(tmp_path / "flags")]) == 0
+    flags = f"--tokenizer byte --val-split 0 --keep-files vendored --output {tmp_path / 'flags'}"
+    assert main(["prepare", str(tree), *flags.split()]) == 0
     assert prepare(tmp_path / "flags").key == more.key
     skipped = json.loads((plain.folder / "prepared.json").read_text())["skipped"]
     assert any("latin.c is not UTF-8" in fault for fault in skipped["it cannot be read"])
