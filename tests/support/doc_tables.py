@@ -125,6 +125,7 @@ WHY = {
     "deepspeed_config": "the other engines need no second file",
     "threads": "all cores; lower it if the machine has other work",
     "seed": "fixed, so that a run can be repeated",
+    "data_seed": "one number decides everything; two tell the luck of the weights from that of the order",
     "logging_steps": "often enough to see the loss fall",
     "eval_steps": "evaluation costs time: at most a fiftieth of the training work is spent on it",
     "eval_batches": "a part of the validation set would add noise",

@@ -48,6 +48,7 @@ class TrainKeywords(TypedDict, total=False):
     d_model: Any
     data_dir: Any
     data_path: Any
+    data_seed: Any
     dataloader_num_workers: Any
     dataset_config: Any
     dataset_name: Any

@@ -16,7 +16,7 @@ from textmill.runs.read_run import read_environment
 FORBIDDEN = {
     *SHAPE,
     *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "split_pattern", "normalize"),
-    *("extend_vocab", "model"),
+    *("extend_vocab", "model", "data_seed"),
     *("init_from", "pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob"),
     *("min_length", "val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
     "newlines",

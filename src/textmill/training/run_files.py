@@ -20,6 +20,7 @@ from textmill.runs import layout
 from textmill.runs.read_run import changes_of_settings, read_environment, read_status
 from textmill.runs.recorded_files import record_files, with_hash
 from textmill.training.run import Run
+from textmill.training.user_code import describe_user_code
 from textmill.version import VERSION
 
 
@@ -95,6 +96,7 @@ def write_environment(
         "ends_documents": corpus.train.eos_id is not None,
         "vocab_size": run.config.model.vocab_size,
         "command": quoted(*sys.argv),
+        **describe_user_code(),
     }
     files.write_json(run.folder / layout.ENVIRONMENT, described)
 

@@ -23,7 +23,7 @@ def training_rows(
     data, length = config.data, config.model.max_seq_len
     augment = None
     if data.augmentation:
-        augment = Augment(data.augmentation, data.augmentation_prob, corpus.tokenizer, config.training.seed)
+        augment = Augment(data.augmentation, data.augmentation_prob, corpus.tokenizer, _data_seed(config))
     mask = data.mask_documents and data.pack_sequences
     strategy = packing_of(data, corpus)
     if strategy == "concat":
@@ -88,12 +88,17 @@ def make_loader(config: Config, rows: Rows, augment: Augment | None, world: Worl
         accumulation=settings.gradient_accumulation_steps,
         world_size=world.size,
         rank=world.rank,
-        seed=settings.seed,
+        seed=_data_seed(config),
         augment=augment,
     )
     if not on_gpu and not config.data.num_workers:
         return loader
     return Prefetch(loader, ahead=max(1, config.data.num_workers), pin=on_gpu)
+
+
+def _data_seed(config: Config) -> int:
+    settings = config.training
+    return settings.seed if settings.data_seed is None else settings.data_seed
 
 
 def rows_line(config: Config, rows: Rows) -> str | None:

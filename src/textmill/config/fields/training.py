@@ -198,6 +198,8 @@ class TrainingFields(Fields):
     """CPU threads. Unset: one per core."""
     seed: Whole = Field(default=42, ge=0, lt=2**63)
     """Random seed: equal seeds give equal runs."""
+    data_seed: MaybeWhole = Field(default=None, ge=0, lt=2**63)
+    """Seed of the order of the rows and of changes to their text. Unset: the seed."""
     # evaluation, checkpoints, samples
     logging_steps: Whole = Field(default=10, ge=1)
     """Steps between progress lines."""
