@@ -13,7 +13,7 @@ _SECONDS = 2.0
 def describe_user_code() -> dict[str, Any]:
     """Return `commit`, of the repository that the current folder belongs to, and `script` with its `script_sha256`.
 
-    None for what there is not: no repository, no git, no commit yet; no script, as at a prompt or in a notebook.
+    None for what is missing: no repository, no git, no commit yet; no script, as at a prompt or in a notebook.
     """
     script = Path(sys.argv[0]) if sys.argv and sys.argv[0].endswith(".py") else None
     try:
