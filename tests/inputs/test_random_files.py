@@ -122,6 +122,7 @@ GOOD: dict[str, tuple[Callable[[], bytes], str]] = {
     "a.srt": (_cues, ""),
     "a.vtt": (lambda: b"WEBVTT\n\n" + _cues().replace(b",", b"."), ""),
     "a.tmx": (_tmx, ""),
+    "a.ipynb": (lambda: json.dumps({"cells": [{"source": text} for text in TEXTS]}).encode(), ""),
     "a.parquet": (lambda: _arrow(True), "pyarrow"),
     "a.arrow": (lambda: _arrow(False), "pyarrow"),
     "a.npy": (_npy, ""),

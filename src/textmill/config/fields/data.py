@@ -47,6 +47,7 @@ Format = Literal[
     "srt",
     "vtt",
     "tmx",
+    "ipynb",
     "npy",
     "bin",
 ]

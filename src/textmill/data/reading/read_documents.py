@@ -14,6 +14,7 @@ from textmill.data.reading.formats import (
     json_objects,
     jsonl,
     markup,
+    notebook,
     parquet_and_arrow,
     pdf,
     subtitles,
@@ -44,6 +45,7 @@ READERS: dict[str, Read] = {
     "srt": subtitles.read_srt,
     "vtt": subtitles.read_vtt,
     "tmx": translations.read,
+    "ipynb": notebook.read,
 }
 """Format -> how it is read. `sources.file_extensions` says which extension has which format."""
 

@@ -21,6 +21,7 @@ FORMATS = {
     ".srt": "srt",
     ".vtt": "vtt",
     ".tmx": "tmx",
+    ".ipynb": "ipynb",
 }
 """Extension -> format. Every other extension is plain text. `reading.read` has one reader per format."""
 
