@@ -19,7 +19,7 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
     """
     try:
         book = json.loads(file.read().decode("utf-8-sig"))
-        sheets = book["worksheets"] if "worksheets" in book else [book]
+        sheets = book.get("worksheets", [book])
         cells = [cell for sheet in sheets for cell in sheet["cells"]]
         sources = [_source(cell) for cell in cells]
         "".join(sources).encode()  # JSON can write a lone surrogate
