@@ -6,10 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from textmill.cli.main import main
+from textmill.data.preparing import character_sample
+from textmill.tokenizers import make_char
 
 SMALL = ["--d-model", "32", "--num-layers", "1", "--num-heads", "2", "--max-seq-len", "16", "--batch-size", "4"]
 
@@ -93,3 +96,62 @@ def test_planning_needs_no_torch(book: Path) -> None:
     words = ["plan", str(book), "--device", "cpu", "--epochs", "1", "--batch-size", "2"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def alphabet(first: str, count: int) -> str:
+    return "".join(chr(ord(first) + number) for number in range(count))
+
+
+def planned(capsys: pytest.CaptureFixture[str], words: list[str]) -> tuple[dict[str, Any], str]:
+    """The plan, and what was said beside it."""
+    assert main(["plan", *words, "--tokenizer", "char", "--epochs", "1", "--json", *SMALL]) == 0
+    screen = capsys.readouterr()
+    return json.loads(screen.out), screen.err
+
+
+@pytest.mark.parametrize(("first", "count"), [("ក", 70), ("一", 3000), ("a", 26)])
+def test_characters_are_counted_in_any_script(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], first: str, count: int
+) -> None:
+    """Khmer, Chinese and English have the vocabulary, tokens, steps and parameters that a dry run finds."""
+    letters = alphabet(first, count)
+    text = tmp_path / "text.txt"
+    text.write_text(letters * 50, encoding="utf-8")
+    plan, said = planned(capsys, [str(text)])
+    words = ["train", str(text), "--tokenizer", "char", "--epochs", "1", "--json", *SMALL, "--dry-run"]
+    assert main([*words, "--cache-dir", str(tmp_path / "cache"), "--output-dir", str(tmp_path / "run")]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert f"vocabulary: {count:,} different characters in all of the text" in said
+    assert plan["text"]["vocab_size"] == made["text"]["vocab_size"] == count + 1
+    assert plan["parameters"] == made["parameters"]
+    assert plan["text"]["train_tokens"] == pytest.approx(made["text"]["train_tokens"], rel=0.01)
+    assert plan["steps"] == pytest.approx(made["steps"], abs=1)
+
+
+def test_the_sample_of_a_large_text_is_called_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each of many files a beginning is read; what cannot be read is left to the training."""
+    monkeypatch.setattr(character_sample, "MOST_CHARACTERS", 1000)
+    for number in range(10):
+        (tmp_path / f"{number}.txt").write_text(chr(ord("ក") + number) * 500, encoding="utf-8")
+    (tmp_path / "broken.txt").write_bytes(b"\xff\x81" * 100)
+    plan, said = planned(capsys, [str(tmp_path)])
+    assert "vocabulary: 10 different characters in a sample of 2.7 kB, the text may have more" in said
+    assert plan["text"]["vocab_size"] == 11
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/broken.txt").write_bytes(b"\xff\x81" * 100)
+    assert planned(capsys, [str(tmp_path / "a")])[0]["text"]["vocab_size"] == 101
+
+
+def test_characters_that_are_added_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --extend-vocab they come on top of those of the tokenizer, whose characters are tokens of the plan."""
+    make_char(["abc "]).save(tmp_path / "tok")
+    text = tmp_path / "text.txt"
+    text.write_text("abc ក" * 200, encoding="utf-8")
+    words = [str(text), "--epochs", "1", "--json", *SMALL, "--tokenizer", str(tmp_path / "tok")]
+    assert main(["plan", *words, "--extend-vocab"]) == 0
+    screen = capsys.readouterr()
+    assert json.loads(screen.out)["text"]["vocab_size"] == 6
+    assert "vocabulary: 5 of the tokenizer, 1 new characters in all of the text" in screen.err
+    assert json.loads(screen.out)["text"]["train_tokens"] == 900

@@ -61,6 +61,7 @@ def test_what_does_not_fit_is_fitted_or_refused() -> None:
 def test_tokens_of_a_text_from_its_size() -> None:
     """Bytes are tokens of byte and char tokenizers; larger vocabularies make fewer tokens."""
     assert tokens_of_bytes(1000, "byte", 257) == tokens_of_bytes(1000, "char", 60) == 1000
+    assert tokens_of_bytes(3000, "char", 60, 3.0) == 1000
     assert 1000 > tokens_of_bytes(1000, "bpe", 512) > tokens_of_bytes(1000, "bpe", 50_257) > 150
 
 

@@ -30,8 +30,8 @@ def plan(
 ) -> None:
     """Estimate what a run will take: parameters, steps, memory, disk, and the time at a given speed.
 
-    It takes the flags of textmill train. Text is not read: its tokens are estimated from its size, unless DATA is a
-    prepared folder. textmill train --dry-run reads it and counts.
+    It takes the flags of textmill train. Tokens are estimated from the size of the text, and characters, where they are
+    tokens, counted in a sample of it. Of a prepared folder all is known. textmill train --dry-run reads and counts.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def plan(
     free_vocab(values, made=is_tokenized(text))
     made, said = plan_run(
         values,
-        estimated_text(values, size),
+        estimated_text(values, size, note),
         device=hardware.device,
         precision=hardware.precision,
         world_size=hardware.processes,

@@ -185,12 +185,12 @@ def plan_run(
     return plan, said
 
 
-def tokens_of_bytes(num_bytes: int, tokenizer: str, vocab_size: int) -> int:
+def tokens_of_bytes(num_bytes: int, tokenizer: str, vocab_size: int, bytes_per_character: float = 1.0) -> int:
     """Return the approximate number of tokens in `num_bytes` of text, from the kind and size of the tokenizer.
 
-    A byte or character token is one byte (non-Latin characters more). In English prose and Python code a BPE token is
+    A byte token is one byte, a character token `bytes_per_character`. In English prose and Python code a BPE token is
     about 0.38 log2(V) - 1.2 bytes for V between 512 and 50,000, within 15 % (docs/plan.md has the figures).
     """
     if tokenizer in ("char", "byte"):
-        return num_bytes
+        return int(num_bytes / bytes_per_character) if tokenizer == "char" else num_bytes
     return int(num_bytes / max(1.0, 0.38 * math.log2(vocab_size) - 1.2))

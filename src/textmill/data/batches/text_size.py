@@ -1,12 +1,14 @@
 """The size of a run's text, for its preset and its plan: counted in a prepared corpus, estimated in files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from textmill.config import Config, DataConfig
-from textmill.config.tokenizer_kinds import WITH_VOCAB_SIZE
+from textmill.config.tokenizer_kinds import NEW_KINDS, WITH_VOCAB_SIZE
+from textmill.console.number_format import size as file_size
 from textmill.data.batches.packing import pack
+from textmill.data.preparing.character_sample import sample_characters
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.tokenizer_choice import suitable_vocab_size
 from textmill.data.reading.formats.token_ids import open_token_ids
@@ -24,7 +26,7 @@ from textmill.tokenizers import load_tokenizer
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
 
 _USUAL_CHARACTERS = 100
-"""Different characters of a text in English, for a plan."""
+"""Different characters of a text in English, for a plan of text that cannot be read."""
 
 
 def corpus_size_bytes(
@@ -43,8 +45,13 @@ def corpus_size_bytes(
     if items is not None and len(items) == 1 and is_prepared(Path(items[0])):
         corpus = open_corpus(Path(items[0]))
         return sum(store.num_bytes for store in (corpus.train, corpus.validation) if store is not None)
-    files = default_corpus() if items is None else list_files(items, split=split, cache_dir=cache_dir, rules=rules)
-    return sum(path.stat().st_size for path in files)
+    return sum(path.stat().st_size for path in _files_of(items, split, cache_dir, rules))
+
+
+def _files_of(
+    items: Sequence[str | Path] | None, split: str, cache_dir: str | Path | None, rules: FileRules | None
+) -> list[Path]:
+    return default_corpus() if items is None else list_files(items, split=split, cache_dir=cache_dir, rules=rules)
 
 
 def size_of(settings: PrepareSettings) -> int:
@@ -89,11 +96,11 @@ def counted_text(config: Config, corpus: Corpus) -> Text:
     return replace(text, rows=targets.size, row_tokens=max(1, round(int(targets.sum()) / targets.size)))
 
 
-def estimated_text(config: Config, num_bytes: int) -> Text:
+def estimated_text(config: Config, num_bytes: int, say: Callable[[str], None] = lambda sentence: None) -> Text:
     """Return the text of a run that has not been read: counted if it is prepared or ids, else estimated.
 
     num_bytes: its size, from which follow the tokens of text. Its documents are not known, so that rows are those of
-    one stream.
+    one stream. say: is told of which part of the text the characters were counted.
     """
     settings = PrepareSettings.of(config)
     if settings.prepared_folder is not None:
@@ -103,21 +110,50 @@ def estimated_text(config: Config, num_bytes: int) -> Text:
     sets = [named_set(item)[1] for item in settings.val_data or ()][:1]
     if names_ids(settings):
         return _text_of_ids(settings, kind, *(list_files(given, rules=settings.rules) for given in (items or (), sets)))
-    sizes = {"byte": 257, "char": _USUAL_CHARACTERS}
-    sizes |= dict.fromkeys(WITH_VOCAB_SIZE, settings.vocab_size or suitable_vocab_size(num_bytes))
-    vocab_size = sizes.get(kind) or load_tokenizer(kind).vocab_size
+    made, vocab_size, bytes_per_character = _vocabulary(settings, kind, num_bytes, say)
     if weights:  # the mixture is as long as its largest part requires
         parts = [corpus_size_bytes(item, cache_dir=settings.cache_dir, rules=settings.rules) for item in items or ()]
         num_bytes = int(max(size * sum(weights) / weight for size, weight in zip(parts, weights)))
-    tokens = tokens_of_bytes(num_bytes, kind, vocab_size)
+    tokens = tokens_of_bytes(num_bytes, made, vocab_size, bytes_per_character)
     if sets:
-        held_out = tokens_of_bytes(
-            corpus_size_bytes(sets, cache_dir=settings.cache_dir, rules=settings.rules), kind, vocab_size
-        )
+        num_bytes = corpus_size_bytes(sets, cache_dir=settings.cache_dir, rules=settings.rules)
+        held_out = tokens_of_bytes(num_bytes, made, vocab_size, bytes_per_character)
     else:
         held_out = int(tokens * settings.share)
         tokens -= held_out
     return Text(tokens, held_out, vocab_size, learned=kind in WITH_VOCAB_SIZE, estimated=True)
+
+
+def _vocabulary(
+    settings: PrepareSettings, kind: str, num_bytes: int, say: Callable[[str], None]
+) -> tuple[str, int, float]:
+    """Return the kind of the tokenizer that the run will have, its size, and the bytes of a character of the text.
+
+    kind: the one to learn, or the path of one that exists. A sample of the text is read where characters are tokens or
+    are added to the vocabulary.
+    """
+    known = None if kind in NEW_KINDS else load_tokenizer(kind)
+    if known is None and kind != "char":
+        size = 257 if kind == "byte" else settings.vocab_size or suitable_vocab_size(num_bytes)
+        return kind, size + (len(settings.special_tokens) if kind == "byte" else 0), 1.0
+    if known is not None and known.kind != "char" and not (settings.extend_vocab and known.unk_id is not None):
+        return known.kind, known.vocab_size, 1.0
+    items, _ = weighted_items(settings.data)
+    files = _files_of(items, settings.dataset_split, settings.cache_dir, settings.rules)
+    form = settings.normalize if known is None else known.normal_form
+    sample = sample_characters(files, settings.reading, form)
+    per_character = sample.bytes_per_character
+    if known is not None:
+        new = len(known.unknown_in(sample.text)) if settings.extend_vocab else 0
+        size, found = known.vocab_size + new, f"{known.vocab_size:,} of the tokenizer, {new:,} new characters"
+    else:
+        new = len(set(sample.text)) or _USUAL_CHARACTERS
+        size, found = new + 1 + len(settings.special_tokens), f"{new:,} different characters"  # 1 is <unk>
+    if known is None or new:
+        whole = sample.num_bytes >= num_bytes
+        most = "all of the text" if whole else f"a sample of {file_size(sample.num_bytes)}, the text may have more"
+        say(f"vocabulary: {found} in {most}")
+    return "char" if known is None else known.kind, size, per_character
 
 
 def _text_of_ids(settings: PrepareSettings, kind: str, train: list[Path], validation: list[Path]) -> Text:
