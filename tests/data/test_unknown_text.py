@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer as Backend
-from tokenizers import models, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers
 
 from support.small_corpora import write
 from support.small_models import small_model
@@ -15,7 +15,8 @@ from textmill.cli.main import main
 from textmill.data import prepare
 from textmill.errors import DataError
 from textmill.evaluation.evaluate_saved_model import evaluate_model
-from textmill.tokenizers import Tokenizer, make_char
+from textmill.generation.text_generation import prompt_ids
+from textmill.tokenizers import Tokenizer, make_char, train_bpe
 
 LATIN = make_char(["abcdefghijklmnopqrstuvwxyz \n"])
 
@@ -80,6 +81,25 @@ def test_a_foreign_tokenizer_hides_characters_behind_one_token(tmp_path: Path) -
     (tmp_path / "a.txt").write_text("a b ab a b a b a ", encoding="utf-8")
     with pytest.raises(DataError, match=r"5\.9% of 17 characters of .*a.txt, and max_unknown"):
         prepare(tmp_path / "a.txt", tokenizer=Tokenizer.from_backend(words), val_split=0, cache_dir=tmp_path)
+
+
+def test_a_tokenizer_that_would_drop_text_is_refused(tmp_path: Path) -> None:
+    """BPE without a token for unknown characters, over letters and over a part of all bytes; with all it spells all."""
+    letters = Tokenizer.from_backend(Backend(models.BPE({"a": 0, "b": 1, " ": 2, "ab": 3}, [("a", "b")])))
+    partial = Backend(models.BPE({"a": 0, "b": 1, "Ġ": 2}, []))
+    partial.pre_tokenizer, partial.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    said: list[str] = []
+    for tokenizer in (letters, Tokenizer.from_backend(partial)):
+        assert tokenizer.encode("aកb").tolist() == tokenizer.encode("ab").tolist()  # without a trace
+        assert tokenizer.unknown_in("aកb ក") == {"ក": 2}
+        (tmp_path / "a.txt").write_text("ab ab ab ក ", encoding="utf-8")
+        with pytest.raises(DataError, match=r"'ក' \(U\+1780\), and would drop them"):
+            prepare(tmp_path / "a.txt", tokenizer=tokenizer, val_split=0, max_unknown=1, cache_dir=tmp_path)
+        (tmp_path / "a.txt").write_text("ab ab ab ab ", encoding="utf-8")
+        assert prepare(tmp_path / "a.txt", tokenizer=tokenizer, val_split=0, cache_dir=tmp_path).train.num_tokens
+        assert prompt_ids(tokenizer, "aក", said.append) == [0]
+    assert len(said) == 2 and "'ក'" in said[0]
+    assert not train_bpe(["ab ab ab"], 260).drops_text
 
 
 def test_it_is_refused_as_soon_as_it_is_certain(tmp_path: Path) -> None:

@@ -120,6 +120,8 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str, say: Say | None = None) -> lis
     `say` is called if an empty prompt was replaced, and if the tokenizer does not know all of the prompt.
     """
     say = say or (lambda sentence: None)
+    if tokenizer.drops_text and (lost := tokenizer.unknown_in(prompt)):
+        say(f"the tokenizer has no token for {', '.join(map(repr, lost))}: left out of the prompt")
     ids = [*tokenizer.prefix_ids, *map(int, tokenizer.encode(prompt)), *tokenizer.suffix_ids]
     if ids:
         unknown = ids.count(tokenizer.unk_id) if tokenizer.unk_id is not None else 0

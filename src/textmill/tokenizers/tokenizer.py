@@ -87,6 +87,7 @@ class Tokenizer:
             self.unk_id = None  # the backend asks for one and never gives it
         elif (described.get("decoder") or {}).get("type") == "ByteLevel":
             self._token_bytes = token_bytes
+        self.drops_text = _drops_text(described, vocabulary)
         self._is_spelled: dict[str, bool] = {}
         self._direct: Callable[[str], np.ndarray] | None = None
         if self.kind == "byte":
@@ -205,10 +206,14 @@ class Tokenizer:
 
     def unknown_in(self, text: str) -> Counter[str]:
         """Return the characters of `text`, in the tokenizer's normal form, that it cannot spell, with their number."""
-        if self.unk_id is None:
+        if self.unk_id is None and not self.drops_text:
             return Counter()
         found = Counter(self.normalized(text))
         new = [character for character in found if character not in self._is_spelled]
+        if self.drops_text:
+            known = self._backend.get_vocab(with_added_tokens=True) if new else {}
+            self._is_spelled.update({each: all(symbol in known for symbol in self.symbols_of(each)) for each in new})
+            new = []
         for character, ids in zip(new, self.encode_batch(new, 1)):
             self._is_spelled[character] = self.unk_id not in ids
         return Counter({character: number for character, number in found.items() if not self._is_spelled[character]})
@@ -301,6 +306,15 @@ def _refuse_surrogates(text: str) -> None:
             f"the text contains U+{ord(text[error.start]):04X}, a lone surrogate, at position {error.start}: "
             "UTF-8 cannot spell it"
         ) from error
+
+
+def _drops_text(described: Mapping[str, Any], vocabulary: Mapping[str, int]) -> bool:
+    """Whether characters that the vocabulary lacks would leave no trace: BPE without a token for them."""
+    model = described["model"]
+    if model.get("type") != "BPE" or model.get("unk_token") is not None or model.get("byte_fallback"):
+        return False
+    spells_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
+    return not (spells_bytes and all(CHARACTER_OF_BYTE[byte] in vocabulary for byte in range(256)))
 
 
 def _kind(described: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from textmill.data.preparing.split import Fragment
+from textmill.data.preparing.unknown_text import refuse_dropped_text
 from textmill.tokenizers import Tokenizer
 
 MOST = 1 << 21
@@ -101,7 +102,12 @@ class Encoding:
         return hashlib.blake2b(f"{self.tokenizer.fingerprint} {self.eos_id}".encode(), digest_size=16).digest()
 
     def encode(self, fragments: Sequence[Fragment]) -> EncodedChunk:
-        """Return the ids of `fragments`, with the tokens around every document that begins or ends in them."""
+        """Return the ids of `fragments`, with the tokens around every document that begins or ends in them.
+
+        Raises DataError where the tokenizer would drop text without a trace: no loss could be charged for it.
+        """
+        if self.tokenizer.drops_text:
+            refuse_dropped_text(self.tokenizer, (fragment.text for fragment in fragments))
         before, after = list(self.tokenizer.prefix_ids), list(self.tokenizer.suffix_ids)
         if self.eos_id is not None and after[-1:] != [self.eos_id]:
             after.append(self.eos_id)

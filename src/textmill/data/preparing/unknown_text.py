@@ -6,7 +6,7 @@ Behind the unknown token text is lost: a model learns to predict holes, and noth
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +92,19 @@ def refuse_unknown(name: str, found: Mapping[str, Any], most: float) -> None:
         "tokenizer made for such text (for a new model --tokenizer bpe, unigram, char or byte), train with "
         "--extend-vocab, which adds its characters, or accept it with --max-unknown 1"
     )
+
+
+def refuse_dropped_text(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
+    """Raise DataError if the tokenizer, which has no token for what it cannot spell, would drop some of the text."""
+    lost: Counter[str] = Counter()
+    for text in texts:
+        lost += tokenizer.unknown_in(text)
+    if lost:
+        such = such_as([character for character, _ in lost.most_common(EXAMPLES)])
+        raise DataError(
+            f"the tokenizer has no token for some characters of the text{such}, and would drop them without a trace: "
+            "use another tokenizer (a new one: --tokenizer bpe)"
+        )
 
 
 def such_as(characters: Sequence[str]) -> str:
