@@ -27,6 +27,7 @@ OWN = {
     "cache": "cache-dir older-than-days json",
     "tokenizer": "output json",
     "report": "output json",
+    "data": "all json text-column format encoding include exclude files-from source-code normalize cache-dir",
 }
 """Flags of a verb beside the settings of a run."""
 
@@ -73,6 +74,7 @@ WORDS = {
     "presets": [[], ["tiny"], ["gpt2"], ["nothing"], ["tiny", "small"]],
     "doctor": [["--help"], ["a"], ["--nothing"]],
     "cache": [["list"], ["clean"], ["clean", "x"], []],
+    "data": [["text.txt"], ["text.txt", "nowhere"], ["prepared"], ["run"], [], ["t*"]],
     "completion": [["bash"], ["zsh"], ["fish"], ["cmd"], []],
 }
 """Positional words of every verb, good ones first."""

@@ -59,7 +59,8 @@ def test_a_model_of_a_smaller_vocabulary_is_refused(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"model": "gpt2"}, "model is str, not a torch.nn.Module; architecture= and preset="),
+        ({"model": 2}, "model is int, not a torch.nn.Module; architecture= and preset="),
+        ({"model": "gpt2"}, "model: must name an object as package.module:attribute, not 'gpt2'; .* architecture"),
         (
             {"metrics": {"m": lambda logits, batch: logits.mean()}},
             r"the metric m returned a tensor, not the pair",

@@ -77,7 +77,7 @@ def sweep(
     Examples
     --------
     textmill sweep book.txt --max-steps 300 --search learning_rate=1e-4..1e-2:log
-    textmill sweep book.txt --max-steps 300 --search activation=silu,gelu --seeds 5
+    textmill sweep book.txt --search activation=silu,gelu --seeds 5
     """
     values = config_of(config, settings)
     if compared != Compared():
