@@ -40,18 +40,23 @@ def sweep(folder: Path, words: list[str], *extra: str) -> int:
 
 
 def test_a_sweep_finds_the_better_value(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a rate that learns and one that does not the first is best; its printed command makes that run."""
+    """Of a rate that learns and one that does not the first is best, each once; its printed command makes that run."""
     pytest.importorskip("optuna", reason=NEEDS_OPTUNA)
     folder = tmp_path / "rates"
     assert sweep(folder, words, "--search", "learning_rate=1e-7,1e-2", "--trials", "4", "--json") == 0
-    result = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert "all 2 combinations of the values have been tried: there is no trial 3" in captured.err
+    assert json.loads((folder / "best.json").read_text()) == {
+        f"trial {trial['number']}": trial["values"]
+        for trial in sorted(result["trials"], key=lambda each: each["val_loss"])
+    }
     best = next(trial for trial in result["trials"] if trial["number"] == result["best"])
     assert best["values"] == {"learning_rate": 1e-2}
     assert "--learning-rate 0.01" in result["command"] and "--max-steps 12" in result["command"]
     assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    values = {trial["values"]["learning_rate"] for trial in result["trials"]}
-    assert values == {1e-7, 1e-2}
-    assert [record.name for record in find_records(folder)] == [f"trial-{number:04d}" for number in range(4)]
+    assert sorted(trial["values"]["learning_rate"] for trial in result["trials"]) == [1e-7, 1e-2]
+    assert [record.name for record in find_records(folder)] == [f"trial-{number:04d}" for number in range(2)]
     for trial in result["trials"]:
         record = Record(Path(trial["folder"]))
         assert record.values["learning_rate"] == trial["values"]["learning_rate"]

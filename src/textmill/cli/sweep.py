@@ -93,6 +93,7 @@ def sweep(
     screen = Screen(stream=sys.stderr if json else sys.stdout)
     with screen.during("loading PyTorch"):
         from textmill.sweep.run_sweep import sweep as run_sweep
+        from textmill.sweep.run_sweep import write_finalists
         from textmill.sweep.sweep_picture import draw_sweep
         from textmill.training.starting_point import next_free_run
 
@@ -100,15 +101,15 @@ def sweep(
     screen.field("sweep", f"{folder}, {plural(trials, 'trial')} of {', '.join(each.described() for each in searched)}")
     result = run_sweep(values, searched, folder, trials=trials, max_seconds=seconds, say=screen.say)
     if result.ranked:
-        picture = draw_sweep(result, searched)
+        picture, finalists = draw_sweep(result, searched), write_finalists(result)
         if not json:
-            _show(result, picture, values)
+            _show(result, picture, finalists, values)
     if json:
         write_json(_as_dict(result, values))
     return result.exit_code
 
 
-def _show(result: SweepResult, picture: Path, config: Config) -> None:
+def _show(result: SweepResult, picture: Path, finalists: Path | None, config: Config) -> None:
     names = list(result.ranked[0].values)
     head = ("trial", result.metric.replace("_", " "), "state", *names)
     rows = [
@@ -121,14 +122,16 @@ def _show(result: SweepResult, picture: Path, config: Config) -> None:
     write("")
     field("plot", str(picture))
     if result.best is not None:
-        field("best", str(result.best.folder))
+        field("best", f"{result.best.folder}, of one seed: a small lead may be luck")
+        if finalists is not None:
+            write(named("compare", f"{command(config, {}, 'sweep')} {quoted('--variants', finalists)} --seeds 5"))
         write(named("train it", command(config, result.best.values)))
 
 
-def command(config: Config, values: Mapping[str, Any]) -> str:
+def command(config: Config, values: Mapping[str, Any], verb: str = "train") -> str:
     """Return the command line of a run with what somebody chose in `config`, and `values` over it."""
     config = load_config(config, values)
-    words = ["textmill", "train", *map(str, config.data.data or [])]
+    words = ["textmill", verb, *map(str, config.data.data or [])]
     for setting, value in config.values().items():
         if setting in ("data", "output_dir", "run_name", "overwrite", "resume") or value is None:
             continue

@@ -20,6 +20,7 @@ from textmill.runs.run_lock import run_lock
 from textmill.sweep.space import Dimension
 from textmill.sweep.study import DEFINITION, import_optuna, objective_of, open_study, settle_definition
 from textmill.sweep.trial import refuse_other_values, run_trial, trial_folder
+from textmill.sweep.unrepeated import combinations, untried
 
 if TYPE_CHECKING:
     import optuna
@@ -28,6 +29,9 @@ Say = Callable[[str], None]
 
 FAILURES_ALLOWED = 5
 """Failed trials in a row after which the sweep is given up: the cause is then not the values."""
+
+FINALISTS = 3
+"""Best trials that are worth comparing with several seeds."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def sweep(
         if "learning_rate" in settings and "optimizer" not in settings:
             optimizer = load_config(config, learning_rate=1.0).training.optimizer
             say(f"optimizer: {optimizer} in every trial, because the rates searched are its; --optimizer sets another")
-        search = _Search(open_study(folder, config.training.seed), config, dimensions, folder, metric, say)
+        search = _Search(open_study(folder, dimensions, config.training.seed), config, dimensions, folder, metric, say)
         code = search.run(trials, max_seconds)
         return SweepResult(folder, metric, [tried(trial, folder) for trial in _over(search.study)], code)
 
@@ -112,6 +116,22 @@ def with_text_kept(config: Config, say: Say) -> Config:
         if items := getattr(data, name):
             setattr(data, name, [str(item) for item in keeper.keep(items, name) or []])
     return config
+
+
+def write_finalists(result: SweepResult) -> Path | None:
+    """Write the values of the best trials that ran to their end as variants, to be compared with several seeds.
+
+    Return the path of best.json, or None where fewer than two trials differ in values.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for trial in result.ranked:
+        if trial.state == "complete" and trial.values not in found.values() and len(found) < FINALISTS:
+            found[f"trial {trial.number}"] = trial.values
+    if len(found) < 2:
+        return None
+    target = result.folder / "best.json"
+    files.write_json(target, found)
+    return target
 
 
 @dataclass(frozen=True)
@@ -133,7 +153,12 @@ class _Search:
             if deadline is not None and time.monotonic() >= deadline:
                 self.say(f"the time is up after {done} of {trials} trials; the same command continues with them")
                 return 0
-            trial = _next(self.study)
+            trial = _unfinished(self.study)
+            if trial is None and untried(self.dimensions, [each.params for each in _over(self.study)]) == 0:
+                every = combinations(self.dimensions)
+                self.say(f"all {every} combinations of the values have been tried: there is no trial {done + 1}")
+                return 0
+            trial = trial or self.study.ask()
             values = {dimension.setting: dimension.suggest(trial) for dimension in self.dimensions}
             refuse_other_values(trial_folder(self.folder, trial.number), values)
             try:
@@ -169,12 +194,12 @@ class _Search:
         return 0
 
 
-def _next(study: optuna.Study) -> optuna.Trial:
-    """Return the trial that an earlier process did not finish, or a new one."""
+def _unfinished(study: optuna.Study) -> optuna.Trial | None:
+    """Return the trial that an earlier process did not finish, or None."""
     optuna = import_optuna()
     for unfinished in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         return optuna.trial.Trial(study, unfinished._trial_id)
-    return study.ask()
+    return None
 
 
 def _over(study: optuna.Study) -> list[Any]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FORBIDDEN = frozenset({*NOT_DUMPED, "run_name", "log_dir", "data", "val_data"})
 """Settings that the sweep itself needs: where a trial is written and what it is measured on."""
 
+_LUCK = frozenset({"seed", "data_seed"})
+"""Settings of which no value is better than another: the best one found is the luckiest."""
+
 
 @dataclass(frozen=True)
 class Dimension:
@@ -32,6 +35,15 @@ class Dimension:
     high: float = 0.0
     log: bool = False
     whole: bool = False
+
+    @property
+    def size(self) -> int | None:
+        """The number of its values, or None if there is no end of them."""
+        return len(self.choices) or (int(self.high) - int(self.low) + 1 if self.whole else None)
+
+    def values(self) -> Sequence[Any]:
+        """Return its values; only where `size` is not None."""
+        return self.choices or range(int(self.low), int(self.high) + 1)
 
     def suggest(self, trial: BaseTrial) -> Any:
         """Return a value for `trial`."""
@@ -70,6 +82,8 @@ def _parse(text: str) -> Dimension:
     where = f"--search {name}"
     if section_of(setting) is None:
         raise ConfigError(f"{where}: no such setting{closest(setting, setting_names())}")
+    if setting in _LUCK:
+        raise ConfigError(f"{where}: the best seed is the luckiest, not a better one: --seeds 5 trains all with each")
     if setting in FORBIDDEN or is_list(setting):
         raise ConfigError(f"{where}: this setting cannot vary within a sweep")
     if not equals or not values.strip():

@@ -16,6 +16,7 @@ from textmill.runs.layout import is_run
 from textmill.runs.recorded_files import has_own_hash
 from textmill.sweep.journal import KEPT, CheckedJournal
 from textmill.sweep.space import Dimension
+from textmill.sweep.unrepeated import Unrepeated, combinations
 
 if TYPE_CHECKING:
     import optuna
@@ -46,10 +47,11 @@ def metric_for(settings: Collection[str]) -> str:
     return "val_loss" if TOKENS_CHANGE.isdisjoint(settings) else "val_bits_per_byte"
 
 
-def open_study(folder: Path, seed: int) -> optuna.Study:
+def open_study(folder: Path, dimensions: Sequence[Dimension], seed: int) -> optuna.Study:
     """Return the study of the sweep in `folder`, new or as it was left.
 
-    Trials are drawn by TPE; one whose evaluations are worse than the median of the others at the same step is pruned.
+    Trials are drawn by TPE, none twice where `dimensions` have an end of values; one whose evaluations are worse than
+    the median of the others at the same step is pruned.
     Raises DataError for a journal that is damaged, or that lacks trials which have a run in `folder`.
     """
     optuna = import_optuna()
@@ -66,7 +68,9 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
         if number.isdecimal() and int(number) >= recorded and is_run(trial):
             raise DataError(f"{path} does not list the run in {trial}: it was cut, replaced or deleted; {KEPT}")
     # A sampler that began again with the same seed would draw the first trials once more.
-    study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.trials)) % 2**32, n_startup_trials=STARTUP_TRIALS)
+    seed = (seed + len(study.trials)) % 2**32
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    study.sampler = sampler if combinations(dimensions) is None else Unrepeated(sampler, dimensions, seed)
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=1)
     return study
 
