@@ -92,16 +92,15 @@ def sweep(
     import_optuna()
     screen = Screen(stream=sys.stderr if json else sys.stdout)
     with screen.during("loading PyTorch"):
-        from textmill.sweep.run_sweep import sweep as run_sweep
-        from textmill.sweep.run_sweep import write_finalists
+        from textmill.sweep import run_sweep
         from textmill.sweep.sweep_picture import draw_sweep
         from textmill.training.starting_point import next_free_run
 
     folder = Path(values.training.output_dir or next_free_run("sweep"))
     screen.field("sweep", f"{folder}, {plural(trials, 'trial')} of {', '.join(each.described() for each in searched)}")
-    result = run_sweep(values, searched, folder, trials=trials, max_seconds=seconds, say=screen.say)
+    result = run_sweep.sweep(values, searched, folder, trials=trials, max_seconds=seconds, say=screen.say)
     if result.ranked:
-        picture, finalists = draw_sweep(result, searched), write_finalists(result)
+        picture, finalists = draw_sweep(result, searched), run_sweep.write_finalists(result)
         if not json:
             _show(result, picture, finalists, values)
     if json:
