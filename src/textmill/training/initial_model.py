@@ -150,8 +150,8 @@ def load_initial(
     """Set the weights of `model` to those of `initial`.
 
     Rows of embedding and head are moved to the tokens of `tokenizer` if it is another; those of new tokens stay as they
-    are, or are means of others if it extends the model's. Learned positions beyond the model's context are left out.
-    Raises as `load_model`.
+    are, or are near means of others if it extends the model's. Learned positions beyond the model's context are left
+    out. Raises as `load_model`.
     """
     _, stored = read_model(initial.folder)
     state: dict[str, Any] = model.state_dict()
@@ -167,9 +167,9 @@ def load_initial(
         if parts:
             spelled = sum(map(bool, parts.values()))
             say(
-                f"extend_vocab: {plural(len(parts), 'row')} of the embeddings are new, {spelled:,} as the mean of the "
-                f"parts of their character and {len(parts) - spelled:,} as the mean of all rows; the others are the "
-                "model's"
+                f"extend_vocab: {plural(len(parts), 'row')} of the embeddings are new, {spelled:,} near the mean of "
+                f"the parts of their character and {len(parts) - spelled:,} near the mean of all rows; the others are "
+                "the model's"
             )
     elif initial.retokenized:
         new, old = _shared_rows(initial, tokenizer, model.config.vocab_size or 0)
