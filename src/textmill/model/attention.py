@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from textmill.errors import ConfigError
 from textmill.planning.memory import FLASH, WRITTEN_OUT_LIMIT, groups_heads
 
 _MPS_IS_RIGHT = (2, 13)
@@ -32,7 +33,7 @@ class Mask:
     With `written_out`, `bias` is added to the scores: 0 or -inf, (G*T, S) or (K*B, G*T, S), or None if nothing is
     masked; `by_hand`: there is no cache, and `attend_on_cpu` computes the rest. Otherwise the fused kernel gets
     `allowed`, a boolean (T, S) or (B, 1, T, S), on a CUDA GPU as numbers that are added, or None with `causal`, which
-    masks the future; `repeat`: with keys and values once for each query head.
+    masks the future; `repeat`: with keys and values once for each query head. segments: (B, T), as given.
     """
 
     written_out: bool
@@ -41,6 +42,7 @@ class Mask:
     allowed: Tensor | None = None
     causal: bool = False
     repeat: bool = False
+    segments: Tensor | None = None
 
 
 def make_mask(
@@ -68,25 +70,49 @@ def make_mask(
     repeat = heads != kv_heads and x.device.type == "cuda" and not _groups_heads(x.device, dtype, masked=not causal)
     if causal:
         return Mask(written_out, causal=True, repeat=repeat)
-    allowed = torch.ones(length, total, dtype=torch.bool, device=x.device).tril(total - length)  # (T, S)
-    if segments is not None:
-        own = segments.unsqueeze(1)  # (B, 1, T)
-        allowed = allowed & (own.unsqueeze(-1) == own.unsqueeze(-2))  # (B, 1, T, S)
+    allowed = visible(length, total, segments, x.device)
     if not written_out and x.device.type == "cuda":  # once for all layers, where the kernel would do it in each
         allowed = torch.zeros(allowed.shape, dtype=dtype, device=x.device).masked_fill_(~allowed, float("-inf"))
     if not written_out:
-        return Mask(written_out, allowed=allowed, repeat=repeat)
+        return Mask(written_out, allowed=allowed, repeat=repeat, segments=segments)
     bias = torch.zeros(allowed.shape, dtype=dtype, device=x.device).masked_fill_(~allowed, float("-inf"))
     group = heads // kv_heads
     if segments is None:
         return Mask(written_out, by_hand, bias.repeat(group, 1))  # (G*T, S)
     bias = bias.expand(kv_heads, batch, group, length, total)  # from (B, 1, T, S)
-    return Mask(written_out, by_hand, bias.reshape(kv_heads * batch, group * length, total))
+    return Mask(written_out, by_hand, bias.reshape(kv_heads * batch, group * length, total), segments=segments)
+
+
+def visible(length: int, total: int, segments: Tensor | None, device: torch.device) -> Tensor:
+    """Return which of S = `total` positions each of the last T = `length` may see: true or false, (T, S).
+
+    With `segments` (B, T), where T = S, it is (B, 1, T, S).
+    """
+    allowed = torch.ones(length, total, dtype=torch.bool, device=device).tril(total - length)
+    if segments is None:
+        return allowed
+    own = segments.unsqueeze(1)  # (B, 1, T)
+    return allowed & (own.unsqueeze(-1) == own.unsqueeze(-2))
 
 
 def _groups_heads(device: torch.device, dtype: torch.dtype, *, masked: bool) -> bool:
     flash = torch.cuda.get_device_capability(device) >= FLASH
     return groups_heads(half=dtype in (torch.float16, torch.bfloat16), masked=masked, flash=flash)
+
+
+def attend_as_given(core: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    """Return what an attention of the user's makes of queries, keys, values and `visible`; see `build_model`.
+
+    Raises ConfigError for a result of another shape than the queries'.
+    """
+    out = core(q, k, v, visible(q.shape[1], k.shape[1], mask.segments, q.device))
+    if not isinstance(out, Tensor) or out.shape != q.shape:
+        what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+        raise ConfigError(
+            f"{type(core).__name__} returned {what}: an attention returns the shape of its queries, "
+            f"here {tuple(q.shape)}"
+        )
+    return out
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) -> Tensor:

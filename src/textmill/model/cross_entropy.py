@@ -93,8 +93,8 @@ def _documents(batch: Batch) -> dict[str, Tensor]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def forward(model: nn.Module, batch: Batch) -> Tensor:
-    """Return the logits (B, T, V) of `model` for a batch; see `logits_of`.
+def output_of(model: nn.Module, batch: Batch) -> Any:
+    """Return what `model` returns for a batch, whose positions and segments it gets where documents are hidden.
 
     A model that takes `targets`, as nanoGPT's, gets them: without them it computes the logits of the last position
     alone.
@@ -102,7 +102,12 @@ def forward(model: nn.Module, batch: Batch) -> Tensor:
     options = _documents(batch)
     if _takes(type(_unwrapped(model)), "targets"):
         options["targets"] = batch.targets.clamp(min=0)  # its loss is not used, and may know another IGNORED
-    logits = logits_of(model(batch.tokens, **options))  # (B, T) -> (B, T, V)
+    return model(batch.tokens, **options)
+
+
+def forward(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the logits (B, T, V) of `model` for a batch; see `logits_of` and `output_of`."""
+    logits = logits_of(output_of(model, batch))  # (B, T) -> (B, T, V)
     if logits.shape[:2] != batch.tokens.shape:
         raise ConfigError(
             f"the model returned the logits of {logits.shape[1]} positions for {batch.tokens.shape[1]} tokens: return "

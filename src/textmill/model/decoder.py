@@ -47,6 +47,7 @@ class Names(NamedTuple):
     positions: str
     blocks: str
     norm: str
+    attention: str
 
 
 class Decoder(nn.Module):
@@ -75,6 +76,11 @@ class Decoder(nn.Module):
 
     def _part(self, name: str) -> Any:
         return getattr(getattr(self, self.names.stack), name)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The layers, the first one first."""
+        return self._part(self.names.blocks)
 
     @property
     def token_embedding(self) -> nn.Embedding:
@@ -107,6 +113,20 @@ class Decoder(nn.Module):
         Raises:
             ValueError: more positions than `config.max_seq_len`, or segments with a cache.
         """
+        x = self.stream(tokens, positions=positions, segments=segments, cache=cache)
+        if next_tokens is not None:
+            return self._loss(x, next_tokens, label_smoothing)
+        return self.lm_head(x[:, -1:] if last_only else x)  # (B, T, D) -> (B, T, V)
+
+    def stream(
+        self,
+        tokens: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Return what the head reads, the normed stream after all blocks (B, T, D). See `forward`."""
         length = tokens.shape[1]
         past = 0 if cache is None else cache.length
         if past + length > self.config.max_seq_len:
@@ -135,16 +155,13 @@ class Decoder(nn.Module):
         x = self._through_blocks(x, angles, mask, cache)
         if cache is not None:
             cache.advance(length)
-        x = self._part(self.names.norm)(x)
-        if next_tokens is not None:
-            return self._loss(x, next_tokens, label_smoothing)
-        return self.lm_head(x[:, -1:] if last_only else x)  # (B, T, D) -> (B, T, V)
+        return self._part(self.names.norm)(x)
 
     def _through_blocks(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
         """Return the stream (B, T, D) after all blocks."""
         recompute = self.config.gradient_checkpointing and self.training and torch.is_grad_enabled()
         drops = max(self.config.dropout, self.config.attention_dropout or 0.0) > 0
-        for block in self._part(self.names.blocks):
+        for block in self.blocks:
             if recompute:
                 x = recomputed(block, x, angles, mask, None, drops=drops)
             else:

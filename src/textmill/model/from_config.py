@@ -1,5 +1,7 @@
 """Build a model from its configuration, and draw its initial weights."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -17,16 +19,36 @@ _RESIDUAL_OUTPUTS = ("o_proj.weight", "down_proj.weight", "c_proj.weight")
 """Endings of the names of weights whose outputs are added to the residual stream."""
 
 
-def build_model(config: ModelConfig, *, seed: int | None = None) -> Decoder:
+Part = Callable[[ModelConfig, int], nn.Module]
+"""Makes a part of one layer from the resolved shape and the number of the layer, 0 for the first."""
+
+
+def build_model(
+    config: ModelConfig, *, seed: int | None = None, attention: Part | None = None, mlp: Part | None = None
+) -> Decoder:
     """Return a new model of this shape on the CPU, in float32, with random weights.
 
     The same `seed` gives the same weights, and the global random state is not touched; without a seed the weights come
     from the global random state. Without vocab_size the model is one for bytes.
 
+    Args:
+        attention: makes, for each layer, what replaces the softmax of scores. It is called with queries (B, T, H, E),
+            keys and values (B, S, K, E), normalised, rotated and cached as in the family, and with which pairs are
+            visible, bool (T, S), or (B, 1, T, S) where documents are hidden from each other; it returns (B, T, H, E).
+            `attention_dropout` is left to it.
+        mlp: makes, for each layer, what replaces the feed-forward part, (B, T, D) to the same.
+
+    Linear layers and embeddings in these parts are drawn as all others are; other weights are left as they were made.
+
     Raises:
         ConfigError: the numbers of the configuration contradict each other.
     """
     model = empty_model(config)
+    for layer, block in enumerate(model.blocks):
+        if attention is not None:
+            block.get_submodule(model.names.attention).core = attention(model.config, layer)
+        if mlp is not None:
+            block.mlp = mlp(model.config, layer)
     initialise(model, torch.Generator().manual_seed(seed) if seed is not None else None)
     return model
 

@@ -10,7 +10,7 @@ E head size.
 from torch import Tensor, nn
 
 from textmill.config import ModelConfig
-from textmill.model.attention import Mask, attend
+from textmill.model.attention import Mask, attend, attend_as_given
 from textmill.model.attention_on_cpu import Heads, attend_on_cpu
 from textmill.model.decoder import Block, Decoder, Names
 from textmill.model.kv_cache import Cache
@@ -30,6 +30,7 @@ class GPT2Attention(nn.Module):
         self.layer = layer
         self.heads = Heads(heads, kv_heads, size)
         self.dropout = config.attention_dropout or 0.0
+        self.core: nn.Module | None = None  # instead of the softmax of scores, see `build_model`
         self.c_attn = Conv1D(config.d_model, (heads + 2 * kv_heads) * size, config.bias)
         self.c_proj = Conv1D(heads * size, config.d_model, config.bias)
 
@@ -37,7 +38,7 @@ class GPT2Attention(nn.Module):
         batch, length, _ = x.shape
         dropout = self.dropout if self.training else 0.0
         qkv = self.c_attn(x)  # (B, T, (H + 2K)*E)
-        if mask.by_hand:
+        if mask.by_hand and self.core is None:
             y = attend_on_cpu(qkv, self.heads, angles=angles, bias=mask.bias, dropout=dropout)  # (B, T, H*E)
             return self.c_proj(y)  # (B, T, D)
         queries, keys, size = self.heads
@@ -46,7 +47,8 @@ class GPT2Attention(nn.Module):
             q, k = rotate(q, angles), rotate(k, angles)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, S, K, E)
-        y = attend(q, k, v, mask, dropout)  # (B, T, H, E)
+        core = self.core
+        y = attend(q, k, v, mask, dropout) if core is None else attend_as_given(core, q, k, v, mask)  # (B, T, H, E)
         return self.c_proj(y.reshape(batch, length, -1))  # (B, T, D)
 
 
@@ -72,4 +74,4 @@ class GPT2Decoder(Decoder):
     """A model of the family gpt2."""
 
     block = GPT2Block
-    names = Names("transformer", "wte", "wpe", "h", "ln_f")
+    names = Names("transformer", "wte", "wpe", "h", "ln_f", "attn")

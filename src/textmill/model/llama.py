@@ -10,7 +10,7 @@ E head size.
 from torch import Tensor, nn
 
 from textmill.config import ModelConfig
-from textmill.model.attention import Mask, attend
+from textmill.model.attention import Mask, attend, attend_as_given
 from textmill.model.attention_on_cpu import Heads, attend_on_cpu
 from textmill.model.decoder import Block, Decoder, Names
 from textmill.model.kv_cache import Cache
@@ -32,6 +32,7 @@ class LlamaAttention(nn.Module):
         self.heads = Heads(heads, kv_heads, size)
         self.eps = config.norm_eps
         self.dropout = config.attention_dropout or 0.0
+        self.core: nn.Module | None = None  # instead of the softmax of scores, see `build_model`
         self.q_proj = Linear(config.d_model, heads * size, config.bias)
         self.k_proj = Linear(config.d_model, kv_heads * size, config.bias)
         self.v_proj = Linear(config.d_model, kv_heads * size, config.bias)
@@ -42,7 +43,7 @@ class LlamaAttention(nn.Module):
     def forward(self, x: Tensor, angles: Angles | None, mask: Mask, cache: Cache | None) -> Tensor:
         batch, length, _ = x.shape
         dropout = self.dropout if self.training else 0.0
-        if mask.by_hand:
+        if mask.by_hand and self.core is None:
             qkv = side_by_side(x, self.q_proj, self.k_proj, self.v_proj)  # (B, T, (H + 2K)*E)
             gains = None if self.q_norm is None or self.k_norm is None else (self.q_norm.weight, self.k_norm.weight)
             y = attend_on_cpu(
@@ -58,7 +59,8 @@ class LlamaAttention(nn.Module):
             q, k = rotate(q, angles), rotate(k, angles)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, S, K, E)
-        y = attend(q, k, v, mask, dropout)  # (B, T, H, E)
+        core = self.core
+        y = attend(q, k, v, mask, dropout) if core is None else attend_as_given(core, q, k, v, mask)  # (B, T, H, E)
         return self.o_proj(y.reshape(batch, length, -1))  # (B, T, D)
 
 
@@ -84,4 +86,4 @@ class LlamaDecoder(Decoder):
     """A model of the families llama and qwen3."""
 
     block = LlamaBlock
-    names = Names("model", "embed_tokens", "embed_positions", "layers", "norm")
+    names = Names("model", "embed_tokens", "embed_positions", "layers", "norm", "self_attn")

@@ -82,7 +82,7 @@ class PlainMLP(nn.Module):
         return self.c_proj(self.activation(self.c_fc(x)))  # (B, T, F) -> (B, T, D)
 
 
-def make_mlp(config: ModelConfig) -> nn.Module:
+def make_mlp(config: ModelConfig) -> GatedMLP | PlainMLP:
     """Return the feed-forward layer of a resolved configuration: gated for SiLU, plain for the others."""
     assert config.d_ff is not None and config.activation is not None and config.bias is not None
     kind = GatedMLP if config.gated else PlainMLP
