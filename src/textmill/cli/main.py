@@ -93,8 +93,12 @@ def parse(arguments: list[str]) -> Callable[[], Any]:
 
         complete(app, apps[-1], chain, everything="--help-all" in before_end)
         words = [*chain, "--help"]
-    elif rest and apps[-1].default_command is not None:
-        words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
+    elif rest and (verb := apps[-1].default_command) is not None:
+        try:
+            words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
+            return _bind(app, words, spelling)
+        finally:
+            apps[-1].default_command = verb
     if words[-1] in ("--help", "--version"):
         from textmill.cli.help_pages import console
 
@@ -126,23 +130,23 @@ def _call(verb: Callable[[], Any], spelling: Mapping[str, str]) -> Any:
 
 
 def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the whole command line in canonical flags, and how each flag was typed."""
+    """Return the whole command line in canonical flags, and how each flag was typed; `app` then knows these alone."""
     from textmill.cli.rewrite_flags import Rewriter
+    from textmill.cli.setting_flags import settings_of, with_flags_for
 
     verb = app.default_command
-    if verb not in _flags:
-        _flags[verb] = {
-            name.removeprefix("--").replace("-", "_"): not argument.is_flag()
-            for argument in app.assemble_argument_collection()
-            for name in argument.names
-            if name.startswith("--") and name not in argument.negatives
-        }
-    rewriter = Rewriter(chain[0], _flags[verb])
-    return [*chain, *rewriter.rewrite(rest)], rewriter.spelling
-
-
-_flags: dict[Any, dict[str, bool]] = {}
-"""Function of a verb -> its flags, each with whether a value follows; assembled once, as it takes a while."""
+    assert verb is not None
+    app.default_command = with_flags_for(verb, ())
+    own = {
+        name.removeprefix("--").replace("-", "_"): not argument.is_flag()
+        for argument in app.assemble_argument_collection()
+        for name in argument.names
+        if name.startswith("--") and name not in argument.negatives
+    }
+    rewriter = Rewriter(chain[0], own | dict.fromkeys(settings_of(verb), True))
+    words = rewriter.rewrite(rest)
+    app.default_command = with_flags_for(verb, rewriter.spelling)
+    return [*chain, *words], rewriter.spelling
 
 
 def _check_verb(arguments: list[str]) -> list[str]:

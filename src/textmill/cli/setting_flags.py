@@ -1,7 +1,7 @@
 """The flags that are settings of a run: one for every setting of the configuration, as parameters of a verb."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -35,6 +35,8 @@ _GROUPS = {
 }
 """First setting of each group of flags, in the order of the sections -> the group's title, in the order of the page."""
 
+_SETTINGS = "__settings__"
+"""Attribute of a verb with the names of the settings that it has flags for."""
 
 ESSENTIAL = frozenset(
     (
@@ -69,21 +71,45 @@ def takes_settings(*chosen: str) -> Callable[[Callable[..., Any]], Callable[...,
 
         hidden = Parameter(parse=False)
         text = Parameter(name="DATA", help="Text: files, folders, patterns, one prepared folder.")
+        flags = [
+            setting
+            for setting in _parameters(by_preset=not chosen)
+            if setting.name not in own and (not chosen or setting.name in chosen)
+        ]
         parameters = [
             inspect.Parameter("texts", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str | Path, text]),
             *(parameter for name, parameter in own.items() if name != "settings"),
-            *(
-                setting
-                for setting in _parameters(by_preset=not chosen)
-                if setting.name not in own and (not chosen or setting.name in chosen)
-            ),
+            *flags,
             # name of a parameter -> the flag as it was typed; `main` passes it to verbs that ask for it
             inspect.Parameter("spelling", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Mapping, hidden]),
         ]
         with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        setattr(with_settings, _SETTINGS, frozenset(flag.name for flag in flags))
         return with_settings
 
     return decorate
+
+
+def settings_of(verb: Callable[..., Any]) -> frozenset[str]:
+    """Return the settings that a verb has flags for, hidden spellings among them; a value follows each."""
+    return getattr(verb, _SETTINGS, frozenset())
+
+
+def with_flags_for(verb: Callable[..., Any], named: Collection[str]) -> Callable[..., Any]:
+    """Return `verb` with flags for those of its settings alone that are `named`.
+
+    A parser needs a quarter of a second to look at all of them, and a command line names a few.
+    """
+    signature = inspect.signature(verb)
+    unnamed = settings_of(verb).difference(named)
+
+    @wraps(verb)
+    def narrowed(*data: str, **values: Any) -> Any:
+        return verb(*data, **values)
+
+    kept = [parameter for name, parameter in signature.parameters.items() if name not in unnamed]
+    narrowed.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    return narrowed
 
 
 def group_of(setting: str) -> Group:
