@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from textmill.errors import ConfigError
 from textmill.planning.run_length import Cadence, plan_length, plan_warmup
 
 
@@ -20,6 +22,11 @@ def test_the_first_limit_reached_sets_the_length() -> None:
     assert (length.total_steps, length.limit) == (8, "max_tokens")
     length = plan_length(rows_per_epoch=100, rows_per_step=8, row_tokens=16, max_time=60.0)
     assert (length.total_steps, length.limit) == (None, "max_time")
+    work = {"rows_per_epoch": 100, "rows_per_step": 8, "row_tokens": 16, "max_flops": 1e6}
+    length = plan_length(**work, flops_per_token=500)
+    assert (length.total_steps, length.limit) == (math.ceil(1e6 / (8 * 16 * 500)), "max_flops")
+    with pytest.raises(ConfigError, match="max_flops: what a model of your own computes is not known"):
+        plan_length(**work)
 
 
 @given(rows=st.integers(1, 300), batch=st.integers(1, 64), epochs=st.integers(1, 6))

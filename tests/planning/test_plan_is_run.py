@@ -63,6 +63,7 @@ def drawn(draw: random.Random, texts: dict[str, str]) -> dict[str, Any]:
         "epochs": draw.choice([0.5, 1, 2.5]),
         "max_steps": draw.randint(1, 60),
         "max_tokens": draw.randint(9, 9000),
+        "max_flops": draw.uniform(1e6, 1e9),
     }
     chosen = draw.sample(list(lengths), draw.randint(0, 2))
     return settings | {setting: lengths[setting] for setting in chosen}

@@ -89,6 +89,7 @@ WHY = {
     "epochs": "the preset sets one of the four lengths, unless you gave one",
     "max_steps": "see epochs",
     "max_tokens": "see epochs",
+    "max_flops": "see epochs",
     "max_time": "see epochs",
     "early_stopping_patience": "a run ends where you said; the best model is kept in any case",
     "early_stopping_min_delta": "any improvement counts",

@@ -22,6 +22,7 @@ from textmill.cli.main import main
 from textmill.config import load_config
 from textmill.console.screen import Screen
 from textmill.errors import RunExistsError
+from textmill.planning.parameter_count import flops_per_token
 from textmill.tracking.metric_table import METRICS
 from textmill.training.given_parts import Parts
 from textmill.training.open_run import open_run
@@ -64,10 +65,12 @@ def test_every_metric_of_the_table_is_in_every_row(finished: Path) -> None:
     """Rows of metrics.jsonl have all keys of the table of metrics, and the perplexity is that of the loss."""
     rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [4, 8, 12]
+    work = flops_per_token(load_model(finished).model.config)
     for row in rows:
         assert set(METRICS) - RARE <= set(row)
         assert row["val_perplexity"] == pytest.approx(torch.tensor(row["val_loss"], dtype=torch.float64).exp().item())
         assert row["best_val_loss"] <= row["val_loss"]
+        assert row["flops"] == row["tokens"] * work
 
 
 def test_config_yaml_repeats_the_run_elsewhere(finished: Path, tmp_path: Path) -> None:

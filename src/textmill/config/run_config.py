@@ -50,7 +50,7 @@ SECTION_CLASSES: dict[str, type[Section]] = {
 }
 """The class of every section, in the order in which sections are shown and saved."""
 
-LENGTHS = ("epochs", "max_steps", "max_tokens", "max_time")
+LENGTHS = ("epochs", "max_steps", "max_tokens", "max_flops", "max_time")
 """The settings that end a run. A preset sets one only where nobody gave any."""
 
 NOT_DUMPED = ("output_dir", "overwrite", "resume", "resume_from", "trust")

@@ -143,6 +143,7 @@ class TrainKeywords(TypedDict, total=False):
     max_epochs: Any
     max_eval_batches: Any
     max_file_size: Any
+    max_flops: Any
     max_grad_norm: Any
     max_iters: Any
     max_learning_rate: Any

@@ -111,10 +111,8 @@ def fit_run(
         rows_per_epoch=num_rows,
         rows_per_step=settings.batch_size * settings.gradient_accumulation_steps * hardware.processes,
         row_tokens=row_tokens,
-        epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        max_tokens=settings.max_tokens,
-        max_time=settings.max_time,
+        flops_per_token=flops_per_token(config.model) if own_model else None,
+        **{name: getattr(settings, name) for name in LENGTHS},
     )
     if length.total_steps is not None:
         said += fit_warmup(config, length.total_steps)
@@ -143,7 +141,7 @@ def plan_run(
         ConfigError: values contradict each other, or do not fit the text.
     """
     if all(getattr(config.training, name) is None for name in LENGTHS):
-        raise ConfigError("the run has no length: give epochs, max_steps, max_tokens or max_time, or a preset")
+        raise ConfigError(f"the run has no length: give one of {', '.join(LENGTHS)}, or a preset")
     if text.train_tokens < 2:
         raise ConfigError(f"the text has {text.train_tokens} tokens, and a row needs two")
     settings, model = config.training, config.model

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from textmill.errors import ConfigError
+
 MOST_REPORTS = 20
 """Default number of evaluations and checkpoints of a run, approximately."""
 
@@ -13,6 +15,9 @@ FEWEST_EVALUATIONS = 4
 
 EVALUATION_SHARE = 0.02
 """Most work that evaluations may add by default, as a share of the training work."""
+
+_ROUNDING = 1e-9
+"""Share of a step by which a quotient that is a whole number may be larger."""
 
 KEPT = 3
 """Checkpoints that a run keeps unless it is told how many."""
@@ -99,25 +104,30 @@ def plan_length(
     rows_per_epoch: int,
     rows_per_step: int,
     row_tokens: int,
-    epochs: float | None = None,
-    max_steps: int | None = None,
-    max_tokens: int | None = None,
-    max_time: float | None = None,
+    flops_per_token: float | None = None,
+    **limits: float | None,
 ) -> Length:
     """Return the length of a run that ends at the first limit reached of those given (at least one).
 
-    epochs may be fractional; max_tokens counts targets; max_time is in seconds and sets no number of steps.
+    limits: the settings of a length. epochs may be fractional; max_tokens counts targets; max_flops is what the model
+    computes, at flops_per_token; max_time is in seconds and sets no number of steps.
+
+    Raises:
+        ConfigError: max_flops, and what the model computes is not known.
     """
-    limits = {}
-    if epochs is not None:
-        limits["epochs"] = math.ceil(epochs * rows_per_epoch / rows_per_step - 1e-9)
-    if max_steps is not None:
-        limits["max_steps"] = max_steps
-    if max_tokens is not None:
-        limits["max_tokens"] = math.ceil(max_tokens / (rows_per_step * row_tokens))
-    limit = min(limits, key=lambda name: limits[name]) if limits else "max_time"
-    total = max(1, limits[limit]) if limits else None
-    return Length(total, limit, rows_per_step, rows_per_epoch, row_tokens, max_time)
+    tokens_per_step = rows_per_step * row_tokens
+    given = {name: value for name, value in limits.items() if value is not None and name != "max_time"}
+    per_step: dict[str, float] = {
+        "epochs": rows_per_step / rows_per_epoch,
+        "max_steps": 1,
+        "max_tokens": tokens_per_step,
+        "max_flops": tokens_per_step * (flops_per_token or 0.0),
+    }
+    if "max_flops" in given and flops_per_token is None:
+        raise ConfigError("max_flops: what a model of your own computes is not known: use max_tokens or max_time")
+    steps = {name: max(1, math.ceil(value / per_step[name] - _ROUNDING)) for name, value in given.items()}
+    limit = min(steps, key=lambda name: steps[name]) if steps else "max_time"
+    return Length(steps.get(limit), limit, rows_per_step, rows_per_epoch, row_tokens, limits.get("max_time"))
 
 
 def kept_epochs(limit: int | None, length: Length, parameters: int) -> int:

@@ -31,6 +31,7 @@ METRICS: dict[str, MetricInfo] = {
     "skipped_batches": MetricInfo("skipped batches", "steps", "lower", "train", "left out by rollbacks, so far"),
     "step": MetricInfo("step", "steps", None, "train", "optimizer steps taken"),
     "epoch": MetricInfo("epoch", "epochs", None, "train", "passes over the training text, with fractions"),
+    "flops": MetricInfo("training FLOPs", "FLOP", None, "train", "computed by matrix products so far, if known"),
     "tokens": MetricInfo("tokens", "tokens", None, "train", "tokens trained on so far, repetitions counted"),
     "val_loss": MetricInfo("validation loss", "nats/token", "lower", "eval", "mean over all validation tokens"),
     "val_perplexity": MetricInfo("validation perplexity", "", "lower", "eval", "exp of the validation loss"),

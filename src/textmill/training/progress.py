@@ -181,7 +181,7 @@ class Step:
     """One optimizer step that was just taken. Values that live on the device stay there until `measured` asks.
 
     number: steps taken so far. last: whether the run ends with it by its planned length.
-    peak_tokens_per_second: of the model on the devices at their peak, where both are known.
+    flops_per_token: what the model computes, where that is known. peak_flops: of all devices together, likewise.
     """
 
     number: int
@@ -192,7 +192,8 @@ class Step:
     grad_norm: Tensor
     epoch: float
     elapsed_seconds: float
-    peak_tokens_per_second: float | None = None
+    flops_per_token: float | None = None
+    peak_flops: float | None = None
 
     def every(self, cadence: Cadence | int) -> bool:
         """Whether an action with this cadence (or number of steps) is due now."""
@@ -219,15 +220,16 @@ class Step:
 
     def _context(self, window: Window) -> dict[str, Any]:
         """Return the values every report has, over the steps of `window`."""
-        speed = window.tokens_per_second
+        speed, work = window.tokens_per_second, self.flops_per_token
         return {
             "step": self.number,
             "epoch": self.epoch,
             "tokens": self.progress.tokens,
+            "flops": self.progress.tokens * work if work else None,
             "learning_rate": self.learning_rate,
             "grad_norm": float(self.grad_norm),
             "tokens_per_second": speed,
-            "mfu": speed / self.peak_tokens_per_second if self.peak_tokens_per_second else None,
+            "mfu": speed * work / self.peak_flops if work and self.peak_flops else None,
             "elapsed_time": self.elapsed_seconds,
             "peak_memory_gib": peak_memory_gib(self.grad_norm.device),
             **self._spikes(),

@@ -110,7 +110,8 @@ class Run:
     reporting: Reporting
     saving: Saving
     opened_folder: OpenFolder
-    peak_tokens_per_second: float | None = None
+    flops_per_token: float | None = None
+    peak_flops: float | None = None
     long_lived: LongLived = field(default_factory=LongLived)
     progress: Progress = field(default_factory=Progress)
     grad_norm: Tensor = field(default_factory=lambda: torch.zeros(()))
@@ -226,7 +227,8 @@ class Run:
             grad_norm=self.grad_norm,
             epoch=progress.step * self.length.rows_per_step / self.length.rows_per_epoch,
             elapsed_seconds=progress.elapsed_seconds,
-            peak_tokens_per_second=self.peak_tokens_per_second,
+            flops_per_token=self.flops_per_token,
+            peak_flops=self.peak_flops,
         )
 
     @property

@@ -12,6 +12,7 @@ from textmill.data.batches.loader import Batch
 from textmill.engine.compiling import Compiler
 from textmill.engine.deepspeed_json import for_initialize
 from textmill.engine.engine_choice import build_engine
+from textmill.engine.world import World
 from textmill.files import json_sha256, retry_stale
 from textmill.imports import code_hash
 from textmill.machine.devices import peak_flops
@@ -145,7 +146,8 @@ def _build(opened: OpenedRun, folder: OpenFolder) -> Run:
             end_ids=opened.initial.end_ids if opened.initial is not None else frozenset(),
         ),
         opened_folder=folder,
-        peak_tokens_per_second=_peak_tokens_per_second(opened),
+        flops_per_token=flops_per_token(config.model) if parts.model is None else None,
+        peak_flops=_peak_flops(opened.world),
     )
 
 
@@ -213,13 +215,12 @@ def causal_loss(*, label_smoothing: float = 0.0, compile: Compiler | None = None
     return loss
 
 
-def _peak_tokens_per_second(opened: OpenedRun) -> float | None:
-    """Return the tokens that the devices could train on if they were always at their peak, where that is known."""
-    device = opened.world.device
-    if opened.parts.model is not None or device.type != "cuda":
+def _peak_flops(world: World) -> float | None:
+    """Return the operations per second of all devices at their peak, where that is known."""
+    if world.device.type != "cuda":
         return None
-    peak = peak_flops(torch.cuda.get_device_name(device))
-    return opened.world.size * peak / flops_per_token(opened.config.model) if peak else None
+    peak = peak_flops(torch.cuda.get_device_name(world.device))
+    return world.size * peak if peak else None
 
 
 def _restore(run: Run, opened: OpenedRun) -> dict[str, int]:

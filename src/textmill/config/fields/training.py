@@ -120,6 +120,8 @@ class TrainingFields(Fields):
     """Number of optimizer steps."""
     max_tokens: MaybeCount = Field(default=None, ge=1)
     """Number of tokens to train on, such as 500k or 2.5B."""
+    max_flops: MaybeNumber = Field(default=None, gt=0)
+    """Floating-point operations to train with, such as 1e15; those of matrix products are counted."""
     max_time: MaybeSeconds = Field(default=None, gt=0)
     """Training time in seconds, or such as 10m, 2h."""
     early_stopping_patience: Whole = Field(default=0, ge=0)
