@@ -180,7 +180,6 @@ def test_the_weights_are_those_of_the_module(parts: Any) -> None:
         (["--model", "no_such_module:build"], "cannot import 'no_such_module'"),
         (["--model", "named_parts"], "package.module:attribute"),
         (["--loss", "named_parts:of_one"], "cannot be called with (model, batch)"),
-        (["--model", "named_parts:plain", "--init-from", "elsewhere"], "leave one out"),
     ],
 )
 def test_what_cannot_be_used_is_refused(
@@ -189,6 +188,36 @@ def test_what_cannot_be_used_is_refused(
     """Before anything is written, in one line."""
     assert train("book.txt", *FLAGS, *flags, "--max-steps", "2", "--output-dir", "run") == ConfigError.exit_code
     assert said in capsys.readouterr().err and not Path("run").exists()
+
+
+@pytest.mark.parametrize("name", ["Recurrent", "squared"])
+def test_a_run_starts_with_the_weights_of_such_a_model(
+    parts: Any, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """With --init-from and --model: its first loss is the last one of the other run; other tokens are refused."""
+    named = ("--model", f"named_parts:{name}", "--max-steps", "3")
+    assert train("book.txt", *FLAGS, *named, "--output-dir", "first") == 0
+    start = ("book.txt", "--init-from", "first", *named, "--eval-steps", "3")
+    still = ("--learning-rate", "1e-30", "--optimizer", "sgd", "--weight-decay", "0")
+    assert train(*start, *still, "--batch-size", "4", "--output-dir", "second") == 0
+    assert losses("second")[-1] == pytest.approx(losses("first")[-1], abs=1e-6)
+    assert train(*start, "--tokenizer", "char", "--output-dir", "third") == 2
+    assert "init-from: which weights of a model of your own belong to a token is not known" in capsys.readouterr().err
+
+
+def test_such_models_are_compared_if_they_are_trusted(parts: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """`runs compare --on` imports the code of runs with --trust alone, and measures what evaluate measures."""
+    for run, words in {"own": ("--model", "named_parts:squared"), "plain": ()}.items():
+        assert train("book.txt", *FLAGS, *words, "--max-steps", "2", "--output-dir", run) == 0
+    capsys.readouterr()
+    assert main(["runs", "compare", "own", "plain", "--on", "book.txt"]) == 0
+    told = capsys.readouterr()
+    assert "own is not measured: named_parts:squared builds its model, and is imported with --trust alone" in told.err
+    assert main(["runs", "compare", "own", "plain", "--on", "book.txt", "--trust", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["results"]["bits_per_byte_on_text"]
+    for run, words in {"own": ("--model", "named_parts:squared"), "plain": ()}.items():
+        assert main(["evaluate", run, "book.txt", *words, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["bits_per_byte"] in found
 
 
 def test_a_model_is_given_once(parts: Any) -> None:

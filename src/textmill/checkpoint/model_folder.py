@@ -161,19 +161,39 @@ def load_model(
     return Loaded(model.to(device).eval(), tokenizer_of(folder)[1], folder, read_generation(folder))
 
 
+def builder_of(path: str | Path) -> str | None:
+    """Return the import string of the code that builds the model that `path` means, or None if it needs none.
+
+    Raises MissingInputError, DataError: as `load_model`.
+    """
+    described = resolve_model(path) / layout.MODEL_CONFIG
+    with files.report_damage(described, "get the model again"):
+        builder = files.read_json(described).get(BUILDER)
+    return builder if isinstance(builder, str) else None
+
+
 def _built(builder: str | Callable[[ModelConfig], nn.Module], folder: Path) -> Any:
     """Return the model that `builder` makes of the shape that `folder` records, with the weights there.
 
     One without a `config` gets the shape as such, from which evaluation and generation know context and vocabulary.
     """
-    described = folder / layout.MODEL_CONFIG
-    with files.report_damage(described, "get the model again"):
-        shape = shape_of_builder(files.read_json(described), str(described))
+    shape = built_shape(folder)
     model = import_model(builder, shape, seed=0)
     load_weights(model, folder)
     if not isinstance(getattr(model, "config", None), ModelConfig):
         vars(model)["config"] = shape
     return model
+
+
+def built_shape(folder: Path) -> ModelConfig:
+    """Return the shape that code of the user's built the model in `folder` with.
+
+    Raises:
+        ConfigError: it was not built by such code. MissingInputError, DataError: as `load_model`.
+    """
+    described = folder / layout.MODEL_CONFIG
+    with files.report_damage(described, "get the model again"):
+        return shape_of_builder(files.read_json(described), str(described))
 
 
 def read_model(folder: Path, *, say: Callable[[str], None] | None = None) -> tuple[ModelConfig, dict[str, Tensor]]:

@@ -59,6 +59,7 @@ def runs(folder: Annotated[Path, Parameter(name="FOLDER")] = Path("runs"), /, *,
 def compare(
     *run: Annotated[Path, Parameter(name="RUN")],
     on: Annotated[str | None, Parameter(name="--on")] = None,
+    trust: bool = False,
     cache_dir: CacheDir = None,
     json: Json = False,
 ) -> None:
@@ -70,6 +71,8 @@ def compare(
         Folders of two or more runs.
     on
         Text on which all models are evaluated: bits per byte of it compare any two models.
+    trust
+        Import the code that a run names for its model.
 
     Examples
     --------
@@ -85,7 +88,7 @@ def compare(
     differing, measured = differences(records), results(records)
     same = same_text(records)
     if on is not None:
-        measured[ON_TEXT] = on_one_text(records, on, cache_dir=cache_dir, say=note)
+        measured[ON_TEXT] = on_one_text(records, on, cache_dir=cache_dir, trust=trust, say=note)
     if json:
         names = [str(record.folder) for record in records]
         changes = [record.changes for record in records]

@@ -33,25 +33,37 @@ def same_text(records: Sequence[Record]) -> bool:
 
 
 def on_one_text(
-    records: Sequence[Record], text: str, *, cache_dir: Path | None = None, say: Callable[[str], None]
+    records: Sequence[Record],
+    text: str,
+    *,
+    cache_dir: Path | None = None,
+    trust: bool = False,
+    say: Callable[[str], None],
 ) -> list[float | None]:
     """Return the bits per byte of each run's model on all of `text`: comparable whatever the runs were trained on.
 
-    None for a model that is damaged, or whose tokenizer cannot spell the text; `say` is told why.
+    None for a model that is damaged, or whose tokenizer cannot spell the text; `say` is told why. trust: import the
+    code that a run names for its model.
 
     Raises:
         TextmillError: the text cannot be read, no model can be measured, or the text is ids and has no bytes.
     """
+    from textmill.checkpoint.model_folder import builder_of, load_model
     from textmill.evaluation.evaluate_saved_model import evaluate_model
 
     measured: list[float | None] = []
     for number, record in enumerate(records, 1):
         try:
-            values = evaluate_model(record.folder, text, cache_dir=cache_dir, max_unknown=1, say=say)
+            builder = builder_of(record.folder)
+            if builder is not None and not trust:
+                raise DataError(f"{builder} builds its model, and is imported with --trust alone")
+            model = record.folder if builder is None else load_model(record.folder, builder=builder)
+            values = evaluate_model(model, text, cache_dir=cache_dir, max_unknown=1, say=say)
         except DataError as error:
+            sentence = f"{record.folder} is not measured: {error}"
             if number == len(records) and not any(measured):
-                raise
-            say(f"{record.folder} is not measured: {error}")
+                raise DataError(sentence) from None
+            say(sentence)
             measured.append(None)
             continue
         if "bits_per_byte" not in values:

@@ -6,11 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.generation_config import read_generation
-from textmill.checkpoint.model_folder import read_model, set_weights, tokenizer_of
+from textmill.checkpoint.model_folder import (
+    builder_of,
+    built_shape,
+    load_weights,
+    read_model,
+    set_weights,
+    tokenizer_of,
+)
 from textmill.config import Config, ModelConfig
 from textmill.config.huggingface import described_settings
 from textmill.config.model_shape import SHAPE
@@ -20,6 +27,7 @@ from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.store.corpus import Corpus
 from textmill.errors import ConfigError, DataError
 from textmill.model.decoder import Decoder
+from textmill.model.own_parts import name_of_own
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
 from textmill.tokenizers.extend_vocabulary import extends
@@ -47,7 +55,8 @@ class InitialModel:
 def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | None:
     """Put shape, constants and tokenizer of the model that `init_from` names into `config`; return the model, if any.
 
-    The folder is checked as a whole, as `load_model` does. Rows may be shorter than the model's context.
+    The folder is checked as a whole, as `load_model` does, unless code of the user's builds its model, which the
+    setting `model` names. Rows may be shorter than the model's context.
 
     Raises:
         ConfigError: given settings contradict the model; all of them are named.
@@ -56,7 +65,8 @@ def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | No
     if config.training.init_from is None:
         return None
     folder = resolve_model(config.training.init_from, say=say).absolute()
-    shape, _ = read_model(folder, say=say)
+    own = config.training.model is not None
+    shape = built_shape(folder) if own and builder_of(folder) is not None else read_model(folder, say=say)[0]
     home, tokenizer = tokenizer_of(folder)
     asked = config.given("tokenizer") or config.tokenizer.origin("tokenizer") == "fitted"
     if asked:
@@ -64,6 +74,11 @@ def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | No
     else:  # the same tokens for text that is brought into another form first
         retokenized = tokenizer is not None and config.tokenizer.normalize not in (None, tokenizer.normal_form)
     extended = config.tokenizer.extend_vocab
+    if own and (retokenized or extended):
+        raise ConfigError(
+            "init_from: which weights of a model of your own belong to a token is not known, so it keeps its "
+            f"tokenizer: leave out {'extend_vocab' if extended else 'tokenizer and normalize'}"
+        )
     if extended:
         _refuse_other_tokenizer(folder, tokenizer, retokenized=asked and retokenized)
     model, source = config.model, folder / layout.MODEL_CONFIG
@@ -145,7 +160,7 @@ def fit_to_corpus(config: Config, initial: InitialModel | None, corpus: Corpus) 
 
 
 def load_initial(
-    model: Decoder, initial: InitialModel, tokenizer: Tokenizer | None, say: Callable[[str], None]
+    model: nn.Module, initial: InitialModel, tokenizer: Tokenizer | None, say: Callable[[str], None]
 ) -> None:
     """Set the weights of `model` to those of `initial`.
 
@@ -153,6 +168,16 @@ def load_initial(
     are, or are near means of others if it extends the model's. Learned positions beyond the model's context are left
     out. Raises as `load_model`.
     """
+    if isinstance(model, Decoder) and name_of_own(model) is None:
+        _load_decoder(model, initial, tokenizer, say)
+    else:
+        load_weights(model, initial.folder)
+    say(f"the run starts with the weights in {initial.folder}")
+
+
+def _load_decoder(
+    model: Decoder, initial: InitialModel, tokenizer: Tokenizer | None, say: Callable[[str], None]
+) -> None:
     _, stored = read_model(initial.folder)
     state: dict[str, Any] = model.state_dict()
     names = model.names
@@ -180,7 +205,6 @@ def load_initial(
             f"embeddings {len(new):,} are the model's, and the others start anew"
         )
     set_weights(model, stored, initial.folder)
-    say(f"the run starts with the weights in {initial.folder}")
 
 
 def _shared_rows(initial: InitialModel, tokenizer: Tokenizer | None, vocab_size: int) -> tuple[list[int], list[int]]:

@@ -200,7 +200,7 @@ def _join(config: Config, stack: ExitStack, check: Callable[[], None]) -> World:
 
 
 def _initial_model(config: Config, parts: Parts, screen: Screen) -> InitialModel | None:
-    if _has_own_model(parts, config) and config.training.init_from is not None:
+    if parts.model is not None and config.training.init_from is not None:
         raise ConfigError("init_from loads the model that it names, and another model is given: leave one out")
     return adopt_model(config, screen.say)
 

@@ -187,11 +187,10 @@ def _name(part: Any) -> str | None:
 
 def _model(opened: OpenedRun) -> nn.Module:
     """Return the model: the given one, or the one that the configuration describes, with the values it derives."""
-    if opened.parts.model is not None:
-        return opened.parts.model
-    config = opened.config
-    model = build_model(config.model, seed=config.training.seed)
-    config.model = model.config
+    config, model = opened.config, opened.parts.model
+    if model is None:
+        model = build_model(config.model, seed=config.training.seed)
+        config.model = model.config
     if opened.initial is not None:
         load_initial(model, opened.initial, opened.corpus.tokenizer, opened.screen.say)
     return model
