@@ -99,6 +99,7 @@ OTHER_VALUES: dict[str, Any] = {
     "max_line_length": 5,
     "max_non_text": 0.5,
     "val_split": 0.3,
+    "split_by": "folder",
     "text_column": "body",
     "min_length": 7,
     "dataset_split": "test",

@@ -79,6 +79,9 @@ def write_inputs(folder: Path) -> None:
         (folder / name).mkdir()
         for number in range(24):
             (folder / name / f"{number:02d}.txt").write_text(sentences(20 + number), encoding="utf-8")
+    for number in range(24):
+        (folder / "projects" / str(number % 6)).mkdir(parents=True, exist_ok=True)
+        (folder / "projects" / str(number % 6) / f"{number}.txt").write_text(sentences(20 + number), encoding="utf-8")
     rows = [{"text": sentences(5 + number), "body": sentences(3 + number), "id": number} for number in range(30)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "posts.jsonl").write_text(lines, encoding="utf-8")

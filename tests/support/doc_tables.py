@@ -34,6 +34,7 @@ WHY = {
     "max_file_size": "documents may be as long as they like; larger source files are nearly always data",
     "max_line_length": "nobody writes such lines by hand in source code; paragraphs may be as long as they like",
     "max_non_text": "source code in another encoding stays far below it, and is named as such",
+    "split_by": "a document belongs to nothing but itself; equal ones are never on both sides",
     "val_split": "a tenth is enough to measure on, and leaves most of the text to learn from",
     "text_column": "the name that most datasets use",
     "dataset_name": "files are the common case",

@@ -41,7 +41,7 @@ LanguageFunction = Annotated[
 @takes_settings(
     *("data", "files_from", "val_data", "include", "exclude", "gitignore"),
     *("source_code", "keep_files", "max_file_size", "max_line_length", "max_non_text"),
-    *("val_split", "train_split", "text_column", "min_length"),
+    *("val_split", "split_by", "train_split", "text_column", "min_length"),
     *("format", "encoding", "encoding_errors", "document_separator", "newlines"),
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "cache_dir"),
     *("tokenizer", "eos_token", "special_tokens", "split_pattern", "normalize", "max_unknown", "vocab_size"),

@@ -211,8 +211,8 @@ def without_effect(config: Config) -> list[str]:
     architecture = resolve_shape(model)[0]
     decays = training.lr_schedule in {"step", "exponential"}
     idle: list[tuple[str, bool, str]] = [
-        ("val_split", data.val_data is not None, "val_data is given"),
-        ("val_split", data.dataset_name is not None, "the dataset has a split for validation"),
+        ("val_split split_by", data.val_data is not None, "val_data is given"),
+        ("val_split split_by", data.dataset_name is not None, "the dataset has a split for validation"),
         ("dataset_config dataset_split validation_split", data.dataset_name is None, "no dataset_name is given"),
         ("packing_strategy mask_documents", not data.pack_sequences, "pack_sequences is false"),
         ("augmentation_prob", not data.augmentation, "no augmentation is chosen"),

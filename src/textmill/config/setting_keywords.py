@@ -243,6 +243,7 @@ class TrainKeywords(TypedDict, total=False):
     sequence_length: Any
     source_code: Any
     special_tokens: Any
+    split_by: Any
     split_pattern: Any
     step_size: Any
     temperature: Any

@@ -43,6 +43,7 @@ def prepare(
     *,
     val_data: Any = None,
     val_split: float | None = None,
+    split_by: str | None = None,
     tokenizer: str | Path | Tokenizer = "bpe",
     vocab_size: int | None = None,
     special_tokens: Sequence[str] = (),
@@ -79,6 +80,7 @@ def prepare(
             returns one, a torch Dataset, a Hugging Face dataset; or `package.module:attribute`, which names one.
         val_data: text to validate on, or sets `NAME=FILE`, the main one first; None: one of the dataset, or a part.
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
+        split_by: what the split keeps together, "folder", "repo" or "near"; None for nothing but equal documents.
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE the size to learn (None: by the text's size); for others an upper bound to check.
         special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
@@ -92,10 +94,11 @@ def prepare(
     """
     reading = Reading(text_column, encoding_errors, min_length, format, encoding, document_separator, newlines)
     settings = PrepareSettings(
-        data=data, val_data=val_data, val_split=val_split, tokenizer=tokenizer, vocab_size=vocab_size,
-        special_tokens=special_tokens, split_pattern=split_pattern, normalize=normalize, max_unknown=max_unknown,
-        extend_vocab=extend_vocab, eos_token=eos_token, reading=reading, dataset_split=dataset_split, workers=workers,
-        rules=rules, validation_split=validation_split, cleaning=cleaning or Cleaning(), cache_dir=cache_dir,
+        data=data, val_data=val_data, val_split=val_split, split_by=split_by, tokenizer=tokenizer,
+        vocab_size=vocab_size, special_tokens=special_tokens, split_pattern=split_pattern, normalize=normalize,
+        max_unknown=max_unknown, extend_vocab=extend_vocab, eos_token=eos_token, reading=reading,
+        dataset_split=dataset_split, workers=workers, rules=rules, validation_split=validation_split,
+        cleaning=cleaning or Cleaning(), cache_dir=cache_dir,
     )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
 

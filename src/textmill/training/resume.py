@@ -19,6 +19,7 @@ FORBIDDEN = {
     *("extend_vocab", "model", "data_seed"),
     *("init_from", "pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob"),
     *("min_length", "val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
+    "split_by",
     "newlines",
 }
 """Settings that would make it another run. The data is compared by its fingerprint."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from textmill.data.preparing.clean import FORM_OF_COPIES
 from textmill.data.preparing.prepare_settings import PrepareSettings
+from textmill.data.preparing.split_groups import group_keys
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice
 from textmill.data.reading.document import Reading
 from textmill.data.reading.formats.token_ids import open_token_ids
@@ -36,6 +37,10 @@ def key_settings(version: int, files: Files, settings: PrepareSettings, choice: 
         "tokenizer": choice.identity,
         "val_split": None if files.validation else settings.val_split,
     }
+    if settings.split_by is not None and files.validation is None:
+        described["split_by"] = settings.split_by
+        if settings.split_by != "near":  # then it depends on where the files are
+            described["groups"] = group_keys(settings.split_by, files.train)
     reading = settings.reading
     plain_text = any(format_of(path, reading.format)[0] == "" for path in files.every())
     described |= reading.identity(plain_text=plain_text) | settings.cleaning.identity()

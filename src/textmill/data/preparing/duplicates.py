@@ -7,6 +7,7 @@ have the same smallest element estimates their Jaccard similarity. The library r
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 from textmill.data.preparing.word_units import LONGEST, compared_units
@@ -22,9 +23,9 @@ _BANDS = 32
 class NearDuplicates:
     """An index of documents by their sequences of words or characters (see `word_units`). Memory: about 2 kB each."""
 
-    def __init__(self) -> None:
-        """Raises MissingExtraError without rensa."""
-        rensa = optional("rensa", "--dedup near")
+    def __init__(self, needed_by: str = "--dedup near") -> None:
+        """Raises MissingExtraError, which names what rensa is needed by, without it."""
+        rensa = optional("rensa", needed_by)
         self._rensa = rensa
         self._index = rensa.RMinHashLSH(threshold=SIMILAR, num_perm=_PERMUTATIONS, num_bands=_BANDS)
         self._known: list[Any] = []
@@ -35,16 +36,21 @@ class NearDuplicates:
 
     def find(self, sketch: Sketch) -> bool:
         """Whether a document similar to that of `sketch` is in the index."""
-        if sketch.empty:
-            return False
-        found = self._index.query(sketch.minhash)
-        return any(self._known[number].jaccard(sketch.minhash) >= SIMILAR for number in found)
+        return next(self.like(sketch), None) is not None
 
-    def add(self, sketch: Sketch) -> None:
-        """Add the document of `sketch` to the index."""
+    def like(self, sketch: Sketch) -> Iterator[int]:
+        """Yield the numbers of the documents in the index that are similar to that of `sketch`."""
+        if not sketch.empty:
+            for number in self._index.query(sketch.minhash):
+                if self._known[number].jaccard(sketch.minhash) >= SIMILAR:
+                    yield number
+
+    def add(self, sketch: Sketch) -> bool:
+        """Add the document of `sketch` to the index, with the next number, unless it has no words to compare."""
         if not sketch.empty:
             self._index.insert(len(self._known), sketch.minhash)
             self._known.append(sketch.minhash)
+        return not sketch.empty
 
 
 class Sketch:

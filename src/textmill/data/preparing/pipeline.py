@@ -34,6 +34,7 @@ from textmill.data.preparing.split import (
     whole_documents,
     with_beginnings,
 )
+from textmill.data.preparing.split_groups import Groups, split_by_groups
 from textmill.data.preparing.tokenizer_choice import TokenizerChoice, learn_once
 from textmill.data.preparing.train_and_validation import (
     Source,
@@ -68,8 +69,8 @@ def prepare_text(
     tokenizer made for other text does not know.
     """
     sets, source = text_sets(files, settings.share), Source(settings.reading, progress.tick, OddFiles(files.within))
-    filtered, tally, forms = _filtered(sets, files, settings, choice, source, notes.add)
-    split = _split(files, settings, filtered[TRAIN], tally.documents, notes.add)
+    filtered, tally, forms, groups = _filtered(sets, files, settings, choice, source, notes.add)
+    split = _split(files, settings, filtered[TRAIN], tally.documents, groups, notes.add)
     split = replace(split, whole_units=choice.normal_form is not None)
     fragments = partial(_fragments, sets, files, settings, filtered, split, source.odd)
     found = filtered[TRAIN].found
@@ -117,20 +118,22 @@ def _filtered(
     choice: TokenizerChoice,
     source: Source,
     say: Callable[[str], None],
-) -> tuple[dict[int, FilterResult], CorpusTally, MixedForms]:
+) -> tuple[dict[int, FilterResult], CorpusTally, MixedForms, Groups | None]:
     """Read all sets once, again without a file that turned out to be broken far inside; say what was found."""
+    splits = settings.split_by is not None and settings.share > 0 and files.validation is None
     while True:
+        groups = Groups(settings.split_by, files.train) if splits and settings.split_by is not None else None
         forms, tally, said = MixedForms(files.every()), CorpusTally(files), list[str]()
         document_filter = DocumentFilter(settings.cleaning, settings.reading.min_length, choice.normal_form)
         try:
-            filtered = filter_sets(sets, source, document_filter, tally, forms.watch, said.append)
+            filtered = filter_sets(sets, source, document_filter, tally, forms.watch, said.append, groups)
         except BrokenFarInsideError:
             continue
         if (skipped := source.odd.sentence()) is not None:
             said.append(skipped)
         for sentence in said:
             say(sentence)
-        return filtered, tally, forms
+        return filtered, tally, forms, groups
 
 
 def _fragments(
@@ -201,14 +204,19 @@ def _split(
     settings: PrepareSettings,
     training: FilterResult,
     documents: Sequence[int],
+    groups: Groups | None,
     say: Callable[[str], None],
 ) -> Split:
     """Return which training documents, or which characters of them, validate; none if there are files for that.
 
-    documents: how many each corpus of a mixture has.
+    documents: how many each corpus of a mixture has. groups: of documents that are not parted, if they matter.
     """
     if files.validation is None:
-        split = plan_split(training.found, settings.share, say, documents)
+        found, share = training.found, settings.share
+        if groups is None:
+            split = plan_split(found, share, say, documents)
+        else:
+            split = split_by_groups(found, groups.keys(), share, groups.by, say, documents)
         say_leaks(leaked_documents(training.found, split), say, removed=False, split_off=True)
         return split
     say_leaks(training.leaked, say, removed=settings.cleaning.dedup is not None)

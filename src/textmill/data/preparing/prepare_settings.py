@@ -10,6 +10,7 @@ from typing import Any
 from textmill.config import Config, DataConfig
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.split import DEFAULT_SHARE
+from textmill.data.preparing.split_groups import SPLIT_BY
 from textmill.data.preparing.unknown_text import DEFAULT_MAX_UNKNOWN
 from textmill.data.reading.document import Reading
 from textmill.data.sources.file_rules import FileRules
@@ -56,6 +57,7 @@ class PrepareSettings:
     Attributes:
         data, val_data: what people write; see `prepare`.
         val_split: the share of the text for validation. None is DEFAULT_SHARE and the same as giving that number.
+        split_by: what the split does not part: "folder", "repo" or "near"; see `Groups`.
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE and Unigram the size to learn, for others an upper bound to check.
         special_tokens, split_pattern: for a new tokenizer.
@@ -74,6 +76,7 @@ class PrepareSettings:
     data: Any = None
     val_data: Any = None
     val_split: float | None = None
+    split_by: str | None = None
     tokenizer: str | Path | Tokenizer = "bpe"
     vocab_size: int | None = None
     special_tokens: Sequence[str] = ()
@@ -98,6 +101,8 @@ class PrepareSettings:
         # One value for one meaning: a saved configuration spells the default out, and 0 is 0.0.
         share = None if self.val_split in (None, DEFAULT_SHARE) else float(self.val_split)
         object.__setattr__(self, "val_split", share)
+        if self.split_by is not None and self.split_by not in SPLIT_BY:
+            raise ConfigError(f"split_by is {self.split_by!r}: choose {', '.join(SPLIT_BY)}")
         if self.normalize is not None and self.normalize not in NORMAL_FORMS:
             raise ConfigError(f"normalize is {self.normalize!r}: choose {', '.join(NORMAL_FORMS)} or none")
         if not 0 <= self.max_unknown <= 1:
@@ -113,6 +118,7 @@ class PrepareSettings:
             data=data_or_dataset(data.data, data.dataset_name, data.dataset_config),
             val_data=data.val_data,
             val_split=data.val_split,
+            split_by=data.split_by,
             tokenizer=config.tokenizer.tokenizer,
             vocab_size=config.model.asked("vocab_size"),
             special_tokens=config.tokenizer.special_tokens,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from textmill.console.number_format import plural
@@ -9,6 +10,7 @@ from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
 from textmill.data.preparing.learning_text import CorpusTally
 from textmill.data.preparing.pipeline_output import Writer
 from textmill.data.preparing.split import TRAIN, VALIDATION
+from textmill.data.preparing.split_groups import Groups
 from textmill.data.reading.document import Document, Reading
 from textmill.data.reading.odd_files import OddFiles
 from textmill.data.reading.read_documents import read_documents
@@ -88,17 +90,19 @@ def filter_sets(
     tally: CorpusTally,
     watch: Callable[[Iterator[Document]], Iterator[Document]],
     say: Say,
+    groups: Groups | None = None,
 ) -> dict[int, FilterResult]:
     """Read all sets once and return, by side, which documents stay. Raises DataError for a set of which nothing stays.
 
-    A set that is split off another one has no documents of its own. `tally` counts the training documents; all
-    documents pass through `watch`.
+    A set that is split off another one has no documents of its own. `tally` counts the training documents, and
+    `groups` tells which of them belong together; all documents pass through `watch`.
     """
     notes = Notes()
     results = {}
     for text_set in reversed([text_set for text_set in sets if not text_set.split_off]):
         if text_set.side == TRAIN:
-            documents = tally.count(source.documents(text_set.files, notes, tally.opened))
+            documents = tally.count(source.documents(text_set.files, notes, partial(_opened, tally, groups)))
+            documents = documents if groups is None else groups.watch(documents)
         else:
             documents = source.documents(text_set.files, notes)
         result = document_filter.filter(watch(documents), validates=text_set.side != TRAIN)
@@ -110,6 +114,12 @@ def filter_sets(
     for sentence in notes.sentences():
         say(sentence)
     return dict(sorted(results.items()))
+
+
+def _opened(tally: CorpusTally, groups: Groups | None, file: Path) -> None:
+    tally.opened(file)
+    if groups is not None:
+        groups.opened(file)
 
 
 def _nothing_left(result: FilterResult, source: Source, text_set: TextSet) -> str:
