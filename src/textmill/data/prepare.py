@@ -81,8 +81,7 @@ def prepare(
         val_data: text to validate on, or sets `NAME=FILE`, the main one first; None: one of the dataset, or a part.
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
-        vocab_size: for BPE the size to learn (None: by the text's size); for others an upper bound to check.
-        split_by, special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
+        split_by, vocab_size, special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         rules: what is read of folders. say: gets what people should know, one sentence per call.
@@ -96,8 +95,8 @@ def prepare(
         data=data, val_data=val_data, val_split=val_split, split_by=split_by, tokenizer=tokenizer,
         vocab_size=vocab_size, special_tokens=special_tokens, split_pattern=split_pattern, normalize=normalize,
         max_unknown=max_unknown, extend_vocab=extend_vocab, eos_token=eos_token, reading=reading,
-        dataset_split=dataset_split, workers=workers, rules=rules, validation_split=validation_split, cleaning=cleaning
-        or Cleaning(), cache_dir=cache_dir,
+        dataset_split=dataset_split, workers=workers, rules=rules, validation_split=validation_split,
+        cleaning=cleaning or Cleaning(), cache_dir=cache_dir,
     )  # fmt: skip
     return prepare_corpus(settings, output=output, say=say, progress=progress, interrupted=interrupted)
 
