@@ -77,11 +77,11 @@ def prepare(
             folder that `output` made earlier, used as it is; None for the source of Python's standard library. Files
             ending in .npy and .bin contain ids and cannot be mixed with text. Or texts of a program, which are kept in
             the cache: an iterable of strings or Documents (strings in a list or tuple are paths), a function that
-            returns one, a torch Dataset, a Hugging Face dataset; or `package.module:attribute`, which names one.
+            returns one, a torch or Hugging Face dataset; or `package.module:attribute`, which names one.
         val_data: text to validate on, or sets `NAME=FILE`, the main one first; None: one of the dataset, or a part.
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
-        split_by, vocab_size, special_tokens ... min_length, format ... validation_split: these settings (docs/configuration.md).
+        split_by, vocab_size, special_tokens ... min_length, format ... validation_split: see docs/configuration.md.
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         rules: what is read of folders. say: gets what people should know, one sentence per call.
