@@ -84,9 +84,8 @@ def prepare(
         split_by, vocab_size, special_tokens ... min_length, format ... validation_split: see docs/configuration.md.
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
-        rules: what is read of folders. say: gets what people should know, one sentence per call.
-        progress: gets (bytes done, bytes in all) as files are read; a corpus is read two to four times.
-        interrupted: called about every megabyte; to stop, it raises. The same call continues where it was.
+        rules: what is read of folders. say: gets what people should know, one sentence per call. progress: gets
+            (bytes done, in all) of files, read two to four times. interrupted: called every megabyte; may raise to stop.
 
     Raises ConfigError (a setting), MissingInputError, DataError (a file), RunExistsError, CannotWriteError (`output`).
     """
