@@ -85,7 +85,7 @@ def prepare(
         cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
         cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
         rules: what is read of folders. say: gets what people should know, one sentence per call. progress: gets
-            (bytes done, in all) of files, read two to four times. interrupted: called every megabyte; may raise to stop.
+            (bytes done, in all) of files, read two to four times. interrupted: called each megabyte; raises to stop.
 
     Raises ConfigError (a setting), MissingInputError, DataError (a file), RunExistsError, CannotWriteError (`output`).
     """
