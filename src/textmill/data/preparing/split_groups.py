@@ -39,9 +39,9 @@ class Groups:
     def __init__(self, by: str, files: Sequence[Path]) -> None:
         """Raises MissingExtraError for `near` without rensa."""
         self.by = by
-        self._place = _places(by, files)
+        self._group = _group_of(by, files)
         self._file = Path()
-        self._places = array("Q")
+        self._hashes = array("Q")
         self._relatives = _Relatives() if by == "near" else None
 
     def opened(self, file: Path) -> None:
@@ -56,27 +56,27 @@ class Groups:
         for part in documents:
             yield part
             if not part.continues:
-                self._places.append(_key(self._place(self._file)))
+                self._hashes.append(_key(self._group(self._file)))
 
     def keys(self) -> np.ndarray:
         """Return a hash of its group for every document that has passed, uint64 (documents,)."""
         if self._relatives is None:
-            return np.array(self._places, dtype=np.uint64)
+            return np.array(self._hashes, dtype=np.uint64)
         return np.array([_key(str(root)) for root in self._relatives.roots()], dtype=np.uint64)
 
 
-def _places(by: str, files: Sequence[Path]) -> Callable[[Path], str]:
+def _group_of(by: str, files: Sequence[Path]) -> Callable[[Path], str]:
     """Return what tells the group of a file: a folder, from that which all files share, so that they can be moved."""
     shared = Path(os.path.commonpath([file.absolute().parent for file in files])) if files else Path.cwd()
 
     @cache
     def group(folder: Path) -> str:
-        place = folder
+        found = folder
         if by == "repo":
             repositories = (above for above in (folder, *folder.parents) if (above / ".git").exists())
             below = folder.relative_to(shared).parts
-            place = next(repositories, shared / below[0] if below else folder)
-        return Path(os.path.relpath(place, shared)).as_posix()
+            found = next(repositories, shared / below[0] if below else folder)
+        return Path(os.path.relpath(found, shared)).as_posix()
 
     return lambda file: group(file.absolute().parent)
 
@@ -87,8 +87,8 @@ def _key(name: str) -> int:
 
 def group_keys(by: str, files: Sequence[Path]) -> list[int]:
     """Return a hash of the group of each file, by `folder` or `repo`."""
-    place = _places(by, files)
-    return [_key(place(file)) for file in files]
+    group = _group_of(by, files)
+    return [_key(group(file)) for file in files]
 
 
 class _Relatives:
