@@ -129,6 +129,7 @@ WHY = {
     "seed": "fixed, so that a run can be repeated",
     "data_seed": "one number decides everything; two tell the luck of the weights from that of the order",
     "logging_steps": "often enough to see the loss fall",
+    "layer_statistics": "it has a question of its own to answer, and makes steps.jsonl long",
     "eval_steps": "evaluation costs time: at most a fiftieth of the training work is spent on it",
     "eval_batches": "a part of the validation set would add noise",
     "eval_batch_size": "affects memory, not the result",

@@ -132,7 +132,8 @@ def whole_runs(folder: Path) -> dict[str, list[dict[str, int]]]:
     places = {"data": str(text), "cache_dir": str(folder / "cache"), "tokenizer": "char", "device": KIND}
     found: dict[str, list[dict[str, int]]] = {}
     for optimizer in ("adamw", "muon", "sgd") if KIND == "cuda" else ("adamw",):
-        own = {"optimizer": optimizer, "output_dir": str(folder / optimizer)}
+        measures = optimizer == "sgd"  # which costs the other steps nothing
+        own = {"optimizer": optimizer, "output_dir": str(folder / optimizer), "layer_statistics": measures}
         config = load_config({**shape, **rows, **seldom, **places, **own})
         found[optimizer] = []
         try:

@@ -43,6 +43,8 @@ def check(config: Config) -> None:
     floor = training.min_learning_rate
     if floor is not None and floor > training.learning_rate:
         raise ConfigError(f"{training.described('min_learning_rate')} is above {training.described('learning_rate')}")
+    if training.layer_statistics and (training.engine == "deepspeed" or training.deepspeed_config is not None):
+        raise ConfigError("layer_statistics needs gradients, which engine deepspeed keeps to itself: use ddp or fsdp")
     if training.engine not in {"auto", "deepspeed"} and training.deepspeed_config is not None:
         raise ConfigError(f"deepspeed_config needs engine deepspeed, not {training.described('engine')}")
     if training.distributed_backend == "nccl" and training.device == "cpu":

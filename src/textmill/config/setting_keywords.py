@@ -120,6 +120,7 @@ class TrainKeywords(TypedDict, total=False):
     label_smoothing: Any
     label_smoothing_factor: Any
     layer_norm_eps: Any
+    layer_statistics: Any
     layers: Any
     learning_rate: Any
     log_dir: Any

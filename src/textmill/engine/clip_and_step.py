@@ -54,7 +54,7 @@ class TorchUpdate:
         loss = loss * self.world.size if self.world.size > 1 else loss
         (self.scaler.scale(loss) if self.scaler else loss).backward()
 
-    def step(self, max_norm: float) -> Tensor:
+    def step(self, max_norm: float, *, keep_gradients: bool = False) -> Tensor:
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         norm = self.whole(get_total_norm([p.grad for p in self._parameters if p.grad is not None]))  # ()
@@ -70,9 +70,13 @@ class TorchUpdate:
             self.optimizer.step()
         elif finite.item():
             self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        if not keep_gradients:
+            self.clear_gradients()
         self.skipped.count(finite)
         return norm
+
+    def clear_gradients(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
 
     def scale_is_minimal(self) -> bool:
         return self.scaler is None or self.scaler.get_scale() <= 1.0

@@ -67,12 +67,17 @@ class DeepSpeedEngine:
         # DeepSpeed would divide by accumulation, which is switched off, and averages over processes, which is undone.
         self._deepspeed.backward(loss * self.world.size, scale_wrt_gas=False)
 
-    def step(self, max_norm: float) -> Tensor:
+    def step(self, max_norm: float, *, keep_gradients: bool = False) -> Tensor:
+        if keep_gradients:
+            raise ConfigError("engine deepspeed keeps gradients to itself: use ddp or fsdp to look at them")
         # DeepSpeed clips as its settings say, which were made from the same number.
         self._deepspeed.step()
         norm = torch.as_tensor(self._deepspeed.get_global_grad_norm(), device=self.world.device, dtype=torch.float32)
         self.skipped.count(torch.isfinite(norm) & bool(self._deepspeed.was_step_applied()))
         return norm
+
+    def clear_gradients(self) -> None:
+        pass  # it does so itself
 
     def scale_is_minimal(self) -> bool:
         return self.precision.name != "fp16" or float(self._deepspeed.optimizer.cur_scale) <= 1.0

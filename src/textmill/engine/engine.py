@@ -43,7 +43,8 @@ class SkippedSteps:
 class Engine(Protocol):
     """Executes optimizer steps on `module`. Scaling, clipping, zeroing and skipping happen here and nowhere else.
 
-    The loop uses four verbs: `set_learning_rate`, `micro_batch`, `backward` and `step`. Checkpoints use `snapshot` and
+    The loop uses five verbs: `set_learning_rate`, `micro_batch`, `backward`, `step` and, after a step that kept them,
+    `clear_gradients`. Checkpoints use `snapshot` and
     `whole` to save, `loading` to load, and `state` and `load_state` for what is neither weights nor optimizer.
 
     Attributes:
@@ -76,12 +77,19 @@ class Engine(Protocol):
         """Add the gradients of `loss`, this process's share of the whole batch's mean, to those already there."""
         ...
 
-    def step(self, max_norm: float) -> Tensor:
+    def step(self, max_norm: float, *, keep_gradients: bool = False) -> Tensor:
         """Move the weights by one update and clear the gradients; return the gradients' norm before clipping, ().
 
         max_norm: gradients are scaled down to this norm (L2 over all parameters); 0 leaves them alone. When the norm
         is not finite nothing moves and the step counts as skipped, on all processes alike.
+        keep_gradients: leave them, as the optimizer got them, until `clear_gradients`.
+
+        Raises ConfigError if they are to be kept by an engine that has none.
         """
+        ...
+
+    def clear_gradients(self) -> None:
+        """Clear gradients that were kept."""
         ...
 
     def scale_is_minimal(self) -> bool:

@@ -19,6 +19,7 @@ from textmill.engine.compiling import Compiler
 from textmill.engine.engine import MakeOptimizer
 from textmill.engine.world import World
 from textmill.machine.precision import Precision
+from textmill.model.repeated_layers import repeated_layers
 
 
 class FSDPEngine(TorchUpdate):
@@ -47,7 +48,7 @@ class FSDPEngine(TorchUpdate):
         # On a GPU the gathered weights are bfloat16, which halves the traffic; on a CPU autocast does the rounding.
         half = torch.bfloat16 if precision.name == "bf16" and world.device.type == "cuda" else None
         policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
-        for layer in layers(module):
+        for layer in repeated_layers(module).values():
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         fully_shard(module, mesh=mesh, mp_policy=policy)
         super().__init__(module, module, make_optimizer, precision, world, compile=compile)
@@ -69,11 +70,3 @@ def copy_weights_of_first(module: nn.Module, world: World) -> None:
             whole = tensor.detach().to("cpu").contiguous()
             dist.broadcast(whole, src=0, group=world.control)
             tensor.copy_(whole)
-
-
-def layers(module: nn.Module) -> list[nn.Module]:
-    """Return the repeated parts of a model: the children of its outermost ModuleLists, first to last."""
-    found: list[nn.Module] = []
-    for child in module.children():
-        found += list(child) if isinstance(child, nn.ModuleList) else layers(child)
-    return found

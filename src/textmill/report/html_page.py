@@ -118,11 +118,24 @@ def _charts(record: Record) -> Iterable[str]:
         label = info.label[0].upper() + info.label[1:]
         line = [Line(info.label, _series(rows, name), "first")]
         yield chart(label, info.unit, line, from_zero=name != "grad_norm", log=name == "grad_norm")
+    for part in ("weights", "gradients", "outputs"):
+        yield from _layers(part, reports)
     for name in sorted({name for row in evaluations for name in row if name not in METRICS and "step" in row}):
         yield chart(name, "", [Line(name, _series(evaluations, name), "second", dots=True)])
     accuracy = _series(evaluations, "val_accuracy")
     if accuracy:
         yield chart("Validation accuracy", "", [Line("accuracy", accuracy, "second", dots=True)], from_zero=True)
+
+
+def _layers(part: str, reports: Sequence[Row]) -> Iterable[str]:
+    """Return a chart of the first, the middle and the last layer, if --layer-statistics measured them."""
+    names = [name for name in dict.fromkeys(name for row in reports for name in row) if name.startswith(f"{part}/")]
+    names = [name for name in names if name != f"{part}/rest"]
+    chosen = dict.fromkeys([*names[:1], *names[len(names) // 2 : len(names) // 2 + 1], *names[-1:]])
+    kinds = ("first", "faint", "second")
+    if chosen:
+        lines = [Line(name, _series(reports, name), kind) for name, kind in zip(chosen, kinds)]
+        yield chart(f"{part.capitalize()}, root mean square", "", lines, log=True)
 
 
 def _advice(sentences: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from textmill.engine.world import World
 from textmill.machine.memory import peak_memory_gib
 from textmill.planning.run_length import Cadence
+from textmill.training.layer_statistics import LayerValues
 from textmill.training.loss_spikes import Rollbacks, SpikeWatch
 
 
@@ -182,6 +183,7 @@ class Step:
 
     number: steps taken so far. last: whether the run ends with it by its planned length.
     flops_per_token: what the model computes, where that is known. peak_flops: of all devices together, likewise.
+    layers: the measured layers, if this step's were measured (`layer_statistics`).
     """
 
     number: int
@@ -194,6 +196,7 @@ class Step:
     elapsed_seconds: float
     flops_per_token: float | None = None
     peak_flops: float | None = None
+    layers: LayerValues | None = None
 
     def every(self, cadence: Cadence | int) -> bool:
         """Whether an action with this cadence (or number of steps) is due now."""
@@ -204,7 +207,7 @@ class Step:
         window, self.progress.since_log = self.progress.since_log, Window()
         losses = window.losses(self.world)
         self.progress.last_train_loss = losses["train_loss"]
-        return {**losses, **self._context(window)}
+        return {**losses, **self._context(window), **({} if self.layers is None else self.layers.row(self.world))}
 
     def evaluated(self, result: Mapping[str, float], *, min_delta: float) -> dict[str, Any]:
         """Return the row of an evaluation, after `Progress.record_val_loss`. Waits for the device."""

@@ -43,7 +43,7 @@ FREE = {
     ),
     *("source_code", "keep_files", "max_file_size", "max_line_length", "max_non_text"),
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "max_unknown"),
-    *("logging_steps", "eval_steps", "save_steps", "sample_steps", "save_total_limit", "metrics"),
+    *("logging_steps", "layer_statistics", "eval_steps", "save_steps", "sample_steps", "save_total_limit", "metrics"),
     *("sample_prompt", "sample_tokens", "sample_temperature", "sample_top_p", "eval_batch_size"),
     *("report_to", "log_dir", "wandb_project", "run_name", "device", "distributed_backend"),
     *("world_size", "rendezvous_timeout", "early_stopping_patience", "early_stopping_min_delta"),

@@ -205,6 +205,8 @@ class TrainingFields(Fields):
     # evaluation, checkpoints, samples
     logging_steps: Whole = Field(default=10, ge=1)
     """Steps between progress lines."""
+    layer_statistics: Switch = False
+    """Measure weights, gradients and outputs of each layer at every progress line, for steps.jsonl and trackers."""
     eval_steps: Interval = None
     """Steps between evaluations, or epoch. Unset: every epoch, or about 20 times."""
     eval_batches: MaybeWhole = Field(default=None, ge=1)
