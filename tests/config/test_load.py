@@ -41,6 +41,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "d_ff": st.one_of(st.none(), st.integers(1, 10**6)),
     "dropout": SHARE,
     "activation": st.sampled_from([None, "silu", "gelu", "gelu_tanh", "relu"]),
+    "gated_mlp": st.sampled_from([None, True, False]),
     "bias": st.sampled_from([None, True, False]),
     "norm_eps": st.one_of(st.none(), st.floats(1e-12, 1e-3)),
     "epochs": st.one_of(st.none(), st.floats(0.01, 100)),

@@ -92,7 +92,7 @@ def test_ids_that_transformers_would_invent_are_written(family: Any) -> None:
         ("llama", "partial_rotary_factor", 0.5),
         ("llama", "attention_bias", True),
         ("llama", "mlp_bias", True),
-        ("llama", "hidden_act", "gelu"),
+        ("llama", "hidden_act", "relu"),
         ("llama", "sliding_window", 4096),
         ("qwen3", "attention_bias", True),
         ("qwen3", "use_sliding_window", True),

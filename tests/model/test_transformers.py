@@ -24,6 +24,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     "qwen3 untied": {"architecture": "qwen3", "tie_embeddings": False, "rope_theta": 1000000.0},
     "llama tied": {"architecture": "llama", "tie_embeddings": True, "norm_eps": 1e-5},
     "gpt2 untied": {"architecture": "gpt2", "tie_embeddings": False, "activation": "gelu"},
+    "llama with GeGLU": {"architecture": "llama", "activation": "gelu", "gated_mlp": True},
+    "qwen3 with GeGLU": {"architecture": "qwen3", "activation": "gelu_tanh", "gated_mlp": True},
+    "gpt2 with SiLU": {"architecture": "gpt2", "activation": "silu", "gated_mlp": False},
 }
 
 

@@ -76,6 +76,7 @@ WHY = {
     "dropout": "a model cannot overfit tokens that it sees once; presets for small texts set it",
     "attention_dropout": "one dropout probability is enough to tune",
     "activation": "what the family's published models use",
+    "gated_mlp": "SwiGLU is what qwen3 and llama are; with other activations those that copy GPT-2 have no gate",
     "norm": "what the family's published models use",
     "norm_eps": "what the family's published models use",
     "pre_norm": "deep models train without a long warm-up",

@@ -27,7 +27,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "relu": {"activation": "relu"},
     "layernorm and biases": {"architecture": "qwen3", "norm": "layernorm", "bias": True},
     "gpt2 without biases, grouped heads": {"architecture": "gpt2", "bias": False, "num_kv_heads": 2},
-    "gated gpt2": {"architecture": "gpt2", "activation": "silu"},
+    "gated gpt2": {"architecture": "gpt2", "activation": "silu", "gated_mlp": True},
+    "ungated llama": {"architecture": "llama", "activation": "silu", "gated_mlp": False},
 }
 """Shapes that train and that no class of transformers computes."""
 

@@ -24,13 +24,16 @@ SHAPE_OF_BUILDER = "textmill_shape"
 """Key of config.json: the shape that this code is called with, each value by its name."""
 
 _CLASSES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}
-_GELUS = {"gelu_tanh": "gelu_new", "gelu": "gelu"}
-_GELU_NAMES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+_ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
+_OF_GPT2 = _ACTIVATIONS | {"gelu_tanh": "gelu_new"}
+_ACTIVATION_NAMES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "swish": "silu"}
+_ACTIVATION_NAMES |= {"gelu": "gelu", "silu": "silu"}
 
 _SHARED = {"vocab_size": "vocab_size", "init_std": "initializer_range", "tie_embeddings": "tie_word_embeddings"}
 _LLAMA = _SHARED | {
     "d_model": "hidden_size",
     "d_ff": "intermediate_size",
+    "activation": "hidden_act",
     "num_layers": "num_hidden_layers",
     "num_heads": "num_attention_heads",
     "num_kv_heads": "num_key_value_heads",
@@ -55,6 +58,7 @@ _KEYS = {"llama": _LLAMA, "qwen3": _LLAMA, "gpt2": _GPT2}
 """Per family, a setting of ModelConfig -> its key in config.json."""
 
 _LLAMA_DEFAULTS = {
+    "hidden_act": "silu",
     "initializer_range": 0.02,
     "tie_word_embeddings": False,
     "num_key_value_heads": None,
@@ -81,8 +85,8 @@ _DEFAULTS = {
 """Per family, transformers' values of missing keys. A key without one is required."""
 
 _FIXED = {
-    "llama": {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
-    "qwen3": {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False},
+    "llama": {"attention_bias": False, "mlp_bias": False},
+    "qwen3": {"attention_bias": False, "use_sliding_window": False},
     "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
 }
 """Per family, the keys with a single supported value, which is also the default of a missing key."""
@@ -94,9 +98,6 @@ _NEUTRAL: dict[str, Any] = {
     "pruned_heads": {},
 }
 """Keys of every family that are not written and have a single supported value too, besides null."""
-
-_SAME = {"swish": "silu"}
-"""Another name of a value -> the name that is compared."""
 
 _CHECKED = {"model_type", "auto_map", "quantization_config", "sliding_window", "layer_types"}
 _CHECKED |= {"rope_parameters", "rope_scaling", "partial_rotary_factor"}
@@ -146,7 +147,8 @@ def export_problem(config: ModelConfig) -> str | None:
     expected = {
         "norm": ["layernorm"] if gpt2 else ["rmsnorm"],
         "pos_encoding": ["learned"] if gpt2 else ["rope"],
-        "activation": list(_GELUS) if gpt2 else ["silu"],
+        "gated_mlp": [not gpt2],
+        "activation": list(_ACTIVATIONS),
         "bias": [gpt2],
         "pre_norm": [True],
         "num_kv_heads": [config.num_heads] if gpt2 else [config.num_kv_heads],
@@ -191,10 +193,11 @@ def to_huggingface(config: ModelConfig, eos_id: int | None = None, *, dtype: str
     }
     if family == "gpt2":
         positions = {"n_ctx": config.max_seq_len}  # where llama.cpp's converter looks
-        activation = _GELUS[str(config.activation)]
+        activation = _OF_GPT2[str(config.activation)]
         return described | positions | {"activation_function": activation, "embd_pdrop": config.dropout}
     # transformers 4, llama.cpp and vLLM look for rope_theta at the top, transformers 5 in rope_parameters
-    return described | {"rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"}}
+    rope = {"rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"}}
+    return described | rope | {"hidden_act": _ACTIVATIONS[str(config.activation)]}
 
 
 def from_huggingface(values: Mapping[str, Any], source: str = "config.json") -> ModelConfig:
@@ -250,6 +253,7 @@ def shape_of_builder(values: Mapping[str, Any], source: str) -> ModelConfig:
     if shape is None:
         raise ConfigError(f"{source}: the model was not built by code that --model named: leave --model out")
     try:
+        shape = {"gated_mlp": None, **shape}  # not written before it was a setting
         return ModelConfig(**{name: shape[name] for name in ModelConfig.model_fields}).resolved()
     except (KeyError, TypeError, ConfigError) as error:
         raise DataError(f"{source}: {SHAPE_OF_BUILDER} is not a shape as it was written: {error}") from None
@@ -266,7 +270,7 @@ def _refuse_other(values: Mapping[str, Any], family: str) -> None:
     neutral = {key: fixed for key, fixed in _NEUTRAL.items() if values.get(key) is not None}
     for key, fixed in {**neutral, **_FIXED[family]}.items():
         value = values.get(key, fixed)
-        if (_SAME.get(value, value) if isinstance(value, str) else value) != fixed:
+        if value != fixed:
             raise DataError(f"{key} {show(value)} is not supported, only {show(fixed)}")
     sliding = values.get("sliding_window") is not None and family != "qwen3"
     partial = any(kind != "full_attention" for kind in values.get("layer_types") or [])
@@ -278,14 +282,15 @@ def _settings(values: Mapping[str, Any], family: str) -> dict[str, Any]:
     """Return the settings of ModelConfig. Raises KeyError for a missing key and DataError for an unknown value."""
     described = {**_DEFAULTS[family], **values}
     settings = {"architecture": family} | {name: described[key] for name, key in _KEYS[family].items()}
-    if family != "gpt2":
-        constants = {"activation": "silu", "norm": "rmsnorm", "pos_encoding": "rope", "bias": False}
-        return settings | constants | {"rope_theta": _rope_theta(values)}
     activation = settings["activation"]
-    if activation not in _GELU_NAMES:
-        raise DataError(f"activation_function {show(activation)} is not supported: {', '.join(_GELU_NAMES)} are")
+    if not isinstance(activation, str) or activation not in _ACTIVATION_NAMES:
+        key = _KEYS[family]["activation"]
+        raise DataError(f"{key} {show(activation)} is not supported: {', '.join(_ACTIVATION_NAMES)} are")
+    settings |= {"activation": _ACTIVATION_NAMES[activation], "gated_mlp": family != "gpt2"}
+    if family != "gpt2":
+        constants = {"norm": "rmsnorm", "pos_encoding": "rope", "bias": False}
+        return settings | constants | {"rope_theta": _rope_theta(values)}
     return settings | {
-        "activation": _GELU_NAMES[activation],
         "d_ff": settings["d_ff"] or 4 * settings["d_model"],
         "norm": "layernorm",
         "pos_encoding": "learned",

@@ -8,8 +8,8 @@ from textmill.errors import ConfigError
 
 SHAPE = (
     *("architecture", "vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff"),
-    *("max_seq_len", "activation", "norm", "norm_eps", "pre_norm", "pos_encoding", "rope_theta", "tie_embeddings"),
-    "bias",
+    *("max_seq_len", "activation", "gated_mlp", "norm", "norm_eps", "pre_norm", "pos_encoding", "rope_theta"),
+    *("tie_embeddings", "bias"),
 )
 """Settings that decide which tensors a model has and what they mean; the others are how a run trains it."""
 
@@ -24,11 +24,6 @@ class ModelConfig(ModelFields, Section):
         each other.
         """
         return resolve_shape(self)[0]
-
-    @property
-    def gated(self) -> bool:
-        """Whether the feed-forward block has a gate beside the up projection (SwiGLU). Needs a resolved shape."""
-        return self.activation == "silu"
 
     @property
     def qk_norm(self) -> bool:
@@ -46,6 +41,7 @@ def resolve_shape(config: ModelConfig) -> tuple[ModelConfig, list[str]]:
     said = _architecture(model) + fit_heads(model)
     gpt2 = model.architecture == "gpt2"
     model.derive("activation", "gelu_tanh" if gpt2 else "silu")
+    model.derive("gated_mlp", model.activation == "silu")
     model.derive("norm", "layernorm" if gpt2 else "rmsnorm")
     model.derive("norm_eps", 1e-5 if gpt2 else 1e-6)
     model.derive("pos_encoding", "learned" if gpt2 else "rope")
@@ -54,7 +50,7 @@ def resolve_shape(config: ModelConfig) -> tuple[ModelConfig, list[str]]:
     model.derive("attention_dropout", model.dropout)
     model.derive("num_kv_heads", model.num_heads)
     model.derive("head_dim", model.d_model // model.num_heads)
-    model.derive("d_ff", _multiple_of_64(model.d_model * 8 / 3) if model.gated else 4 * model.d_model)
+    model.derive("d_ff", _multiple_of_64(model.d_model * 8 / 3) if model.gated_mlp else 4 * model.d_model)
     _check_heads(model)
     return model, said
 
@@ -77,10 +73,11 @@ def _architecture(model: ModelConfig) -> list[str]:
         return []
     of_gpt2 = {"activation": "gelu_tanh", "norm": "layernorm", "pos_encoding": "learned", "bias": "true"}
     others = [f"{name} {value}" for name, value in of_gpt2.items() if getattr(model, name) is None]
-    changed = f"{', '.join(others)}, no gate, and queries and keys that are not normalised"
+    gate = [] if model.gated_mlp or model.activation == "silu" else ["no gate"]
+    changed = ", ".join([*others, *gate, "and queries and keys that are not normalised"])
     return [
         f"architecture: gpt2, because {' and '.join(reasons)}, which also means {changed}; architecture qwen3 keeps "
-        "what is not set (only silu has a gate)"
+        "what is not set (other activations than silu have a gate with gated_mlp true)"
     ]
 
 

@@ -97,6 +97,7 @@ class TrainKeywords(TypedDict, total=False):
     fp16: Any
     full_determinism: Any
     gamma: Any
+    gated_mlp: Any
     gitignore: Any
     grad_accum: Any
     grad_clip: Any

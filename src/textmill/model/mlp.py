@@ -83,7 +83,7 @@ class PlainMLP(nn.Module):
 
 
 def make_mlp(config: ModelConfig) -> GatedMLP | PlainMLP:
-    """Return the feed-forward layer of a resolved configuration: gated for SiLU, plain for the others."""
+    """Return the feed-forward layer of a resolved configuration: with a gate or without."""
     assert config.d_ff is not None and config.activation is not None and config.bias is not None
-    kind = GatedMLP if config.gated else PlainMLP
+    kind = GatedMLP if config.gated_mlp else PlainMLP
     return kind(config.d_model, config.d_ff, config.activation, config.bias)

@@ -292,7 +292,7 @@ def block_activations(shape: Shape) -> int:
     # Inputs of the linear maps. Half precision makes one copy for each map of llama's separate projections.
     separate = model.architecture != "gpt2"
     attention_inputs = 3 if shape.half and separate and not shape.by_hand else 1
-    mlp_inputs = 2 if shape.half and model.gated and shape.device != "cpu" else 1
+    mlp_inputs = 2 if shape.half and model.gated_mlp and not _by_hand(shape) else 1
     inputs = tokens * c * ((attention_inputs + mlp_inputs) * width + heads * size)
     normed = 0
     if model.qk_norm and separate:
@@ -326,10 +326,15 @@ def _attention(shape: Shape) -> int:
     return kept + shape.tokens * heads * FLOAT
 
 
+def _by_hand(shape: Shape) -> bool:
+    """Whether the gate has a derivative of its own, which keeps less: SwiGLU on a CPU."""
+    return shape.device == "cpu" and bool(shape.model.gated_mlp) and shape.model.activation == "silu"
+
+
 def _feed_forward(shape: Shape) -> int:
     """Return the bytes of gate, its activation, up and their product; or of the activation's input and output."""
-    gated = 3 if shape.device == "cpu" else 4
-    tensors = gated if shape.model.gated else 1 if shape.model.activation == "relu" else 2
+    gated = 3 if _by_hand(shape) else 4
+    tensors = gated if shape.model.gated_mlp else 1 if shape.model.activation == "relu" else 2
     return tensors * shape.feed_forward * shape.element
 
 
@@ -350,7 +355,7 @@ def _evaluation(shape: Shape) -> int:
     tokens, c = shape.tokens, shape.element
     logits = shape.logits * (c + FLOAT + (FLOAT if shape.half else 0))
     attention = 2 * tokens * (heads + 2 * kv_heads) * size * c + (2 * shape.scores * c if shape.written_out else 0)
-    feed_forward = (3 if shape.model.gated else 2) * shape.feed_forward * c
+    feed_forward = (3 if shape.model.gated_mlp else 2) * shape.feed_forward * c
     return max(logits, attention, feed_forward) + 2 * tokens * shape.model.d_model * FLOAT
 
 
@@ -370,13 +375,13 @@ def _side_by_side(shape: Shape) -> int:
         return 0
     maps = block_matrices(shape.model)
     stacked = maps["attention"][:-1] if shape.by_hand and shape.model.architecture != "gpt2" else []
-    stacked = stacked + (maps["feed_forward"][:-1] if shape.model.gated else [])
+    stacked = stacked + (maps["feed_forward"][:-1] if _by_hand(shape) else [])
     return sum(rows * columns for rows, columns in stacked)
 
 
 def _tensors(model: ModelConfig) -> tuple[int, int]:
     """Return the number of matrices in the blocks and of other parameter tensors."""
-    maps = (2 if model.architecture == "gpt2" else 4) + (3 if model.gated else 2)
+    maps = (2 if model.architecture == "gpt2" else 4) + (3 if model.gated_mlp else 2)
     per_norm = 2 if model.norm == "layernorm" and model.bias else 1
     norms = 2 * per_norm + (2 if model.qk_norm else 0)
     outer = 1 + (model.pos_encoding == "learned") + (0 if model.tie_embeddings else 1)

@@ -76,5 +76,5 @@ def block_matrices(model: ModelConfig) -> dict[str, list[tuple[int, int]]]:
     projections = [(width, queries + 2 * keys)] if joined else [(width, queries), (width, keys), (width, keys)]
     return {
         "attention": [*projections, (queries, width)],
-        "feed_forward": [(width, model.d_ff)] * (2 if model.gated else 1) + [(model.d_ff, width)],  # gate, up, down
+        "feed_forward": [(width, model.d_ff)] * (2 if model.gated_mlp else 1) + [(model.d_ff, width)],  # gate, up, down
     }

@@ -43,7 +43,7 @@ class ModelFields(Fields):
     head_dim: MaybeWhole = Field(default=None, ge=1, le=WIDEST)
     """Size of one attention head. Unset: d_model / num_heads."""
     d_ff: MaybeWhole = Field(default=None, ge=1, le=4 * WIDEST)
-    """Width inside the feed-forward block. Unset: 4 d_model, or 8/3 d_model for SwiGLU, in multiples of 64."""
+    """Width inside the feed-forward block. Unset: 4 d_model, or 8/3 d_model with a gate, in multiples of 64."""
     max_seq_len: Whole = Field(default=256, ge=1, le=LONGEST)
     """Context length: the most tokens the model sees at once."""
     dropout: Number = Field(default=0.0, ge=0, lt=1)
@@ -58,7 +58,9 @@ class ModelFields(Fields):
             )
         ),
     ] = None
-    """Nonlinearity of the feed-forward block; silu is gated (SwiGLU). Unset: silu, gpt2 gelu_tanh."""
+    """Nonlinearity of the feed-forward block. Unset: silu, gpt2 gelu_tanh."""
+    gated_mlp: MaybeSwitch = None
+    """Multiply by a second projection in the feed-forward block (SwiGLU, GeGLU). Unset: for silu alone."""
     norm: Annotated[
         Norm | None, BeforeValidator(or_none(one_of(Norm, rms="rmsnorm", rms_norm="rmsnorm", layer_norm="layernorm")))
     ] = None
