@@ -19,6 +19,7 @@ from textmill.cli.main import main
 from textmill.config import ModelConfig
 from textmill.data import Batch
 from textmill.model import Decoder, build_model, cross_entropy_sum, forward
+from textmill.optim.optimizer_choice import build_optimizer
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SHAPE: dict[str, Any] = {"d_model": 16, "num_layers": 2, "num_heads": 2, "max_seq_len": 16, "dropout": 0.0}
@@ -32,6 +33,7 @@ PARTS = {
     "mixture_of_experts:experts": ("--loss", "mixture_of_experts:balanced"),
     "multi_token_prediction:MultiToken": ("--loss", "multi_token_prediction:all_tokens"),
     "z_loss": ("--loss", "z_loss:z_loss"),
+    "rate_by_width": ("--optimizer", "rate_by_width:adamw"),
 }
 
 
@@ -102,6 +104,13 @@ def test_an_example_is_under_twenty_lines(name: str) -> None:
 def _is_text(node: ast.AST) -> bool:
     inner = node.value if isinstance(node, ast.Expr) else node
     return isinstance(inner, ast.Constant) and isinstance(inner.value, str)
+
+
+def test_the_rate_of_matrices_falls_with_the_width() -> None:
+    """A quarter of the run's at four times the width, for matrices alone."""
+    found = build_optimizer(build_model(shape(d_model=256)), example("rate_by_width").adamw, learning_rate=1e-3)
+    scales = {group["name"]: group["lr_scale"] for group in found.param_groups}
+    assert scales == {"matrices": 0.25, "embeddings": 1.0, "vectors": 1.0}
 
 
 def test_z_loss_is_the_sum_by_hand() -> None:

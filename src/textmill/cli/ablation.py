@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textmill.config.run_config import Config
-from textmill.config.setting_lookup import validate
 from textmill.console.number_format import plural
 from textmill.console.screen import Screen
 from textmill.console.standard_streams import field, table, write, write_json, write_lines
@@ -20,11 +19,16 @@ if TYPE_CHECKING:
 
 
 def ablation(
-    search: Sequence[str] | None, file: Path | None, seeds: int | None, max_time: str | None, config: Config, json: bool
+    search: Sequence[str] | None,
+    file: Path | None,
+    seeds: int | None,
+    seconds: float | None,
+    config: Config,
+    json: bool,
 ) -> int:
     """Train every variant with every seed, print and write how they compare; return the exit code.
 
-    search, file, seeds, max_time: as given to `textmill sweep`, whose text explains them. Raises TextmillError.
+    search, file, seeds, seconds: as given to `textmill sweep`, whose text explains them. Raises TextmillError.
     """
     from textmill.sweep.space import parse_search
     from textmill.sweep.variants import read_variants, variants_of
@@ -36,7 +40,6 @@ def ablation(
     if seeds < 1:
         raise ConfigError(f"--seeds: must be at least 1, not {seeds}")
     variants = read_variants(file) if file is not None else variants_of(parse_search(search or []))
-    seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
     screen = Screen(stream=sys.stderr if json else sys.stdout)
     with screen.during("loading PyTorch"):
         from textmill.sweep.ablation_picture import draw_ablation

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from textmill.cli.ablation import ablation
 from textmill.cli.help_pages import Json
+from textmill.cli.ladder import ladder
 from textmill.cli.setting_flags import ConfigFiles, config_of, group_of, takes_settings
 from textmill.config.merge_layers import load_config
 from textmill.config.run_config import Config
@@ -31,7 +32,7 @@ MOST_ROWS = 10
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Compared:
-    """What an ablation is.
+    """What an ablation, or a ladder, is.
 
     Parameters
     ----------
@@ -39,10 +40,13 @@ class Compared:
         Number of seeds, from --seed on, with each of which every variant is trained to its end; none is drawn.
     variants
         File of variants: names, and below each the settings in which it differs. With --seeds, instead of --search.
+    ladder
+        Number of sizes, each half of the next up to --d-model, for three lengths up to --max-steps: fits a scaling law.
     """
 
     seeds: Annotated[int | None, Parameter(group=group_of("preset"))] = None
     variants: Annotated[Path | None, Parameter(group=group_of("preset"))] = None
+    ladder: Annotated[int | None, Parameter(group=group_of("preset"))] = None
 
 
 @takes_settings()
@@ -63,7 +67,8 @@ def sweep(
     stopped. It needs the extra tune: pip install 'textmill[tune]'.
 
     With --seeds, every combination of values, or every variant of a file, is trained once with each seed instead, and
-    compared with the first one by means, deviations and paired differences. That needs no extra.
+    compared with the first one by means, deviations and paired differences. --ladder trains several sizes, each for
+    three lengths, and predicts the loss of larger runs. Neither needs an extra.
 
     Parameters
     ----------
@@ -78,10 +83,11 @@ def sweep(
     --------
     textmill sweep book.txt --max-steps 300 --search learning_rate=1e-4..1e-2:log
     textmill sweep book.txt --search activation=silu,gelu --seeds 5
+    textmill sweep book.txt --ladder 4 --d-model 128 --max-steps 400
     """
     values = config_of(config, settings)
     if compared != Compared():
-        return ablation(search, compared.variants, compared.seeds, max_time, values, json)
+        return _compare(search, compared, max_time, values, json)
     from textmill.sweep.space import parse_search
     from textmill.sweep.study import import_optuna
 
@@ -106,6 +112,16 @@ def sweep(
     if json:
         write_json(_as_dict(result, values))
     return result.exit_code
+
+
+def _compare(search: list[str] | None, compared: Compared, max_time: str | None, config: Config, json: bool) -> int:
+    """Run a ladder or an ablation; return its exit code."""
+    seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
+    if compared.ladder is None:
+        return ablation(search, compared.variants, compared.seeds, seconds, config, json)
+    if search or compared.variants is not None:
+        raise ConfigError("--ladder says itself what varies: leave --search and --variants out")
+    return ladder(compared.ladder, compared.seeds or 1, seconds, config, json)
 
 
 def _show(result: SweepResult, picture: Path, finalists: Path | None, config: Config) -> None:
