@@ -63,8 +63,7 @@ def sweep(
     """Try values of any settings, each in a run of its own, and rank them.
 
     It takes the flags of textmill train for what stays the same. Trials are drawn by Optuna (TPE) and ended early when
-    they fall behind; each is a normal run in OUTPUT_DIR/trial-0007. The same command continues a sweep that was
-    stopped. It needs the extra tune: pip install 'textmill[tune]'.
+    they fall behind; each is a normal run. The same command continues what was stopped. It needs the extra tune.
 
     With --seeds, every combination of values, or every variant of a file, is trained once with each seed instead, and
     compared with the first one by means, deviations and paired differences. --ladder trains several sizes, each for
@@ -94,7 +93,7 @@ def sweep(
     searched = parse_search(search or [])
     if trials < 1:
         raise ConfigError(f"--trials: must be at least 1, not {trials}")
-    seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
+    seconds = _seconds(max_time)
     import_optuna()
     screen = Screen(stream=sys.stderr if json else sys.stdout)
     with screen.during("loading PyTorch"):
@@ -114,9 +113,13 @@ def sweep(
     return result.exit_code
 
 
+def _seconds(max_time: str | None) -> float | None:
+    return None if max_time is None else validate("max_time", max_time, "--max-time")
+
+
 def _compare(search: list[str] | None, compared: Compared, max_time: str | None, config: Config, json: bool) -> int:
     """Run a ladder or an ablation; return its exit code."""
-    seconds = None if max_time is None else validate("max_time", max_time, "--max-time")
+    seconds = _seconds(max_time)
     if compared.ladder is None:
         return ablation(search, compared.variants, compared.seeds, seconds, config, json)
     if search or compared.variants is not None:
