@@ -91,9 +91,7 @@ def sweep(
     from textmill.sweep.study import import_optuna
 
     searched = parse_search(search or [])
-    if trials < 1:
-        raise ConfigError(f"--trials: must be at least 1, not {trials}")
-    seconds = _seconds(max_time)
+    seconds = _seconds(max_time, trials)
     import_optuna()
     screen = Screen(stream=sys.stderr if json else sys.stdout)
     with screen.during("loading PyTorch"):
@@ -113,7 +111,10 @@ def sweep(
     return result.exit_code
 
 
-def _seconds(max_time: str | None) -> float | None:
+def _seconds(max_time: str | None, trials: int = 1) -> float | None:
+    """Return the time limit. Raises ConfigError for one that is none, and for no trials."""
+    if trials < 1:
+        raise ConfigError(f"--trials: must be at least 1, not {trials}")
     return None if max_time is None else validate("max_time", max_time, "--max-time")
 
 
