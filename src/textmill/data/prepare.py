@@ -128,7 +128,7 @@ def prepare_corpus(
     )
     _say_idle_share(settings, files, say)
     choice = _tokenizer_choice(settings, files)
-    passes = 2 if choice.for_ids else 3 + choice.learns
+    passes = 2 if choice.for_ids else 3 + choice.learns + settings.compares
     read_progress = ReadProgress(files.every(), passes, progress, interrupted)
     described = key_settings(FORMAT, files, settings, choice)
     key = content_key(files, described, settings.reading, read_progress.tick, say)

@@ -46,8 +46,10 @@ def key_settings(version: int, files: Files, settings: PrepareSettings, choice: 
     described |= reading.identity(plain_text=plain_text) | settings.cleaning.identity()
     if settings.cleaning.dedup is not None:  # copies were once compared letter by letter
         described["copies"] = FORM_OF_COPIES
-    if settings.cleaning.measures or settings.cleaning.dedup == "near":
+    if settings.cleaning.measures or settings.compares:
         described["sequences"] = _SEQUENCES
+    if settings.compares:  # since 1, what many documents share at their ends does not make them alike
+        described["common lines"] = 1
     if settings.ends_documents is not None:
         described["ends_documents"] = settings.ends_documents
     if files.weights:

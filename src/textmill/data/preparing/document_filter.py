@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from textmill.data.preparing.clean import FORM_OF_COPIES, Cleaning
+from textmill.data.preparing.common_lines import CommonLines
 from textmill.data.preparing.duplicates import NearDuplicates
 from textmill.data.preparing.languages import Languages, sample_of
 from textmill.data.preparing.scripts import ScriptShares
@@ -87,18 +88,25 @@ class FilterResult:
 class DocumentFilter:
     """Filters the sets of a corpus, validation sets first, so that training text can be compared with them."""
 
-    def __init__(self, cleaning: Cleaning, min_length: int, normal_form: str | None = None) -> None:
-        """normal_form: documents that are the same in it are copies; where copies are left out, at least in NFC."""
+    def __init__(
+        self, cleaning: Cleaning, min_length: int, normal_form: str | None = None, common: CommonLines | None = None
+    ) -> None:
+        """normal_form: documents that are the same in it are copies; where copies are left out, at least in NFC.
+
+        common: lines by which no documents are alike; they may be counted later, before documents are filtered.
+        """
+        self._common = common = common or CommonLines(0)
         self._cleaning = cleaning
         self._form = normal_form or (None if cleaning.dedup is None else FORM_OF_COPIES)
         self._min_length = min_length
         self._validation_keys: list[np.ndarray] = []
-        self._validation_index = NearDuplicates() if cleaning.dedup == "near" else None
+        self._validation_index = NearDuplicates(common) if cleaning.dedup == "near" else None
 
     def filter(self, documents: Iterable[Document], *, validates: bool) -> FilterResult:
         """Read `documents` once and return which of them stay."""
         repaired: list[str] = []
-        inspector = _Inspector(self._cleaning, self._validation_index, self._min_length, validates=validates)
+        index = NearDuplicates(self._common) if self._cleaning.dedup == "near" else None
+        inspector = _Inspector(self._cleaning, index, self._validation_index, self._min_length, validates=validates)
         inspected = inspector.inspect(self._cleaning.repaired(documents, repaired))
         found = survey(inspected, self._min_length, self._form)
         faults = np.frombuffer(inspector.faults, dtype=np.uint8)
@@ -171,13 +179,19 @@ class _Inspector:
     """Looks at documents as they pass, at no more than the cleaning asks for. `faults` has a byte for each."""
 
     def __init__(
-        self, cleaning: Cleaning, validation: NearDuplicates | None, min_length: int, *, validates: bool
+        self,
+        cleaning: Cleaning,
+        index: NearDuplicates | None,
+        validation: NearDuplicates | None,
+        min_length: int,
+        *,
+        validates: bool,
     ) -> None:
         self._cleaning, self._validation, self._validates = cleaning, validation, validates
         self._min_length = min_length
         self._measure = Measure() if cleaning.measures else None
         self._origin = _Origin(cleaning) if cleaning.scripts or cleaning.languages else None
-        self._index = NearDuplicates() if cleaning.dedup == "near" else None
+        self._index = index
         self.faults = bytearray()
 
     def inspect(self, documents: Iterable[Document]) -> Iterator[Document]:

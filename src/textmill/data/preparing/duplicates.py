@@ -1,4 +1,4 @@
-"""Documents that say nearly the same, found by MinHash without comparing every pair.
+"""Documents that say nearly the same, found by MinHash without comparing every pair, nor what many have in common.
 
 Source: Broder, "On the resemblance and containment of documents" (1997): the share of permutations under which two sets
 have the same smallest element estimates their Jaccard similarity. The library rensa does the hashing.
@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
+from textmill.data.preparing.common_lines import CommonLines, OwnText
 from textmill.data.preparing.word_units import LONGEST, compared_units
 from textmill.imports import optional
 
@@ -23,8 +24,9 @@ _BANDS = 32
 class NearDuplicates:
     """An index of documents by their sequences of words or characters (see `word_units`). Memory: about 2 kB each."""
 
-    def __init__(self, needed_by: str = "--dedup near") -> None:
-        """Raises MissingExtraError, which names what rensa is needed by, without it."""
+    def __init__(self, common: CommonLines, needed_by: str = "--dedup near") -> None:
+        """common: lines by which no documents are alike. Raises MissingExtraError for `needed_by` without rensa."""
+        self._common = common
         rensa = optional("rensa", needed_by)
         self._rensa = rensa
         self._index = rensa.RMinHashLSH(threshold=SIMILAR, num_perm=_PERMUTATIONS, num_bands=_BANDS)
@@ -32,7 +34,7 @@ class NearDuplicates:
 
     def sketch(self) -> Sketch:
         """Return the sketch of a new document, to be filled part by part."""
-        return Sketch(self._rensa.RMinHash(num_perm=_PERMUTATIONS, seed=1))
+        return Sketch(self._rensa.RMinHash(num_perm=_PERMUTATIONS, seed=1), self._common)
 
     def find(self, sketch: Sketch) -> bool:
         """Whether a document similar to that of `sketch` is in the index."""
@@ -54,16 +56,20 @@ class NearDuplicates:
 
 
 class Sketch:
-    """What is kept of a document: the smallest hashes of its word sequences."""
+    """What is kept of a document: the smallest hashes of the word sequences of its own text (see `OwnText`)."""
 
-    def __init__(self, minhash: Any) -> None:
+    def __init__(self, minhash: Any, common: CommonLines | None = None) -> None:
         self.minhash = minhash
+        self._own = OwnText(common or CommonLines(0))
         self.empty = True
         self._units: list[str] = []  # with which no sequence has begun yet
         self._lengths: list[int] = []
 
     def add(self, text: str) -> None:
         """Add a further part of the document."""
+        self._add(self._own.add(text))
+
+    def _add(self, text: str) -> None:
         units, lengths = compared_units(unicodedata.normalize("NFC", text))
         self._units += units
         self._lengths += lengths
@@ -71,6 +77,7 @@ class Sketch:
 
     def finish(self) -> None:
         """Complete the document; one of fewer words than a sequence is a sequence by itself."""
+        self._add(self._own.finish())
         whole = " ".join(self._units)
         self._begin_sequences(len(self._units))
         if self.empty and whole:

@@ -12,6 +12,7 @@ from typing import Any
 
 from textmill.console.number_format import size
 from textmill.data.preparing.chunks import Encoding
+from textmill.data.preparing.common_lines import CommonLines
 from textmill.data.preparing.corpus_report import CorpusNotes
 from textmill.data.preparing.document_filter import DocumentFilter, FilterResult
 from textmill.data.preparing.encode_in_parallel import encode_and_write
@@ -122,10 +123,13 @@ def _filtered(
     """Read all sets once, again without a file that turned out to be broken far inside; say what was found."""
     splits = settings.split_by is not None and settings.share > 0 and files.validation is None
     while True:
-        groups = Groups(settings.split_by, files.train) if splits and settings.split_by is not None else None
+        common = CommonLines(sum(path.stat().st_size for path in files.every()) if settings.compares else 0)
+        groups = Groups(settings.split_by, files.train, common) if splits and settings.split_by is not None else None
         forms, tally, said = MixedForms(files.every()), CorpusTally(files), list[str]()
-        document_filter = DocumentFilter(settings.cleaning, settings.reading.min_length, choice.normal_form)
+        document_filter = DocumentFilter(settings.cleaning, settings.reading.min_length, choice.normal_form, common)
         try:
+            if settings.compares:
+                common.count(settings.cleaning.repaired(source.documents(files.every())))
             filtered = filter_sets(sets, source, document_filter, tally, forms.watch, said.append, groups)
         except BrokenFarInsideError:
             continue

@@ -101,6 +101,8 @@ class PrepareSettings:
         # One value for one meaning: a saved configuration spells the default out, and 0 is 0.0.
         share = None if self.val_split in (None, DEFAULT_SHARE) else float(self.val_split)
         object.__setattr__(self, "val_split", share)
+        if share == 0:
+            object.__setattr__(self, "split_by", None)
         if self.split_by is not None and self.split_by not in SPLIT_BY:
             raise ConfigError(f"split_by is {self.split_by!r}: choose {', '.join(SPLIT_BY)}")
         if self.normalize is not None and self.normalize not in NORMAL_FORMS:
@@ -144,6 +146,11 @@ class PrepareSettings:
             return None
         folder = expand_home(items[0])
         return folder if is_prepared(folder) else None
+
+    @property
+    def compares(self) -> bool:
+        """Whether near-copies are looked for."""
+        return self.cleaning.dedup == "near" or self.split_by == "near"
 
     @property
     def share(self) -> float:

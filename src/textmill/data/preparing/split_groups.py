@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from textmill.data.preparing.common_lines import CommonLines
 from textmill.data.preparing.duplicates import NearDuplicates
 from textmill.data.preparing.split import Split, Survey
 from textmill.data.reading.document import Document
@@ -36,13 +37,13 @@ class Groups:
     that all files share; `near`, documents that are like one another (see `NearDuplicates`), also by way of others.
     """
 
-    def __init__(self, by: str, files: Sequence[Path]) -> None:
-        """Raises MissingExtraError for `near` without rensa."""
+    def __init__(self, by: str, files: Sequence[Path], common: CommonLines) -> None:
+        """common: lines by which no documents are alike. Raises MissingExtraError for `near` without rensa."""
         self.by = by
         self._group = _group_of(by, files)
         self._file = Path()
         self._hashes = array("Q")
-        self._relatives = _Relatives() if by == "near" else None
+        self._relatives = _Relatives(common) if by == "near" else None
 
     def opened(self, file: Path) -> None:
         """Note the file that the next documents are from."""
@@ -94,8 +95,8 @@ def group_keys(by: str, files: Sequence[Path]) -> list[int]:
 class _Relatives:
     """Documents that are like one another, found as they pass."""
 
-    def __init__(self) -> None:
-        self._index = NearDuplicates("--split-by near")
+    def __init__(self, common: CommonLines) -> None:
+        self._index = NearDuplicates(common, "--split-by near")
         self._parents: list[int] = []
 
     def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
