@@ -24,6 +24,7 @@ from textmill.optim.optimizer_choice import build_optimizer
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SHAPE: dict[str, Any] = {"d_model": 16, "num_layers": 2, "num_heads": 2, "max_seq_len": 16, "dropout": 0.0}
 SETTINGS: dict[str, Any] = {**SHAPE, "tokenizer": "byte", "batch_size": 4, "eval_steps": 3, "sample_steps": 0}
+SETTINGS |= {"lr_schedule": "constant", "warmup_steps": 0}  # the same rates for every length
 FLAGS = [word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 PARTS = {
