@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import defaultdict
 from pathlib import Path
@@ -78,8 +79,34 @@ def test_one_group_cannot_be_parted(tmp_path: Path) -> None:
         (tmp_path / f"{number}.txt").write_text(f"text number {number}")
     with pytest.raises(DataError, match=r"split_by folder: all documents are of one folder, so none can validate"):
         prepare(tmp_path, tokenizer="byte", split_by="folder", cache_dir=tmp_path / "cache")
-    with pytest.raises(ConfigError, match="split_by is 'author': choose folder, repo, near"):
+    with pytest.raises(ConfigError, match="split_by is 'author': choose folder, repo, near or field:NAME"):
         prepare(tmp_path, tokenizer="byte", split_by="author", cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("format", ["jsonl", "json", "csv", "parquet"])
+def test_rows_of_one_value_are_on_one_side(format: str, tmp_path: Path) -> None:
+    """Whatever the format, all rows of an author validate or train; a column that is not there is refused."""
+    rows = [{"author": number % 12, "text": f"author{number % 12} wrote text number {number}"} for number in range(96)]
+    file = tmp_path / f"rows.{format}"
+    if format == "parquet":
+        pytest.importorskip("pyarrow", reason="needs pyarrow, of the extra data")
+        from pyarrow import Table, parquet
+
+        parquet.write_table(Table.from_pylist(rows), file)
+    elif format == "csv":
+        file.write_text("author,text\n" + "".join(f"{row['author']},{row['text']}\n" for row in rows))
+    else:
+        lines = [json.dumps(row) for row in rows]
+        file.write_text("\n".join(lines) if format == "jsonl" else f"[{','.join(lines)}]")
+    settings = {"tokenizer": "byte", "val_split": 0.2, "cache_dir": tmp_path / "cache"}
+    found = sides(prepare(file, split_by="field:author", **settings), 1)
+    assert len(found) == 12 and all(len(on) == 1 for on in found.values())
+    assert sum(on == {1} for on in found.values()) == 2
+    with pytest.raises(DataError, match=r"has no (field|column) 'editor'.*field:NAME"):
+        prepare(file, split_by="field:editor", **settings)
+    (tmp_path / "plain.txt").write_text("no rows here")
+    with pytest.raises(DataError, match=r"plain\.txt is no row with fields: split_by field:author is for JSON"):
+        prepare(tmp_path / "plain.txt", split_by="field:author", **settings)
 
 
 def test_near_copies_are_on_one_side(tmp_path: Path) -> None:

@@ -55,7 +55,14 @@ Packing = Literal["concat", "greedy", "first_fit", "best_fit"]
 Augmentation = Literal["case", "punctuation", "whitespace"]
 KeptFiles = Literal["generated", "minified", "vendored"]
 Normalize = Literal["nfc", "nfd", "nfkc"]
-SplitBy = Literal["folder", "repo", "near"]
+
+
+def _split_by(value: Any) -> str:
+    """Return what the split keeps together: folder, repo, near, or `field:NAME`."""
+    result = text(value)
+    if result not in ("folder", "repo", "near") and not re.match("field:.", result):
+        raise ValueError(f"must be folder, repo, near or field:NAME, not {show(value)}")
+    return result
 
 
 def _split_name(value: Any) -> str:
@@ -99,8 +106,8 @@ class DataFields(Fields):
     """In folders, skip files with a larger share of bytes that are not text. Unset: 0.1 in source code."""
     val_split: Number = Field(default=0.1, ge=0, lt=1)
     """Share of the text used for validation; 0 for none."""
-    split_by: Annotated[SplitBy | None, BeforeValidator(or_none(one_of(SplitBy)))] = None
-    """What the split keeps together: the files of a folder or of a repository (repo), or near-copies (near)."""
+    split_by: Annotated[str | None, BeforeValidator(or_none(_split_by))] = None
+    """What the split keeps together: a folder, a repo (repository), near (near-copies), or rows by field:NAME."""
     text_column: Text = "text"
     """Field with the text in JSON Lines, CSV and Parquet: a name, a number, or a template such as '{title}: {body}'."""
     dataset_name: MaybeText = None

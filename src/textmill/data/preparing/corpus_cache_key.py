@@ -39,7 +39,7 @@ def key_settings(version: int, files: Files, settings: PrepareSettings, choice: 
     }
     if settings.split_by is not None and files.validation is None:
         described["split_by"] = settings.split_by
-        if settings.split_by != "near":  # then it depends on where the files are
+        if settings.split_by in ("folder", "repo"):  # then it depends on where the files are
             described["groups"] = group_keys(settings.split_by, files.train)
     reading = settings.reading
     plain_text = any(format_of(path, reading.format)[0] == "" for path in files.every())

@@ -10,7 +10,7 @@ from typing import Any
 from textmill.config import Config, DataConfig
 from textmill.data.preparing.clean import Cleaning
 from textmill.data.preparing.split import DEFAULT_SHARE
-from textmill.data.preparing.split_groups import SPLIT_BY
+from textmill.data.preparing.split_groups import FIELD, SPLIT_BY
 from textmill.data.preparing.unknown_text import DEFAULT_MAX_UNKNOWN
 from textmill.data.reading.document import Reading
 from textmill.data.sources.file_rules import FileRules
@@ -57,7 +57,7 @@ class PrepareSettings:
     Attributes:
         data, val_data: what people write; see `prepare`.
         val_split: the share of the text for validation. None is DEFAULT_SHARE and the same as giving that number.
-        split_by: what the split does not part: "folder", "repo" or "near"; see `Groups`.
+        split_by: what the split does not part: "folder", "repo", "near" or "field:NAME"; see `Groups`.
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
         vocab_size: for BPE and Unigram the size to learn, for others an upper bound to check.
         special_tokens, split_pattern: for a new tokenizer.
@@ -103,8 +103,11 @@ class PrepareSettings:
         object.__setattr__(self, "val_split", share)
         if share == 0:
             object.__setattr__(self, "split_by", None)
-        if self.split_by is not None and self.split_by not in SPLIT_BY:
-            raise ConfigError(f"split_by is {self.split_by!r}: choose {', '.join(SPLIT_BY)}")
+        by = self.split_by or ""
+        if by and by not in SPLIT_BY and not by.startswith(FIELD):
+            raise ConfigError(f"split_by is {by!r}: choose {', '.join(SPLIT_BY)} or {FIELD}NAME")
+        if (column := by.removeprefix(FIELD) if by.startswith(FIELD) else None) != self.reading.group_column:
+            object.__setattr__(self, "reading", replace(self.reading, group_column=column))
         if self.normalize is not None and self.normalize not in NORMAL_FORMS:
             raise ConfigError(f"normalize is {self.normalize!r}: choose {', '.join(NORMAL_FORMS)} or none")
         if not 0 <= self.max_unknown <= 1:

@@ -21,12 +21,16 @@ from textmill.data.reading.document import Document
 from textmill.errors import DataError
 
 SPLIT_BY = ("folder", "repo", "near")
+"""What documents have in common that are kept together; besides, `field:NAME`."""
+
+FIELD = "field:"
 
 _WHOLE = np.iinfo(np.int64).max
 _NOUNS = {
     "folder": ("folder", "folders"),
     "repo": ("repository", "repositories"),
     "near": ("group of near-copies", "documents or groups of near-copies"),
+    "field": ("value", "values"),
 }
 
 
@@ -34,13 +38,14 @@ class Groups:
     """Which documents of a corpus belong together; documents pass by, one after the other.
 
     by: `folder`, that of their file; `repo`, the nearest folder above with a `.git`, else the highest below the one
-    that all files share; `near`, documents that are like one another (see `NearDuplicates`), also by way of others.
+    that all files share; `near`, documents that are like one another (see `NearDuplicates`), also by way of others;
+    `field:NAME`, rows with the same value there.
     """
 
     def __init__(self, by: str, files: Sequence[Path], common: CommonLines) -> None:
         """common: lines by which no documents are alike. Raises MissingExtraError for `near` without rensa."""
         self.by = by
-        self._group = _group_of(by, files)
+        self._group = None if by.startswith(FIELD) else _group_of(by, files)
         self._file = Path()
         self._hashes = array("Q")
         self._relatives = _Relatives(common) if by == "near" else None
@@ -57,7 +62,12 @@ class Groups:
         for part in documents:
             yield part
             if not part.continues:
-                self._hashes.append(_key(self._group(self._file)))
+                self._hashes.append(_key(self._group(self._file) if self._group else self._value(part)))
+
+    def _value(self, document: Document) -> str:
+        if document.group is None:
+            raise DataError(f"{document.source} is no row with fields: split_by {self.by} is for JSON and tables")
+        return document.group
 
     def keys(self) -> np.ndarray:
         """Return a hash of its group for every document that has passed, uint64 (documents,)."""
@@ -141,7 +151,7 @@ def split_by_groups(
         part = slice(end - count, end)
         trains[part][_chosen(keys[part], found.characters[part] * found.kept[part], share)] = 0
     validates = (trains == 0) & found.kept
-    (noun, nouns), groups = _NOUNS[by], np.unique(keys[found.kept])
+    (noun, nouns), groups = _NOUNS[by.partition(":")[0]], np.unique(keys[found.kept])
     if not validates.any():
         raise DataError(
             f"split_by {by}: all documents are of one {noun}, so none can validate: give --val-data, --val-split 0, or "

@@ -24,6 +24,7 @@ class Reading:
         format: what the files are, one of NAMED_FORMATS, whatever their names; None to go by the extension.
         encoding: of plain text, JSON and tables; Python's name for it, which is made canonical.
         newlines: Windows line ends of plain text, \\r\\n, are read as line feeds (lf) or are left as they are (keep).
+        group_column: the field of a row that says which rows the split keeps together; None for none.
         document_separator: what ends a document within a plain text. \\n, \\t and \\r are the characters; None for
             nothing, END_OF_TEXT_LINES for lines that read <|endoftext|>.
     """
@@ -35,6 +36,7 @@ class Reading:
     encoding: str = "utf-8"
     document_separator: str | None = END_OF_TEXT_LINES
     newlines: str = "lf"
+    group_column: str | None = None
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a value that means nothing."""
@@ -79,8 +81,10 @@ class Document:
         text: the text as it is in the file, without a byte order mark.
         source: where it is, as `book.txt` or `stories.jsonl:17`.
         continues: the next part belongs to the same document. Long texts come in parts so that memory stays flat.
+        group: what `Reading.group_column` has in its row, as text; None where no row was asked.
     """
 
     text: str
     source: str
     continues: bool = False
+    group: str | None = None

@@ -37,8 +37,11 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes, separator: s
         notes.add("the first line is a row, not names of columns, as --text-column gives numbers", name)
         rows = chain([first], rows)
     indices = [_index(column, names, name, by_name=has_names) for column in columns.names]
+    by = reading.group_column
+    group = None if by is None else _index(by, names, name, by_name=has_names, flag="--split-by field:NAME")
     for started, fields in rows:
-        yield Document(columns.fill([fields[index] for index in indices]) or "", f"{name}:{started}")
+        text = columns.fill([fields[index] for index in indices]) or ""
+        yield Document(text, f"{name}:{started}", group=None if group is None else fields[group])
 
 
 def _is_number(column: str) -> bool:
@@ -51,7 +54,7 @@ def _numbers_columns(names: list[str]) -> bool:
     return bool(counted) and counted == [str(number) for number in range(len(counted))]
 
 
-def _index(column: str, names: list[str], file: str, *, by_name: bool) -> int:
+def _index(column: str, names: list[str], file: str, *, by_name: bool, flag: str = "--text-column") -> int:
     """Return where a column is: by its name, or, if it has none, by its number from 1."""
     if by_name and column in names:
         if names.count(column) > 1:
@@ -64,6 +67,6 @@ def _index(column: str, names: list[str], file: str, *, by_name: bool) -> int:
         raise DataError(f"{file} has {len(names)} columns, and no column {column}: the first one is 1")
     shown = listed(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names)
     raise DataError(
-        f"{file} has no column {column!r}, it has {shown}: name the column with --text-column, or give its number, "
-        "such as 2, if the first line is a row"
+        f"{file} has no column {column!r}, it has {shown}: name the column with {flag}, or give its number, such as 2, "
+        "if the first line is a row"
     )

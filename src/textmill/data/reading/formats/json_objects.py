@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from textmill.data.reading.document import Document, Reading
-from textmill.data.reading.formats.jsonl import WITHOUT_TEXT, text_of_object
+from textmill.data.reading.formats.jsonl import WITHOUT_TEXT, group_of_object, text_of_object
 from textmill.data.reading.formats.text import decoded_pieces
 from textmill.data.sources.findings import Notes
 from textmill.errors import DataError
@@ -41,10 +41,11 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
         number += 1
         source = f"{name}:{where.rpartition(' ')[2]}"
         text = text_of_object(source_text, row, where, reading)
+        assert isinstance(row, dict)
         if text is None:
             notes.add(WITHOUT_TEXT, source)
         else:
-            yield Document(text, source)
+            yield Document(text, source, group=group_of_object(row, where, reading))
     if in_array and character != "]":
         raise DataError(f"{name} is cut off: its array has no end (after {number:,} objects)")
     if character == "]":

@@ -32,7 +32,17 @@ def read(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[
             if text is None:
                 notes.add(WITHOUT_TEXT, f"{name}:{number}")
             else:
-                yield Document(text, f"{name}:{number}")
+                yield Document(text, f"{name}:{number}", group=group_of_object(row, where, reading))
+
+
+def group_of_object(row: dict[str, Any], where: str, reading: Reading) -> str | None:
+    """Return what the object has in `reading.group_column`, as text, or None if none is asked for. Raises DataError."""
+    column = reading.group_column
+    if column is None:
+        return None
+    if column not in row:
+        raise DataError(f"{where} has no field {column!r}, it has {listed(row)}: name one as --split-by field:NAME")
+    return json.dumps(row[column])
 
 
 def text_of_object(source_text: str, row: Any, where: str, reading: Reading) -> str | None:

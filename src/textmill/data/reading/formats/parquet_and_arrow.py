@@ -1,6 +1,7 @@
 """Tables stored by column: Parquet, and the Arrow files that Hugging Face datasets use."""
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, BinaryIO
 
 from textmill.data.reading.document import Document, Reading
@@ -21,9 +22,10 @@ def read_parquet(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> I
     """
     arrow, parquet = optional("pyarrow", f"reading {name}"), optional("pyarrow.parquet", f"reading {name}")
     table = parquet.ParquetFile(file)
-    columns = _columns(arrow, table.schema_arrow, name, reading.text_column)
-    batches = table.iter_batches(_ROWS_AT_ONCE, columns=list(dict.fromkeys(columns.names)))
-    yield from _texts(batches, name, columns, notes)
+    columns = _columns(arrow, table.schema_arrow, name, reading)
+    read = dict.fromkeys([*columns.names, *([reading.group_column] if reading.group_column else [])])
+    batches = table.iter_batches(_ROWS_AT_ONCE, columns=list(read))
+    yield from _texts(batches, name, columns, reading.group_column, notes)
 
 
 def read_arrow(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Iterator[Document]:
@@ -37,15 +39,20 @@ def read_arrow(file: BinaryIO, name: str, reading: Reading, notes: Notes) -> Ite
     else:
         opened = arrow.ipc.open_stream(file)
         batches = iter(opened)
-    columns = _columns(arrow, opened.schema, name, reading.text_column)
-    yield from _texts(batches, name, columns, notes)
+    columns = _columns(arrow, opened.schema, name, reading)
+    yield from _texts(batches, name, columns, reading.group_column, notes)
 
 
-def _columns(arrow: Any, schema: Any, name: str, text_column: str) -> TextColumns:
-    """Return the columns with the text. Raises DataError for one that is missing or is not text."""
-    columns = TextColumns.of(text_column, schema.names)
+def _columns(arrow: Any, schema: Any, name: str, reading: Reading) -> TextColumns:
+    """Return the columns with the text. Raises DataError for one that is missing or is not text, or the group's."""
+    columns = TextColumns.of(reading.text_column, schema.names)
     for column in columns.names:
         _check_column(arrow, schema, name, column)
+    if reading.group_column is not None and reading.group_column not in schema.names:
+        raise DataError(
+            f"{name} has no column {reading.group_column!r}, it has {listed(schema.names)}: name one as --split-by "
+            "field:NAME"
+        )
     return columns
 
 
@@ -61,19 +68,22 @@ def _check_column(arrow: Any, schema: Any, name: str, column: str) -> None:
         raise DataError(f"{name}: the column {column!r} contains {kind}, not text: name another with --text-column")
 
 
-def _texts(batches: Iterator[Any], name: str, columns: TextColumns, notes: Notes) -> Iterator[Document]:
+def _texts(
+    batches: Iterator[Any], name: str, columns: TextColumns, group: str | None, notes: Notes
+) -> Iterator[Document]:
     number = 0
     for batch in batches:
         values = [batch.column(column) for column in columns.names]
-        for column in values:
+        groups = repeat(None) if group is None else batch.column(group)
+        for column in [*values, *([] if group is None else [groups])]:
             column.validate(full=True)  # a damaged offset would otherwise end the whole process
-        for row in zip(*values):
+        for *row, its_group in zip(*values, groups):
             number += 1
             text = columns.fill([_text(value, column, name, number) for value, column in zip(row, columns.names)])
             if text is None:
                 notes.add(WITHOUT_TEXT, f"{name}:{number}")
             else:
-                yield Document(text, f"{name}:{number}")
+                yield Document(text, f"{name}:{number}", group=None if group is None else str(its_group))
 
 
 def _text(value: Any, column: str, name: str, number: int) -> str | None:
