@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from support.small_models import small_model
+from textmill.checkpoint.model_folder import save_model_folder
 from textmill.cli.main import main
 from textmill.data.preparing import character_sample
 from textmill.tokenizers import make_char
@@ -155,3 +157,21 @@ def test_characters_that_are_added_are_counted(tmp_path: Path, capsys: pytest.Ca
     assert json.loads(screen.out)["text"]["vocab_size"] == 6
     assert "vocabulary: 5 of the tokenizer, 1 new characters in all of the text" in screen.err
     assert json.loads(screen.out)["text"]["train_tokens"] == 900
+
+
+@pytest.mark.parametrize(("padded", "rows"), [(0, 6), (1, 6), (20, 25)])
+def test_rows_beyond_the_tokenizer_s_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], padded: int, rows: int
+) -> None:
+    """A model with more rows than its tokenizer has entries keeps them when characters are added, as a run does."""
+    known = make_char(["abc "])
+    save_model_folder(tmp_path / "model", small_model(vocab_size=known.vocab_size + padded), known)
+    (tmp_path / "text.txt").write_text("abc ក" * 200, encoding="utf-8")
+    words = [str(tmp_path / "text.txt"), "--init-from", str(tmp_path / "model"), "--extend-vocab", "--epochs", "1"]
+    assert main(["plan", *words, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    run = tmp_path / "run"
+    assert main(["train", *words, "--dry-run", "--output-dir", str(run), "--cache-dir", str(tmp_path / "cache")]) == 0
+    assert f"vocabulary {rows}" in capsys.readouterr().out
+    width = small_model(vocab_size=5).config.d_model
+    assert made["parameters"]["embedding"] == rows * width

@@ -162,6 +162,18 @@ def test_hard_texts_are_the_same_in_every_container(tmp_path: Path, name: str) -
         assert read(tmp_path / name)[0] == text, what
 
 
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_seventeen_languages_are_the_same_in_every_container(tmp_path: Path, name: str) -> None:
+    """The beginning of the Declaration of Human Rights in each language of the benchmark, in 15 scripts."""
+    needs(name)
+    texts = sorted((Path(__file__).parents[2] / "benchmarks" / "texts").glob("*.txt"))
+    assert len(texts) == 17
+    for path in texts:
+        text = path.read_text(encoding="utf-8")[:1000].strip()
+        (tmp_path / name).write_bytes(CONTAINERS[name][0](text))
+        assert read(tmp_path / name)[0] == text, path.name
+
+
 def as_memory(text: str) -> bytes:
     segment = f'<tu><tuv xml:lang="x"><seg>{html.escape(text)}</seg></tuv></tu>'
     return f'<?xml version="1.0" encoding="utf-16"?><tmx><body>{segment}</body></tmx>'.encode("utf-16")

@@ -56,7 +56,8 @@ WHY = {
     "preprocessing_num_workers": "all cores: tokenizing is done once and then cached",
     "cache_dir": "one cache for all runs: the same text is tokenized once",
     # tokenizer
-    "tokenizer": "it can encode any text, and a token is 3 to 4 bytes of English: 3 to 4 times the context",
+    "tokenizer": "it can encode any text, and a token is 3 to 4 bytes of English: 3 to 4 times the context; nobody's "
+    "choice and text in Thai, Lao, Khmer or Burmese: unigram, which learns more of them",
     "eos_token": "most tokenizers declare one, and new ones have <|endoftext|>",
     "special_tokens": "plain text needs none",
     "split_pattern": "gpt4o where marks such as vowel signs are part of words, else gpt2",

@@ -31,7 +31,7 @@ def show(
     textmill config show
     textmill config show --config run.yaml --learning-rate 1e-3
     """
-    values = shaped_config_of(config, settings, note)
+    values, _ = shaped_config_of(config, settings, note)
     _settle(values)
     values.model, said = resolve_shape(values.model)
     for sentence in said:
@@ -68,6 +68,7 @@ def _settle(values: Config) -> None:
     """Apply preset auto to `values` if the size of the text can be known, and fit the rows to the memory; say so."""
     from textmill.cli.plan import likely_hardware
     from textmill.data.batches.text_size import size_of
+    from textmill.data.preparing.kind_by_script import settle_kind
     from textmill.data.preparing.prepare_settings import PrepareSettings
     from textmill.errors import TextmillError
     from textmill.planning.fit_memory import fit_rows, settle_auto_preset
@@ -81,5 +82,6 @@ def _settle(values: Config) -> None:
             return
         if chosen := settle_auto_preset(values, hardware, size):
             note(f"preset: {chosen}")
+    settle_kind(values, note)
     for sentence in fit_rows(values, hardware) if hardware.processes == 1 else ():
         note(sentence)

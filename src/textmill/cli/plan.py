@@ -45,11 +45,12 @@ def plan(
     """
     from textmill.config.consistency import free_vocab
     from textmill.data.batches.text_size import estimated_text, is_tokenized, size_of
+    from textmill.data.preparing.kind_by_script import settle_kind
     from textmill.data.preparing.prepare_settings import PrepareSettings
     from textmill.planning.fit_memory import settle_auto_preset
     from textmill.planning.plan import plan_run
 
-    values = shaped_config_of(config, settings, note)
+    values, initial = shaped_config_of(config, settings, note)
     if tokens_per_second is not None and not 0 < tokens_per_second < math.inf:
         raise ConfigError(f"--tokens-per-second: must be a number above zero, not {tokens_per_second}")
     text = PrepareSettings.of(values)
@@ -57,10 +58,16 @@ def plan(
     hardware = likely_hardware(values)
     if values.training.preset == "auto" and (chosen := settle_auto_preset(values, hardware, size)):
         note(f"preset: {chosen}")
+    settle_kind(values, note)
     free_vocab(values, made=is_tokenized(text))
+    estimated = estimated_text(values, size, note)
+    if initial is not None:
+        from textmill.training.initial_model import keep_rows
+
+        keep_rows(values, initial, estimated.vocab_size)
     made, said = plan_run(
         values,
-        estimated_text(values, size, note),
+        estimated,
         device=hardware.device,
         precision=hardware.precision,
         world_size=hardware.processes,

@@ -87,11 +87,13 @@ def prepare(
     """
     from textmill.data.prepare import prepare_corpus
     from textmill.data.preparing.clean import Cleaning
+    from textmill.data.preparing.kind_by_script import settle_kind
     from textmill.data.preparing.prepare_settings import PrepareSettings
     from textmill.training.signals import SignalFlag
 
     config = from_layers([settings])
     screen = Screen(stream=sys.stderr)
+    settle_kind(config, screen.say)
     with SignalFlag() as signals:
         origin = _codes(scripts), _codes(languages), language_function
         cleaning = Cleaning(repair, dedup, max_repetition, max_symbols, min_alphabetic, *origin)

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Group, Parameter
 from pydantic.fields import FieldInfo
@@ -19,6 +19,9 @@ from textmill.config.setting_lookup import Setting
 from textmill.config.tokenizer_kinds import NEW_KINDS
 from textmill.console.standard_streams import note
 from textmill.runs.recorded_files import config_changed
+
+if TYPE_CHECKING:
+    from textmill.training.initial_model import InitialModel
 
 _GROUPS = {
     "preset": "Run",
@@ -143,14 +146,19 @@ def config_of(files: Sequence[Path] | None, given: list[Setting]) -> Config:
     return config
 
 
-def shaped_config_of(files: Sequence[Path] | None, given: list[Setting], say: Callable[[str], None]) -> Config:
-    """Return the same as `config_of`, with shape and tokenizer of the model that the run starts from, if any."""
-    config = config_of(files, given)
-    if config.training.init_from is not None:
-        from textmill.training.initial_model import adopt_model
+def shaped_config_of(
+    files: Sequence[Path] | None, given: list[Setting], say: Callable[[str], None]
+) -> "tuple[Config, InitialModel | None]":
+    """Return the same as `config_of`, with shape and tokenizer of the model that the run starts from; and that model.
 
-        adopt_model(config, say)
-    return config
+    It is None for a run that starts anew.
+    """
+    config = config_of(files, given)
+    if config.training.init_from is None:
+        return config, None
+    from textmill.training.initial_model import adopt_model
+
+    return config, adopt_model(config, say)
 
 
 @cache

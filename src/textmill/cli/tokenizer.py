@@ -70,6 +70,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     --------
     textmill tokenizer train corpus/ --vocab-size 8000 --output tok/
     """
+    from textmill.data.preparing.kind_by_script import settle_kind
     from textmill.data.preparing.learning_text import text_of_files
     from textmill.data.preparing.prepare_settings import reading_of, rules_of
     from textmill.data.preparing.tokenizer_choice import TokenizerChoice
@@ -77,6 +78,7 @@ def train(*, output: Output, settings: list[Setting]) -> None:
     from textmill.data.sources.findings import Notes
 
     config = from_layers([settings])
+    settle_kind(config, note)
     kind, data = config.tokenizer.tokenizer, config.data
     if kind not in NEW_KINDS:
         raise ConfigError(f"--tokenizer: must be {', '.join(NEW_KINDS)} to be trained, not {kind!r}")

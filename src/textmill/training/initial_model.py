@@ -147,15 +147,24 @@ def _check_tokenizer(initial: InitialModel | None, corpus: Corpus) -> None:
 
 
 def fit_to_corpus(config: Config, initial: InitialModel | None, corpus: Corpus) -> None:
-    """Let a model whose vocabulary is larger than that of its extended tokenizer keep all rows of its embeddings.
+    """Let a model keep all rows of its embeddings, as `keep_rows` does.
 
     Raises DataError if the corpus was made by a tokenizer that is not the model's and was not asked for.
     """
     _check_tokenizer(initial, corpus)
-    if initial is None or not initial.extended or config.model.given("vocab_size"):
+    if initial is not None:
+        keep_rows(config, initial, corpus.vocab_size)
+
+
+def keep_rows(config: Config, initial: InitialModel, vocab_size: int) -> None:
+    """Let a model whose vocabulary is larger than that of its extended tokenizer keep all rows of its embeddings.
+
+    vocab_size: entries of the extended tokenizer.
+    """
+    if not initial.extended or config.model.given("vocab_size"):
         return
     size, source = initial.shape.vocab_size or 0, initial.folder / layout.MODEL_CONFIG
-    if size > corpus.vocab_size:
+    if size > vocab_size:
         config.accept({"vocab_size": Setting("vocab_size", size, str(source), "vocab_size")})
 
 

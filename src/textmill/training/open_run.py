@@ -14,6 +14,7 @@ from textmill.console.screen import Screen
 from textmill.data.batches.loader import Rows
 from textmill.data.batches.text_augmentation import Augment
 from textmill.data.batches.text_size import is_tokenized, learned
+from textmill.data.preparing.kind_by_script import settle_kind
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.sources.foreign_settings import refuse_foreign_settings, trusts
 from textmill.data.store.corpus import Corpus
@@ -134,6 +135,8 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             hardware = _hardware(config, world, free)
             preset = None if start else settle_preset(config, hardware, data)
             settle_shape(config, parts)
+            if start is None and data is None:
+                settle_kind(config, screen.say)
             consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))
         with screen.during("preparing the text"):
             corpus = open_corpus(config, data, validation, world, screen, signals.check)

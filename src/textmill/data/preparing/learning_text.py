@@ -190,11 +190,17 @@ def _short_pieces(text: str) -> Iterator[str]:
 
 
 def marks_in_files(files: Files, reading: Reading, form: str | None = None) -> float:
-    """Return the share of marks (see `share_of_marks`) by the beginnings of the training files of `files`.
-
-    Each counts by its size; those of a corpus with a weight together by that. Of many files some are read.
+    """Return the share of marks (see `share_of_marks`) in the training files of `files`, as `share_in_files` has it.
 
     form: the normal form of Unicode that the text is brought into, None for none.
+    """
+    return share_in_files(files, reading, lambda text: share_of_marks(normalized(text, form)))
+
+
+def share_in_files(files: Files, reading: Reading, measure: Callable[[str], float]) -> float:
+    """Return the mean of a share that `measure` returns of a text, by the beginnings of the training files of `files`.
+
+    Each counts by its size; those of a corpus with a weight together by that. Of many files some are read.
     """
     total = sum(weight for _, weight, _ in files.weights)
     corpora = [(weight / total, count) for _, weight, count in files.weights] or [(1.0, len(files.train))]
@@ -205,7 +211,7 @@ def marks_in_files(files: Files, reading: Reading, form: str | None = None) -> f
         for path, size in zip(some, sizes):
             weight = share * size / max(sum(sizes), 1)
             beginning = _beginning(path, reading, _LEAST + round(weight * LOOKED_AT), odd_ones=files.within)
-            found += weight * share_of_marks(normalized(beginning, form))
+            found += weight * measure(beginning)
         first += count
     return found
 
