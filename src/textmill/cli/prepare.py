@@ -105,10 +105,7 @@ def prepare(
             interrupted=signals.check,
         )
     screen.end()
-    if json:
-        write_json(_as_dict(corpus))
-    else:
-        _show(corpus)
+    _show(corpus, json=json)
 
 
 def _codes(given: str | None) -> tuple[str, ...] | None:
@@ -129,7 +126,10 @@ def _as_dict(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _show(corpus: Corpus) -> None:
+def _show(corpus: Corpus, *, json: bool) -> None:
+    if json:
+        write_json(_as_dict(corpus))
+        return
     field("training", f"{count(corpus.train.num_tokens)} tokens of {size(corpus.train.num_bytes or 0)}")
     field("validation", f"{count(corpus.validation.num_tokens)} tokens" if corpus.validation else "none")
     for name, store in corpus.further.items():

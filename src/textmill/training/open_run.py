@@ -11,6 +11,7 @@ from torch import nn
 
 from textmill.config import Config, consistency
 from textmill.console.screen import Screen
+from textmill.data.batches.dataset import TextDataset
 from textmill.data.batches.loader import Rows
 from textmill.data.batches.text_augmentation import Augment
 from textmill.data.batches.text_size import is_tokenized, learned
@@ -135,9 +136,7 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             hardware = _hardware(config, world, free)
             preset = None if start else settle_preset(config, hardware, data)
             settle_shape(config, parts)
-            if start is None and data is None:
-                settle_kind(config, screen.say)
-            consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))
+            _settle_tokenizer(config, data, screen, resumed=start is not None)
         with screen.during("preparing the text"):
             corpus = open_corpus(config, data, validation, world, screen, signals.check)
         with world.together():
@@ -166,6 +165,13 @@ def open_run(config: Config, parts: Parts, *, screen: Screen | None = None) -> I
             config, parts, world, signals, screen, output, start, initial, kernels, tried, compiled, compiling, preset,
             corpus, rows, augment, engine, precision, length, expected, trackers, changed,
         )  # fmt: skip
+
+
+def _settle_tokenizer(config: Config, data: TextDataset | Corpus | None, screen: Screen, *, resumed: bool) -> None:
+    """Choose the kind of tokenizer where nobody did, and unset a size of vocabulary that there is none to learn for."""
+    if not resumed and data is None:
+        settle_kind(config, screen.say)
+    consistency.free_vocab(config, made=data is not None or is_tokenized(PrepareSettings.of(config)))
 
 
 def _shown(screen: Screen | None, world: World, stack: ExitStack) -> Screen:
