@@ -131,7 +131,7 @@ def test_origins_keep_the_flag_as_typed(tmp_path: Path, capsys: pytest.CaptureFi
 
 WORDS = (
     *("2", "1e-9", "true", "a.txt", "case", "gpt2", "gelu", "rmsnorm", "rope", "a.b:c", "strict", "concat"),
-    *("cosine", "bf16", "cpu", "gloo", "single", "mlflow", "csv", "warn", "keep", "nfc", "minified", "repo"),
+    *("cosine", "bf16", "cpu", "gloo", "single", "mlflow", "csv", "warn", "keep", "nfc", "minified", "repo", "psm"),
 )
 
 

@@ -84,6 +84,7 @@ def test_fresh_resumed_repeated_and_evaluated_runs_ask_for_one_corpus(
 
 ROWS_AND_BATCHES = {
     *("pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob", "num_workers"),
+    "fim_format",
 }
 """Settings of the section `data` that concern what is made of a prepared corpus."""
 
@@ -118,6 +119,7 @@ OTHER_VALUES: dict[str, Any] = {
     "normalize": "nfc",
     "max_unknown": 0.5,
     "extend_vocab": True,
+    "fim_rate": 0.5,
     "vocab_size": 300,
 }
 

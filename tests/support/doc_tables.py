@@ -52,6 +52,8 @@ WHY = {
     "mask_documents": "costs some speed, and matters only where documents are much shorter than a row",
     "augmentation": "changing the text is right only if the model should ignore such differences",
     "augmentation_prob": "one in ten leaves most of the text as it is",
+    "fim_rate": "text that is read and written from left to right needs none; models of code use 0.5 to 0.9",
+    "fim_format": "what other programs ask models of code with",
     "num_workers": "a batch is one read of token ids, which the training process does between steps",
     "preprocessing_num_workers": "all cores: tokenizing is done once and then cached",
     "cache_dir": "one cache for all runs: the same text is tokenized once",

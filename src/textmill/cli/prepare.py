@@ -45,7 +45,7 @@ LanguageFunction = Annotated[
     *("format", "encoding", "encoding_errors", "document_separator", "newlines"),
     *("dataset_name", "dataset_config", "dataset_split", "validation_split", "cache_dir"),
     *("tokenizer", "eos_token", "special_tokens", "split_pattern", "normalize", "max_unknown", "vocab_size"),
-    "extend_vocab",
+    *("extend_vocab", "fim_rate"),
 )
 def prepare(
     *,

@@ -218,6 +218,7 @@ def without_effect(config: Config) -> list[str]:
         ("dataset_config dataset_split validation_split", data.dataset_name is None, "no dataset_name is given"),
         ("packing_strategy mask_documents", not data.pack_sequences, "pack_sequences is false"),
         ("augmentation_prob", not data.augmentation, "no augmentation is chosen"),
+        ("fim_format", not data.fim_rate, "fim_rate is 0"),
         ("rope_theta", architecture.pos_encoding != "rope", f"pos_encoding is {architecture.pos_encoding}"),
         ("momentum", training.optimizer not in {"sgd", "muon"}, f"optimizer is {training.optimizer}"),
         ("beta1 beta2 eps", not adam, f"optimizer is {training.optimizer}"),

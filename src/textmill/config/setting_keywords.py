@@ -93,6 +93,8 @@ class TrainKeywords(TypedDict, total=False):
     ff_dim: Any
     ffn_dim: Any
     files_from: Any
+    fim_format: Any
+    fim_rate: Any
     format: Any
     fp16: Any
     full_determinism: Any

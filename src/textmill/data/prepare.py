@@ -51,6 +51,7 @@ def prepare(
     normalize: str | None = None,
     max_unknown: float = DEFAULT_MAX_UNKNOWN,
     extend_vocab: bool = False,
+    fim_rate: float = 0.0,
     eos_token: str | None = None,
     text_column: str = "text",
     min_length: int = 0,
@@ -81,11 +82,10 @@ def prepare(
         val_data: text to validate on, or sets `NAME=FILE`, the main one first; None: one of the dataset, or a part.
         val_split: the share to split off, 0 for none. None is a tenth, or two characters where that is more.
         tokenizer: "char", "byte", "bpe", "unigram", a Tokenizer, or what `load_tokenizer` takes.
-        split_by, vocab_size, special_tokens ... min_length, format ... validation_split: see docs/configuration.md.
-        cleaning: what is repaired and left out; None for nothing. workers: threads that encode; None for one per core.
-        cache_dir: where prepared corpora are kept; None for the user's cache folder. output: make it here instead.
-        rules: what is read of folders. say: gets what people should know, one sentence per call. progress: gets
-            (bytes done, in all) of files, read two to four times. interrupted: called each megabyte; raises to stop.
+        split_by, vocab_size, fim_rate, special_tokens ... validation_split: see docs/configuration.md.
+        cleaning: what is repaired and left out. workers: threads that encode; None for one per core. cache_dir: where
+            corpora are kept; output: make it here instead. rules: what is read of folders. say: gets one sentence per
+            call. progress: gets (bytes done, in all). interrupted: called each megabyte; raises to stop.
 
     Raises ConfigError (a setting), MissingInputError, DataError (a file), RunExistsError, CannotWriteError (`output`).
     """
@@ -93,7 +93,7 @@ def prepare(
     settings = PrepareSettings(
         data=data, val_data=val_data, val_split=val_split, split_by=split_by, tokenizer=tokenizer,
         vocab_size=vocab_size, special_tokens=special_tokens, split_pattern=split_pattern, normalize=normalize,
-        max_unknown=max_unknown, extend_vocab=extend_vocab, eos_token=eos_token, reading=reading,
+        max_unknown=max_unknown, extend_vocab=extend_vocab, fim=fim_rate > 0, eos_token=eos_token, reading=reading,
         dataset_split=dataset_split, workers=workers, rules=rules, validation_split=validation_split,
         cleaning=cleaning or Cleaning(), cache_dir=cache_dir,
     )  # fmt: skip
@@ -224,7 +224,8 @@ def _tokenizer_choice(settings: PrepareSettings, files: Files) -> TokenizerChoic
         raise ConfigError("weights are for text, and the data is token ids: mix the ids yourself")
     if ids and settings.cleaning != Cleaning():
         raise ConfigError("the data is token ids: documents can be neither repaired nor left out")
-    return choice.extending() if settings.extend_vocab else choice
+    choice = choice.extending() if settings.extend_vocab else choice
+    return choice.filling_in() if settings.fim else choice
 
 
 def contains_ids(files: Files, reading: Reading) -> bool:

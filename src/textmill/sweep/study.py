@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 DEFINITION, JOURNAL = "sweep.json", "journal.log"
 
-TOKENS_CHANGE = frozenset({"tokenizer", "vocab_size", "special_tokens", "split_pattern", "normalize", "extend_vocab"})
+TOKENS_CHANGE = frozenset(
+    {"tokenizer", "vocab_size", "special_tokens", "split_pattern", "normalize", "extend_vocab", "fim_rate"}
+)
 """Settings that change what a token is: losses per token are then not comparable, bits per byte are."""
 
 STARTUP_TRIALS = 5

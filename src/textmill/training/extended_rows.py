@@ -25,7 +25,11 @@ def parts_of_new(tokenizer: Tokenizer, known: Tokenizer) -> dict[int, list[int]]
     if known.kind == "bpe":  # its symbols are bytes
         return {number: [] for number in symbols}
     spelled = known.encode_batch([unicodedata.normalize("NFKD", symbol) for symbol in symbols.values()])
-    return {number: [int(i) for i in ids if i != known.unk_id] for number, ids in zip(symbols, spelled)}
+    nameless = {number for number, symbol in symbols.items() if symbol in tokenizer.special_tokens}  # stand for no text
+    return {
+        number: [] if number in nameless else [int(i) for i in ids if i != known.unk_id]
+        for number, ids in zip(symbols, spelled)
+    }
 
 
 def extended_rows(rows: Tensor, stored: Tensor, parts: Mapping[int, Sequence[int]], known: Tokenizer) -> Tensor:

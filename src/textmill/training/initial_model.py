@@ -31,6 +31,7 @@ from textmill.model.own_parts import name_of_own
 from textmill.runs import layout
 from textmill.tokenizers import Tokenizer
 from textmill.tokenizers.extend_vocabulary import extends
+from textmill.tokenizers.fim_tokens import fim_names, with_fim_tokens
 from textmill.training.extended_rows import extended_rows, parts_of_new
 
 
@@ -73,6 +74,8 @@ def adopt_model(config: Config, say: Callable[[str], None]) -> InitialModel | No
         retokenized = not _is_own(config, shape, tokenizer)
     else:  # the same tokens for text that is brought into another form first
         retokenized = tokenizer is not None and config.tokenizer.normalize not in (None, tokenizer.normal_form)
+    if config.data.fim_rate and tokenizer is not None and fim_names(tokenizer) is not None:
+        tokenizer = with_fim_tokens(tokenizer)  # as preparing the text will have it
     extended = config.tokenizer.extend_vocab
     if own and (retokenized or extended):
         raise ConfigError(

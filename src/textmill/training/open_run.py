@@ -12,8 +12,7 @@ from torch import nn
 from textmill.config import Config, consistency
 from textmill.console.screen import Screen
 from textmill.data.batches.dataset import TextDataset
-from textmill.data.batches.loader import Rows
-from textmill.data.batches.text_augmentation import Augment
+from textmill.data.batches.loader import Augment, Rows
 from textmill.data.batches.text_size import is_tokenized, learned
 from textmill.data.preparing.kind_by_script import settle_kind
 from textmill.data.preparing.prepare_settings import PrepareSettings

@@ -18,6 +18,7 @@ FORBIDDEN = {
     *("seed", "optimizer", "momentum", "tokenizer", "eos_token", "special_tokens", "split_pattern", "normalize"),
     *("extend_vocab", "model", "data_seed"),
     *("init_from", "pack_sequences", "packing_strategy", "mask_documents", "augmentation", "augmentation_prob"),
+    *("fim_rate", "fim_format"),
     *("min_length", "val_split", "encoding_errors", "text_column", "format", "encoding", "document_separator"),
     "split_by",
     "newlines",

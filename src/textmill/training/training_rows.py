@@ -3,13 +3,25 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from textmill.config import Config
-from textmill.data.batches.loader import Prefetch, Rows, TrainLoader, eval_batches, separates_documents
+from textmill.data.batches.fill_in_middle import FillInMiddle
+from textmill.data.batches.loader import (
+    Augment,
+    Batch,
+    Prefetch,
+    Rows,
+    TrainLoader,
+    eval_batches,
+    separates_documents,
+)
 from textmill.data.batches.packed_rows import PackedRows
-from textmill.data.batches.text_augmentation import Augment
+from textmill.data.batches.text_augmentation import Augment as ChangedText
 from textmill.data.batches.text_size import packing_of
 from textmill.data.store.corpus import Corpus
 from textmill.engine.world import World
+from textmill.errors import ConfigError
 from textmill.planning.logits import evaluation_rows
 
 
@@ -21,9 +33,7 @@ def training_rows(
     Says which settings have no effect on this corpus. Raises ConfigError for what cannot be done with it.
     """
     data, length = config.data, config.model.max_seq_len
-    augment = None
-    if data.augmentation:
-        augment = Augment(data.augmentation, data.augmentation_prob, corpus.tokenizer, _data_seed(config))
+    augment = _augment(config, corpus, say)
     mask = data.mask_documents and data.pack_sequences
     strategy = packing_of(data, corpus)
     if strategy == "concat":
@@ -36,6 +46,28 @@ def training_rows(
         interrupted()
 
     return PackedRows(corpus.train, length, strategy, mask_documents=mask, tick=tick), augment
+
+
+def _augment(config: Config, corpus: Corpus, say: Callable[[str], None]) -> Augment | None:
+    """Return what changes the batches: first the letters of their text, then the order of its parts."""
+    data, seed, changes = config.data, _data_seed(config), list[Augment]()
+    if data.augmentation:
+        changes.append(ChangedText(data.augmentation, data.augmentation_prob, corpus.tokenizer, seed))
+    if data.fim_rate:
+        if corpus.tokenizer is None:
+            raise ConfigError("fim_rate needs a tokenizer, and the data is token ids without one: leave it out")
+        changes.append(FillInMiddle(data.fim_rate, data.fim_format, corpus.tokenizer, corpus.train.eos_id, seed))
+        say(
+            f"fill-in-the-middle: {data.fim_rate:.0%} of the documents in a row, {data.fim_format}; the validation "
+            "loss is that of plain text"
+        )
+
+    def every(batch: Batch, positions: np.ndarray) -> Batch:
+        for change in changes:
+            batch = change(batch, positions)
+        return batch
+
+    return every if len(changes) > 1 else changes[0] if changes else None
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ Format = Literal[
 ]
 Packing = Literal["concat", "greedy", "first_fit", "best_fit"]
 Augmentation = Literal["case", "punctuation", "whitespace"]
+FimFormat = Literal["psm", "spm", "both"]
 KeptFiles = Literal["generated", "minified", "vendored"]
 Normalize = Literal["nfc", "nfd", "nfkc"]
 
@@ -142,6 +143,10 @@ class DataFields(Fields):
     """Random changes to the training text: case, punctuation, whitespace."""
     augmentation_prob: Number = Field(default=0.1, ge=0, le=1)
     """Probability of each change."""
+    fim_rate: Number = Field(default=0.0, ge=0, le=1)
+    """Share of documents that become prefix, suffix, middle in training (fill-in-the-middle), such as 0.5."""
+    fim_format: Annotated[FimFormat, BeforeValidator(one_of(FimFormat))] = "psm"
+    """Order of the parts: prefix, suffix, middle (psm), suffix, prefix, middle (spm), or half of each (both)."""
     num_workers: Whole = Field(default=0, ge=0, le=MOST_THREADS)
     """Steps whose batches are read ahead in threads, at least one on a GPU. Does not change results."""
     preprocessing_num_workers: MaybeWhole = Field(default=None, ge=1, le=MOST_THREADS)

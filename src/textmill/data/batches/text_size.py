@@ -24,6 +24,7 @@ from textmill.planning.plan import Text, tokens_of_bytes
 from textmill.runs.layout import is_prepared
 from textmill.tokenizers import load_tokenizer
 from textmill.tokenizers.existing_tokenizers import is_missing_folder
+from textmill.tokenizers.fim_tokens import ADDED, with_fim_tokens
 
 _USUAL_CHARACTERS = 100
 """Different characters of a text in English, for a plan of text that cannot be read."""
@@ -133,9 +134,10 @@ def _vocabulary(
     are added to the vocabulary.
     """
     known = None if kind in NEW_KINDS else load_tokenizer(kind)
+    known = with_fim_tokens(known) if known is not None and settings.fim and settings.extend_vocab else known
     if known is None and kind != "char":
         size = 257 if kind == "byte" else settings.vocab_size or suitable_vocab_size(num_bytes)
-        return kind, size + (len(settings.special_tokens) if kind == "byte" else 0), 1.0
+        return kind, size + (len(settings.special_tokens) + ADDED * settings.fim if kind == "byte" else 0), 1.0
     if known is not None and known.kind != "char" and not (settings.extend_vocab and known.unk_id is not None):
         return known.kind, known.vocab_size, 1.0
     items, _ = weighted_items(settings.data)
@@ -148,7 +150,8 @@ def _vocabulary(
         size, found = known.vocab_size + new, f"{known.vocab_size:,} of the tokenizer, {new:,} new characters"
     else:
         new = len(set(sample.text)) or _USUAL_CHARACTERS
-        size, found = new + 1 + len(settings.special_tokens), f"{new:,} different characters"  # 1 is <unk>
+        others = len(settings.special_tokens) + (ADDED + 1) * settings.fim  # 1 is the EOS token, below it is <unk>
+        size, found = new + 1 + others, f"{new:,} different characters"
     if known is None or new:
         whole = sample.num_bytes >= num_bytes
         most = "all of the text" if whole else f"a sample of {file_size(sample.num_bytes)}, the text may have more"

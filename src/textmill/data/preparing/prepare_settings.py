@@ -69,6 +69,7 @@ class PrepareSettings:
         dataset_split, validation_split: the splits of datasets to train and to validate on.
         cleaning: what is repaired and left out.
         cache_dir, workers: where corpora are kept, and threads that encode; these two change no result.
+        fim: whether the tokenizer has the tokens of fill-in-the-middle; a new one, or one that is extended, gets them.
         eos_token: follows every document, in place of the token that the tokenizer declares.
         ends_documents: whether it does; None to decide by the training text, of which one document needs no end.
     """
@@ -84,6 +85,7 @@ class PrepareSettings:
     normalize: str | None = None
     max_unknown: float = DEFAULT_MAX_UNKNOWN
     extend_vocab: bool = False
+    fim: bool = False
     reading: Reading = field(default_factory=Reading)
     rules: FileRules = field(default_factory=FileRules)
     dataset_split: str = "train"
@@ -131,6 +133,7 @@ class PrepareSettings:
             normalize=config.tokenizer.normalize,
             max_unknown=config.tokenizer.max_unknown,
             extend_vocab=config.tokenizer.extend_vocab,
+            fim=data.fim_rate > 0,
             eos_token=config.tokenizer.eos_token,
             reading=reading_of(data),
             rules=rules_of(data),

@@ -18,6 +18,7 @@ from textmill.data.preparing.unknown_text import EXAMPLES, such_as
 from textmill.errors import ConfigError
 from textmill.tokenizers import Tokenizer, load_tokenizer, make_byte, make_char, train_bpe, train_unigram
 from textmill.tokenizers.extend_vocabulary import with_characters
+from textmill.tokenizers.fim_tokens import ADDED, NEW, fim_names, with_fim_tokens
 from textmill.tokenizers.word_patterns import GPT2, GPT4O
 
 _MANY_MARKS = 0.01
@@ -47,9 +48,12 @@ class TokenizerChoice:
         normal_form: the form of Unicode that it brings text into; None for none.
         identity: what its ids depend on besides the text, as plain values.
         extends: whether the characters of the text that it does not know are added to it.
+        fills_in: whether it has the tokens of fill-in-the-middle.
     """
 
     extends = False
+    fills_in = False
+    _grown: tuple[int, int] | None = None  # the vocabulary before and after tokens were added to it
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class TokenizerChoice:
         """
         name = "" if isinstance(wanted, Tokenizer) else str(wanted)
         self.kind = name if name in LEARNED else None
+        self._is_byte = name == "byte"
         self.ready: Tokenizer | None = None
         if isinstance(wanted, Tokenizer):
             self.ready = wanted
@@ -129,9 +134,39 @@ class TokenizerChoice:
         choice.identity = {**self.identity, **({"extended": True} if choice.learns else {})}
         return choice
 
+    def filling_in(self) -> TokenizerChoice:
+        """Return the choice of the same tokenizer with the tokens of fill-in-the-middle.
+
+        Raises ConfigError for one that exists, has none, and is not extended.
+        """
+        choice = copy.copy(self)
+        choice.fills_in = True
+        if self.ready is None:
+            choice.identity = {**self.identity, "fim": list(NEW[:3])} if self.learns else self.identity
+            return choice
+        if fim_names(self.ready) is None and not (self.extends or self._is_byte):
+            raise ConfigError(
+                f"fim_rate: the tokenizer has no tokens for fill-in-the-middle (such as {NEW.prefix}): add them with "
+                "--extend-vocab"
+            )
+        choice.ready = with_fim_tokens(self.ready)
+        choice.bound = choice.ready.vocab_size
+        choice.identity = {**self.identity, "fingerprint": choice.ready.fingerprint, "eos_id": choice.ready.eos_id}
+        if not self._is_byte and choice.ready.vocab_size > self.ready.vocab_size:
+            choice._grown = (self.ready.vocab_size, choice.ready.vocab_size)
+        return choice
+
     def make(self, text: LearningText, say: Callable[[str], None]) -> Tokenizer:
         """Return the tokenizer, learned from `text`, unless it is ready."""
         if self.ready is not None:
+            if self._grown is not None:
+                before, after = self._grown
+                say(
+                    "extend_vocab: tokens for fill-in-the-middle added to the tokenizer; the vocabulary grows from "
+                    f"{before:,} to {after:,}"
+                )
+                if self.ready.unk_id is None:
+                    return self.ready
             return _extended(self.ready, text, say) if self.extends else self.ready
         form = self.normal_form
         made = self._learn(text if form is None else text.in_normal_form(form), say).with_normal_form(form)
@@ -139,7 +174,8 @@ class TokenizerChoice:
 
     def _learn(self, text: LearningText, say: Callable[[str], None]) -> Tokenizer:
         if self.kind == "char":
-            return make_char(text.every(), self._special_tokens)
+            made = make_char(text.every(), self._special_tokens)
+            return with_fim_tokens(made) if self.fills_in else made
         assert self.kind is not None
         texts = text.for_vocabulary(self.kind, say)
         wanted = self._vocab_size or suitable_vocab_size(text.characters)
@@ -149,7 +185,8 @@ class TokenizerChoice:
             if pattern != GPT2.name:
                 say(f"words are cut by the pattern {pattern}, so that marks are part of them; --split-pattern sets it")
         train = train_unigram if self.kind == "unigram" else train_bpe
-        made = train(texts, wanted, self._special_tokens, pattern=pattern)
+        made = train(texts, wanted - ADDED * self.fills_in, self._special_tokens, pattern=pattern)
+        made = with_fim_tokens(made) if self.fills_in else made
         if self._vocab_size is not None and made.vocab_size < wanted:
             say(fewer_pieces(made.vocab_size, wanted, made.kind))
         return made
