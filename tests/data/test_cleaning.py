@@ -178,7 +178,7 @@ def test_cleaning_is_part_of_the_identity(tmp_path: Path) -> None:
     clean = prepare(path, tokenizer="byte", cleaning=Cleaning(dedup="exact"), cache_dir=tmp_path)
     assert plain.folder != clean.folder and clean.train.num_documents < plain.train.num_documents
     np.save(tmp_path / "ids.npy", np.arange(100, dtype=np.uint16))
-    with pytest.raises(ConfigError, match="neither repaired nor left out"):
+    with pytest.raises(ConfigError, match="neither repaired, scrubbed nor left out"):
         prepare(tmp_path / "ids.npy", cleaning=Cleaning(dedup="exact"))
     mistakes: list[dict[str, Any]] = [{"repair": "magic"}, {"dedup": "fuzzy"}, {"max_symbols": 3}]
     for wrong in mistakes:

@@ -35,7 +35,11 @@ LanguageFunction = Annotated[
     str | None,
     Parameter(help="Function that returns the code of a text's language, as package.module:name; not py3langid then."),
 ]
-"""The flags that say what is repaired, and which documents stay by script and language."""
+Scrub = Annotated[
+    str | None,
+    Parameter(help="Replace secrets, emails or both by placeholders such as <AWS_KEY_1>; the report says where."),
+]
+"""The flags that say what is repaired and replaced, and which documents stay by script and language."""
 
 
 @takes_settings(
@@ -58,6 +62,7 @@ def prepare(
     scripts: Scripts = None,
     languages: LanguageCodes = None,
     language_function: LanguageFunction = None,
+    scrub: Scrub = None,
     json: Json = False,
     settings: list[Setting],
 ) -> None:
@@ -83,7 +88,7 @@ def prepare(
     --------
     textmill prepare corpus/ --output prepared --vocab-size 8000
     textmill prepare posts.jsonl --output sorted --dedup exact --min-length 200
-    textmill prepare crawl/ --output khmer --scripts Khmr --languages km
+    textmill prepare mails/ code/ --output clean --scrub secrets,emails
     """
     from textmill.data.prepare import prepare_corpus
     from textmill.data.preparing.clean import Cleaning
@@ -96,7 +101,7 @@ def prepare(
     settle_kind(config, screen.say)
     with SignalFlag() as signals:
         origin = _codes(scripts), _codes(languages), language_function
-        cleaning = Cleaning(repair, dedup, max_repetition, max_symbols, min_alphabetic, *origin)
+        cleaning = Cleaning(repair, dedup, max_repetition, max_symbols, min_alphabetic, *origin, _codes(scrub))
         corpus = prepare_corpus(
             PrepareSettings.of(config, cleaning=cleaning),
             output=output,

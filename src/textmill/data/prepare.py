@@ -115,6 +115,21 @@ def prepare_corpus(
     )
     kept, val_data = keeper.keep(settings.data), keeper.keep(settings.val_data, "val_data")
     settings = replace(settings, data=kept, val_data=val_data)
+    try:
+        return _prepare_files(settings, output, say, progress, interrupted)
+    finally:
+        if settings.cleaning.scrub is not None:
+            keeper.forget()
+
+
+def _prepare_files(
+    settings: PrepareSettings,
+    output: str | Path | None,
+    say: Say,
+    progress: Callable[[int, int], None] | None,
+    interrupted: Callable[[], None] | None,
+) -> Corpus:
+    """Return the corpus of text that is in files by now."""
     if (ready := settings.prepared_folder) is not None:
         return _open_prepared(ready, settings, output, say)
     files = select_files(
@@ -223,7 +238,7 @@ def _tokenizer_choice(settings: PrepareSettings, files: Files) -> TokenizerChoic
     if ids and files.weights:
         raise ConfigError("weights are for text, and the data is token ids: mix the ids yourself")
     if ids and settings.cleaning != Cleaning():
-        raise ConfigError("the data is token ids: documents can be neither repaired nor left out")
+        raise ConfigError("the data is token ids: documents can be neither repaired, scrubbed nor left out")
     choice = choice.extending() if settings.extend_vocab else choice
     return choice.filling_in() if settings.fim else choice
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from textmill.data.preparing.scrub_rules import available_kinds, find_values
 from textmill.data.reading.document import Document
 
 LONG_LINE = 10_000
@@ -36,6 +37,8 @@ _SENTENCES = {name: sentence for name, (_, sentence) in _CHARACTERS.items()} | {
     "no_letters": "documents without a letter: --min-alphabetic 0.5",
     "long_lines": f"documents with lines of more than {LONG_LINE:,} characters: look at them",
     "minified": "documents with long lines of code or data, as programs write them: --max-symbols 0.1",
+    "secrets": "keys, tokens and passwords in URLs: --scrub secrets",
+    "emails": "e-mail addresses: --scrub emails",
     "blank": "documents that are empty or blank: they are skipped",
     "copies": "documents that are copies of earlier ones: --dedup exact",
 }
@@ -61,6 +64,7 @@ class SuspiciousText:
         self.findings: dict[str, Finding] = {}
         self._characters = {name: re.compile(pattern) for name, (pattern, _) in _CHARACTERS.items()}
         self._every = re.compile("|".join(pattern for pattern, _ in _CHARACTERS.values()))
+        self._kinds = available_kinds()
         self._lines_before = 0
         self._letters, self._visible = False, False
         self._seen: set[str] = set()  # kinds that the document has
@@ -80,6 +84,9 @@ class SuspiciousText:
                     self.note(name, where(first.start()), len(pattern.findall(text)))
         if not text.isascii():
             self._once("mojibake", _MOJIBAKE.search(text), where)
+        for match in find_values(text, self._kinds):  # whose values are not said
+            name = "emails" if match.label == "EMAIL" else "secrets"
+            self.note(name, "" if name in self.findings else where(match.start))
         self._once("run", _RUN.search(text), where)
         self._look_at_lines(text, where)
         self._letters = self._letters or _LETTER.search(text) is not None

@@ -1,4 +1,4 @@
-"""What is repaired and left out on request: broken encodings, copies, and documents that are hardly text.
+"""What is repaired, replaced and left out on request: broken encodings, secrets, copies, and what is hardly text.
 
 Nothing here happens by default: a corpus is what its files contain unless somebody wants less of it.
 """
@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from textmill.data.preparing import languages
+from textmill.data.preparing import languages, scrub_rules
 from textmill.data.preparing.scripts import known_scripts
+from textmill.data.preparing.scrub import ScrubReport, known_kinds, scrubbed
 from textmill.data.reading.document import Document
 from textmill.errors import ConfigError
 from textmill.imports import optional
@@ -18,7 +19,7 @@ DEDUPS = ("exact", "near")
 FORM_OF_COPIES = "nfc"
 """The normal form of Unicode in which documents are compared."""
 
-_LATER = ("scripts", "languages", "language_function")
+_LATER = ("scripts", "languages", "language_function", "scrub")
 _CODES = {"scripts": "('Latn', 'Khmr')", "languages": "('en', 'km')"}
 
 
@@ -38,6 +39,7 @@ class Cleaning:
         scripts: codes such as Latn, of which most letters of a document must be (see `scripts`).
         languages: codes such as en, in one of which a document must be (see `languages`).
         language_function: import string of the function that tells the language of a text; None for py3langid.
+        scrub: what is replaced by placeholders, "secrets" and "emails" (see `scrub_rules`).
     """
 
     repair: str | None = None
@@ -48,6 +50,7 @@ class Cleaning:
     scripts: tuple[str, ...] | None = None
     languages: tuple[str, ...] | None = None
     language_function: str | None = None
+    scrub: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("repair", REPAIRS), ("dedup", DEDUPS)):
@@ -64,6 +67,8 @@ class Cleaning:
                 raise ConfigError(f"{name} is {value!r}: give codes, such as {_CODES[name]}")
         if self.language_function is not None and self.languages is None:
             raise ConfigError("language_function has no effect without languages: name those that stay")
+        if self.scrub is not None:
+            object.__setattr__(self, "scrub", known_kinds(self.scrub))
         if self.scripts is not None:
             object.__setattr__(self, "scripts", tuple(sorted(known_scripts(self.scripts))))
 
@@ -75,14 +80,30 @@ class Cleaning:
     def identity(self) -> dict[str, Any]:
         """Return what the kept text depends on, as plain values; corpora from before a filter existed keep their key.
 
-        Raises MissingExtraError where languages are to be told apart without py3langid.
+        Raises MissingExtraError where languages are to be told apart without py3langid, or secrets found without
+        detect-secrets.
         """
         values = {name: value for name, value in vars(self).items() if name not in _LATER}
         if self.scripts is not None:
             values["scripts"] = list(self.scripts)
         if self.languages is not None:
             values |= languages.identity(self.languages, self.language_function)
+        if self.scrub is not None:
+            values |= scrub_rules.identity(self.scrub)
         return values
+
+    def cleaned(
+        self, documents: Iterable[Document], report: ScrubReport | None, sources: list[str] | None = None
+    ) -> Iterator[Document]:
+        """Yield `documents`, repaired and then scrubbed as is wanted.
+
+        sources: collects which were repaired; None where they are read again. report: collects what was replaced the
+        first time, and tells it the next.
+        """
+        repaired = self.repaired(documents, sources)
+        if self.scrub is None or report is None:
+            return repaired
+        return scrubbed(repaired, self.scrub, report, again=sources is None)
 
     def repaired(self, documents: Iterable[Document], sources: list[str] | None = None) -> Iterator[Document]:
         """Yield `documents` with their encodings repaired, if that is wanted; `sources` collects which were.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from textmill import files
+from textmill.data.preparing.scrub import MOST_LINES
 from textmill.runs.layout import CORPUS_REPORT
 
 
@@ -42,14 +43,15 @@ def write_report(
         dropped = list(found["dropped"].items())
         if found["repaired"]["documents"]:
             dropped.append(("encoding repaired (kept)", found["repaired"]))
-        if not dropped:
-            continue
-        lines += ["", f"## {name}", ""]
-        lines += ["| left out because | documents | characters | examples |", "|---|---:|---:|---|"]
+        if dropped or found.get("scrubbed"):
+            lines += ["", f"## {name}"]
+        if dropped:
+            lines += ["", "| left out because | documents | characters | examples |", "|---|---:|---:|---|"]
         for reason, what in dropped:
             examples = ", ".join(f"`{source}`" for source in what["examples"])
             characters = f"{what['characters']:,}" if "characters" in what else ""
             lines.append(f"| {reason} | {what['documents']:,} | {characters} | {examples} |")
+        lines += _scrubbed(found.get("scrubbed", {}))
     if notes:
         lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
     if skipped:
@@ -57,3 +59,15 @@ def write_report(
     for reason, paths in (skipped or {}).items():
         lines += ["", f"Because {reason} ({len(paths):,}):", "", *(f"- `{path}`" for path in paths)]
     files.write_text(folder / CORPUS_REPORT, "\n".join(lines) + "\n")
+
+
+def _scrubbed(found: Mapping[str, Any]) -> list[str]:
+    """Return what was replaced by placeholders, and the lines that it was in, as lines of the report."""
+    if not found:
+        return []
+    table = ["", "| scrubbed | values |", "|---|---:|"]
+    table += [f"| {label} | {what['number']:,} |" for label, what in found.items()]
+    for label, what in found.items():
+        more = " (the first of them)" if len(what["lines"]) == MOST_LINES else ""
+        table += ["", f"{label} was in{more}:", "", *(f"- `{line}`" for line in what["lines"])]
+    return table

@@ -11,6 +11,7 @@ from textmill.data.preparing.common_lines import CommonLines
 from textmill.data.preparing.duplicates import NearDuplicates
 from textmill.data.preparing.languages import Languages, sample_of
 from textmill.data.preparing.scripts import ScriptShares
+from textmill.data.preparing.scrub import ScrubReport
 from textmill.data.preparing.split import Survey, survey
 from textmill.data.preparing.text_quality import Measure, Shares
 from textmill.data.reading.document import Document
@@ -28,6 +29,7 @@ class FilterResult:
         found: the survey, whose `kept` says it.
         dropped: reason -> bool (documents,), in the order of the reasons; a document has one reason.
         repaired: sources of the documents whose encoding was repaired.
+        scrubbed: what was replaced by placeholders, of documents that are left out too; None if nothing was to be.
         leaked: documents of a training set that are validation documents too, letter by letter.
         examples: number of a dropped document -> its source, for the first few of every reason; filled in later.
     """
@@ -35,6 +37,7 @@ class FilterResult:
     found: Survey
     dropped: dict[str, np.ndarray]
     repaired: list[str]
+    scrubbed: ScrubReport | None = None
     leaked: int = 0
     examples: dict[int, str] = field(default_factory=dict)
 
@@ -61,6 +64,8 @@ class FilterResult:
         ]
         if self.repaired:
             said.append(f"repaired the encoding of {len(self.repaired):,} of {total:,} documents")
+        if self.scrubbed is not None:
+            said.append(self.scrubbed.sentence(total))
         return said
 
     def summary(self) -> dict[str, Any]:
@@ -82,7 +87,7 @@ class FilterResult:
             },
             "repaired": {"documents": len(self.repaired), "examples": self.repaired[:EXAMPLES]},
             "leaked": self.leaked,
-        }
+        } | ({} if self.scrubbed is None else {"scrubbed": self.scrubbed.summary()})
 
 
 class DocumentFilter:
@@ -105,9 +110,10 @@ class DocumentFilter:
     def filter(self, documents: Iterable[Document], *, validates: bool) -> FilterResult:
         """Read `documents` once and return which of them stay."""
         repaired: list[str] = []
+        scrubbed = None if self._cleaning.scrub is None else ScrubReport()
         index = NearDuplicates(self._common) if self._cleaning.dedup == "near" else None
         inspector = _Inspector(self._cleaning, index, self._validation_index, self._min_length, validates=validates)
-        inspected = inspector.inspect(self._cleaning.repaired(documents, repaired))
+        inspected = inspector.inspect(self._cleaning.cleaned(documents, scrubbed, repaired))
         found = survey(inspected, self._min_length, self._form)
         faults = np.frombuffer(inspector.faults, dtype=np.uint8)
         kept = np.ones(found.kept.size, dtype=bool)
@@ -132,7 +138,7 @@ class DocumentFilter:
             drop(faults == _LIKE_ANOTHER, "near-copies of other documents")
         if validates:
             self._validation_keys.append(found.keys[kept])
-        return FilterResult(replace(found, kept=kept), dropped, repaired, int(leaks.sum()))
+        return FilterResult(replace(found, kept=kept), dropped, repaired, scrubbed, int(leaks.sum()))
 
 
 def _reasons(limits: Cleaning) -> dict[int, str]:

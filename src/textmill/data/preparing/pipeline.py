@@ -21,6 +21,7 @@ from textmill.data.preparing.mixed_forms import MixedForms
 from textmill.data.preparing.pipeline_output import Destination
 from textmill.data.preparing.prepare_settings import PrepareSettings
 from textmill.data.preparing.reading_progress import ReadProgress
+from textmill.data.preparing.scrub import ScrubReport
 from textmill.data.preparing.split import (
     TRAIN,
     VALIDATION,
@@ -129,7 +130,8 @@ def _filtered(
         document_filter = DocumentFilter(settings.cleaning, settings.reading.min_length, choice.normal_form, common)
         try:
             if settings.compares:
-                common.count(settings.cleaning.repaired(source.documents(files.every())))
+                documents = source.documents(files.every())
+                common.count(settings.cleaning.cleaned(documents, ScrubReport(), []))
             filtered = filter_sets(sets, source, document_filter, tally, forms.watch, said.append, groups)
         except BrokenFarInsideError:
             continue
@@ -154,7 +156,7 @@ def _fragments(
         training, result = text_set.side == TRAIN, filtered[text_set.side]
         opened: list[Path] = []
         documents = Source(settings.reading, tick, odd).documents(text_set.files, None, opened.append)
-        documents = result.note_examples(settings.cleaning.repaired(documents))
+        documents = result.note_examples(settings.cleaning.cleaned(documents, result.scrubbed))
         for fragment in divide(documents, split if training else everything(VALIDATION, result.found)):
             corpus = files.corpus_of(len(opened) - 1) if training else 0
             yield fragment._replace(side=max(text_set.side, fragment.side), corpus=corpus, file=opened[-1])

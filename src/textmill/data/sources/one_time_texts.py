@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Keeper:
         say: called with a sentence about where the text is kept.
         interrupted: called for every document; to stop, it raises.
         format, encoding: of what is piped in, see `Reading`; a program gives text, which has neither.
+        written: the texts that were not in the cache before.
     """
 
     text_column: str = "text"
@@ -66,6 +67,13 @@ class Keeper:
     interrupted: Callable[[], None] = lambda: None
     format: str | None = None
     encoding: str = "utf-8"
+    written: list[Path] = field(default_factory=list)
+
+    def forget(self) -> None:
+        """Delete the texts that were written: what is kept of them is to have no secrets."""
+        for path in self.written:
+            path.unlink(missing_ok=True)
+            self.say(f"{path} is deleted: it has what is scrubbed from the corpus")
 
     def keep(self, data: Any, name: str = "data") -> list[str | Path] | None:
         """Return `data` as items that name files, after keeping what is given once; None stays None.
@@ -180,7 +188,9 @@ class Keeper:
             if is_empty:
                 raise DataError(empty)
             extension = NAMED_FORMATS[format_of(temporary)] or ".txt"
-            return files.move_into_place(temporary, folder / f"{digest.hexdigest()[:32]}{extension}")
+            path = folder / f"{digest.hexdigest()[:32]}{extension}"
+            self.written.extend([path] if name != _LISTS and not path.exists() else [])
+            return files.move_into_place(temporary, path)
         except OSError as error:
             raise files.cannot_write(folder, error) from error
         finally:
