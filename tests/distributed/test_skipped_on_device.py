@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.rank_processes import free_port
+from support.rank_processes import free_port, skip_without_fsdp
 from support.small_models import random_tokens, small_model
 from textmill.engine.fsdp import FSDPEngine
 from textmill.engine.world import join_world, leave_world
@@ -23,6 +23,7 @@ from textmill.optim.skip_on_device import SGD, local
 @pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
 def test_the_flag_skips_the_step_of_a_divided_model(name: str) -> None:
     """NaN gradients with the flag leave weights and state as they are; with the flag unset, steps are as usual."""
+    skip_without_fsdp()
     context = multiprocessing.get_context("fork")
     answers: Queue[str] = context.Queue()
     port = free_port()

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from filelock import FileLock
+
+from textmill.machine.pytorch_since import Since
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -20,9 +23,14 @@ PROGRAM = "import sys, support.pretended_gpu, support.pretended_runs as runs; ru
 
 Found = dict[str, Any]
 
+HOOKS = Since("the pretended GPU", (2, 8))
+"""Those of 2.6 have other signatures, for which the library does not compile."""
+
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the pretended GPU is compiled for Linux"),
     pytest.mark.skipif(shutil.which("g++") is None, reason="the pretended GPU needs g++, which is not installed"),
+    pytest.mark.skipif(torch.version.cuda is not None, reason="the pretended GPU needs PyTorch's build without CUDA"),
+    pytest.mark.skipif(not HOOKS.here(), reason=HOOKS.in_words()),
 ]
 
 

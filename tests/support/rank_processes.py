@@ -13,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from textmill.cli.main import main
+from textmill.machine.pytorch_since import FSDP
 
 PATIENCE = 60.0
 """Seconds after which a test gives up on processes that do not end."""
@@ -26,7 +28,8 @@ PATIENCE = 60.0
 class Ranks:
     """`size` processes, each running the command `arguments`, as torchrun would start them.
 
-    Their output goes to `folder`/rank-N.txt. before: runs in each process first, with its rank.
+    Their output goes to `folder`/rank-N.txt. before: runs in each process first, with its rank. Where this
+    PyTorch is too old for the engine of the command, the test is skipped.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class Ranks:
         before: Callable[[int], object] | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
+        if "fsdp" in arguments and size > 1:
+            skip_without_fsdp()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(size)}
@@ -87,6 +92,12 @@ class Ranks:
 
     def _file(self, rank: int) -> Path:
         return self.folder / f"rank-{rank}.txt"
+
+
+def skip_without_fsdp() -> None:
+    """Skip the test that calls this where PyTorch is too old for the engine."""
+    if not FSDP.here():
+        pytest.skip(FSDP.in_words())
 
 
 def run_together(folder: Path, arguments: list[str], size: int, **options: Any) -> Ranks:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from textmill.engine.compiling import Compiler
@@ -13,6 +12,7 @@ from textmill.engine.world import World
 from textmill.errors import ConfigError
 from textmill.imports import require
 from textmill.machine.precision import Precision
+from textmill.machine.pytorch_since import FSDP
 
 
 def choose_engine(name: str, world: World, *, deepspeed_config: Any = None, say: Callable[[str], None]) -> str:
@@ -46,16 +46,14 @@ def refuse_contradictions(
 
     Raises:
         MissingExtraError: engine deepspeed, and the package is not installed.
-        ConfigError: the engine cannot be combined with the precision, the optimizer, compiling or rolling back; or this
-            version of PyTorch does not have it for the device.
+        ConfigError: the engine cannot be combined with the precision, the optimizer, compiling or rolling back; or it
+            needs a newer PyTorch.
     """
     half = precision.name == "fp16"
     if name == "fsdp" and half:
         raise ConfigError("engine fsdp has no loss scaling for precision fp16: use --precision bf16 or --engine ddp")
-    if name == "fsdp" and world.device.type == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
-        raise ConfigError(
-            f"engine fsdp does not work on a CPU in PyTorch {torch.__version__}: use --engine ddp, or a newer PyTorch"
-        )
+    if name == "fsdp":
+        FSDP.require("use --engine ddp")
     if name != "deepspeed":
         return
     if half and world.device.type == "cpu":

@@ -18,6 +18,7 @@ import torch
 from textmill.machine.container_limits import container_limits, whole_cores
 from textmill.machine.devices import processor
 from textmill.machine.precision import CLEARLY, product_seconds
+from textmill.machine.pytorch_since import CHOICE_OF_FLOAT32_LIBRARY
 
 MEBIBYTE = 1 << 20
 
@@ -60,10 +61,10 @@ def this_machine() -> dict[str, str]:
 
 
 def set_onednn(on: bool) -> None:
-    """Send float32 matrix products on the CPU through oneDNN, or through the default library."""
-    matmul = getattr(torch.backends.mkldnn, "matmul", None)
-    if matmul is not None and hasattr(matmul, "fp32_precision"):
+    """Send float32 matrix products on the CPU through oneDNN, or through the default library, where PyTorch can."""
+    if CHOICE_OF_FLOAT32_LIBRARY.here():
         # The name of the setting says bf16; without AMX oneDNN still computes in float32, which the probe verifies.
+        matmul = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
         matmul.fp32_precision = "bf16" if on else "none"
 
 
@@ -85,11 +86,11 @@ def prefers_onednn() -> bool:
 
 @cache
 def onednn_is_exact() -> bool:
-    """Whether oneDNN's float32 products are as exact as float32 is.
+    """Whether float32 products can be sent through oneDNN, and are as exact there as float32 is.
 
     On processors with matrix tiles (AMX) the setting that sends products to oneDNN makes it round them to bfloat16.
     """
-    if not torch.backends.mkldnn.is_available():
+    if not CHOICE_OF_FLOAT32_LIBRARY.here() or not torch.backends.mkldnn.is_available():
         return False
     generator = torch.Generator().manual_seed(0)
     left, right = torch.randn(2, 64, 256, generator=generator).unbind(0)

@@ -18,12 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textmill.errors import ConfigError
+from textmill.machine.pytorch_since import RIGHT_ATTENTION_ON_MPS
 from textmill.planning.memory import FLASH, WRITTEN_OUT_LIMIT, groups_heads
-
-_MPS_IS_RIGHT = (2, 13)
-"""Version of PyTorch since which the fused kernel is right on Apple's GPUs: older ones misread transposed views of more
-than one sequence (PyTorch issue 181133), and show float16 and bfloat16 up to three positions of the future (195910).
-"""
 
 
 @dataclass(frozen=True)
@@ -143,9 +139,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, dropout: float = 0.0) ->
 
 
 def _mps_errs(tensor: Tensor) -> bool:
-    if tensor.device.type != "mps":
-        return False
-    return tuple(int(number) for number in torch.__version__.split(".")[:2]) < _MPS_IS_RIGHT
+    return tensor.device.type == "mps" and not RIGHT_ATTENTION_ON_MPS.here()
 
 
 def _written_out(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:

@@ -100,7 +100,7 @@ class Muon(torch.optim.Optimizer):
         group["steps"] += 1
         if (group["steps"] - 1) % group["every"] != 0:
             return
-        updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        updates = _between(gradients, buffers, group["momentum"])
         shapes: dict[torch.Size, list[int]] = defaultdict(list)
         for index, parameter in enumerate(parameters):
             shapes[parameter.shape].append(index)
@@ -151,6 +151,13 @@ class Muon(torch.optim.Optimizer):
 def _number(condition: Tensor, yes: float, no: float) -> Tensor:
     """Return `yes` or `no` as a tensor () beside `condition`; `torch.where` would copy both to a GPU."""
     return torch.full((), yes, dtype=torch.float32, device=condition.device).masked_fill_(~condition, no)
+
+
+def _between(starts: list[Tensor], ends: list[Tensor], weight: float) -> list[Tensor]:
+    """Return start + weight * (end - start) of each pair."""
+    if hasattr(starts[0], "placements"):  # sharded over processes: PyTorch 2.9 cannot do all of them at once
+        return [start.lerp(end, weight) for start, end in zip(starts, ends)]
+    return list(torch._foreach_lerp(starts, ends, weight))
 
 
 def _whole(tensor: Tensor) -> Tensor:
