@@ -171,7 +171,10 @@ def test_no_arguments_show_the_verbs(capsys: pytest.CaptureFixture[str]) -> None
         (["generate", "m", "--top-k", "x"], "--top-k: must be a whole number, not 'x'"),
         (["prepare", "x"], "--output is missing; textmill prepare --help explains it"),
         (["presets", "mediun"], "preset: there is no preset 'mediun'; did you mean 'medium'?"),
-        (["generate", "m", "--interactive", "--json"], "--interactive asks for prompts: leave --prompt and --json out"),
+        (
+            ["generate", "m", "--interactive", "--json"],
+            "--interactive asks for prompts: leave --prompt, --suffix and --json out",
+        ),
     ],
 )
 def test_mistakes_get_one_line_and_a_code(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,8 @@ class Options:
         Leave out tokens below this share of the most likely token's probability.
     repetition_penalty
         Above 1, tokens that occurred already become less likely.
+    suffix
+        Text that follows: what is between prompt and suffix is written. For models trained with --fim-rate.
     stop
         Text at which to stop; may be repeated.
     num_samples
@@ -55,6 +57,7 @@ class Options:
     top_p: float | None = None
     min_p: float | None = None
     repetition_penalty: float = 1.0
+    suffix: str | None = None
     stop: Annotated[list[str] | None, Parameter(negative=())] = None
     num_samples: int = 1
     seed: int | None = None
@@ -87,8 +90,8 @@ def generate(
     textmill generate runs/book --prompt "Once" --temperature 1 --top-p 0.95
     textmill generate runs/book --interactive
     """
-    if interactive and (json or prompt is not None):
-        raise ConfigError("--interactive asks for prompts: leave --prompt and --json out")
+    if interactive and (json or prompt is not None or options.suffix is not None):
+        raise ConfigError("--interactive asks for prompts: leave --prompt, --suffix and --json out")
     if interactive and sys.stdin is None:
         raise ConfigError("--interactive asks for prompts, and standard input is closed")
     if prompt is None and not interactive:
@@ -140,12 +143,13 @@ def _continue(loaded: Loaded, prompt: str, options: Options, **listeners: Any) -
 def _print(loaded: Loaded, prompt: str, options: Options, as_json: bool) -> None:
     if as_json:
         texts = _continue(loaded, prompt, options)
-        write_json({"model": loaded.path, "prompt": prompt, "seed": options.seed, "continuations": texts})
+        suffix = {} if options.suffix is None else {"suffix": options.suffix}
+        write_json({"model": loaded.path, "prompt": prompt, **suffix, "seed": options.seed, "continuations": texts})
     elif options.num_samples == 1:
         _stream(loaded, prompt, options)
     else:
         for number, text in enumerate(_continue(loaded, prompt, options), 1):
-            write_text(f"--- {number} of {options.num_samples} ---\n{prompt}{text}")
+            write_text(f"--- {number} of {options.num_samples} ---\n{prompt}{text}{options.suffix or ''}")
 
 
 def _stream(loaded: Loaded, prompt: str, options: Options) -> None:
@@ -159,7 +163,7 @@ def _stream(loaded: Loaded, prompt: str, options: Options) -> None:
 
     try:
         _continue(loaded, prompt, options, on_text=show)
-        show(0, "")
+        show(0, options.suffix or "")
     finally:
         if begun:
             write("")

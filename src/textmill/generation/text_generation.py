@@ -9,9 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from textmill.checkpoint.find_model import resolve_model
 from textmill.checkpoint.model_folder import Loaded, load_model
 from textmill.console.number_format import plural
 from textmill.errors import ConfigError
+from textmill.generation.fill_in import fill_in_ids, puts_suffix_first
 from textmill.generation.sampling import Sampling
 from textmill.generation.stop_strings import StopStrings
 from textmill.generation.token_loop import Decoding, decode
@@ -26,6 +28,7 @@ def generate_text(
     tokenizer: Tokenizer | str | Path | None = None,
     prompt: str = "",
     *,
+    suffix: str | None = None,
     max_new_tokens: int = 100,
     temperature: float = 0.8,
     top_k: int | None = None,
@@ -54,8 +57,9 @@ def generate_text(
         prompt: tokens that the tokenizer puts around a text, such as BOS, are put around it. If empty and without them,
             the text starts after the EOS token or, if the tokenizer has none, after a line break.
         max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, use_cache: see `generate`.
+        suffix: text that follows; what comes between is written, by a model that was trained with fim_rate.
         stop: strings that end a text. num_samples: continuations of the prompt, each with its own random draws.
-        include_prompt: False returns the continuation only. device: of a model that is loaded here.
+        include_prompt: False returns the continuation alone. device: of a model that is loaded here.
         on_text: called with (sample, characters) as soon as characters of a continuation are final.
         interrupted: called before every token; true returns the text so far. say: called with remarks on the prompt.
 
@@ -64,6 +68,9 @@ def generate_text(
     """
     network, tokenizer, stops = _open(model, tokenizer, model_path, tokenizer_path, device, say)
     ids = prompt_ids(tokenizer, prompt, say)
+    if suffix is not None:
+        ids, end = fill_in_ids(tokenizer, prompt, suffix, suffix_first=_puts_suffix_first(model, model_path))
+        stops |= {end}
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise ConfigError(f"num_samples must be a whole number of at least 1, not {num_samples!r}")
     on_text = on_text or (lambda sample, text: None)
@@ -72,8 +79,14 @@ def generate_text(
     banned = tuple(unprintable_ids(tokenizer, network))
     decoding = Decoding(sampling, max_new_tokens, stops, banned, seed, use_cache, interrupted)
     _write(decode(network, [ids] * num_samples, decoding), writers)
-    texts = [(prompt if include_prompt else "") + writer.text for writer in writers]
+    texts = [f"{prompt}{writer.text}{suffix or ''}" if include_prompt else writer.text for writer in writers]
     return texts if num_samples > 1 else texts[0]
+
+
+def _puts_suffix_first(model: Any, model_path: str | Path | None) -> bool:
+    """Return whether a model that is a folder, or was loaded from one, was trained with the suffix first."""
+    path = model.path if isinstance(model, Loaded) else model if isinstance(model, str | Path) else model_path
+    return path is not None and puts_suffix_first(resolve_model(path))
 
 
 def _write(steps: Iterable[list[int | None]], writers: Sequence[_Writer]) -> None:
