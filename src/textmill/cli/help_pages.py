@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ from textmill.console.standard_streams import colors
 if TYPE_CHECKING:
     from cyclopts import App, Argument
     from cyclopts.help import DefaultFormatter
-    from rich.console import Console, ConsoleOptions
+    from rich.console import Console
 
 NAME_COLUMN = 32
 
@@ -119,15 +119,9 @@ CacheDir = Annotated[
 """The flag of every verb that prepares text and takes none of the settings of a run."""
 
 
-def formatter(hidden: Collection[str] = ()) -> DefaultFormatter:
-    """Return the formatter of all help pages, which leaves the flags `hidden` out."""
-    from cyclopts.help import ColumnSpec, DefaultFormatter, DescriptionRenderer, HelpPanel, NameRenderer
-
-    class Formatter(DefaultFormatter):
-        def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-            entries = [entry for entry in panel.entries if not set(entry.positive_names) & set(hidden)]
-            if entries:
-                super().__call__(console, options, panel.copy(entries=entries))
+def formatter() -> DefaultFormatter:
+    """Return the formatter of all help pages."""
+    from cyclopts.help import ColumnSpec, DefaultFormatter, DescriptionRenderer, NameRenderer
 
     shown = NameRenderer(max_width=NAME_COLUMN)
 
@@ -145,7 +139,7 @@ def formatter(hidden: Collection[str] = ()) -> DefaultFormatter:
             ColumnSpec(renderer=DescriptionRenderer(newline_metadata=False), overflow="fold"),
         )
 
-    return Formatter(column_specs=columns)
+    return DefaultFormatter(column_specs=columns)
 
 
 def console() -> Console:
@@ -159,17 +153,22 @@ def console() -> Console:
     return HelpConsole(color_system=colors())
 
 
-def complete(root: App, app: App, chain: Sequence[str], *, everything: bool) -> None:
+def complete(app: App, chain: Sequence[str], *, everything: bool) -> None:
     """Give the page of the verb `chain` all of its docstring: how it is called, what it does, examples at the end.
 
     Of a verb that takes all settings of a run, the page has the essential ones, unless it is to have `everything`.
     """
     from docstring_parser import parse
 
-    from textmill.cli.setting_flags import ESSENTIAL
+    from textmill.cli.setting_flags import ESSENTIAL, settings_of, with_flags_for
 
     if app.default_command is None:
         return
+    others = settings_of(app.default_command).intersection(setting_names()).difference(ESSENTIAL, {"data"})
+    short = len(others) > len(ESSENTIAL) and not everything
+    # To look at the other flags would take longer than all else.
+    named = ESSENTIAL if short else settings_of(app.default_command)
+    app.default_command = with_flags_for(app.default_command, named)
     text = parse(inspect.getdoc(app.default_command) or "")
     shown = [argument for argument in app.assemble_argument_collection() if argument.parse and argument.show]
     app.usage = f"Usage: {' '.join(['textmill', *chain, *_call(shown)])}"
@@ -177,10 +176,7 @@ def complete(root: App, app: App, chain: Sequence[str], *, everything: bool) -> 
     app.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs if paragraph)
     lines = [line for example in text.examples for line in (example.description or "").splitlines()]
     app.help_epilogue = "\n  ".join(["Examples:", *lines]) if lines else ""
-    flags = {argument.name for argument in shown}
-    others = {f"--{name.replace('_', '-')}" for name in setting_names() if name not in ESSENTIAL} & flags
-    if len(others) > len(ESSENTIAL) and not everything:
-        root.help_formatter = formatter(others)
+    if short:
         app.help_epilogue += f"\n\n{' '.join(['textmill', *chain])} --help-all explains {len(others)} more flags."
 
 

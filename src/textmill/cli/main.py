@@ -91,14 +91,10 @@ def parse(arguments: list[str]) -> Callable[[], Any]:
     if wants_help:
         from textmill.cli.help_pages import complete
 
-        complete(app, apps[-1], chain, everything="--help-all" in before_end)
+        complete(apps[-1], chain, everything="--help-all" in before_end)
         words = [*chain, "--help"]
-    elif rest and (verb := apps[-1].default_command) is not None:
-        try:
-            words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
-            return _bind(app, words, spelling)
-        finally:
-            apps[-1].default_command = verb
+    elif rest and apps[-1].default_command is not None:
+        words, spelling = _canonical(words[: len(words) - len(rest)], apps[-1], rest)
     if words[-1] in ("--help", "--version"):
         from textmill.cli.help_pages import console
 
@@ -136,7 +132,7 @@ def _canonical(chain: list[str], app: App, rest: list[str]) -> tuple[list[str], 
 
     verb = app.default_command
     assert verb is not None
-    app.default_command = with_flags_for(verb, ())
+    app.default_command = with_flags_for(verb, ())  # until the next call
     own = {
         name.removeprefix("--").replace("-", "_"): not argument.is_flag()
         for argument in app.assemble_argument_collection()

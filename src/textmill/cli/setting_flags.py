@@ -41,6 +41,9 @@ _GROUPS = {
 _SETTINGS = "__settings__"
 """Attribute of a verb with the names of the settings that it has flags for."""
 
+_WHOLE = "__whole__"
+"""Attribute of a verb that has flags for some of its settings: the verb with all of them."""
+
 ESSENTIAL = frozenset(
     (
         *("preset", "output_dir", "run_name", "resume", "overwrite", "val_data", "val_split", "text_column"),
@@ -101,8 +104,10 @@ def settings_of(verb: Callable[..., Any]) -> frozenset[str]:
 def with_flags_for(verb: Callable[..., Any], named: Collection[str]) -> Callable[..., Any]:
     """Return `verb` with flags for those of its settings alone that are `named`.
 
-    A parser needs a quarter of a second to look at all of them, and a command line names a few.
+    A parser needs a quarter of a second to look at all of them, and a command line names a few. A verb with some of its
+    flags is taken for the whole one.
     """
+    verb = getattr(verb, _WHOLE, verb)
     signature = inspect.signature(verb)
     unnamed = settings_of(verb).difference(named)
 
@@ -112,6 +117,7 @@ def with_flags_for(verb: Callable[..., Any], named: Collection[str]) -> Callable
 
     kept = [parameter for name, parameter in signature.parameters.items() if name not in unnamed]
     narrowed.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    setattr(narrowed, _WHOLE, verb)
     return narrowed
 
 
