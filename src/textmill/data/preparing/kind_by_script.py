@@ -57,4 +57,4 @@ def settle_kind(config: Config, say: Callable[[str], None]) -> None:
         return
     if share > _MOST:
         config.tokenizer.derive("tokenizer", "unigram", force=True)
-        say("tokenizer: unigram, because the text puts no spaces between words; --tokenizer bpe for the other one")
+        say("tokenizer: unigram, because the text puts no spaces between words; --tokenizer bpe learns BPE")
